@@ -1,0 +1,38 @@
+//! Ids: UUID v7, a type each.
+
+db::uuid_newtype!(
+    /// A member of the shop.
+    MemberId
+);
+db::uuid_newtype!(
+    /// A product of the catalogue.
+    ProductId
+);
+db::uuid_newtype!(
+    /// An order.
+    OrderId
+);
+db::uuid_newtype!(
+    /// A payment; one an order at most.
+    PaymentId
+);
+db::uuid_newtype!(
+    /// A coupon campaign.
+    CouponId
+);
+db::uuid_newtype!(
+    /// A coupon in a member's hands.
+    OwnedCouponId
+);
+db::uuid_newtype!(
+    /// A request for a first-come coupon.
+    RequestId
+);
+db::uuid_newtype!(
+    /// A delivery.
+    DeliveryId
+);
+db::uuid_newtype!(
+    /// An order of the shop's own, to refill stock.
+    PurchaseOrderId
+);

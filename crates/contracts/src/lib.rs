@@ -1,0 +1,11 @@
+//! What domains and consumers share: ids, money, topics and the events of the shop.
+
+pub mod events;
+mod ids;
+mod money;
+pub mod topics;
+
+pub use ids::{
+    CouponId, DeliveryId, MemberId, OrderId, OwnedCouponId, PaymentId, ProductId, PurchaseOrderId, RequestId,
+};
+pub use money::{Currency, Money, MoneyError};

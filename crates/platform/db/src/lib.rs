@@ -1,0 +1,17 @@
+//! Connections, units of work, and every difference between SQLite and PostgreSQL.
+//!
+//! [`Database::write`] is one transaction, [`Database::read`] a snapshot; both are synchronous closures on a
+//! database thread, so that no await sneaks into a transaction.
+
+mod clock;
+mod conn;
+mod database;
+mod error;
+pub mod types;
+mod unit;
+
+pub use conn::{Conn, MultiBackend};
+pub use database::Database;
+pub use diesel;
+pub use error::{Error, Result};
+pub use unit::{AfterCommit, Recorder, Staged, Tx};

@@ -1,0 +1,129 @@
+//! The unit of work: one transaction, with the records it leaves for the event log.
+
+use std::ops::{Deref, DerefMut};
+
+use diesel::connection::SimpleConnection;
+use telemetry::TraceContext;
+
+use crate::error::{Error, Result};
+use crate::types::{Id, Time};
+use crate::{Conn, clock};
+
+/// A record that a unit leaves for the event log: written with the unit's state, or not at all.
+#[derive(Debug, Clone)]
+pub struct Staged {
+    /// UUID v7.
+    pub id: Id,
+    pub topic: &'static str,
+    /// Records of one key keep their order.
+    pub key: String,
+    pub kind: &'static str,
+    pub version: i16,
+    pub aggregate_version: i64,
+    pub occurred_at: Time,
+    /// W3C `traceparent`.
+    pub traceparent: Option<String>,
+    /// JSON.
+    pub payload: String,
+}
+
+/// Writes staged records, in the transaction that staged them.
+///
+/// The event log implements it; `db` itself knows nothing of events.
+pub trait Recorder: Send + Sync + 'static {
+    /// Writes `records` in the order given; called once a transaction, and only when there are some.
+    ///
+    /// What it returns is run after the COMMIT, on the database's thread: it must be quick and must not block.
+    ///
+    /// # Errors
+    /// Any error rolls the transaction back.
+    fn record(&self, conn: &mut Conn, records: Vec<Staged>) -> Result<AfterCommit>;
+}
+
+/// Run once the transaction is committed.
+pub type AfterCommit = Box<dyn FnOnce() + Send>;
+
+/// A unit of work in progress: the connection inside its transaction, and what it has staged.
+///
+/// It dereferences to [`Conn`], so that query functions take `&mut Conn` and are handed a `Tx`.
+pub struct Tx<'c> {
+    conn: &'c mut Conn,
+    staged: Vec<Staged>,
+    now: Option<Time>,
+    trace: Option<TraceContext>,
+    after_commit: Vec<AfterCommit>,
+}
+
+impl<'c> Tx<'c> {
+    pub(crate) fn new(conn: &'c mut Conn, trace: Option<TraceContext>) -> Self {
+        Self { conn, staged: Vec::new(), now: None, trace, after_commit: Vec::new() }
+    }
+
+    /// Leaves a record for the event log, written at the end of the unit.
+    pub fn stage(&mut self, record: Staged) {
+        self.staged.push(record);
+    }
+
+    /// Has `wake` run once the unit is committed, on the database's thread: it must be quick and must not block.
+    pub fn after_commit(&mut self, wake: impl FnOnce() + Send + 'static) {
+        self.after_commit.push(Box::new(wake));
+    }
+
+    /// The time of this unit by the database's clock; the same however often it is asked.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub fn now(&mut self) -> Result<Time> {
+        match self.now {
+            Some(now) => Ok(now),
+            None => {
+                let now = clock::now(self.conn)?;
+                self.now = Some(now);
+                Ok(now)
+            }
+        }
+    }
+
+    /// The trace that the unit belongs to.
+    pub fn trace(&self) -> Option<&TraceContext> {
+        self.trace.as_ref()
+    }
+
+    /// Runs `part` in a savepoint: on an error what it changed and staged is undone, and the unit goes on.
+    ///
+    /// # Errors
+    /// The error of `part`, or the database's.
+    pub fn savepoint<T, E: From<Error>>(&mut self, part: impl FnOnce(&mut Tx<'_>) -> Result<T, E>) -> Result<T, E> {
+        let (staged, after_commit) = (self.staged.len(), self.after_commit.len());
+        self.conn.batch_execute("SAVEPOINT part").map_err(Error::from)?;
+        match part(self) {
+            Ok(done) => {
+                self.conn.batch_execute("RELEASE SAVEPOINT part").map_err(Error::from)?;
+                Ok(done)
+            }
+            Err(refusal) => {
+                self.staged.truncate(staged);
+                self.after_commit.truncate(after_commit);
+                self.conn.batch_execute("ROLLBACK TO SAVEPOINT part; RELEASE SAVEPOINT part").map_err(Error::from)?;
+                Err(refusal)
+            }
+        }
+    }
+
+    pub(crate) fn finish(self) -> (Vec<Staged>, Vec<AfterCommit>) {
+        (self.staged, self.after_commit)
+    }
+}
+
+impl Deref for Tx<'_> {
+    type Target = Conn;
+    fn deref(&self) -> &Conn {
+        self.conn
+    }
+}
+
+impl DerefMut for Tx<'_> {
+    fn deref_mut(&mut self) -> &mut Conn {
+        self.conn
+    }
+}

@@ -1,0 +1,105 @@
+//! Domain events as they are emitted, and as a consumer receives them.
+
+use std::sync::Arc;
+
+use db::types::{Id, Time};
+use db::{Staged, Tx};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::handler::HandlerError;
+
+/// Something that happened, which others care about. A plain struct in `contracts`.
+pub trait DomainEvent: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The type name, in the manner of CloudEvents: `shop.payment.completed`.
+    const TYPE: &'static str;
+    /// Raised when the payload changes in a way that old readers don't understand.
+    const VERSION: i16;
+    /// The topic it is published on; one topic may carry several types.
+    const TOPIC: &'static str;
+
+    /// What keeps its order: events of one key are handled one after the other.
+    ///
+    /// The unit that emits the event must have inserted the row with this key, or got it back from an UPDATE: that
+    /// row's lock is what makes the order of events the order of commits.
+    fn key(&self) -> String;
+
+    /// The version of the aggregate after this change, for handlers that combine topics.
+    fn aggregate_version(&self) -> i64;
+}
+
+/// The largest payload that is let into the log, in bytes: under Kafka's usual limit of 1 MiB, with room for headers.
+pub const MAX_PAYLOAD_BYTES: usize = 900 * 1024;
+
+/// Adds an event to the unit of work: it is written with the unit's state, or not at all. Returns the event's id.
+///
+/// # Errors
+/// [`db::Error::Defect`] when the payload is no JSON or larger than [`MAX_PAYLOAD_BYTES`].
+pub fn emit<E: DomainEvent>(tx: &mut Tx<'_>, event: &E) -> db::Result<Id> {
+    let payload = serde_json::to_string(event).map_err(|e| db::Error::Defect(format!("{}: {e}", E::TYPE)))?;
+    if payload.len() > MAX_PAYLOAD_BYTES {
+        return Err(db::Error::Defect(format!("{}: a payload of {} bytes is over the limit", E::TYPE, payload.len())));
+    }
+    let id = Id::new();
+    let occurred_at = tx.now()?;
+    let traceparent = tx.trace().map(ToString::to_string);
+    tx.stage(Staged {
+        id,
+        topic: E::TOPIC,
+        key: event.key(),
+        kind: E::TYPE,
+        version: E::VERSION,
+        aggregate_version: event.aggregate_version(),
+        occurred_at,
+        traceparent,
+        payload,
+    });
+    Ok(id)
+}
+
+/// An event out of the log, with its place in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// UUID v7, the same on every bus and in every replay: the idempotency key for the world outside.
+    pub id: Id,
+    /// The log that numbered it.
+    pub source: Id,
+    pub topic: Arc<str>,
+    pub partition: i32,
+    /// Its number in the partition: from 0, without gaps.
+    pub position: i64,
+    pub key: String,
+    /// [`DomainEvent::TYPE`].
+    pub kind: String,
+    pub version: i16,
+    pub aggregate_version: i64,
+    pub occurred_at: Time,
+    /// W3C `traceparent` of the request that caused it.
+    pub traceparent: Option<String>,
+    /// JSON.
+    pub payload: String,
+}
+
+impl Event {
+    /// Whether it is an `E`.
+    pub fn is<E: DomainEvent>(&self) -> bool {
+        self.kind == E::TYPE
+    }
+
+    /// The payload as an `E`.
+    ///
+    /// # Errors
+    /// [`HandlerError::Failed`] when it is not one, or of a version this process does not know yet.
+    pub fn decode<E: DomainEvent>(&self) -> Result<E, HandlerError> {
+        if !self.is::<E>() {
+            return Err(HandlerError::Failed(format!("a {} came where a {} was due", self.kind, E::TYPE)));
+        }
+        if self.version > E::VERSION {
+            return Err(HandlerError::Failed(format!(
+                "{} of version {} is newer than this process",
+                self.kind, self.version
+            )));
+        }
+        serde_json::from_str(&self.payload).map_err(|e| HandlerError::Failed(format!("{}: {e}", self.kind)))
+    }
+}
