@@ -3,9 +3,11 @@
 pub mod events;
 mod ids;
 mod money;
+mod schema;
 pub mod topics;
 
 pub use ids::{
     CouponId, DeliveryId, MemberId, OrderId, OwnedCouponId, PaymentId, ProductId, PurchaseOrderId, RequestId,
 };
 pub use money::{Currency, Money, MoneyError};
+pub use schema::MIGRATIONS;

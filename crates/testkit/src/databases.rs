@@ -1,0 +1,107 @@
+//! Fresh databases, one of each kind, for a test that must hold on all of them.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use db::Database;
+use messaging::{Log, TopicSpec};
+
+use crate::postgres;
+
+/// Partitions of each topic in tests: enough that keys fall apart.
+pub const PARTITIONS: i32 = 4;
+
+/// Where a fresh and empty database is; it goes with this.
+#[derive(Clone)]
+pub struct Place {
+    /// `SQLite` or `PostgreSQL`, for messages.
+    pub name: &'static str,
+    /// For the setting `database.url`.
+    pub url: String,
+    /// The folder or the database itself.
+    _keep: Arc<dyn Any + Send + Sync>,
+}
+
+/// A migrated database of one test, with the shop's topics in its log.
+pub struct TestDatabase {
+    /// `SQLite` or `PostgreSQL`, for messages.
+    pub name: &'static str,
+    /// For the setting `database.url`, once `db` is closed or where several may have it open.
+    pub url: String,
+    pub db: Database,
+    pub log: Log,
+    /// Last, so that the database is let go before it is dropped.
+    place: Place,
+}
+
+impl TestDatabase {
+    /// Opens the same database once more: on PostgreSQL as another process would, on SQLite after closing this one.
+    ///
+    /// # Panics
+    /// When it does not open.
+    pub async fn reopened(&self) -> Self {
+        if !self.db.is_shared() {
+            self.db.close().await;
+        }
+        open(self.place.clone(), &shop_topics()).await
+    }
+}
+
+/// A place for a database of each kind, with nothing in it: SQLite always, PostgreSQL when it is to be had.
+pub async fn places() -> Vec<Place> {
+    let mut places = vec![sqlite()];
+    places.extend(postgres(false).await);
+    places
+}
+
+/// A migrated database of each kind, with the shop's topics: SQLite always, PostgreSQL when it is to be had.
+///
+/// Nothing runs on them: start the sequencer and consumers as the test needs them.
+pub async fn databases() -> Vec<TestDatabase> {
+    databases_with(&shop_topics()).await
+}
+
+/// As [`databases`], with these topics.
+pub async fn databases_with(topics: &[TopicSpec]) -> Vec<TestDatabase> {
+    let mut databases = vec![open(sqlite(), topics).await];
+    if let Some(place) = postgres(true).await {
+        databases.push(open(place, topics).await);
+    }
+    databases
+}
+
+fn shop_topics() -> Vec<TopicSpec> {
+    contracts::topics::ALL.iter().map(|name| TopicSpec { name, partitions: PARTITIONS }).collect()
+}
+
+fn sqlite() -> Place {
+    let folder = tempfile::Builder::new().prefix("jangteo-test-").tempdir().expect("a temporary folder");
+    let url = format!("sqlite:{}", folder.path().join("shop.db").display());
+    Place { name: "SQLite", url, _keep: Arc::new(folder) }
+}
+
+async fn postgres(migrated: bool) -> Option<Place> {
+    let server = blocking(postgres::server).await.map_err(postgres::left_out).ok()?;
+    let template = if migrated { server.template(migrate).await } else { None };
+    let database = blocking(move || server.create(template)).await;
+    Some(Place { name: "PostgreSQL", url: database.url(), _keep: Arc::new(database) })
+}
+
+async fn migrate(url: String) {
+    let log = Log::new();
+    let db = Database::open(db::Options::new(url), &contracts::MIGRATIONS, log.recorder()).await;
+    db.expect("the migrations run").close().await;
+}
+
+async fn open(place: Place, topics: &[TopicSpec]) -> TestDatabase {
+    let log = Log::new();
+    let options = db::Options::new(place.url.clone());
+    let db = Database::open(options, &contracts::MIGRATIONS, log.recorder()).await;
+    let db = db.unwrap_or_else(|e| panic!("{} at {}: {e}", place.name, place.url));
+    log.open(&db, topics).await.unwrap_or_else(|e| panic!("the log on {}: {e}", place.name));
+    TestDatabase { name: place.name, url: place.url.clone(), db, log, place }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("no panic")
+}

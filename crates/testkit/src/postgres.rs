@@ -1,0 +1,210 @@
+//! A PostgreSQL server for tests: the one of `TEST_DATABASE_URL`, or one of our own out of the system's programs.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, PgConnection};
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+/// Begins the name of each database that tests make on a server.
+const PREFIX: &str = "jangteo_test_";
+
+/// A server that databases can be made on; one a process.
+pub(crate) struct Server {
+    /// Without a database's name: `postgres://user:password@host:port`, and what follows the name.
+    base: String,
+    suffix: String,
+    /// The database to connect to for making others.
+    maintenance: String,
+    /// Made at the first use, and copied for each test. Not on a server that outlives us.
+    template: Option<OnceCell<String>>,
+    /// Its standard input keeps our own server alive.
+    _watchdog: Option<Child>,
+}
+
+/// The server of this process, started at the first call; or why there is none. Blocks while it starts.
+pub(crate) fn server() -> Result<&'static Server, &'static str> {
+    static SERVER: OnceLock<Result<Server, String>> = OnceLock::new();
+    SERVER.get_or_init(Server::find).as_ref().map_err(String::as_str)
+}
+
+/// A database of its own for one test; dropped with this.
+pub(crate) struct PgDatabase {
+    server: &'static Server,
+    name: String,
+}
+
+impl Server {
+    fn find() -> Result<Self, String> {
+        match std::env::var("TEST_DATABASE_URL") {
+            Ok(url) if !url.is_empty() => Self::given(&url),
+            _ => Self::start(),
+        }
+    }
+
+    fn given(url: &str) -> Result<Self, String> {
+        let (base, maintenance, suffix) =
+            split(url).ok_or("TEST_DATABASE_URL is no postgres://user:password@host:port/database")?;
+        let server = Self { base, suffix, maintenance, template: None, _watchdog: None };
+        server.execute("SELECT 1").map_err(|e| format!("the server of TEST_DATABASE_URL: {e}"))?;
+        Ok(server)
+    }
+
+    /// A server in a temporary folder, on a free port of the loopback address.
+    fn start() -> Result<Self, String> {
+        let programs = programs().ok_or(
+            "PostgreSQL: no initdb found (set TEST_DATABASE_URL or PG_BINDIR, or install PostgreSQL's server)",
+        )?;
+        let mut reason = String::new();
+        for _ in 0..3 {
+            // the port may be taken between our look and the server's
+            match Self::start_once(&programs) {
+                Ok(server) => return Ok(server),
+                Err(e) => reason = e,
+            }
+        }
+        Err(format!("PostgreSQL: {} did not start: {reason}", programs.display()))
+    }
+
+    fn start_once(programs: &Path) -> Result<Self, String> {
+        let text = |e: std::io::Error| e.to_string();
+        let folder = tempfile::Builder::new().prefix("jangteo-pg-").tempdir().map_err(text)?;
+        let password = Uuid::new_v4().simple().to_string();
+        fs::write(folder.path().join("password"), &password).map_err(text)?;
+        let port = free_port().map_err(text)?;
+
+        let mut command = Command::new("sh");
+        command.args(["-c", include_str!("postgres.sh"), "postgres.sh"]).arg(folder.path()).arg(programs);
+        command.arg(port.to_string()).env_remove("PGDATA").env_remove("PGPORT");
+        // a group of its own: an interrupt at the terminal must not reach it before the tests are gone
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        if fs::metadata(folder.path()).map_err(text)?.uid() == 0 {
+            let (user, group) = unprivileged().ok_or("the server refuses root, and there is no other user to take")?;
+            chown(folder.path(), Some(user), Some(group)).map_err(text)?;
+            chown(folder.path().join("password"), Some(user), Some(group)).map_err(text)?;
+            command.uid(user).gid(group);
+        }
+        let mut watchdog = command.spawn().map_err(text)?;
+        let _ = folder.keep(); // from here on the script's
+        await_ready(&mut watchdog)?;
+        Ok(Self {
+            base: format!("postgres://postgres:{password}@127.0.0.1:{port}"),
+            suffix: String::new(),
+            maintenance: "postgres".into(),
+            template: Some(OnceCell::new()),
+            _watchdog: Some(watchdog),
+        })
+    }
+
+    fn url(&self, database: &str) -> String {
+        format!("{}/{database}{}", self.base, self.suffix)
+    }
+
+    fn execute(&self, sql: &str) -> Result<(), String> {
+        let mut conn = PgConnection::establish(&self.url(&self.maintenance)).map_err(|e| e.to_string())?;
+        conn.batch_execute(sql).map_err(|e| e.to_string())
+    }
+
+    /// An empty database.
+    ///
+    /// # Panics
+    /// When the server says no.
+    pub(crate) fn create(&'static self, template: Option<&str>) -> PgDatabase {
+        let name = format!("{PREFIX}{}", Uuid::new_v4().simple());
+        let template = template.unwrap_or("template0");
+        self.execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")).expect("a database for the test");
+        PgDatabase { server: self, name }
+    }
+
+    /// The name of the database to copy, made by `migrate`, which is handed its URL; `None` to start from an empty one.
+    pub(crate) async fn template(&'static self, migrate: impl AsyncFnOnce(String)) -> Option<&'static str> {
+        let template = self.template.as_ref()?;
+        let name = template.get_or_init(|| async {
+            let database = self.create(None);
+            migrate(database.url()).await;
+            let name = database.name.clone();
+            std::mem::forget(database); // goes with the server
+            name
+        });
+        Some(name.await.as_str())
+    }
+}
+
+impl PgDatabase {
+    pub(crate) fn url(&self) -> String {
+        self.server.url(&self.name)
+    }
+}
+
+impl Drop for PgDatabase {
+    fn drop(&mut self) {
+        // FORCE, for the pools of a test that failed are still there; the test's own failure matters more than ours
+        let _ = self.server.execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+    }
+}
+
+/// Waits for the script's `ready`.
+fn await_ready(watchdog: &mut Child) -> Result<(), String> {
+    let output = watchdog.stdout.take().ok_or("no output")?;
+    let mut said = String::new();
+    for line in BufReader::new(output).lines() {
+        match line {
+            Ok(line) if line == "ready" => return Ok(()),
+            Ok(line) => said = format!("{said}\n{line}"),
+            Err(e) => return Err(e.to_string()),
+        }
+    }
+    let _ = watchdog.wait();
+    Err(said)
+}
+
+/// The folder with `initdb` and `pg_ctl`: `PG_BINDIR`, what `pg_config` says, or the newest that Debian has.
+fn programs() -> Option<PathBuf> {
+    let named = std::env::var_os("PG_BINDIR").map(PathBuf::from);
+    let asked = Command::new("pg_config").arg("--bindir").output().ok();
+    let asked = asked.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
+    let mut installed: Vec<PathBuf> =
+        fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|v| v.path().join("bin")).collect();
+    installed.sort();
+    let complete = |folder: &PathBuf| ["initdb", "pg_ctl", "postgres"].iter().all(|name| folder.join(name).is_file());
+    named.into_iter().chain(asked).chain(installed.into_iter().rev()).find(complete)
+}
+
+/// The ids of `postgres`, or of `nobody`: user and group.
+fn unprivileged() -> Option<(u32, u32)> {
+    let id = |flag: &str, user: &str| {
+        let output = Command::new("id").args([flag, user]).output().ok()?;
+        String::from_utf8_lossy(&output.stdout).trim().parse().ok()
+    };
+    ["postgres", "nobody"].iter().find_map(|user| Some((id("-u", user)?, id("-g", user)?)))
+}
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// Splits `postgres://user@host:port/database?options` into what is before the name, the name, and what follows it.
+fn split(url: &str) -> Option<(String, String, String)> {
+    let authority = url.find("://")? + 3;
+    let slash = authority + url[authority..].find('/')?;
+    let (name, suffix) = url[slash + 1..].split_at(url[slash + 1..].find('?').unwrap_or(url.len() - slash - 1));
+    (!name.is_empty()).then(|| (url[..slash].into(), name.into(), suffix.into()))
+}
+
+/// Says on standard error, past the capture of test output and once a process, that PostgreSQL was left out.
+///
+/// # Panics
+/// When `TEST_SERVERS_REQUIRED=1`.
+pub(crate) fn left_out(reason: &str) {
+    static SAID: OnceLock<()> = OnceLock::new();
+    assert!(std::env::var("TEST_SERVERS_REQUIRED").as_deref() != Ok("1"), "{reason}, and TEST_SERVERS_REQUIRED=1");
+    SAID.get_or_init(|| drop(writeln!(std::io::stderr(), "not run: {reason}")));
+}
