@@ -1,14 +1,94 @@
 //! The database, whichever it is.
-use crate::{Conn, Error, Tx};
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use diesel::connection::SimpleConnection;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::error::{Error, Result};
+use crate::faults::Watched;
+use crate::job::{UnitJob, panic_text};
+use crate::migrate::Migrations;
+use crate::pool::{Connector, PATIENCE, Pool, connect_postgres, pool};
+use crate::sqlite::{GroupWriter, SqliteFile};
+use crate::unit::{Recorder, Tx};
+use crate::{Conn, postgres};
+
+/// How to open a database.
+#[derive(Clone)]
+pub struct Options {
+    /// `sqlite:path/to/file.db` or `postgres://user:password@host:port/name`.
+    pub url: String,
+    /// Connections at the most: of PostgreSQL, or of SQLite's readers.
+    pub pool_size: u32,
+    /// Units of work at the most in one commit of SQLite.
+    pub group_limit: usize,
+}
+
+impl Options {
+    /// The defaults for a URL.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), pool_size: 10, group_limit: 256 }
+    }
+}
 
 /// A handle; clones share the database.
 #[derive(Clone)]
-pub struct Database {}
+pub struct Database {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    kind: Kind,
+    pool: Pool,
+    /// One permit a connection, so that waiting requests hold no threads.
+    permits: Arc<Semaphore>,
+}
+
+enum Kind {
+    Sqlite(GroupWriter),
+    Postgres(Arc<dyn Recorder>),
+}
 
 impl Database {
+    /// Opens the database and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it is away or in use by another process, [`Error::Defect`] when the URL is of
+    /// neither kind or the schema is newer than this binary.
+    pub async fn open(options: Options, migrations: &'static Migrations, recorder: Arc<dyn Recorder>) -> Result<Self> {
+        let opened = spawn_blocking(move || match options.url.split_once(':') {
+            Some(("sqlite", path)) => {
+                let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
+                let file = Arc::new(SqliteFile::lock(&path)?);
+                migrations.run(&mut file.connect_writer()?)?;
+                let writer = GroupWriter::start(file.clone(), &options, recorder)?;
+                Ok(Shared::new(Kind::Sqlite(writer), pool(Connector::SqliteReader(file), &options)))
+            }
+            Some(("postgres" | "postgresql", _)) => {
+                migrations.run(&mut connect_postgres(&options.url)?)?;
+                let pool = pool(Connector::Postgres { url: options.url.clone() }, &options);
+                Ok(Shared::new(Kind::Postgres(recorder), pool))
+            }
+            _ => Err(Error::Defect("the database URL begins neither with sqlite: nor with postgres://".into())),
+        });
+        let shared = opened.await.map_err(|error| Error::Panicked(error.to_string()))??;
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Whether it is PostgreSQL, which several processes share.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.shared.kind, Kind::Postgres(_))
+    }
+
     /// One transaction: all that `unit` does, and the events it stages, or nothing.
     ///
-    /// `unit` may run more than once (see the crate's doc), so it is `Fn` and must only act on the database.
+    /// `unit` may run more than once (a victim of a deadlock, a neighbour in the group that panicked), so it must
+    /// act on nothing but the database. Any failed statement inside rolls it back, whatever `unit` returns.
     ///
     /// # Errors
     /// The error of `unit`, after which everything is rolled back, or one of this crate's.
@@ -17,8 +97,21 @@ impl Database {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let _ = unit;
-        unimplemented!()
+        let (job, answer) = UnitJob::new(unit);
+        match &self.shared.kind {
+            Kind::Sqlite(writer) => writer.submit(job),
+            Kind::Postgres(recorder) => {
+                let (recorder, pool, permit) = (recorder.clone(), self.shared.pool.clone(), self.permit().await?);
+                spawn_blocking(move || {
+                    postgres::run_unit(&pool, &*recorder, job);
+                    drop(permit);
+                });
+            }
+        }
+        match answer.await {
+            Ok(result) => result,
+            Err(_) => Err(Error::UnknownOutcome("the database thread ended".into()).into()),
+        }
     }
 
     /// A snapshot that `query` reads from.
@@ -30,7 +123,77 @@ impl Database {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let _ = query;
-        unimplemented!()
+        let (pool, permit) = (self.shared.pool.clone(), self.permit().await?);
+        let read = spawn_blocking(move || {
+            let result = read(&pool, query);
+            drop(permit);
+            result
+        });
+        read.await.map_err(|error| E::from(Error::Panicked(error.to_string())))?
     }
+
+    /// Finishes what was queued and refuses what comes later.
+    pub async fn close(&self) {
+        if let Kind::Sqlite(writer) = &self.shared.kind {
+            writer.close().await;
+        }
+        self.shared.permits.close();
+    }
+
+    async fn permit(&self) -> Result<tokio::sync::OwnedSemaphorePermit> {
+        match timeout(PATIENCE, self.shared.permits.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) => Err(Error::Unavailable("the database is closed".into())),
+            Err(_) => Err(Error::Unavailable("every connection is busy".into())),
+        }
+    }
+}
+
+impl Shared {
+    fn new(kind: Kind, pool: Pool) -> Self {
+        let permits = Arc::new(Semaphore::new(pool.max_size() as usize));
+        Self { kind, pool, permits }
+    }
+}
+
+fn read<T, E: From<Error>>(pool: &Pool, query: impl Fn(&mut Conn) -> Result<T, E>) -> Result<T, E> {
+    let mut stale = 0;
+    loop {
+        let mut conn = pool.get().map_err(|error| Error::Unavailable(error.to_string()))?;
+        match read_once(&mut conn, &query) {
+            // every pooled connection may be stale after a restart of the server
+            Err(Again(_)) if stale <= pool.max_size() => stale += 1,
+            Err(Again(error)) => return Err(error.into()),
+            Ok(result) => return result,
+        }
+    }
+}
+
+/// The connection was lost, and nothing was answered.
+struct Again(Error);
+
+fn read_once<T, E: From<Error>>(
+    conn: &mut Watched,
+    query: &impl Fn(&mut Conn) -> Result<T, E>,
+) -> Result<Result<T, E>, Again> {
+    conn.faults.clear();
+    let begin = if conn.conn.is_pg() { "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" } else { "BEGIN" };
+    if let Err(error) = conn.conn.batch_execute(begin) {
+        conn.broken = true;
+        return Err(Again(error.into()));
+    }
+    let result = match catch_unwind(AssertUnwindSafe(|| query(&mut conn.conn))) {
+        Ok(result) => result,
+        Err(panic) => {
+            conn.broken = true;
+            return Ok(Err(Error::Panicked(panic_text(&*panic)).into()));
+        }
+    };
+    let fault = conn.faults.take();
+    if !postgres::roll_back(conn)
+        && let Some(fault) = fault
+    {
+        return Err(Again(fault.into()));
+    }
+    Ok(result)
 }

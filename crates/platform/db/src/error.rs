@@ -8,7 +8,7 @@ use diesel::result::{DatabaseErrorKind, Error as Diesel};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a unit of work gave no result of its own.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The database is away, full or overloaded; nothing was done, and the same call may go through later.
     #[error("the database is unavailable: {0}")]

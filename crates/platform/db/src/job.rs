@@ -1,0 +1,101 @@
+//! A unit of work on its way to a database thread, and its answer on the way back.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use telemetry::TraceContext;
+use tokio::sync::oneshot;
+
+use crate::error::{Error, Fault, Result};
+use crate::faults::Watched;
+use crate::unit::{AfterCommit, Staged, Tx};
+
+/// A unit of work whose result type is forgotten, so that units of all kinds share a queue.
+pub(crate) trait Job: Send {
+    /// Runs the unit in the transaction of `conn`. Its result is kept for [`answer`](Self::answer).
+    fn run(&mut self, conn: &mut Watched) -> Ran;
+
+    /// Tells the caller: with its own result after `Ok`, or with what happened to the transaction.
+    fn answer(self: Box<Self>, transaction: Result<()>);
+
+    /// Whether nobody waits for the answer any more.
+    fn is_abandoned(&self) -> bool;
+}
+
+/// How a unit ended, before its transaction does.
+pub(crate) enum Ran {
+    /// To be committed, with these records and wake-ups.
+    Done(Vec<Staged>, Vec<AfterCommit>),
+    /// To be rolled back: its own rule said no, or a constraint did. The result is to be answered as it is.
+    Refused,
+    /// The unit went on after a failed statement as if nothing had been; the fault is the answer.
+    Swallowed(Fault),
+    /// A statement failed in a way that is no rule's; the transaction cannot be trusted.
+    Fault(Fault),
+    /// It panicked; the connection cannot be trusted.
+    Panicked(String),
+}
+
+pub(crate) struct UnitJob<T, E, F> {
+    unit: F,
+    result: Option<Result<T, E>>,
+    reply: oneshot::Sender<Result<T, E>>,
+    trace: Option<TraceContext>,
+}
+
+impl<T, E, F> UnitJob<T, E, F>
+where
+    T: Send + 'static,
+    E: From<Error> + Send + 'static,
+    F: Fn(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+{
+    pub(crate) fn new(unit: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, E>>) {
+        let (reply, answer) = oneshot::channel();
+        (Box::new(Self { unit, result: None, reply, trace: TraceContext::current() }), answer)
+    }
+}
+
+impl<T, E, F> Job for UnitJob<T, E, F>
+where
+    T: Send + 'static,
+    E: From<Error> + Send + 'static,
+    F: Fn(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+{
+    fn run(&mut self, conn: &mut Watched) -> Ran {
+        conn.faults.clear();
+        let mut tx = Tx::new(&mut conn.conn, self.trace);
+        let result = match catch_unwind(AssertUnwindSafe(|| (self.unit)(&mut tx))) {
+            Ok(result) => result,
+            Err(panic) => return Ran::Panicked(panic_text(&*panic)),
+        };
+        let (staged, after_commit) = tx.finish();
+        let done = result.is_ok();
+        self.result = Some(result);
+        match (conn.faults.take(), done) {
+            (None, true) => Ran::Done(staged, after_commit),
+            (None, false) | (Some(Fault::Constraint(_)), false) => Ran::Refused,
+            (Some(fault @ Fault::Constraint(_)), true) => Ran::Swallowed(fault),
+            (Some(fault), _) => Ran::Fault(fault),
+        }
+    }
+
+    fn answer(self: Box<Self>, transaction: Result<()>) {
+        let result = match (transaction, self.result) {
+            (Err(error), _) => Err(error.into()),
+            (Ok(()), Some(result)) => result,
+            (Ok(()), None) => Err(Error::Unavailable("the unit was not run".into()).into()),
+        };
+        // nobody listens when the request was given up; the work is done all the same
+        let _ = self.reply.send(result);
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
+}

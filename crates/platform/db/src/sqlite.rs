@@ -1,0 +1,223 @@
+//! SQLite: one process, one writer that commits units in groups, and readers beside it.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::{Error, Result};
+use crate::faults::Watched;
+use crate::job::{Job, Ran};
+use crate::unit::{AfterCommit, Recorder, Staged};
+use crate::{Conn, Options};
+
+/// Units that may wait for the writer; more are told that the database is busy.
+const QUEUE: usize = 8192;
+
+/// The file, locked for this process.
+pub(crate) struct SqliteFile {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl SqliteFile {
+    /// Makes the folder and takes the lock.
+    ///
+    /// The lock is on a file of its own: closing the database file would drop SQLite's own locks on it.
+    pub(crate) fn lock(path: &Path) -> Result<Self> {
+        let unavailable = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", path.display()));
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(unavailable)?;
+        }
+        let mut lock_path = path.as_os_str().to_owned();
+        lock_path.push(".lock");
+        let lock = File::options().create(true).truncate(false).write(true).open(lock_path).map_err(unavailable)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(Error::Unavailable(format!(
+                "{} is in use by another process; SQLite means one process (for several set database.url to postgres://…)",
+                path.display()
+            ))),
+            Err(TryLockError::Error(error)) => Err(unavailable(error)),
+        }
+    }
+
+    fn connect(&self) -> Result<SqliteConnection> {
+        let path = self.path.to_str().ok_or_else(|| Error::Unavailable("the path is not UTF-8".into()))?;
+        SqliteConnection::establish(path).map_err(|error| Error::Unavailable(error.to_string()))
+    }
+
+    /// A connection that writes. `synchronous = FULL`: an answered commit survives a power cut.
+    pub(crate) fn connect_writer(&self) -> Result<Conn> {
+        let mut conn = self.connect()?;
+        conn.batch_execute(
+            "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+             PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 4000;
+             PRAGMA journal_size_limit = 67108864;",
+        )?;
+        Ok(Conn::Sqlite(conn))
+    }
+
+    /// A connection that only reads.
+    pub(crate) fn connect_reader(&self) -> Result<Conn> {
+        let mut conn = self.connect()?;
+        conn.batch_execute(
+            "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;
+             PRAGMA mmap_size = 268435456;",
+        )?;
+        Ok(Conn::Sqlite(conn))
+    }
+}
+
+enum Message {
+    Unit(Box<dyn Job>),
+    Close(oneshot::Sender<()>),
+}
+
+/// The queue into the writer thread.
+pub(crate) struct GroupWriter {
+    queue: mpsc::Sender<Message>,
+}
+
+impl GroupWriter {
+    pub(crate) fn start(file: Arc<SqliteFile>, options: &Options, recorder: Arc<dyn Recorder>) -> Result<Self> {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let conn = Watched::new(file.connect_writer()?);
+        let writer = Writer { file, conn: Some(conn), recorder, group_limit: options.group_limit.max(1) };
+        thread::Builder::new()
+            .name("sqlite-writer".into())
+            .spawn(move || writer.run(waiting))
+            .map_err(|error| Error::Unavailable(error.to_string()))?;
+        Ok(Self { queue })
+    }
+
+    pub(crate) fn submit(&self, job: Box<dyn Job>) {
+        let refused = match self.queue.try_send(Message::Unit(job)) {
+            Ok(()) => return,
+            Err(mpsc::error::TrySendError::Full(message)) => (message, "too many units of work wait for the database"),
+            Err(mpsc::error::TrySendError::Closed(message)) => (message, "the database is closed"),
+        };
+        if let (Message::Unit(job), why) = refused {
+            job.answer(Err(Error::Unavailable(why.into())));
+        }
+    }
+
+    /// Finishes what was queued, and ends the writer.
+    pub(crate) async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.queue.send(Message::Close(done)).await.is_ok() {
+            // an error means that the writer is gone already
+            let _ = closed.await;
+        }
+    }
+}
+
+struct Writer {
+    file: Arc<SqliteFile>,
+    conn: Option<Watched>,
+    recorder: Arc<dyn Recorder>,
+    group_limit: usize,
+}
+
+/// Why a group as a whole came to nothing.
+enum GroupFault {
+    /// Rolled back; nothing was done.
+    RolledBack(Error),
+    /// The COMMIT failed: done or not.
+    Unknown(String),
+}
+
+impl Writer {
+    fn run(mut self, mut waiting: mpsc::Receiver<Message>) {
+        while let Some(first) = waiting.blocking_recv() {
+            let mut group = Vec::new();
+            let mut next = Some(first);
+            let mut close = None;
+            while let Some(message) = next {
+                match message {
+                    Message::Unit(job) if job.is_abandoned() => {}
+                    Message::Unit(job) => group.push(job),
+                    Message::Close(done) => close = Some(done),
+                }
+                next = if group.len() < self.group_limit && close.is_none() { waiting.try_recv().ok() } else { None };
+            }
+            if !group.is_empty() {
+                metrics::histogram!(telemetry::names::WRITER_GROUP_UNITS).record(group.len() as f64);
+                self.write_group(group);
+            }
+            if let Some(done) = close {
+                self.conn = None;
+                // the closer may have given up waiting
+                let _ = done.send(());
+                return;
+            }
+        }
+    }
+
+    /// Commits the group and answers; after a fault each unit runs again alone.
+    fn write_group(&mut self, mut group: Vec<Box<dyn Job>>) {
+        match self.try_group(&mut group) {
+            Ok((answers, after_commit)) => {
+                after_commit.into_iter().for_each(|wake| wake());
+                for (job, answer) in group.into_iter().zip(answers) {
+                    job.answer(answer);
+                }
+            }
+            Err(GroupFault::Unknown(text)) => {
+                self.conn = None;
+                tracing::error!(units = group.len(), error = text, "a commit failed; its outcome is unknown");
+                group.into_iter().for_each(|job| job.answer(Err(Error::UnknownOutcome(text.clone()))));
+            }
+            Err(GroupFault::RolledBack(error)) => {
+                // dropping the connection rolls back, whatever state SQLite and diesel think it is in
+                self.conn = None;
+                if group.len() == 1 {
+                    group.into_iter().for_each(|job| job.answer(Err(error.clone())));
+                } else {
+                    tracing::warn!(units = group.len(), %error, "a group of units was rolled back; each runs again alone");
+                    group.into_iter().for_each(|job| self.write_group(vec![job]));
+                }
+            }
+        }
+    }
+
+    fn try_group(&mut self, group: &mut [Box<dyn Job>]) -> Result<(Vec<Result<()>>, Vec<AfterCommit>), GroupFault> {
+        let rolled_back = |error: diesel::result::Error| GroupFault::RolledBack(error.into());
+        let conn = match &mut self.conn {
+            Some(conn) => conn,
+            None => self.conn.insert(Watched::new(self.file.connect_writer().map_err(GroupFault::RolledBack)?)),
+        };
+        conn.conn.batch_execute("BEGIN IMMEDIATE").map_err(rolled_back)?;
+        let mut answers = Vec::with_capacity(group.len());
+        let (mut staged, mut after_commit) = (Vec::<Staged>::new(), Vec::<AfterCommit>::new());
+        for job in group {
+            conn.conn.batch_execute("SAVEPOINT unit").map_err(rolled_back)?;
+            let (end, answer) = match job.run(conn) {
+                Ran::Done(records, wakes) => {
+                    staged.extend(records);
+                    after_commit.extend(wakes);
+                    ("RELEASE SAVEPOINT unit", Ok(()))
+                }
+                Ran::Refused => ("ROLLBACK TO SAVEPOINT unit; RELEASE SAVEPOINT unit", Ok(())),
+                Ran::Swallowed(fault) => {
+                    ("ROLLBACK TO SAVEPOINT unit; RELEASE SAVEPOINT unit", Err(Error::from(fault)))
+                }
+                Ran::Fault(fault) => return Err(GroupFault::RolledBack(fault.into())),
+                Ran::Panicked(text) => return Err(GroupFault::RolledBack(Error::Panicked(text))),
+            };
+            conn.conn.batch_execute(end).map_err(rolled_back)?;
+            answers.push(answer);
+        }
+        if !staged.is_empty() {
+            after_commit.push(self.recorder.record(&mut conn.conn, staged).map_err(GroupFault::RolledBack)?);
+        }
+        if let Err(error) = conn.conn.batch_execute("COMMIT") {
+            return Err(GroupFault::Unknown(error.to_string()));
+        }
+        Ok((answers, after_commit))
+    }
+}
