@@ -1,3 +1,15 @@
 //! Logs, metrics and traces: how every process of the project is observed.
+//!
+//! [`init`] once at the start; then `tracing` for lines, the `metrics` macros with the names of [`names`], and
+//! [`traced`] where a request or an event begins to be worked on.
+
+mod logs;
+mod metrics;
+pub mod names;
+mod otlp;
 mod trace;
-pub use trace::TraceContext;
+
+pub use logs::{Guard, InitError, LogFormat, LogSettings, check_filter, init};
+pub use metrics::render;
+pub use otlp::OtlpSettings;
+pub use trace::{NotATraceparent, TraceContext, traced};

@@ -3,7 +3,11 @@
 use std::fmt;
 use std::future::Future;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
+use tracing::{Instrument, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 use uuid::Uuid;
 
 tokio::task_local! {
@@ -56,6 +60,49 @@ impl TraceContext {
 impl Default for TraceContext {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Runs `work` inside `span`, which goes on with the trace of `parent` or begins one.
+///
+/// Within it [`TraceContext::current`] is the span's own context, for events and calls that it causes. The span has
+/// to have an empty field `trace_id` (`info_span!("…", trace_id = field::Empty)`): log lines show it.
+pub async fn traced<F: Future>(parent: Option<TraceContext>, span: Span, work: F) -> F::Output {
+    let context = exported(parent, &span).unwrap_or_else(|| parent.map(TraceContext::child).unwrap_or_default());
+    span.record("trace_id", tracing::field::display(format_args!("{:032x}", context.trace_id)));
+    context.scope(work.instrument(span)).await
+}
+
+static EXPORT: AtomicBool = AtomicBool::new(false);
+
+/// From now on spans are exported.
+pub(crate) fn export() {
+    EXPORT.store(true, Ordering::Relaxed);
+}
+
+/// The context that an exporter gave to `span`; `None` when spans are not exported or this one is filtered out.
+fn exported(parent: Option<TraceContext>, span: &Span) -> Option<TraceContext> {
+    if !EXPORT.load(Ordering::Relaxed) || span.is_disabled() {
+        return None;
+    }
+    if let Some(parent) = parent {
+        let remote = opentelemetry::Context::new().with_remote_span_context(parent.into());
+        span.set_parent(remote).ok()?;
+    }
+    let context = span.context();
+    let context = context.span().span_context().clone();
+    context.is_valid().then(|| TraceContext {
+        trace_id: u128::from_be_bytes(context.trace_id().to_bytes()),
+        span_id: u64::from_be_bytes(context.span_id().to_bytes()),
+        sampled: context.is_sampled(),
+    })
+}
+
+impl From<TraceContext> for SpanContext {
+    fn from(context: TraceContext) -> Self {
+        let (trace, span) = (TraceId::from(context.trace_id), SpanId::from(context.span_id));
+        let flags = if context.sampled { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
+        SpanContext::new(trace, span, flags, true, TraceState::NONE)
     }
 }
 

@@ -1,0 +1,106 @@
+//! Log lines, and the one place where a process sets up how it is observed.
+
+use std::io::{IsTerminal, stderr};
+use std::sync::Mutex;
+
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use serde::Deserialize;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+use crate::otlp::{self, OtlpSettings};
+use crate::{metrics, trace};
+
+/// How lines look, and which are written. They go to standard error.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    pub format: LogFormat,
+    /// Directives as `tracing` has them: `info`, `warn,shop=debug`.
+    pub filter: String,
+}
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people: a line each, in colour on a terminal.
+    Pretty,
+    /// For collectors: a JSON object a line.
+    Json,
+}
+
+/// Why a process could not set up how it is observed.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// The directives of the log filter make no sense.
+    #[error("{0}")]
+    Filter(String),
+    /// The exporter of traces could not be made.
+    #[error("{0}")]
+    Otlp(String),
+    /// Something else in the process has already set up logs or metrics.
+    #[error("{0}")]
+    Taken(String),
+}
+
+/// Sends what is still to be exported when it goes.
+#[must_use]
+pub struct Guard {
+    provider: Option<SdkTracerProvider>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(provider) = self.provider.take()
+            && let Err(error) = provider.shutdown()
+        {
+            eprintln!("the last traces could not be exported: {error}");
+        }
+    }
+}
+
+/// Sets up logs, metrics, and the export of traces if `otlp` says so, for the whole process.
+///
+/// Only the first call does; later ones (of further tests in a process) return an empty guard.
+///
+/// # Errors
+/// As [`InitError`] says; nothing is set up then.
+pub fn init(log: &LogSettings, otlp: Option<&OtlpSettings>) -> Result<Guard, InitError> {
+    static DONE: Mutex<bool> = Mutex::new(false);
+    // a panic in here is no reason to panic again
+    let mut done = DONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if *done {
+        return Ok(Guard { provider: None });
+    }
+    let filter = EnvFilter::try_new(&log.filter).map_err(|e| InitError::Filter(e.to_string()))?;
+    let provider = otlp.map(otlp::provider).transpose().map_err(InitError::Otlp)?;
+    let export = provider.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("shop")));
+    if export.is_some() {
+        trace::export();
+    }
+    let subscriber = Registry::default().with(filter).with(lines(log.format)).with(export);
+    tracing::subscriber::set_global_default(subscriber).map_err(|e| InitError::Taken(e.to_string()))?;
+    metrics::install().map_err(InitError::Taken)?;
+    *done = true;
+    Ok(Guard { provider })
+}
+
+/// Whether [`init`] would take `filter`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_filter(filter: &str) -> Result<(), String> {
+    EnvFilter::try_new(filter).map(drop).map_err(|e| e.to_string())
+}
+
+fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+{
+    let layer = tracing_subscriber::fmt::layer().with_writer(stderr);
+    match format {
+        LogFormat::Pretty => layer.with_ansi(stderr().is_terminal()).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
+    }
+}

@@ -1,0 +1,109 @@
+//! What a process shows of itself: lines with a trace id, metrics with help, spans at a collector.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use telemetry::{LogFormat, LogSettings, OtlpSettings, TraceContext, names, traced};
+use tracing::{field, info_span};
+
+/// One test, for logs, metrics and the exporter are set up once a process.
+#[tokio::test]
+async fn a_trace_goes_from_the_caller_through_the_work_to_the_collector() {
+    let (endpoint, received) = collector();
+    let log = LogSettings { format: LogFormat::Json, filter: "info".into() };
+    let otlp = OtlpSettings {
+        endpoint,
+        headers: BTreeMap::from([("authorization".into(), "Bearer of-tests".into())]),
+        service_name: "telemetry-test".into(),
+        sample_ratio: 1.0,
+    };
+    assert!(!format!("{otlp:?}").contains("of-tests"), "headers carry secrets");
+    let guard = telemetry::init(&log, Some(&otlp)).unwrap();
+    let again = telemetry::init(&log, Some(&otlp)).unwrap();
+    drop(again);
+
+    let caller: TraceContext = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap();
+    let span = info_span!("request", trace_id = field::Empty);
+    let inner = traced(Some(caller), span, async { TraceContext::current().unwrap() }).await;
+    assert_eq!(inner.trace_id(), caller.trace_id());
+    assert_ne!(inner.parts().1, caller.parts().1, "the span has an id of its own");
+
+    let alone = traced(None, info_span!("request", trace_id = field::Empty), async { TraceContext::current() }).await;
+    assert_ne!(alone.unwrap().trace_id(), caller.trace_id());
+
+    metrics::histogram!(names::HTTP_REQUESTS_SECONDS, "route" => "/x", "method" => "GET", "status" => "200")
+        .record(0.003);
+    metrics::histogram!(names::WRITER_GROUP_UNITS).record(100.0);
+    let text = telemetry::render();
+    for line in [
+        "# HELP http_requests_seconds How long requests took.",
+        r#"http_requests_seconds_bucket{route="/x",method="GET",status="200",le="0.005"} 1"#,
+        r#"writer_group_units_bucket{le="64"} 0"#,
+        r#"writer_group_units_bucket{le="128"} 1"#,
+    ] {
+        assert!(text.contains(line), "{line} in\n{text}");
+    }
+
+    tokio::task::spawn_blocking(move || drop(guard)).await.unwrap();
+    let request = received.recv_timeout(Duration::from_secs(10)).expect("the collector got the spans");
+    let head = String::from_utf8_lossy(&request);
+    assert!(head.starts_with("POST /v1/traces "), "{head}");
+    assert!(head.to_lowercase().contains("authorization: bearer of-tests"), "{head}");
+    let trace_id = caller.parts().0.to_be_bytes();
+    assert!(request.windows(16).any(|bytes| bytes == trace_id), "the caller's trace id is in the spans");
+    assert!(request.windows(8).any(|bytes| bytes == caller.parts().1.to_be_bytes()), "and its span, as the parent");
+}
+
+#[test]
+fn traceparents_are_read_and_written() {
+    let header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    assert_eq!(header.parse::<TraceContext>().unwrap().to_string(), header);
+    for rubbish in [
+        "",
+        "00",
+        "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+        "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319x-b7ad6b7169203331-01",
+    ] {
+        assert!(rubbish.parse::<TraceContext>().is_err(), "{rubbish}");
+    }
+}
+
+#[test]
+fn a_filter_is_checked_before_it_is_used() {
+    assert!(telemetry::check_filter("warn,shop=debug").is_ok());
+    assert!(telemetry::check_filter("shop=loud").is_err());
+}
+
+/// A collector that takes one request and hands out its bytes.
+fn collector() -> (String, mpsc::Receiver<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let request = read_request(&mut stream);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+        sender.send(request).unwrap();
+    });
+    (endpoint, receiver)
+}
+
+fn read_request(stream: &mut TcpStream) -> Vec<u8> {
+    let mut request = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let read = stream.read(&mut chunk).unwrap();
+        request.extend_from_slice(&chunk[..read]);
+        let Some(end) = request.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&request[..end]).to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+        if read == 0 || request.len() >= end + 4 + length.unwrap_or(0) {
+            return request;
+        }
+    }
+}
