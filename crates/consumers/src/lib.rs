@@ -1,1 +1,5 @@
 //!
+pub mod analytics;
+pub mod delivery;
+pub mod replenishment;
+pub mod settlement;

@@ -1,0 +1,18 @@
+use contracts::events::DeliveryStatus;
+
+/// Why a delivery was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    /// There is none of this id.
+    #[error("no such delivery")]
+    NotFound,
+    /// It has another status than the step needs.
+    #[error("the delivery is {status}")]
+    State { status: DeliveryStatus },
+    /// Its order is not paid any more: it was refunded.
+    #[error("the order of the delivery is closed")]
+    OrderClosed,
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] db::Error),
+}

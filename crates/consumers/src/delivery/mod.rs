@@ -1,0 +1,104 @@
+//! Deliveries: one an order, driven by the order's events in whatever order their topics bring them, and by people
+//! who ship.
+//!
+//! The version of the order decides: a delivery only ever takes a step of a version higher than it has seen. So a
+//! cancellation that is read before the order's creation stays.
+
+mod error;
+mod model;
+mod schema;
+mod store;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use contracts::events::DeliveryStatus;
+use contracts::{DeliveryId, OrderId, topics};
+use db::Tx;
+use messaging::{Event, Group, Handler, HandlerError, Replay, Start, TransactionalHandler};
+
+pub use error::DeliveryError;
+pub use model::Delivery;
+use model::Step;
+pub use store::{get, of_order, page};
+
+/// The group's name.
+pub const GROUP: &str = "delivery";
+
+/// Reads all that happens to an order.
+pub fn group() -> Group {
+    Group {
+        name: GROUP,
+        topics: vec![
+            topics::ORDER_CREATED,
+            topics::PAYMENT_COMPLETED,
+            topics::ORDER_CANCELLED,
+            topics::PAYMENT_REFUNDED,
+        ],
+        replay: Replay::Once("what was shipped is not in its events, and a repeat would tell members again"),
+        start: Start::Floor,
+        handler: Handler::Transactional(Arc::new(Track)),
+    }
+}
+
+/// Takes deliveries as far as the events of their orders say.
+struct Track;
+
+impl TransactionalHandler for Track {
+    fn handle(&self, tx: &mut Tx<'_>, events: &[Event]) -> Result<(), HandlerError> {
+        let mut steps: BTreeMap<OrderId, Step> = BTreeMap::new();
+        for event in events {
+            let step = Step::of(event)?;
+            let known = steps.get(&step.order_id).map(|known| known.order_version);
+            if known.is_none_or(|version| version < step.order_version) {
+                steps.insert(step.order_id, step);
+            }
+        }
+        for delivery in store::advance(tx, steps.values())?.iter().filter(|delivery| delivery.is_news()) {
+            messaging::emit(tx, &delivery.changed())?;
+        }
+        Ok(())
+    }
+}
+
+/// Notes that it has left the house: from now on its order can no longer be refunded.
+///
+/// The order is marked first, as everywhere; of shipping and a refund at the same moment one wins.
+///
+/// # Errors
+/// [`DeliveryError::State`] when it is not being prepared, [`DeliveryError::OrderClosed`] when its order was refunded
+/// and the delivery has not heard of it yet.
+pub fn ship(tx: &mut Tx<'_>, id: DeliveryId) -> Result<Delivery, DeliveryError> {
+    let known = store::get(tx, id)?.ok_or(DeliveryError::NotFound)?;
+    if !order::mark_shipped(tx, known.order_id)? {
+        return Err(refusal(tx, id)?);
+    }
+    let now = tx.now()?;
+    let Some(shipped) = store::ship(tx, id, now)? else {
+        return Err(refusal(tx, id)?);
+    };
+    messaging::emit(tx, &shipped.changed())?;
+    Ok(shipped)
+}
+
+/// Notes that it has arrived.
+///
+/// # Errors
+/// [`DeliveryError::State`] when it is not on its way.
+pub fn deliver(tx: &mut Tx<'_>, id: DeliveryId) -> Result<Delivery, DeliveryError> {
+    let now = tx.now()?;
+    let Some(delivered) = store::deliver(tx, id, now)? else {
+        return Err(refusal(tx, id)?);
+    };
+    messaging::emit(tx, &delivered.changed())?;
+    Ok(delivered)
+}
+
+/// Why a step was refused, by what the delivery is now.
+fn refusal(tx: &mut Tx<'_>, id: DeliveryId) -> db::Result<DeliveryError> {
+    Ok(match store::get(tx, id)?.map(|delivery| delivery.status) {
+        None => DeliveryError::NotFound,
+        Some(DeliveryStatus::Preparing) => DeliveryError::OrderClosed,
+        Some(status) => DeliveryError::State { status },
+    })
+}

@@ -1,0 +1,81 @@
+//! A delivery, and what an order's events mean for it.
+
+use contracts::events::{
+    DeliveryChanged, DeliveryStatus, OrderCancelled, OrderCreated, PaymentCompleted, PaymentRefunded,
+};
+use contracts::{DeliveryId, MemberId, OrderId};
+use db::types::Time;
+use diesel::Queryable;
+use messaging::{Event, HandlerError};
+
+/// The delivery of an order; there is one for each order.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+pub struct Delivery {
+    pub id: DeliveryId,
+    pub order_id: OrderId,
+    pub member_id: MemberId,
+    pub status: DeliveryStatus,
+    /// Grows by one with each change.
+    pub version: i64,
+    /// When the order's event happened, or the shipping was noted, that led to `status`.
+    pub changed_at: Time,
+    /// When it was paid, if the payment was seen before any cancellation.
+    pub prepared_at: Option<Time>,
+    pub shipped_at: Option<Time>,
+    pub delivered_at: Option<Time>,
+}
+
+impl Delivery {
+    /// Whether the member cares: being prepared and what comes after it, but not an order that ended unpaid.
+    pub(super) fn is_news(&self) -> bool {
+        match self.status {
+            DeliveryStatus::Waiting => false,
+            DeliveryStatus::Preparing | DeliveryStatus::Shipped | DeliveryStatus::Delivered => true,
+            DeliveryStatus::Cancelled => self.prepared_at.is_some(),
+        }
+    }
+
+    pub(super) fn changed(&self) -> DeliveryChanged {
+        DeliveryChanged {
+            delivery_id: self.id,
+            delivery_version: self.version,
+            order_id: self.order_id,
+            member_id: self.member_id,
+            status: self.status,
+            changed_at: self.changed_at,
+        }
+    }
+}
+
+/// Where an event of an order takes its delivery. The step of the highest order version holds, whatever came first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Step {
+    pub order_id: OrderId,
+    pub member_id: MemberId,
+    pub order_version: i64,
+    pub status: DeliveryStatus,
+    pub at: Time,
+}
+
+impl Step {
+    pub fn of(event: &Event) -> Result<Self, HandlerError> {
+        let (order_id, member_id, order_version, status, at) = if event.is::<OrderCreated>() {
+            let e: OrderCreated = event.decode()?;
+            (e.order_id, e.member_id, e.order_version, DeliveryStatus::Waiting, e.created_at)
+        } else if event.is::<PaymentCompleted>() {
+            let e: PaymentCompleted = event.decode()?;
+            (e.order_id, e.member_id, e.order_version, DeliveryStatus::Preparing, e.paid_at)
+        } else if event.is::<OrderCancelled>() {
+            let e: OrderCancelled = event.decode()?;
+            (e.order_id, e.member_id, e.order_version, DeliveryStatus::Cancelled, e.cancelled_at)
+        } else {
+            let e: PaymentRefunded = event.decode()?;
+            (e.order_id, e.member_id, e.order_version, DeliveryStatus::Cancelled, e.refunded_at)
+        };
+        Ok(Self { order_id, member_id, order_version, status, at })
+    }
+
+    pub fn prepared_at(&self) -> Option<Time> {
+        (self.status == DeliveryStatus::Preparing).then_some(self.at)
+    }
+}

@@ -1,0 +1,135 @@
+use contracts::events::DeliveryStatus;
+use contracts::{DeliveryId, OrderId};
+use db::Conn;
+use db::types::{Time, UtcTime};
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::Nullable;
+use diesel::upsert::excluded;
+
+use super::model::{Delivery, Step};
+use super::schema::delivery as t;
+
+type Columns = (
+    t::id,
+    t::order_id,
+    t::member_id,
+    t::status,
+    t::version,
+    t::changed_at,
+    t::prepared_at,
+    t::shipped_at,
+    t::delivered_at,
+);
+
+const COLUMNS: Columns = (
+    t::id,
+    t::order_id,
+    t::member_id,
+    t::status,
+    t::version,
+    t::changed_at,
+    t::prepared_at,
+    t::shipped_at,
+    t::delivered_at,
+);
+
+/// The condition follows the last assignment: diesel has no WHERE for an upsert of several rows on SQLite.
+const UNLESS_NEWER_WAS_SEEN: &str = "excluded.changed_at WHERE delivery.order_version < excluded.order_version";
+
+/// Takes each step that is newer than what its delivery has seen, and returns the deliveries changed: one statement.
+///
+/// `steps` are of distinct orders and in the order of their ids, so that two batches never wait for each other in a
+/// circle.
+pub(super) fn advance<'s>(conn: &mut Conn, steps: impl IntoIterator<Item = &'s Step>) -> db::Result<Vec<Delivery>> {
+    let rows: Vec<_> = steps
+        .into_iter()
+        .map(|step| {
+            (
+                t::order_id.eq(step.order_id),
+                t::id.eq(DeliveryId::new()),
+                t::member_id.eq(step.member_id),
+                t::status.eq(step.status),
+                t::version.eq(1_i64),
+                t::order_version.eq(step.order_version),
+                t::changed_at.eq(step.at),
+                t::prepared_at.eq(step.prepared_at()),
+            )
+        })
+        .collect();
+    Ok(db::on_each!(conn, |c| diesel::insert_into(t::table)
+        .values(rows)
+        .on_conflict(t::order_id)
+        .do_update()
+        .set((
+            t::status.eq(excluded(t::status)),
+            t::version.eq(t::version + 1),
+            t::order_version.eq(excluded(t::order_version)),
+            t::prepared_at.eq(sql::<Nullable<UtcTime>>("coalesce(excluded.prepared_at, delivery.prepared_at)")),
+            t::changed_at.eq(sql::<UtcTime>(UNLESS_NEWER_WAS_SEEN)),
+        ))
+        .returning(COLUMNS)
+        .get_results(c))?)
+}
+
+/// `None` unless it is being prepared.
+pub(super) fn ship(conn: &mut Conn, id: DeliveryId, now: Time) -> db::Result<Option<Delivery>> {
+    Ok(diesel::update(t::table.filter(t::id.eq(id)).filter(t::status.eq(DeliveryStatus::Preparing)))
+        .set((
+            t::status.eq(DeliveryStatus::Shipped),
+            t::version.eq(t::version + 1),
+            t::changed_at.eq(now),
+            t::shipped_at.eq(now),
+        ))
+        .returning(COLUMNS)
+        .get_result(conn)
+        .optional()?)
+}
+
+/// `None` unless it is on its way.
+pub(super) fn deliver(conn: &mut Conn, id: DeliveryId, now: Time) -> db::Result<Option<Delivery>> {
+    Ok(diesel::update(t::table.filter(t::id.eq(id)).filter(t::status.eq(DeliveryStatus::Shipped)))
+        .set((
+            t::status.eq(DeliveryStatus::Delivered),
+            t::version.eq(t::version + 1),
+            t::changed_at.eq(now),
+            t::delivered_at.eq(now),
+        ))
+        .returning(COLUMNS)
+        .get_result(conn)
+        .optional()?)
+}
+
+/// # Errors
+/// Whatever the database says.
+pub fn get(conn: &mut Conn, id: DeliveryId) -> db::Result<Option<Delivery>> {
+    Ok(t::table.filter(t::id.eq(id)).select(COLUMNS).first(conn).optional()?)
+}
+
+/// `None` until the order's first event has been handled.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn of_order(conn: &mut Conn, order: OrderId) -> db::Result<Option<Delivery>> {
+    Ok(t::table.find(order).select(COLUMNS).first(conn).optional()?)
+}
+
+/// At most `limit` deliveries, newest first, made before `after`.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn page(
+    conn: &mut Conn,
+    status: Option<DeliveryStatus>,
+    after: Option<DeliveryId>,
+    limit: i64,
+) -> db::Result<Vec<Delivery>> {
+    let mut query = t::table.select(COLUMNS).order(t::id.desc()).limit(limit).into_boxed();
+    if let Some(status) = status {
+        query = query.filter(t::status.eq(status));
+    }
+    if let Some(after) = after {
+        query = query.filter(t::id.lt(after));
+    }
+    Ok(query.load(conn)?)
+}

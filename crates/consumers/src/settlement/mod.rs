@@ -1,0 +1,56 @@
+//! What the shop took and gave back, by UTC day, exact to the minor unit.
+//!
+//! It keeps plain sums, which come out the same whichever of payments and refunds is read first.
+
+mod model;
+mod schema;
+mod store;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use contracts::events::{PaymentCompleted, PaymentRefunded};
+use contracts::{MoneyError, topics};
+use db::Tx;
+use messaging::{Event, Group, Handler, HandlerError, Replay, Start, TransactionalHandler};
+
+pub use model::Day;
+use model::Sums;
+pub use store::days;
+
+/// The group's name.
+pub const GROUP: &str = "settlement";
+
+/// A projection: it can be rebuilt from the log at any time.
+pub fn group() -> Group {
+    Group {
+        name: GROUP,
+        topics: vec![topics::PAYMENT_COMPLETED, topics::PAYMENT_REFUNDED],
+        replay: Replay::Rebuildable(|tx| store::clear(tx)),
+        start: Start::Floor,
+        handler: Handler::Transactional(Arc::new(Settle)),
+    }
+}
+
+/// Adds payments and refunds to their days, a batch at a time.
+struct Settle;
+
+impl TransactionalHandler for Settle {
+    fn handle(&self, tx: &mut Tx<'_>, events: &[Event]) -> Result<(), HandlerError> {
+        let mut days: BTreeMap<_, Sums> = BTreeMap::new();
+        for event in events {
+            if event.is::<PaymentCompleted>() {
+                let payment: PaymentCompleted = event.decode()?;
+                days.entry(payment.paid_at.to_chrono().date_naive()).or_default().pay(&payment).map_err(failed)?;
+            } else {
+                let refund: PaymentRefunded = event.decode()?;
+                days.entry(refund.refunded_at.to_chrono().date_naive()).or_default().refund(&refund).map_err(failed)?;
+            }
+        }
+        Ok(store::add(tx, &days)?)
+    }
+}
+
+fn failed(error: MoneyError) -> HandlerError {
+    HandlerError::Failed(error.to_string())
+}

@@ -1,0 +1,9 @@
+diesel::table! {
+    settlement_day (day) {
+        day -> Date,
+        gross -> BigInt,
+        discount -> BigInt,
+        refunded -> BigInt,
+        payments -> BigInt,
+    }
+}
