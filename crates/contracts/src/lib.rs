@@ -9,5 +9,5 @@ pub mod topics;
 pub use ids::{
     CouponId, DeliveryId, MemberId, OrderId, OwnedCouponId, PaymentId, ProductId, PurchaseOrderId, RequestId,
 };
-pub use money::{Currency, Money, MoneyError};
+pub use money::{Currency, CurrencyError, Money, MoneyError};
 pub use schema::MIGRATIONS;

@@ -4,8 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
-use rust_decimal::prelude::ToPrimitive;
-use rust_decimal::{Decimal, RoundingStrategy};
+use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The currency of the process: one shop has one.
@@ -19,6 +18,17 @@ pub struct Currency {
 
 static CURRENCY: OnceLock<Currency> = OnceLock::new();
 
+/// Why a currency was not set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CurrencyError {
+    /// The process has used another one already.
+    #[error("the currency of this process is already {} with {} digits after the point", .0.code, .0.decimals)]
+    AlreadySet(Currency),
+    /// More than [`Currency::MAX_DECIMALS`].
+    #[error("a currency has at most {max} digits after the point, not {0}", max = Currency::MAX_DECIMALS)]
+    TooManyDecimals(u32),
+}
+
 impl Currency {
     /// The most digits after the point that are taken.
     pub const MAX_DECIMALS: u32 = 4;
@@ -26,10 +36,13 @@ impl Currency {
     /// Sets the currency of this process, before any money is read or written. Setting the same again is fine.
     ///
     /// # Errors
-    /// The currency that was set before, if it is another.
-    pub fn set(currency: Currency) -> Result<(), Currency> {
+    /// As [`CurrencyError`] says.
+    pub fn set(currency: Currency) -> Result<(), CurrencyError> {
+        if currency.decimals > Self::MAX_DECIMALS {
+            return Err(CurrencyError::TooManyDecimals(currency.decimals));
+        }
         let set = CURRENCY.get_or_init(|| currency.clone());
-        if *set == currency { Ok(()) } else { Err(set.clone()) }
+        if *set == currency { Ok(()) } else { Err(CurrencyError::AlreadySet(set.clone())) }
     }
 
     /// The currency of this process; KRW unless set.
@@ -110,16 +123,16 @@ impl Money {
 
     /// So many percent of it, rounded down to the minor unit (a discount is never more than promised).
     ///
+    /// In whole numbers: a product of two [`Decimal`]s may be rounded, and then up.
+    ///
     /// # Errors
     /// [`MoneyError::OutOfRange`]
     pub fn percent(self, percent: Decimal) -> Result<Money, MoneyError> {
-        (Decimal::from(self.0))
-            .checked_mul(percent)
-            .and_then(|product| product.checked_div(Decimal::ONE_HUNDRED))
-            .map(|exact| exact.round_dp_with_strategy(0, RoundingStrategy::ToZero))
-            .and_then(|rounded| rounded.to_i64())
-            .map(Money)
-            .ok_or(MoneyError::OutOfRange)
+        let percent = percent.normalize();
+        let product = i128::from(self.0).checked_mul(percent.mantissa()).ok_or(MoneyError::OutOfRange)?;
+        // fits: a Decimal has at most 28 digits after the point, and 10^30 is less than 2^127
+        let divisor = 10_i128.pow(percent.scale() + 2);
+        i64::try_from(product.div_euclid(divisor)).map(Money).map_err(|_| MoneyError::OutOfRange)
     }
 }
 
@@ -138,21 +151,24 @@ impl FromStr for Money {
 
     fn from_str(text: &str) -> Result<Self, MoneyError> {
         let decimals = Currency::get().decimals;
-        let digits = |c: char| c.is_ascii_digit() || c == '.' || c == '-';
-        if text.is_empty() || !text.chars().all(digits) {
-            return Err(MoneyError::NotDecimal(text.into()));
+        let not_decimal = || MoneyError::NotDecimal(text.into());
+        let (negative, unsigned) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+        let (whole, fraction) = unsigned.split_once('.').map_or((unsigned, None), |(w, f)| (w, Some(f)));
+        let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        if !is_number(whole) || fraction.is_some_and(|fraction| !is_number(fraction)) {
+            return Err(not_decimal());
         }
-        let amount = Decimal::from_str_exact(text).map_err(|error| match error {
-            rust_decimal::Error::ErrorString(_) | rust_decimal::Error::ConversionTo(_) => {
-                MoneyError::NotDecimal(text.into())
-            }
-            _ => MoneyError::OutOfRange,
-        })?;
-        if amount.normalize().scale() > decimals {
+        let fraction = fraction.unwrap_or_default().trim_end_matches('0');
+        if fraction.len() > decimals as usize {
             return Err(MoneyError::TooPrecise(text.into(), decimals));
         }
-        let scale = Decimal::from(10_i64.pow(decimals));
-        amount.checked_mul(scale).and_then(|minor| minor.to_i64()).map(Money).ok_or(MoneyError::OutOfRange)
+        let padding = (fraction.len()..decimals as usize).map(|_| b'0');
+        let minor = whole.bytes().chain(fraction.bytes()).chain(padding).try_fold(0_i64, |minor, digit| {
+            // counted downwards, because the least amount is one further from nothing than the greatest
+            minor.checked_mul(10)?.checked_sub(i64::from(digit - b'0'))
+        });
+        let minor = if negative { minor } else { minor.and_then(i64::checked_neg) };
+        minor.map(Money).ok_or(MoneyError::OutOfRange)
     }
 }
 

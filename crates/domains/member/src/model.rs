@@ -1,0 +1,124 @@
+//! What a member and a session are.
+
+use contracts::MemberId;
+use db::types::Time;
+
+use crate::error::MemberError;
+
+db::text_enum!(
+    /// What a member may do.
+    Role {
+        /// Shops.
+        Member => "member",
+        /// Runs the shop.
+        Admin => "admin",
+    }
+);
+
+db::uuid_newtype!(
+    /// A session that a member is signed in by.
+    SessionId
+);
+
+/// A member, without the password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub id: MemberId,
+    /// In lower case, unique.
+    pub email: String,
+    pub name: String,
+    pub role: Role,
+    pub created_at: Time,
+}
+
+/// A member and the hash that the password is checked against.
+#[derive(Clone)]
+pub struct Credentials {
+    pub member: Member,
+    pub password_hash: String,
+}
+
+/// Whoever registers.
+#[derive(Debug, Clone)]
+pub struct NewMember {
+    /// In any case, with or without blanks around it.
+    pub email: String,
+    pub name: String,
+}
+
+/// Longest address that SMTP can carry (RFC 5321, 4.5.3.1.3), in bytes.
+const MAX_EMAIL_BYTES: usize = 254;
+/// In characters.
+const MAX_NAME: usize = 100;
+
+impl NewMember {
+    /// The e-mail address and name as they are kept.
+    ///
+    /// # Errors
+    /// [`MemberError::Invalid`]
+    pub(crate) fn normalised(&self) -> Result<(String, String), MemberError> {
+        Ok((checked_email(&self.email)?, checked_name(&self.name)?))
+    }
+}
+
+/// An e-mail address as it is kept and looked up.
+pub(crate) fn normalised_email(email: &str) -> String {
+    email.trim().to_lowercase()
+}
+
+/// Whether mail can be sent there, only sending tells; this keeps out what is surely no address.
+fn checked_email(email: &str) -> Result<String, MemberError> {
+    let refused = |reason| MemberError::Invalid { field: "email", reason };
+    let email = normalised_email(email);
+    if email.len() > MAX_EMAIL_BYTES {
+        return Err(refused("is longer than 254 bytes"));
+    }
+    let parts = email.rsplit_once('@').filter(|(local, domain)| !local.is_empty() && !domain.is_empty());
+    if parts.is_none() || email.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(refused("is not an e-mail address"));
+    }
+    Ok(email)
+}
+
+/// A name as it is kept.
+///
+/// # Errors
+/// [`MemberError::Invalid`]
+pub(crate) fn checked_name(name: &str) -> Result<String, MemberError> {
+    let refused = |reason| MemberError::Invalid { field: "name", reason };
+    let name = name.trim();
+    match name.chars().count() {
+        0 => Err(refused("is empty")),
+        1..=MAX_NAME if name.chars().any(char::is_control) => Err(refused("has control characters")),
+        1..=MAX_NAME => Ok(name.to_owned()),
+        _ => Err(refused("is longer than 100 characters")),
+    }
+}
+
+/// What became of a refresh token that was handed in.
+///
+/// A refusal is no error of the unit of work, because what it found out must be kept: the reuse of a token ends the
+/// session, and an error would roll that back.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rotation {
+    /// The session goes on under the new token.
+    Renewed(SessionId, Member),
+    /// Never given out, expired, or its session was revoked.
+    Refused,
+    /// It had been rotated out before: the session is revoked now, for both who hold one of its tokens.
+    Reused(SessionId),
+}
+
+impl Rotation {
+    /// For after the commit: the session, or the refusal as an error.
+    ///
+    /// # Errors
+    /// [`MemberError::InvalidRefresh`]
+    pub fn granted(self) -> Result<(SessionId, Member), MemberError> {
+        match self {
+            Self::Renewed(session, member) => Ok((session, member)),
+            Self::Refused | Self::Reused(_) => Err(MemberError::InvalidRefresh),
+        }
+    }
+}

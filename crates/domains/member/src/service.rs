@@ -1,0 +1,181 @@
+//! Registering, signing in, and staying signed in.
+
+use contracts::MemberId;
+use db::types::Time;
+use db::{Conn, Tx};
+
+use crate::error::MemberError;
+use crate::model::{self, Credentials, Member, NewMember, Role, Rotation, SessionId};
+use crate::store::{self, MemberRow};
+
+/// Takes up a new member.
+///
+/// # Errors
+/// [`MemberError::EmailTaken`], also when two register at once; [`MemberError::Invalid`] names the field.
+pub fn register(tx: &mut Tx<'_>, new: &NewMember, password_hash: &str) -> Result<Member, MemberError> {
+    insert(tx, new, Role::Member, password_hash)?.ok_or(MemberError::EmailTaken)
+}
+
+/// Takes up the first admin, unless the e-mail address is taken: nobody is promoted. Returns whether it was inserted.
+///
+/// # Errors
+/// [`MemberError::Invalid`] names the field.
+pub fn insert_admin_if_absent(
+    tx: &mut Tx<'_>,
+    email: &str,
+    name: &str,
+    password_hash: &str,
+) -> Result<bool, MemberError> {
+    let admin = NewMember { email: email.to_owned(), name: name.to_owned() };
+    Ok(insert(tx, &admin, Role::Admin, password_hash)?.is_some())
+}
+
+fn insert(tx: &mut Tx<'_>, new: &NewMember, role: Role, password_hash: &str) -> Result<Option<Member>, MemberError> {
+    let (email, name) = new.normalised()?;
+    let row = MemberRow {
+        id: MemberId::new(),
+        email,
+        name,
+        role,
+        password_hash: password_hash.to_owned(),
+        created_at: tx.now()?,
+    };
+    Ok(store::insert(tx, &row)?.then(|| row.into()))
+}
+
+/// What a password is checked against; the e-mail address in any case.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn credentials(conn: &mut Conn, email: &str) -> db::Result<Option<Credentials>> {
+    Ok(store::by_email(conn, &model::normalised_email(email))?.map(Into::into))
+}
+
+/// As [`credentials`], for a member who is signed in.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn credentials_of(conn: &mut Conn, id: MemberId) -> db::Result<Option<Credentials>> {
+    Ok(store::by_id(conn, id)?.map(Into::into))
+}
+
+/// A member by id.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn get(conn: &mut Conn, id: MemberId) -> db::Result<Option<Member>> {
+    Ok(store::by_id(conn, id)?.map(Into::into))
+}
+
+/// At most `limit` members before `after`, newest first.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn page(conn: &mut Conn, after: Option<MemberId>, limit: i64) -> db::Result<Vec<Member>> {
+    Ok(store::page(conn, after, limit)?.into_iter().map(Into::into).collect())
+}
+
+/// Changes the name.
+///
+/// # Errors
+/// [`MemberError::NotFound`], [`MemberError::Invalid`]
+pub fn rename(tx: &mut Tx<'_>, id: MemberId, name: &str) -> Result<Member, MemberError> {
+    let name = model::checked_name(name)?;
+    store::set_name(tx, id, &name)?.map(Into::into).ok_or(MemberError::NotFound)
+}
+
+/// Changes the password, and revokes the member's sessions, all but `keep`.
+///
+/// # Errors
+/// [`MemberError::NotFound`]
+pub fn set_password(
+    tx: &mut Tx<'_>,
+    id: MemberId,
+    password_hash: &str,
+    keep: Option<SessionId>,
+) -> Result<(), MemberError> {
+    let now = tx.now()?;
+    if !store::set_password_hash(tx, id, password_hash)? {
+        return Err(MemberError::NotFound);
+    }
+    Ok(store::revoke_all(tx, id, keep, now)?)
+}
+
+/// Signs a member in: the session lasts until `expires_at` unless its refresh token is renewed.
+///
+/// `refresh_hash` is the SHA-256 of the token, 32 bytes.
+///
+/// # Errors
+/// Whatever the database says; a hash of another length is a constraint's refusal.
+pub fn start_session(
+    tx: &mut Tx<'_>,
+    member: MemberId,
+    refresh_hash: &[u8],
+    expires_at: Time,
+) -> db::Result<SessionId> {
+    let (id, now) = (SessionId::new(), tx.now()?);
+    store::insert_session(tx, id, member, now, expires_at)?;
+    store::insert_token(tx, refresh_hash, id, expires_at)?;
+    Ok(id)
+}
+
+/// Changes a refresh token for a new one, and lets the session last until `expires_at`.
+///
+/// A token that was rotated out before ends its session: either it was stolen, or the one that replaced it was. Commit
+/// what this does whatever the answer is, and take [`Rotation::granted`] of it afterwards.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn rotate_session(tx: &mut Tx<'_>, old_hash: &[u8], new_hash: &[u8], expires_at: Time) -> db::Result<Rotation> {
+    let now = tx.now()?;
+    let Some(session) = store::rotate_out(tx, old_hash, now)? else {
+        return refuse(tx, old_hash, now);
+    };
+    let Some(member) = store::extend(tx, session, now, expires_at)? else {
+        return Ok(Rotation::Refused);
+    };
+    store::insert_token(tx, new_hash, session, expires_at)?;
+    let member = store::by_id(tx, member)?.ok_or(db::Error::NotFound)?;
+    Ok(Rotation::Renewed(session, member.into()))
+}
+
+fn refuse(tx: &mut Tx<'_>, hash: &[u8], now: Time) -> db::Result<Rotation> {
+    match store::session_of_rotated(tx, hash)? {
+        Some(session) => {
+            store::revoke(tx, session, now)?;
+            Ok(Rotation::Reused(session))
+        }
+        None => Ok(Rotation::Refused),
+    }
+}
+
+/// Signs out. `false` when the session is unknown or was revoked before.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn revoke_session(tx: &mut Tx<'_>, id: SessionId) -> db::Result<bool> {
+    let now = tx.now()?;
+    store::revoke(tx, id, now)
+}
+
+/// Whether the session is neither revoked nor expired.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn session_is_live(conn: &mut Conn, id: SessionId) -> db::Result<bool> {
+    store::is_live(conn, id, Time::now())
+}
+
+/// Deletes expired sessions and expired tokens, at most `limit` of each; returns how many rows of the larger chunk,
+/// so that less than `limit` means there are no more.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn purge_sessions(tx: &mut Tx<'_>, limit: i64) -> db::Result<usize> {
+    let now = tx.now()?;
+    let sessions = store::expired_sessions(tx, now, limit)?;
+    store::delete_sessions(tx, &sessions)?;
+    let tokens = store::expired_tokens(tx, now, limit)?;
+    store::delete_tokens(tx, &tokens)?;
+    Ok(sessions.len().max(tokens.len()))
+}
