@@ -1,1 +1,15 @@
+//! The catalogue, and how much of each product there is to sell.
 //!
+//! What came in (the initial stock and the adjustments) is at any time what is available, plus what pending orders
+//! have reserved, plus what paid orders have bought.
+
+mod error;
+mod model;
+mod schema;
+mod service;
+mod store;
+
+pub use error::StockError;
+pub use model::{Cursor, MAX_NAME_CHARS, MAX_PRICE, MAX_UNITS, NewProduct, Product, ProductChange, ProductQuery, Sort};
+pub use service::{adjust, change, create, create_many, reserve, restore};
+pub use store::{StockBalance, balances, by_ids, get, page};

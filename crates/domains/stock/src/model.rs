@@ -1,0 +1,227 @@
+//! Products, and what may be asked of them.
+
+use contracts::{Money, ProductId};
+use db::types::Time;
+use serde::{Deserialize, Serialize};
+
+use crate::error::StockError;
+
+/// The most characters of a product's name.
+pub const MAX_NAME_CHARS: usize = 200;
+/// The highest price of one unit. With it the total of the largest order stays within 64 bits.
+pub const MAX_PRICE: Money = Money::from_minor(1_000_000_000_000);
+/// The most units that are kept of one product, and that are brought in or written off at once.
+pub const MAX_UNITS: i64 = 1_000_000_000;
+/// The most characters of the reason for an adjustment.
+const MAX_REASON_CHARS: usize = 200;
+
+/// A product as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Product {
+    pub id: ProductId,
+    pub name: String,
+    /// Of one unit.
+    pub price: Money,
+    /// Units that are neither reserved nor sold.
+    pub available: i64,
+    /// The product is to be ordered anew when fewer units than this are available; 0 is never.
+    pub low_stock_threshold: i64,
+    pub on_sale: bool,
+    /// Grows with every change of the row; the aggregate version of the stock's events.
+    pub version: i64,
+    pub created_at: Time,
+}
+
+impl Product {
+    /// Where a page ends that was sorted by `sort` and has this product for its last.
+    pub fn cursor(&self, sort: Sort) -> Cursor {
+        match sort {
+            Sort::Newest => Cursor::Newest(self.id),
+            Sort::PriceAsc => Cursor::PriceAsc(self.price.minor(), self.id),
+            Sort::PriceDesc => Cursor::PriceDesc(self.price.minor(), self.id),
+            Sort::Name => Cursor::Name(search_form(&self.name), self.id),
+        }
+    }
+}
+
+/// A product that is not in the catalogue yet: its values are acceptable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewProduct {
+    name: String,
+    price: Money,
+    stock: i64,
+    low_stock_threshold: i64,
+}
+
+impl NewProduct {
+    /// `name` is trimmed; `price` is of one unit; `stock` and `low_stock_threshold` are units.
+    ///
+    /// # Errors
+    /// [`StockError::Invalid`]
+    pub fn new(name: &str, price: Money, stock: i64, low_stock_threshold: i64) -> Result<Self, StockError> {
+        Ok(Self {
+            name: valid_name(name)?,
+            price: valid_price(price)?,
+            stock: valid_units("stock", stock)?,
+            low_stock_threshold: valid_units("low_stock_threshold", low_stock_threshold)?,
+        })
+    }
+
+    /// The product it becomes.
+    pub(crate) fn enter(&self, id: ProductId, now: Time) -> Product {
+        Product {
+            id,
+            name: self.name.clone(),
+            price: self.price,
+            available: self.stock,
+            low_stock_threshold: self.low_stock_threshold,
+            on_sale: true,
+            version: 1,
+            created_at: now,
+        }
+    }
+}
+
+/// What is to be changed of a product; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProductChange {
+    pub(crate) name: Option<String>,
+    pub(crate) price: Option<Money>,
+    pub(crate) low_stock_threshold: Option<i64>,
+    pub(crate) on_sale: Option<bool>,
+}
+
+impl ProductChange {
+    /// As [`NewProduct::new`].
+    ///
+    /// # Errors
+    /// [`StockError::Invalid`]
+    pub fn new(
+        name: Option<&str>,
+        price: Option<Money>,
+        low_stock_threshold: Option<i64>,
+        on_sale: Option<bool>,
+    ) -> Result<Self, StockError> {
+        Ok(Self {
+            name: name.map(valid_name).transpose()?,
+            price: price.map(valid_price).transpose()?,
+            low_stock_threshold: low_stock_threshold
+                .map(|units| valid_units("low_stock_threshold", units))
+                .transpose()?,
+            on_sale,
+        })
+    }
+
+    /// Takes a product off sale, or puts it back.
+    pub fn on_sale(on_sale: bool) -> Self {
+        Self { on_sale: Some(on_sale), ..Self::default() }
+    }
+}
+
+/// Which products are listed, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProductQuery {
+    /// Part of the name, in upper or lower case.
+    pub text: Option<String>,
+    pub sort: Sort,
+    /// The end of the page before; one that does not [fit](Cursor::fits) `sort` gives an empty page.
+    pub after: Option<Cursor>,
+}
+
+/// How a list of products is sorted; what is equal goes by id.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sort {
+    #[default]
+    Newest,
+    PriceAsc,
+    PriceDesc,
+    /// By the letters in lower case, in the order of Unicode.
+    Name,
+}
+
+/// The last product of a page, as its sort sees it: the next page goes on behind it, whatever changes meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cursor {
+    Newest(ProductId),
+    /// Minor units.
+    PriceAsc(i64, ProductId),
+    /// Minor units.
+    PriceDesc(i64, ProductId),
+    /// In lower case.
+    Name(String, ProductId),
+}
+
+impl Cursor {
+    /// Whether it is from a page sorted by `sort`.
+    pub fn fits(&self, sort: Sort) -> bool {
+        sort == match self {
+            Self::Newest(..) => Sort::Newest,
+            Self::PriceAsc(..) => Sort::PriceAsc,
+            Self::PriceDesc(..) => Sort::PriceDesc,
+            Self::Name(..) => Sort::Name,
+        }
+    }
+}
+
+/// How a name is searched and sorted: the databases differ in what they take for lower case, so neither is asked.
+pub(crate) fn search_form(name: &str) -> String {
+    name.to_lowercase()
+}
+
+/// The LIKE pattern, with `\` for escape, of names that contain `text`; `None` when no name can.
+pub(crate) fn search_pattern(text: &str) -> Option<String> {
+    if text.chars().count() > MAX_NAME_CHARS || text.contains('\0') {
+        return None;
+    }
+    let mut pattern = String::from("%");
+    for letter in search_form(text).chars() {
+        if matches!(letter, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    pattern.push('%');
+    Some(pattern)
+}
+
+fn valid_name(name: &str) -> Result<String, StockError> {
+    let name = name.trim();
+    if name.is_empty() || name.chars().count() > MAX_NAME_CHARS {
+        return Err(StockError::Invalid { field: "name", rule: "must have 1 to 200 characters" });
+    }
+    if name.chars().any(char::is_control) {
+        return Err(StockError::Invalid { field: "name", rule: "must have no control characters" });
+    }
+    Ok(name.to_owned())
+}
+
+fn valid_price(price: Money) -> Result<Money, StockError> {
+    if price < Money::ZERO || price > MAX_PRICE {
+        return Err(StockError::Invalid { field: "price", rule: "must be from 0 to 1000000000000 minor units" });
+    }
+    Ok(price)
+}
+
+fn valid_units(field: &'static str, units: i64) -> Result<i64, StockError> {
+    if !(0..=MAX_UNITS).contains(&units) {
+        return Err(StockError::Invalid { field, rule: "must be from 0 to 1000000000" });
+    }
+    Ok(units)
+}
+
+pub(crate) fn valid_delta(delta: i64) -> Result<(), StockError> {
+    if delta == 0 || !(-MAX_UNITS..=MAX_UNITS).contains(&delta) {
+        return Err(StockError::Invalid { field: "delta", rule: "must be from -1000000000 to 1000000000, and not 0" });
+    }
+    Ok(())
+}
+
+pub(crate) fn valid_reason(reason: &str) -> Result<&str, StockError> {
+    let reason = reason.trim();
+    if reason.is_empty() || reason.chars().count() > MAX_REASON_CHARS || reason.contains('\0') {
+        return Err(StockError::Invalid { field: "reason", rule: "must have 1 to 200 characters" });
+    }
+    Ok(reason)
+}
