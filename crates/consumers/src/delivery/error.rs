@@ -1,4 +1,5 @@
 use contracts::events::DeliveryStatus;
+use order::OrderError;
 
 /// Why a delivery was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +13,9 @@ pub enum DeliveryError {
     /// Its order is not paid any more: it was refunded.
     #[error("the order of the delivery is closed")]
     OrderClosed,
+    /// The order did not take it.
+    #[error(transparent)]
+    Order(#[from] OrderError),
     /// The database.
     #[error(transparent)]
     Database(#[from] db::Error),

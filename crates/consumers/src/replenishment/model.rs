@@ -4,6 +4,7 @@ use contracts::events::StockDeducted;
 use contracts::{ProductId, PurchaseOrderId};
 use db::types::Time;
 use diesel::Queryable;
+use stock::MAX_UNITS;
 
 db::text_enum!(
     /// How far a purchase order is.
@@ -32,8 +33,7 @@ pub(super) fn is_low(available: i64, threshold: i64) -> bool {
 }
 
 /// How many to order: twice the threshold, and what is missing to it. When they come in and nothing was sold
-/// meanwhile, three times the threshold is in stock.
+/// meanwhile, three times the threshold is in stock, as far as that can be kept.
 pub(super) fn quantity_for(low: &StockDeducted) -> i64 {
-    let shortfall = low.low_stock_threshold.saturating_sub(low.available);
-    low.low_stock_threshold.saturating_mul(2).saturating_add(shortfall)
+    (3 * low.low_stock_threshold).min(MAX_UNITS) - low.available
 }
