@@ -12,6 +12,6 @@ mod store;
 pub use error::MemberError;
 pub use model::{Credentials, Member, NewMember, Role, Rotation, SessionId};
 pub use service::{
-    credentials, credentials_of, get, insert_admin_if_absent, page, purge_sessions, register, rename, revoke_session,
-    rotate_session, session_is_live, set_password, start_session,
+    admins, credentials, credentials_of, get, insert_admin_if_absent, page, purge_sessions, register, rename,
+    revoke_session, rotate_session, session_is_live, set_password, start_session,
 };

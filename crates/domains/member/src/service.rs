@@ -67,6 +67,14 @@ pub fn get(conn: &mut Conn, id: MemberId) -> db::Result<Option<Member>> {
     Ok(store::by_id(conn, id)?.map(Into::into))
 }
 
+/// Everybody who runs the shop.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn admins(conn: &mut Conn) -> db::Result<Vec<Member>> {
+    Ok(store::admins(conn)?.into_iter().map(Into::into).collect())
+}
+
 /// At most `limit` members before `after`, newest first.
 ///
 /// # Errors

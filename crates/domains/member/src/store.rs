@@ -3,8 +3,9 @@
 use contracts::MemberId;
 use db::types::Time;
 use db::{Conn, on_each};
-use diesel::dsl::exists;
+use diesel::dsl::{exists, sql};
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 
 use crate::model::{Credentials, Member, Role, SessionId};
 use crate::schema::{member, refresh_token, session};
@@ -49,6 +50,12 @@ pub fn by_id(conn: &mut Conn, id: MemberId) -> db::Result<Option<MemberRow>> {
 
 pub fn by_email(conn: &mut Conn, email: &str) -> db::Result<Option<MemberRow>> {
     Ok(member::table.filter(member::email.eq(email)).first(conn).optional()?)
+}
+
+/// A literal and not a bound value, so that SQLite sees that the partial index `member_admin` will do.
+pub fn admins(conn: &mut Conn) -> db::Result<Vec<MemberRow>> {
+    let admins = sql::<Bool>("role = 'admin'");
+    Ok(member::table.filter(admins).order(member::id).load(conn)?)
 }
 
 pub fn page(conn: &mut Conn, after: Option<MemberId>, limit: i64) -> db::Result<Vec<MemberRow>> {

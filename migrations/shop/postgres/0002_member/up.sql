@@ -6,6 +6,7 @@ CREATE TABLE member (
     password_hash text NOT NULL,
     created_at timestamptz NOT NULL
 );
+CREATE INDEX member_admin ON member (id) WHERE role = 'admin';
 
 CREATE TABLE session (
     id uuid NOT NULL PRIMARY KEY,

@@ -6,6 +6,7 @@ CREATE TABLE member (
     password_hash TEXT NOT NULL,
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX member_admin ON member (id) WHERE role = 'admin';
 
 CREATE TABLE session (
     id BLOB NOT NULL PRIMARY KEY,

@@ -1,0 +1,140 @@
+//! The sink into Elasticsearch or OpenSearch: `_bulk`, with the event's id as the document's.
+//!
+//! Documents are created, never overwritten: 409 says that the document is there, which is as good as new.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use messaging::{EffectHandler, Event, HandlerError, Lease};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::line::{self, Line};
+use super::settings::ElasticsearchSettings;
+use crate::outbound::{BadSetting, Target, parcels, refuses_content};
+
+pub(super) struct Elasticsearch {
+    target: Target,
+    authorization: Option<HeaderValue>,
+    index_prefix: String,
+    max_body_bytes: usize,
+}
+
+impl Elasticsearch {
+    pub(super) fn new(settings: &ElasticsearchSettings) -> Result<Self, BadSetting> {
+        let (url, ca_file) = (settings.url.as_deref(), settings.ca_file.as_deref());
+        let target = Target::new("export.elasticsearch", url, "/_bulk", ca_file, settings.timeout)?;
+        let authorization = authorization(settings)?;
+        let index_prefix = settings.index_prefix.clone();
+        Ok(Self { target, authorization, index_prefix, max_body_bytes: settings.max_body_bytes })
+    }
+
+    /// The two lines of each event.
+    fn documents(&self, events: &[Event]) -> Result<Vec<Vec<u8>>, HandlerError> {
+        let document = |event: &Event| {
+            let mut document = Vec::with_capacity(640);
+            let index = format!("{}{}", self.index_prefix, event.topic);
+            line::write(&mut document, &Action { create: Create { _index: index, _id: event.id.to_string() } })?;
+            document.push(b'\n');
+            line::write(&mut document, &Line::new(event, &*line::data(event)?).with_timestamp())?;
+            document.push(b'\n');
+            Ok(document)
+        };
+        events.iter().map(document).collect()
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+        if let Some(authorization) = &self.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        headers
+    }
+}
+
+fn authorization(settings: &ElasticsearchSettings) -> Result<Option<HeaderValue>, BadSetting> {
+    let (key, text) = if !settings.api_key.is_empty() {
+        if settings.username.is_some() {
+            return Err(BadSetting::new("export.elasticsearch.api_key", "is set beside a username; one is enough"));
+        }
+        ("export.elasticsearch.api_key", format!("ApiKey {}", settings.api_key.expose()))
+    } else if let Some(username) = &settings.username {
+        let pair = format!("{username}:{}", settings.password.expose());
+        ("export.elasticsearch.username", format!("Basic {}", BASE64_STANDARD.encode(pair)))
+    } else {
+        return Ok(None);
+    };
+    let mut value = HeaderValue::from_str(&text).map_err(|_| BadSetting::new(key, "does not fit into a header"))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+#[derive(Serialize)]
+struct Action {
+    create: Create,
+}
+
+#[derive(Serialize)]
+struct Create {
+    _index: String,
+    _id: String,
+}
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    errors: bool,
+    /// By the name of the action.
+    #[serde(default, borrow)]
+    items: Vec<BTreeMap<&'a str, Outcome<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Outcome<'a> {
+    status: u16,
+    #[serde(default, borrow)]
+    error: Option<&'a RawValue>,
+}
+
+/// What became of each document.
+///
+/// # Errors
+/// `Unavailable` if any item must wait, for then the batch comes again and what is stored answers 409; else `Failed`
+/// if any can't be indexed.
+fn judge(body: &[u8], sent: usize) -> Result<(), HandlerError> {
+    let strange = |why: String| HandlerError::Unavailable(format!("the answer to _bulk makes no sense: {why}"));
+    let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| strange(error.to_string()))?;
+    if !answer.errors {
+        return Ok(());
+    }
+    if answer.items.len() != sent {
+        return Err(strange(format!("{} items for {sent} events", answer.items.len())));
+    }
+    let outcomes = answer.items.iter().flat_map(BTreeMap::values);
+    let refused = outcomes.filter(|outcome| !matches!(outcome.status, 200..300 | 409));
+    let text = |outcome: &Outcome<'_>| {
+        let error: String = outcome.error.map(RawValue::get).unwrap_or_default().chars().take(300).collect();
+        format!("{}: {error}", outcome.status)
+    };
+    let (failed, waiting): (Vec<_>, Vec<_>) = refused.partition(|outcome| refuses_content(outcome.status));
+    match (waiting.first(), failed.first()) {
+        (Some(outcome), _) => Err(HandlerError::Unavailable(text(outcome))),
+        (None, Some(outcome)) => Err(HandlerError::Failed(text(outcome))),
+        (None, None) => Ok(()),
+    }
+}
+
+#[async_trait]
+impl EffectHandler for Elasticsearch {
+    async fn handle(&self, _lease: &Lease, events: &[Event]) -> Result<(), HandlerError> {
+        let documents = self.documents(events)?;
+        for parcel in parcels(&documents, self.max_body_bytes) {
+            let answer = self.target.post(self.headers(), parcel.concat()).await?;
+            judge(&answer, parcel.len())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,76 @@
+//! An event as the data platform sees it, the same in every sink.
+
+use std::borrow::Cow;
+
+use db::types::{Id, Time};
+use messaging::{Event, HandlerError};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// One exported event.
+#[derive(Serialize)]
+pub(super) struct Line<'e> {
+    id: Id,
+    #[serde(rename = "type")]
+    kind: &'e str,
+    version: i16,
+    source: Id,
+    topic: &'e str,
+    partition: i32,
+    position: i64,
+    key: &'e str,
+    occurred_at: Time,
+    trace: Option<&'e str>,
+    /// Where Elasticsearch looks for the time; left out elsewhere.
+    #[serde(rename = "@timestamp", skip_serializing_if = "Option::is_none")]
+    timestamp: Option<Time>,
+    data: &'e RawValue,
+}
+
+/// The payload on one line. Line breaks in JSON are white space: inside its strings they are escaped.
+pub(super) fn data(event: &Event) -> Result<Cow<'_, RawValue>, HandlerError> {
+    let failed = |error| HandlerError::Failed(format!("{}: the payload is no JSON: {error}", event.kind));
+    if event.payload.contains(['\n', '\r']) {
+        let flat = event.payload.replace(['\n', '\r'], " ");
+        return RawValue::from_string(flat).map(Cow::Owned).map_err(failed);
+    }
+    serde_json::from_str::<&RawValue>(&event.payload).map(Cow::Borrowed).map_err(failed)
+}
+
+impl<'e> Line<'e> {
+    pub(super) fn new(event: &'e Event, data: &'e RawValue) -> Self {
+        Self {
+            id: event.id,
+            kind: &event.kind,
+            version: event.version,
+            source: event.source,
+            topic: &event.topic,
+            partition: event.partition,
+            position: event.position,
+            key: &event.key,
+            occurred_at: event.occurred_at,
+            trace: event.traceparent.as_deref(),
+            timestamp: None,
+            data,
+        }
+    }
+
+    pub(super) fn with_timestamp(self) -> Self {
+        Self { timestamp: Some(self.occurred_at), ..self }
+    }
+}
+
+/// `document` as JSON, at the end of `out`.
+pub(super) fn write(out: &mut Vec<u8>, document: &impl Serialize) -> Result<(), HandlerError> {
+    serde_json::to_writer(out, document).map_err(|error| HandlerError::Failed(error.to_string()))
+}
+
+/// Each event as a JSON object, without a line break.
+pub(super) fn documents(events: &[Event]) -> Result<Vec<Vec<u8>>, HandlerError> {
+    let document = |event| {
+        let mut document = Vec::with_capacity(512);
+        write(&mut document, &Line::new(event, &*data(event)?))?;
+        Ok(document)
+    };
+    events.iter().map(document).collect()
+}

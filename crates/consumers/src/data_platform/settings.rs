@@ -1,0 +1,163 @@
+//! The settings of the export: section `export`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::secret::Secret;
+
+/// Where payments and orders are exported to, and how. Only the section of the chosen sink counts.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExportSettings {
+    pub sink: SinkKind,
+    pub files: FilesSettings,
+    pub http: HttpSettings,
+    pub elasticsearch: ElasticsearchSettings,
+    pub splunk: SplunkSettings,
+}
+
+/// Where to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SinkKind {
+    /// NDJSON files under `<data_dir>/exports/<topic>/`.
+    #[default]
+    Files,
+    /// A signed HTTP POST.
+    Http,
+    /// `_bulk` of Elasticsearch or OpenSearch.
+    Elasticsearch,
+    /// Splunk's HTTP event collector.
+    Splunk,
+}
+
+/// Section `export.files`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FilesSettings {
+    /// A new file begins before one gets larger than this, in bytes, and with each day (UTC).
+    pub max_bytes: u64,
+}
+
+impl Default for FilesSettings {
+    fn default() -> Self {
+        Self { max_bytes: 64 * 1024 * 1024 }
+    }
+}
+
+/// How the events of a request are laid out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BodyFormat {
+    /// One JSON array.
+    #[default]
+    Array,
+    /// One JSON object a line.
+    Ndjson,
+}
+
+/// The longest that one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest body that is sent, in bytes.
+const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+
+/// Section `export.http`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpSettings {
+    /// Required with this sink.
+    pub url: Option<String>,
+    /// Key of the signature; required with this sink.
+    pub secret: Secret,
+    pub format: BodyFormat,
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+    /// The largest body, in bytes; a single event that is larger goes alone.
+    pub max_body_bytes: usize,
+    /// Certificates (PEM) that are trusted besides the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            url: None,
+            secret: Secret::default(),
+            format: BodyFormat::default(),
+            timeout: REQUEST_TIMEOUT,
+            max_body_bytes: MAX_BODY_BYTES,
+            ca_file: None,
+        }
+    }
+}
+
+/// Section `export.elasticsearch`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ElasticsearchSettings {
+    /// Without `/_bulk`; required with this sink.
+    pub url: Option<String>,
+    /// An event goes to the index `<index_prefix><topic>`.
+    pub index_prefix: String,
+    /// Basic authentication, together with `password`.
+    pub username: Option<String>,
+    pub password: Secret,
+    /// Encoded as Elasticsearch hands it out; instead of `username` and `password`.
+    pub api_key: Secret,
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+    /// The largest body, in bytes; a single event that is larger goes alone.
+    pub max_body_bytes: usize,
+    /// Certificates (PEM) that are trusted besides the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Default for ElasticsearchSettings {
+    fn default() -> Self {
+        Self {
+            url: None,
+            index_prefix: "jangteo-".into(),
+            username: None,
+            password: Secret::default(),
+            api_key: Secret::default(),
+            timeout: REQUEST_TIMEOUT,
+            max_body_bytes: MAX_BODY_BYTES,
+            ca_file: None,
+        }
+    }
+}
+
+/// Section `export.splunk`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SplunkSettings {
+    /// Without `/services/collector/event`; required with this sink.
+    pub url: Option<String>,
+    /// Of the event collector; required with this sink.
+    pub token: Secret,
+    /// The token's own index unless set.
+    pub index: Option<String>,
+    pub sourcetype: String,
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+    /// The largest body, in bytes; a single event that is larger goes alone.
+    pub max_body_bytes: usize,
+    /// Certificates (PEM) that are trusted besides the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Default for SplunkSettings {
+    fn default() -> Self {
+        Self {
+            url: None,
+            token: Secret::default(),
+            index: None,
+            sourcetype: "jangteo:event".into(),
+            timeout: REQUEST_TIMEOUT,
+            max_body_bytes: 1024 * 1024,
+            ca_file: None,
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! How far each exported file counts.
+
+use db::{Conn, Result, on_each};
+use diesel::prelude::*;
+
+diesel::table! {
+    export_file (topic, partition, lease, sequence) {
+        topic -> Text,
+        partition -> Integer,
+        lease -> BigInt,
+        sequence -> Integer,
+        name -> Text,
+        length -> BigInt,
+    }
+}
+
+/// A file of one partition and lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileId {
+    pub topic: String,
+    pub partition: i32,
+    pub lease: i64,
+    /// Counts the files of the lease, from 0.
+    pub sequence: i32,
+}
+
+/// What a partition's holders wrote, this one's files included.
+#[derive(Debug, Clone, Queryable)]
+pub(super) struct Written {
+    pub lease: i64,
+    pub sequence: i32,
+    pub name: String,
+    /// What counts, in bytes.
+    pub length: i64,
+}
+
+/// A file that is about to be made; nothing in it counts yet. `false` when something counts in one of this number.
+pub(super) fn begin(conn: &mut Conn, file: &FileId, name: &str) -> Result<bool> {
+    let row = (
+        export_file::topic.eq(&file.topic),
+        export_file::partition.eq(file.partition),
+        export_file::lease.eq(file.lease),
+        export_file::sequence.eq(file.sequence),
+        export_file::name.eq(name),
+        export_file::length.eq(0),
+    );
+    let insert = diesel::insert_into(export_file::table).values(row).on_conflict_do_nothing();
+    if on_each!(conn, |c| insert.execute(c))? == 1 {
+        return Ok(true);
+    }
+    // an attempt that did not get as far as making it
+    let key = (file.topic.as_str(), file.partition, file.lease, file.sequence);
+    let empty = export_file::table.find(key).filter(export_file::length.eq(0));
+    Ok(diesel::update(empty).set(export_file::name.eq(name)).execute(conn)? == 1)
+}
+
+/// `false` when there is no such file.
+pub(super) fn commit(conn: &mut Conn, file: &FileId, length: i64) -> Result<bool> {
+    let key = (file.topic.as_str(), file.partition, file.lease, file.sequence);
+    let rows = diesel::update(export_file::table.find(key)).set(export_file::length.eq(length)).execute(conn)?;
+    Ok(rows == 1)
+}
+
+/// What counts of a file, in bytes; `None` when there is no such file.
+pub(super) fn committed(conn: &mut Conn, file: &FileId) -> Result<Option<i64>> {
+    let key = (file.topic.as_str(), file.partition, file.lease, file.sequence);
+    Ok(export_file::table.find(key).select(export_file::length).first(conn).optional()?)
+}
+
+/// All files of a partition.
+pub(super) fn of_partition(conn: &mut Conn, topic: &str, partition: i32) -> Result<Vec<Written>> {
+    Ok(export_file::table
+        .filter(export_file::topic.eq(topic).and(export_file::partition.eq(partition)))
+        .order((export_file::lease, export_file::sequence))
+        .select((export_file::lease, export_file::sequence, export_file::name, export_file::length))
+        .load(conn)?)
+}
+
+/// Forgets a file in which nothing counts.
+pub(super) fn forget_empty(conn: &mut Conn, file: &FileId) -> Result<()> {
+    let key = (file.topic.as_str(), file.partition, file.lease, file.sequence);
+    diesel::delete(export_file::table.find(key).filter(export_file::length.eq(0))).execute(conn)?;
+    Ok(())
+}

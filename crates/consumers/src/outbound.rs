@@ -1,0 +1,154 @@
+//! Requests to the world outside: the client, what an answer means for the events, and signatures.
+
+use std::path::Path;
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use messaging::HandlerError;
+use reqwest::header::HeaderMap;
+use reqwest::{Certificate, Client, StatusCode, Url, redirect};
+use sha2::Sha256;
+
+/// A setting that can't be used; one line that names it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {reason}")]
+pub struct BadSetting {
+    /// As in the configuration: `export.http.url`.
+    pub key: String,
+    pub reason: String,
+}
+
+impl BadSetting {
+    pub(crate) fn new(key: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { key: key.into(), reason: reason.into() }
+    }
+}
+
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How much of a refusal's body goes into the error's text, in characters.
+const QUOTED: usize = 300;
+
+/// An HTTP endpoint that events are posted to.
+pub(crate) struct Target {
+    client: Client,
+    url: Url,
+}
+
+impl Target {
+    /// `section` names the settings in errors; `path` is put behind the configured URL.
+    ///
+    /// # Errors
+    /// [`BadSetting`] for `<section>.url` and `<section>.ca_file`.
+    pub(crate) fn new(
+        section: &str,
+        url: Option<&str>,
+        path: &str,
+        ca_file: Option<&Path>,
+        timeout: Duration,
+    ) -> Result<Self, BadSetting> {
+        let key = format!("{section}.url");
+        let text = url.filter(|url| !url.is_empty()).ok_or_else(|| BadSetting::new(&key, "is not set"))?;
+        let full = if path.is_empty() { text.to_owned() } else { format!("{}{path}", text.trim_end_matches('/')) };
+        let url = Url::parse(&full).map_err(|error| BadSetting::new(&key, format!("is no URL: {error}")))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(BadSetting::new(&key, "must begin with http:// or https://"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(BadSetting::new(&key, "must not hold credentials, for it is shown in logs"));
+        }
+        let client = client(&url, ca_file, timeout, section)?;
+        Ok(Self { client, url })
+    }
+
+    /// Posts `body`, and returns the body of a 2xx answer.
+    ///
+    /// # Errors
+    /// [`HandlerError::Unavailable`] when nothing answers in time; a refusal as [`refusal`] says.
+    pub(crate) async fn post(&self, headers: HeaderMap, body: Vec<u8>) -> Result<Vec<u8>, HandlerError> {
+        let away = |error: reqwest::Error| HandlerError::Unavailable(chain(&error.without_url()));
+        let answer = self.client.post(self.url.clone()).headers(headers).body(body).send().await.map_err(away)?;
+        let status = answer.status();
+        let body = answer.bytes().await.map_err(away)?;
+        if status.is_success() {
+            return Ok(body.to_vec());
+        }
+        Err(refusal(status, &String::from_utf8_lossy(&body)))
+    }
+}
+
+fn client(url: &Url, ca_file: Option<&Path>, timeout: Duration, section: &str) -> Result<Client, BadSetting> {
+    // a redirect would lose the body or the signature, so it is an answer like any other that is not 2xx
+    let mut builder = Client::builder()
+        .redirect(redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(timeout)
+        .user_agent(concat!("jangteo/", env!("CARGO_PKG_VERSION")));
+    let bad_ca = |reason: String| BadSetting::new(format!("{section}.ca_file"), reason);
+    if let Some(file) = ca_file {
+        let pem = std::fs::read(file).map_err(|error| bad_ca(format!("{}: {error}", file.display())))?;
+        let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| bad_ca(chain(&error)))?;
+        builder = builder.tls_certs_merge(certificates);
+    } else if url.scheme() == "http" {
+        // the system's certificates are not needed, and not every container has them
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build().map_err(|error| BadSetting::new(format!("{section}.url"), chain(&error)))
+}
+
+/// What a status other than 2xx means for the events.
+///
+/// Only what the receiver says about the *content* fails an event. A wrong address, a missing permission, too many
+/// requests or a fault over there would refuse every event alike: that is waited out, and nothing is dead-lettered.
+pub(crate) fn refusal(status: StatusCode, text: &str) -> HandlerError {
+    let text = format!("{status}: {}", text.chars().take(QUOTED).collect::<String>());
+    if refuses_content(status.as_u16()) { HandlerError::Failed(text) } else { HandlerError::Unavailable(text) }
+}
+
+/// See [`refusal`].
+pub(crate) fn refuses_content(status: u16) -> bool {
+    (400..500).contains(&status) && !matches!(status, 401 | 403 | 404 | 405 | 407 | 408 | 421 | 425 | 429)
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// HMAC-SHA256 over `parts`, one after the other.
+pub(crate) fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    // HMAC takes keys of any length
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length is a key");
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Cuts `documents` into parcels of at most `max_bytes`, in order; one that is larger goes alone.
+pub(crate) fn parcels(documents: &[Vec<u8>], max_bytes: usize) -> Vec<&[Vec<u8>]> {
+    let mut parcels = Vec::new();
+    let (mut start, mut size) = (0, 0);
+    for (end, document) in documents.iter().enumerate() {
+        if end > start && size + document.len() > max_bytes {
+            parcels.push(&documents[start..end]);
+            (start, size) = (end, 0);
+        }
+        size += document.len();
+    }
+    if start < documents.len() {
+        parcels.push(&documents[start..]);
+    }
+    parcels
+}
