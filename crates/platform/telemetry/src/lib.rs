@@ -4,12 +4,11 @@
 //! [`traced`] where a request or an event begins to be worked on.
 
 mod logs;
-mod metrics;
+pub mod metrics;
 pub mod names;
 mod otlp;
 mod trace;
 
 pub use logs::{Guard, InitError, LogFormat, LogSettings, check_filter, init};
-pub use metrics::render;
 pub use otlp::OtlpSettings;
 pub use trace::{NotATraceparent, TraceContext, traced};

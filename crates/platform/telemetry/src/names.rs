@@ -7,7 +7,7 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 /// How long a request took, by `route` (the pattern, not the path), `method` and `status`.
 pub const HTTP_REQUESTS_SECONDS: &str = "http_requests_seconds";
 /// Events written to the log, by `topic`.
-pub const EVENT_LOG_EVENTS_TOTAL: &str = "event_log_events_total";
+pub const EVENT_LOG_EVENTS: &str = "event_log_events_total";
 /// Events kept in the log, by `topic`.
 pub const EVENT_LOG_DEPTH: &str = "event_log_depth";
 /// How old the oldest event is that a group has still to handle, by `topic`.
@@ -19,15 +19,15 @@ pub const OUTBOX_AGE_SECONDS: &str = "outbox_age_seconds";
 /// Events that a group has still to handle, by `group`, `topic` and `partition`.
 pub const CONSUMER_LAG: &str = "consumer_lag";
 /// Events that a group is done with, by `group` and `outcome`: one of [`outcome`].
-pub const CONSUMER_EVENTS_TOTAL: &str = "consumer_events_total";
+pub const CONSUMER_EVENTS: &str = "consumer_events_total";
 /// From the commit of an event to a group having handled it, by `group`.
 pub const CONSUMER_DELAY_SECONDS: &str = "consumer_delay_seconds";
-/// Times a bus left events out and they were read from the log instead, by `group` and `topic`: an alarm.
-pub const CONSUMER_GAPS_TOTAL: &str = "consumer_gaps_total";
+/// Times a bus left events out and they were read from the log instead, by `group`: an alarm.
+pub const BUS_GAPS: &str = "bus_gaps_total";
 /// Units of work in one commit of SQLite's group writer.
 pub const WRITER_GROUP_UNITS: &str = "writer_group_units";
 
-/// The values of `outcome` in [`CONSUMER_EVENTS_TOTAL`].
+/// The values of `outcome` in [`CONSUMER_EVENTS`].
 pub mod outcome {
     /// Done.
     pub const HANDLED: &str = "handled";
@@ -49,14 +49,14 @@ pub(crate) const UNITS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 
 /// Gives each metric its help text.
 pub(crate) fn describe() {
     describe_histogram!(HTTP_REQUESTS_SECONDS, Unit::Seconds, "How long requests took.");
-    describe_counter!(EVENT_LOG_EVENTS_TOTAL, Unit::Count, "Events written to the log.");
+    describe_counter!(EVENT_LOG_EVENTS, Unit::Count, "Events written to the log.");
     describe_gauge!(EVENT_LOG_DEPTH, Unit::Count, "Events kept in the log.");
     describe_gauge!(EVENT_LOG_AGE_SECONDS, Unit::Seconds, "Age of the oldest event that a group has still to handle.");
     describe_gauge!(OUTBOX_DEPTH, Unit::Count, "Events that wait for their position in the log.");
     describe_gauge!(OUTBOX_AGE_SECONDS, Unit::Seconds, "Age of the oldest event that waits for its position.");
     describe_gauge!(CONSUMER_LAG, Unit::Count, "Events that a group has still to handle.");
-    describe_counter!(CONSUMER_EVENTS_TOTAL, Unit::Count, "Events by what became of them in a group.");
+    describe_counter!(CONSUMER_EVENTS, Unit::Count, "Events by what became of them in a group.");
     describe_histogram!(CONSUMER_DELAY_SECONDS, Unit::Seconds, "From an event's commit to its having been handled.");
-    describe_counter!(CONSUMER_GAPS_TOTAL, Unit::Count, "Gaps in what a bus delivered, repaired from the log.");
+    describe_counter!(BUS_GAPS, Unit::Count, "Gaps in what a bus delivered, repaired from the log.");
     describe_histogram!(WRITER_GROUP_UNITS, Unit::Count, "Units of work in one commit of the SQLite writer.");
 }

@@ -37,7 +37,7 @@ async fn a_trace_goes_from_the_caller_through_the_work_to_the_collector() {
     metrics::histogram!(names::HTTP_REQUESTS_SECONDS, "route" => "/x", "method" => "GET", "status" => "200")
         .record(0.003);
     metrics::histogram!(names::WRITER_GROUP_UNITS).record(100.0);
-    let text = telemetry::render();
+    let text = telemetry::metrics::render();
     for line in [
         "# HELP http_requests_seconds How long requests took.",
         r#"http_requests_seconds_bucket{route="/x",method="GET",status="200",le="0.005"} 1"#,
