@@ -86,8 +86,8 @@ pub fn cancel(tx: &mut Tx<'_>, id: OrderId, member: MemberId) -> Result<Order, O
 /// stock and coupon back, in the same unit.
 ///
 /// # Errors
-/// [`OrderError::Database`]
-pub fn expire(tx: &mut Tx<'_>, id: OrderId) -> Result<Option<Order>, OrderError> {
+/// The database's.
+pub fn expire(tx: &mut Tx<'_>, id: OrderId) -> db::Result<Option<Order>> {
     let now = tx.now()?;
     let expired = store::expire(tx, id, now)?;
     if let Some(order) = &expired {
@@ -108,10 +108,10 @@ pub fn due(conn: &mut Conn, limit: i64) -> db::Result<Vec<OrderId>> {
 /// Marks a paid order as shipped, after which it cannot be refunded; `false` when it is not paid, or shipped already.
 ///
 /// # Errors
-/// [`OrderError::Database`]
-pub fn mark_shipped(tx: &mut Tx<'_>, id: OrderId) -> Result<bool, OrderError> {
+/// The database's.
+pub fn mark_shipped(tx: &mut Tx<'_>, id: OrderId) -> db::Result<bool> {
     let now = tx.now()?;
-    Ok(store::ship(tx, id, now)?)
+    store::ship(tx, id, now)
 }
 
 fn emit_cancelled(tx: &mut Tx<'_>, order: &Order, reason: CancelReason, now: Time) -> db::Result<()> {

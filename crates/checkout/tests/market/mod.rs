@@ -1,0 +1,173 @@
+//! A database with the domains on it, and what tests do there.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use checkout::{CheckoutError, Item};
+use contracts::events::CouponIssueRequested;
+use contracts::{CouponId, MemberId, Money, OrderId, OwnedCouponId, ProductId, RequestId};
+use coupon::{Discount, NewCoupon, OwnedStatus};
+use db::Database;
+use messaging::admin::{EventQuery, StoredEvent};
+use order::Order;
+use payment::Payment;
+use stock::NewProduct;
+use testkit::TestDatabase;
+
+/// Long enough to be paid in any test.
+pub const LONG: Duration = Duration::from_secs(600);
+
+#[derive(Clone)]
+pub struct Market {
+    pub db: Database,
+    shop: Arc<TestDatabase>,
+}
+
+impl fmt::Display for Market {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.shop.name)
+    }
+}
+
+/// One on each kind of database.
+pub async fn markets() -> Vec<Market> {
+    let databases = testkit::databases().await;
+    databases.into_iter().map(|shop| Market { db: shop.db.clone(), shop: Arc::new(shop) }).collect()
+}
+
+pub fn item(product_id: ProductId, quantity: i64) -> Item {
+    Item { product_id, quantity }
+}
+
+impl Market {
+    pub async fn product(&self, price: i64, stock: i64) -> ProductId {
+        let new = NewProduct::new("tea", Money::from_minor(price), stock, 0).unwrap();
+        self.db.write(move |tx| stock::create(tx, &new)).await.unwrap().id
+    }
+
+    /// A member with so much in the wallet.
+    pub async fn member(&self, balance: i64) -> MemberId {
+        let member = MemberId::new();
+        if balance > 0 {
+            self.charge(member, balance).await;
+        }
+        member
+    }
+
+    pub async fn charge(&self, member: MemberId, amount: i64) {
+        self.db.write(move |tx| payment::charge(tx, member, Money::from_minor(amount))).await.unwrap();
+    }
+
+    /// A coupon of 1,000 off in the member's hands.
+    pub async fn coupon_of(&self, member: MemberId) -> OwnedCouponId {
+        let new = NewCoupon {
+            name: "1,000 off".into(),
+            discount: Discount::Amount(Money::from_minor(1_000)),
+            min_order: Money::ZERO,
+            quantity: 1,
+            opens_at: None,
+            closes_at: None,
+            valid_days: None,
+        };
+        let coupon = self.db.write(move |tx| coupon::create(tx, &new)).await.unwrap().id;
+        self.issue(coupon, member).await
+    }
+
+    async fn issue(&self, coupon_id: CouponId, member_id: MemberId) -> OwnedCouponId {
+        let issued = self.db.write(move |tx| {
+            let request_id = RequestId::new();
+            let requested_at = tx.now()?;
+            coupon::issue(tx, &[(0, CouponIssueRequested { request_id, coupon_id, member_id, requested_at })])
+        });
+        issued.await.unwrap()[0].owned_coupon_id.expect("it is the first")
+    }
+
+    pub async fn place(&self, member: MemberId, items: &[Item]) -> Result<Order, CheckoutError> {
+        self.place_for(member, items, LONG).await
+    }
+
+    pub async fn place_for(
+        &self,
+        member: MemberId,
+        items: &[Item],
+        expires_after: Duration,
+    ) -> Result<Order, CheckoutError> {
+        let items = items.to_vec();
+        self.db.write(move |tx| checkout::place_order(tx, member, &items, None, expires_after)).await
+    }
+
+    pub async fn place_with(
+        &self,
+        member: MemberId,
+        items: &[Item],
+        coupon: OwnedCouponId,
+        expires_after: Duration,
+    ) -> Result<Order, CheckoutError> {
+        let items = items.to_vec();
+        self.db.write(move |tx| checkout::place_order(tx, member, &items, Some(coupon), expires_after)).await
+    }
+
+    pub async fn pay(&self, member: MemberId, order: OrderId) -> Result<Payment, CheckoutError> {
+        self.db.write(move |tx| checkout::pay(tx, member, order)).await
+    }
+
+    pub async fn cancel(&self, member: MemberId, order: OrderId) -> Result<Order, CheckoutError> {
+        self.db.write(move |tx| checkout::cancel(tx, member, order)).await
+    }
+
+    pub async fn expire(&self, order: OrderId) -> bool {
+        self.db.write(move |tx| checkout::expire(tx, order)).await.unwrap()
+    }
+
+    pub async fn order(&self, id: OrderId) -> Order {
+        self.db.read(move |conn| order::get(conn, id)).await.unwrap().expect("it was placed")
+    }
+
+    pub async fn balance(&self, member: MemberId) -> i64 {
+        self.db.read(move |conn| payment::balance(conn, member)).await.unwrap().minor()
+    }
+
+    pub async fn available(&self, product: ProductId) -> i64 {
+        self.db.read(move |conn| stock::get(conn, product)).await.unwrap().expect("it was created").available
+    }
+
+    pub async fn coupon_status(&self, member: MemberId, coupon: OwnedCouponId) -> OwnedStatus {
+        let owned = self.db.read(move |conn| coupon::owned_page(conn, member, None, 100)).await.unwrap();
+        owned.into_iter().find(|owned| owned.id == coupon).expect("it was issued").status
+    }
+
+    /// What was told of a key: types and aggregate versions, by id.
+    pub async fn events_of(&self, key: &str) -> Vec<(&'static str, i64)> {
+        let query = EventQuery { key: Some(key.to_owned()), ..EventQuery::default() };
+        let mut events = self.events(query).await;
+        events.sort_by_key(|stored| stored.event.id);
+        events.iter().map(|stored| (known(&stored.event.kind), stored.event.aggregate_version)).collect()
+    }
+
+    pub async fn count_events(&self) -> usize {
+        self.events(EventQuery::default()).await.len()
+    }
+
+    async fn events(&self, query: EventQuery) -> Vec<StoredEvent> {
+        messaging::sequence_all(&self.db, &self.shop.log).await.unwrap();
+        self.db.read(move |conn| messaging::admin::events(conn, &query, 10_000)).await.unwrap()
+    }
+
+    pub async fn assert_books_agree(&self) {
+        let found = self.db.read(checkout::audit).await.unwrap();
+        assert!(found.is_empty(), "{self}: {found:?}");
+    }
+}
+
+fn known(kind: &str) -> &'static str {
+    const KINDS: [&str; 6] = [
+        "shop.order.created",
+        "shop.order.cancelled",
+        "shop.payment.completed",
+        "shop.payment.refunded",
+        "shop.stock.deducted",
+        "shop.stock.restored",
+    ];
+    KINDS.into_iter().find(|known| *known == kind).unwrap_or_else(|| panic!("{kind} is not expected here"))
+}
