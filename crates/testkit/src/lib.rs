@@ -3,6 +3,7 @@
 //! Whatever needs a server that is not to be had is left out with a line that says so (`not run: PostgreSQL …`), or
 //! fails when `TEST_SERVERS_REQUIRED=1`.
 
+pub mod conformance;
 mod databases;
 mod postgres;
 

@@ -1,0 +1,194 @@
+//! Consumer groups: who gets what, joins, leaves, deaths, freezes, resets.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use messaging::admin::{self, ResetError, ResetTo};
+use messaging::{BusError, Consumers, Event, Subscriber};
+
+use super::{Bed, Complaints, TICKS, Ticked, effecting, following, options, tick, until};
+
+/// Every group gets every event, in the order of its key.
+pub async fn every_group_gets_all_in_the_order_of_each_key(bed: Bed) {
+    let complaints = Complaints::default();
+    let consumers = bed.host(vec![following("one", &complaints), following("two", &complaints)]).await;
+    bed.tick_all(20, 40, 16).await;
+    bed.until_handled("one", 20, 40).await;
+    bed.until_handled("two", 20, 40).await;
+    consumers.stop().await;
+    complaints.assert_none();
+}
+
+/// The members of a group share its partitions: each event goes to one of them, and both get some.
+pub async fn members_of_a_group_share(bed: Bed) {
+    let seen: [Arc<AtomicUsize>; 2] = Default::default();
+    let member = |n: usize| {
+        let seen = seen[n].clone();
+        effecting("sharers", move |_, events: Vec<Event>| {
+            seen.fetch_add(events.len(), Ordering::Relaxed);
+            async { Ok(()) }
+        })
+    };
+    let first = bed.host(vec![member(0)]).await;
+    let second = bed.host(vec![member(1)]).await;
+    let counts = || [seen[0].load(Ordering::Relaxed), seen[1].load(Ordering::Relaxed)];
+    let mut sent = 0;
+    while counts().contains(&0) {
+        bed.tick_all(20, 1, 20).await;
+        sent += 20;
+        until("all is handled", async || counts().iter().sum::<usize>() >= sent).await;
+    }
+    assert_eq!(counts().iter().sum::<usize>(), sent, "{}: no event goes to both", bed.name);
+    first.stop().await;
+    second.stop().await;
+}
+
+/// Members join, leave and die while events come; each event counts once, in order.
+pub async fn members_that_join_leave_and_die_lose_and_repeat_nothing(bed: Bed) {
+    let complaints = Complaints::default();
+    let group = || following("crowd", &complaints);
+    let stays = bed.host(vec![group()]).await;
+    for round in 0..3 {
+        let leaves = bed.host(vec![group()]).await;
+        let dies = bed.host(vec![group()]).await;
+        bed.tick_all(12, 20, 12).await;
+        if round % 2 == 0 {
+            leaves.stop().await;
+            dies.abort();
+        } else {
+            dies.abort();
+            bed.tick_all(12, 5, 12).await;
+            leaves.stop().await;
+        }
+    }
+    bed.until_handled("crowd", 12, 65).await;
+    stays.stop().await;
+    complaints.assert_none();
+}
+
+/// A process that is killed again and again at any point: each event counts once, in order.
+pub async fn a_crash_at_any_point_repeats_no_effect(bed: Bed) {
+    let complaints = Complaints::default();
+    for round in 0..6 {
+        let consumers = bed.host(vec![following("victim", &complaints)]).await;
+        bed.tick_all(8, 10, 8).await;
+        // the kill comes when some of it is handled, and some is not
+        let enough = round * 80 + 20;
+        until("some is handled", async || {
+            bed.progress("victim").await.iter().map(|(_, last)| last + 1).sum::<i64>() >= enough
+        })
+        .await;
+        consumers.abort();
+    }
+    let consumers = bed.host(vec![following("victim", &complaints)]).await;
+    bed.until_handled("victim", 8, 60).await;
+    assert!(bed.dead_letters("victim").await.is_empty(), "{}", bed.name);
+    consumers.stop().await;
+    complaints.assert_none();
+}
+
+/// Holds the thread it is asked to wait on, as SIGSTOP holds a process.
+#[derive(Default)]
+struct Ice {
+    frozen: AtomicBool,
+    thawed: Mutex<bool>,
+    thaw: Condvar,
+}
+
+/// A member frozen in the middle of an effect, for longer than its lease: another takes over, and when the first
+/// goes on, its late write changes nothing.
+pub async fn a_frozen_member_changes_nothing_once_thawed(bed: Bed) {
+    let ice = Arc::new(Ice::default());
+    let (db, log, bus) = (bed.database.db.clone(), bed.database.log.clone(), bed.bus.clone());
+    let its_ice = ice.clone();
+    let freezing = effecting("sleepers", move |_, _| {
+        its_ice.frozen.store(true, Ordering::SeqCst);
+        let thawed = its_ice.thawed.lock().expect("the ice");
+        drop(its_ice.thaw.wait_while(thawed, |thawed| !*thawed).expect("the ice"));
+        async { Ok(()) }
+    });
+    // a thread and runtime of its own: nothing of this member goes on while its handler holds the thread
+    let member = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let consumers = Consumers::start(db, log, bus, vec![freezing], options()).await.expect("it starts");
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+            consumers.stop().await;
+        });
+    });
+    bed.database.db.write(|tx| tick(tx, "cold")).await.expect("a tick");
+    until("the member is frozen", async || ice.frozen.load(Ordering::SeqCst)).await;
+    let numbers = Arc::new(Mutex::new(HashMap::<String, Vec<i64>>::new()));
+    let seen = numbers.clone();
+    let second = effecting("sleepers", move |_, events: Vec<Event>| {
+        for event in events {
+            let ticked: Ticked = event.decode().expect("a tick");
+            seen.lock().expect("no panic").entry(ticked.key).or_default().push(ticked.number);
+        }
+        async { Ok(()) }
+    });
+    let consumers = bed.host(vec![second]).await;
+    until("the other took over", async || numbers.lock().expect("no panic").contains_key("cold")).await;
+    *ice.thawed.lock().expect("the ice") = true;
+    ice.thaw.notify_all();
+    for _ in 0..5 {
+        bed.database.db.write(|tx| tick(tx, "cold")).await.expect("a tick");
+    }
+    until("both together have all six", async || {
+        let rows = bed.database.db.read(admin::consumers).await.expect("the lag");
+        rows.iter().map(|row| row.position + 1).sum::<i64>() == 6
+    })
+    .await;
+    assert!(bed.dead_letters("sleepers").await.is_empty(), "{}", bed.name);
+    consumers.stop().await;
+    // the frozen member's thread sleeps until the process ends
+    drop(member);
+}
+
+/// A reset while the group runs builds its projection anew, with the same result; one that must not repeat refuses.
+pub async fn a_reset_rebuilds_while_members_run(bed: Bed) {
+    let complaints = Complaints::default();
+    let groups = vec![following("rebuilt", &complaints), effecting("once", |_, _| async { Ok(()) })];
+    let consumers = bed.host(groups.clone()).await;
+    bed.tick_all(10, 30, 16).await;
+    bed.until_handled("rebuilt", 10, 30).await;
+    let (db, its_groups) = (&bed.database.db, groups.clone());
+    db.write(move |tx| admin::reset(tx, &its_groups, "rebuilt", TICKS, ResetTo::Earliest)).await.expect("a reset");
+    bed.database.log.ask_groups();
+    bed.tick_all(10, 5, 16).await;
+    bed.until_handled("rebuilt", 10, 35).await;
+    let refused = db.write(move |tx| admin::reset(tx, &groups, "once", TICKS, ResetTo::Earliest)).await;
+    assert!(matches!(refused, Err(ResetError::MustNotRepeat(_))), "{}: {refused:?}", bed.name);
+    consumers.stop().await;
+    complaints.assert_none();
+}
+
+/// Leaves every third event out, and brings every fifth twice.
+struct Leaky(Arc<dyn Subscriber>);
+
+#[async_trait]
+impl Subscriber for Leaky {
+    async fn fetch(&self, topic: &str, partition: i32, after: i64, max: usize) -> Result<Vec<Event>, BusError> {
+        let events = self.0.fetch(topic, partition, after, max).await?;
+        let kept = events.iter().filter(|event| event.position % 3 != 1);
+        let leaky: Vec<Event> = kept
+            .flat_map(|event| std::iter::repeat_n(event.clone(), 1 + usize::from(event.position % 5 == 0)))
+            .collect();
+        // all of it would have been left out: then at least the last
+        Ok(if leaky.is_empty() { events.into_iter().rev().take(1).collect() } else { leaky })
+    }
+}
+
+/// What the bus leaves out is read from the log, and raises the alarm; what it brings twice is skipped.
+pub async fn a_gap_is_repaired_from_the_log_and_raises_the_alarm(bed: Bed) {
+    let complaints = Complaints::default();
+    let consumers = bed.host_on(Arc::new(Leaky(bed.bus.clone())), vec![following("patient", &complaints)]).await;
+    bed.tick_all(10, 30, 16).await;
+    bed.until_handled("patient", 10, 30).await;
+    assert!(consumers.alarms() > 0, "{}", bed.name);
+    consumers.stop().await;
+    complaints.assert_none();
+}

@@ -1,0 +1,283 @@
+//! The promises of the bus, each a function that tries to break it on a [`Bed`].
+//!
+//! A new backend is added to [`beds`], and nowhere else.
+
+pub mod failures;
+pub mod groups;
+pub mod log;
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use db::{Database, Tx};
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use messaging::{
+    ConsumerOptions, Consumers, DomainEvent, EffectHandler, Event, Group, Handler, HandlerError, InProcess, Lease,
+    Replay, Start, Subscriber, TopicSpec, TransactionalHandler, emit, run_sequencer,
+};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{TestDatabase, databases_with};
+
+/// The topic of the suite.
+pub const TICKS: &str = "ticks";
+/// Into how many partitions it is divided.
+pub const PARTITIONS: i32 = 4;
+
+/// A database, a log and a bus to try out.
+pub struct Bed {
+    /// For messages: `in-process over SQLite`.
+    pub name: String,
+    pub database: TestDatabase,
+    pub bus: Arc<dyn Subscriber>,
+    _sequencer: DropGuard,
+}
+
+/// A fresh bed of each kind that is to be had here.
+pub async fn beds() -> Vec<Bed> {
+    let topics = [TopicSpec { name: TICKS, partitions: PARTITIONS }];
+    let mut beds = Vec::new();
+    for database in databases_with(&topics).await {
+        make_tables(&database.db).await;
+        let stop = CancellationToken::new();
+        tokio::spawn(run_sequencer(database.db.clone(), database.log.clone(), stop.clone()));
+        let bus = Arc::new(InProcess::new(database.db.clone(), database.log.clone()));
+        let name = format!("in-process over {}", database.name);
+        beds.push(Bed { name, database, bus, _sequencer: stop.drop_guard() });
+    }
+    beds
+}
+
+async fn make_tables(db: &Database) {
+    db.write(|tx| -> db::Result<()> {
+        tx.batch_execute(
+            "CREATE TABLE tick (key TEXT PRIMARY KEY NOT NULL, next BIGINT NOT NULL);
+             CREATE TABLE progress (grp TEXT NOT NULL, key TEXT NOT NULL, last BIGINT NOT NULL, PRIMARY KEY (grp, key))",
+        )?;
+        Ok(())
+    })
+    .await
+    .expect("the suite's tables");
+}
+
+diesel::table! { tick (key) { key -> Text, next -> BigInt } }
+diesel::table! { progress (grp, key) { grp -> Text, key -> Text, last -> BigInt } }
+
+/// The suite's event: the `number`-th of its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticked {
+    pub key: String,
+    pub number: i64,
+}
+
+impl DomainEvent for Ticked {
+    const TYPE: &'static str = "test.ticked";
+    const VERSION: i16 = 1;
+    const TOPIC: &'static str = TICKS;
+    fn key(&self) -> String {
+        self.key.clone()
+    }
+    fn aggregate_version(&self) -> i64 {
+        self.number
+    }
+}
+
+/// Emits the key's next number, in the transaction that counts it.
+///
+/// # Errors
+/// The database's.
+pub fn tick(tx: &mut Tx<'_>, key: &str) -> db::Result<()> {
+    db::on_each!(&mut **tx, |conn| diesel::insert_into(tick::table)
+        .values((tick::key.eq(key), tick::next.eq(0)))
+        .on_conflict_do_nothing()
+        .execute(conn))?;
+    let next: i64 = diesel::update(tick::table.find(key))
+        .set(tick::next.eq(tick::next + 1))
+        .returning(tick::next)
+        .get_result(&mut **tx)?;
+    emit(tx, &Ticked { key: key.into(), number: next - 1 })?;
+    Ok(())
+}
+
+impl Bed {
+    /// `count` ticks of each of `keys` keys, a unit each, `at_once` at a time.
+    pub async fn tick_all(&self, keys: usize, count: usize, at_once: usize) {
+        let units = (0..keys * count).map(|n| format!("key-{}", n % keys));
+        let db = &self.database.db;
+        futures::StreamExt::for_each_concurrent(futures::stream::iter(units), at_once, |key| async move {
+            db.write(move |tx| tick(tx, &key)).await.expect("a tick");
+        })
+        .await;
+    }
+
+    /// Hosts the groups with a short lease.
+    pub async fn host(&self, groups: Vec<Group>) -> Consumers {
+        self.host_on(self.bus.clone(), groups).await
+    }
+
+    /// Hosts the groups on another bus.
+    pub async fn host_on(&self, bus: Arc<dyn Subscriber>, groups: Vec<Group>) -> Consumers {
+        let (db, log) = (self.database.db.clone(), self.database.log.clone());
+        Consumers::start(db, log, bus, groups, options()).await.expect("the groups start")
+    }
+
+    /// The last number that `group` has of each key, by key.
+    pub async fn progress(&self, group: &'static str) -> Vec<(String, i64)> {
+        let read = move |conn: &mut db::Conn| -> db::Result<Vec<(String, i64)>> {
+            Ok(progress::table
+                .filter(progress::grp.eq(group))
+                .order(progress::key)
+                .select((progress::key, progress::last))
+                .load(conn)?)
+        };
+        self.database.db.read(read).await.expect("the progress")
+    }
+
+    /// Waits until `group` has all `count` numbers of each of `keys` keys.
+    pub async fn until_handled(&self, group: &'static str, keys: usize, count: usize) {
+        let all = |progress: Vec<(String, i64)>| {
+            progress.len() == keys && progress.iter().all(|(_, last)| *last == count as i64 - 1)
+        };
+        until(&format!("{}: {group} has handled all", self.name), async || all(self.progress(group).await)).await;
+    }
+
+    /// Dead letters of the group, with their keys.
+    pub async fn dead_letters(&self, group: &'static str) -> Vec<messaging::admin::DeadLetter> {
+        let query = messaging::admin::DeadLetterQuery { group: Some(group.into()), ..Default::default() };
+        let read = move |conn: &mut db::Conn| messaging::admin::dead_letters(conn, &query, 100);
+        self.database.db.read(read).await.expect("the dead letters")
+    }
+}
+
+/// A short lease, so that a dead member is soon replaced.
+pub fn options() -> ConsumerOptions {
+    ConsumerOptions { lease: Duration::from_millis(800), attempts: 3, batch: 50, drain: Duration::from_secs(5) }
+}
+
+/// Waits until `holds`, and fails after a minute.
+///
+/// # Panics
+/// When it does not come to hold.
+pub async fn until<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "waited in vain until: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// What handlers of the suite found wrong.
+#[derive(Clone, Default)]
+pub struct Complaints(Arc<Mutex<Vec<String>>>);
+
+impl Complaints {
+    /// Adds one.
+    pub fn add(&self, complaint: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(complaint);
+    }
+
+    /// # Panics
+    /// When there are any.
+    pub fn assert_none(&self) {
+        let complaints = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(complaints.is_empty(), "{complaints:#?}");
+    }
+}
+
+/// Keeps the last number of each key in the database, and complains when one is not the next.
+pub struct Follow {
+    group: &'static str,
+    complaints: Complaints,
+    /// Says which events fail, and how.
+    fault: Box<dyn Fn(&Ticked) -> Result<(), HandlerError> + Send + Sync>,
+}
+
+impl TransactionalHandler for Follow {
+    fn handle(&self, tx: &mut Tx<'_>, events: &[Event]) -> Result<(), HandlerError> {
+        for event in events {
+            let ticked: Ticked = event.decode()?;
+            (self.fault)(&ticked)?;
+            let last = follow(tx, self.group, &ticked)?;
+            if !last {
+                self.complaints.add(format!("{}: {ticked:?} is not the next", self.group));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether `ticked` was the next of its key.
+fn follow(tx: &mut Tx<'_>, group: &str, ticked: &Ticked) -> db::Result<bool> {
+    let row = (progress::grp.eq(group), progress::key.eq(&ticked.key), progress::last.eq(ticked.number));
+    let done = if ticked.number == 0 {
+        db::on_each!(&mut **tx, |conn| diesel::insert_into(progress::table)
+            .values(row)
+            .on_conflict_do_nothing()
+            .execute(conn))?
+    } else {
+        diesel::update(progress::table.find((group, &ticked.key)))
+            .filter(progress::last.eq(ticked.number - 1))
+            .set(progress::last.eq(ticked.number))
+            .execute(&mut **tx)?
+    };
+    Ok(done == 1)
+}
+
+fn forget_progress(tx: &mut Tx<'_>) -> db::Result<()> {
+    diesel::delete(progress::table).execute(&mut **tx)?;
+    Ok(())
+}
+
+/// A rebuildable group that follows all ticks.
+pub fn following(group: &'static str, complaints: &Complaints) -> Group {
+    following_but(group, complaints, |_| Ok(()))
+}
+
+/// A group that follows all ticks but those for which `fault` says how they fail.
+pub fn following_but(
+    group: &'static str,
+    complaints: &Complaints,
+    fault: impl Fn(&Ticked) -> Result<(), HandlerError> + Send + Sync + 'static,
+) -> Group {
+    let handler = Follow { group, complaints: complaints.clone(), fault: Box::new(fault) };
+    Group {
+        name: group,
+        topics: vec![TICKS],
+        replay: Replay::Rebuildable(forget_progress),
+        start: Start::Floor,
+        handler: Handler::Transactional(Arc::new(handler)),
+    }
+}
+
+/// An effect: whatever the function does with the events.
+pub struct Effect<F>(pub F);
+
+#[async_trait]
+impl<F, R> EffectHandler for Effect<F>
+where
+    F: Fn(Lease, Vec<Event>) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<(), HandlerError>> + Send,
+{
+    async fn handle(&self, lease: &Lease, events: &[Event]) -> Result<(), HandlerError> {
+        (self.0)(lease.clone(), events.to_vec()).await
+    }
+}
+
+/// A group with an effect on the world outside.
+pub fn effecting<F, R>(group: &'static str, effect: F) -> Group
+where
+    F: Fn(Lease, Vec<Event>) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<(), HandlerError>> + Send + 'static,
+{
+    Group {
+        name: group,
+        topics: vec![TICKS],
+        replay: Replay::Once("the effect would be there twice"),
+        start: Start::Floor,
+        handler: Handler::Effect(Arc::new(Effect(effect))),
+    }
+}
