@@ -13,7 +13,7 @@ use crate::model::{Coupon, Discount, OwnedCoupon, OwnedStatus};
 use crate::schema::{coupon, owned_coupon};
 
 #[derive(Queryable, Selectable, Insertable)]
-#[diesel(table_name = coupon)]
+#[diesel(table_name = coupon, treat_none_as_default_value = false)]
 pub struct CouponRow {
     id: CouponId,
     name: String,

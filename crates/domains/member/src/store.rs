@@ -11,7 +11,7 @@ use crate::model::{Credentials, Member, Role, SessionId};
 use crate::schema::{member, refresh_token, session};
 
 #[derive(Queryable, Insertable)]
-#[diesel(table_name = member)]
+#[diesel(table_name = member, treat_none_as_default_value = false)]
 pub struct MemberRow {
     pub id: MemberId,
     pub email: String,

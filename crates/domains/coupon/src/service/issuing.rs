@@ -6,6 +6,7 @@ use contracts::events::{CouponIssueRequested, CouponIssued};
 use contracts::{CouponId, MemberId, OwnedCouponId, RequestId};
 use db::types::Time;
 use db::{Conn, Tx};
+use messaging::Event;
 
 use crate::error::CouponError;
 use crate::model::{Coupon, IssueRequest, IssueStatus, Reconciliation, RejectReason};
@@ -28,14 +29,14 @@ pub fn request_issue(
     Ok(())
 }
 
-/// Decides requests, each with its position in the log, and returns how each ended.
+/// Decides requests, each with the event that brought it, and returns how each ended.
 ///
 /// Per coupon the first distinct members by position win, as long as there are coupons. A request that was decided
 /// before is left as it was, and is not among the results. The requests may be of several coupons.
 ///
 /// # Errors
 /// [`CouponError::Contended`] when somebody else issues the same coupon at the same time.
-pub fn issue(tx: &mut Tx<'_>, requests: &[(i64, CouponIssueRequested)]) -> Result<Vec<IssueRequest>, CouponError> {
+pub fn issue(tx: &mut Tx<'_>, requests: &[(&Event, CouponIssueRequested)]) -> Result<Vec<IssueRequest>, CouponError> {
     let now = tx.now()?;
     let by_coupon = undecided_by_coupon(tx, requests)?;
     let ids: Vec<CouponId> = by_coupon.keys().copied().collect();
@@ -50,72 +51,67 @@ pub fn issue(tx: &mut Tx<'_>, requests: &[(i64, CouponIssueRequested)]) -> Resul
         let mut draw = Draw { coupon, owners, won: Vec::new(), now };
         results.extend(requests.iter().map(|request| draw.decide(request)));
         if !draw.won.is_empty() {
-            if !store::add_issued(tx, id, draw.won.len())? {
+            let count = draw.won.len() as i64;
+            if !store::add_issued(tx, id, draw.coupon.issued - count, count)? {
                 return Err(CouponError::Contended(id));
             }
             winners.push(draw);
         }
     }
-    store::insert_owned(tx, winners.iter().flat_map(|draw| &draw.won))?;
+    store::insert_owned(tx, winners.iter().flat_map(|draw| &draw.won).map(|(owned, _)| owned))?;
     store::insert_results(tx, &results)?;
     for draw in &winners {
-        draw.won.iter().try_for_each(|owned| announce(tx, &draw.coupon, owned))?;
+        draw.won.iter().try_for_each(|(owned, cause)| announce(tx, &draw.coupon, owned, cause))?;
     }
     Ok(results)
 }
 
-type Request<'a> = (i64, &'a CouponIssueRequested);
+type Request<'a> = (&'a Event, &'a CouponIssueRequested);
 
 /// The requests that have no result yet, by coupon, in the order of the log.
 fn undecided_by_coupon<'a>(
     tx: &mut Tx<'_>,
-    requests: &'a [(i64, CouponIssueRequested)],
+    requests: &'a [(&'a Event, CouponIssueRequested)],
 ) -> db::Result<BTreeMap<CouponId, Vec<Request<'a>>>> {
     let mut seen: HashSet<RequestId> = store::decided(tx, requests.iter().map(|(_, request)| request.request_id))?;
-    let mut in_order: Vec<Request<'a>> = requests.iter().map(|(position, request)| (*position, request)).collect();
-    in_order.sort_by_key(|(position, _)| *position);
+    let mut in_order: Vec<Request<'a>> = requests.iter().map(|(event, request)| (*event, request)).collect();
+    in_order.sort_by_key(|(event, _)| event.position);
     let mut by_coupon: BTreeMap<CouponId, Vec<Request<'a>>> = BTreeMap::new();
-    for (position, request) in in_order {
+    for (event, request) in in_order {
         if seen.insert(request.request_id) {
-            by_coupon.entry(request.coupon_id).or_default().push((position, request));
+            by_coupon.entry(request.coupon_id).or_default().push((event, request));
         }
     }
     Ok(by_coupon)
 }
 
 /// The draw of one coupon, as far as it has come.
-struct Draw {
+struct Draw<'a> {
     coupon: Coupon,
     /// Who has one, and the position that won it.
     owners: HashMap<MemberId, (OwnedCouponId, i64)>,
-    won: Vec<OwnedRow>,
+    won: Vec<(OwnedRow, &'a Event)>,
     now: Time,
 }
 
-impl Draw {
+impl<'a> Draw<'a> {
     /// Whoever has one keeps it, whenever the repeat was made; then the window counts, then what is left.
-    fn decide(&mut self, request: &Request<'_>) -> IssueRequest {
-        let (position, event) = *request;
-        if let Some((owned, won_position)) = self.owners.get(&event.member_id) {
-            let won = Some((*owned, *won_position));
-            return result(request, IssueStatus::Duplicate, won, None, self.now);
+    fn decide(&mut self, request: &Request<'a>) -> IssueRequest {
+        let (event, asked) = *request;
+        if let Some(won) = self.owners.get(&asked.member_id) {
+            return result(request, IssueStatus::Duplicate, Some(*won), None, self.now);
         }
-        if let Some(reason) = self.coupon.closed_at(event.requested_at) {
+        if let Some(reason) = self.coupon.closed_at(asked.requested_at) {
             return rejected(request, reason, self.now);
         }
         if self.coupon.remaining() <= 0 {
             return result(request, IssueStatus::SoldOut, None, None, self.now);
         }
-        let owned = self.win(request);
-        result(request, IssueStatus::Issued, Some((owned, position)), None, self.now)
-    }
-
-    fn win(&mut self, (position, event): &Request<'_>) -> OwnedCouponId {
-        let id = OwnedCouponId::new();
+        let won = (OwnedCouponId::new(), event.position);
         self.coupon.issued += 1;
-        self.owners.insert(event.member_id, (id, *position));
-        self.won.push(OwnedRow::issued(id, *position, event, &self.coupon, self.now));
-        id
+        self.owners.insert(asked.member_id, won);
+        self.won.push((OwnedRow::issued(won, asked, &self.coupon, self.now), event));
+        result(request, IssueStatus::Issued, Some(won), None, self.now)
     }
 }
 
@@ -124,27 +120,27 @@ fn rejected(request: &Request<'_>, reason: RejectReason, now: Time) -> IssueRequ
 }
 
 fn result(
-    (position, event): &Request<'_>,
+    (event, asked): &Request<'_>,
     status: IssueStatus,
     won: Option<(OwnedCouponId, i64)>,
     reason: Option<RejectReason>,
     now: Time,
 ) -> IssueRequest {
     IssueRequest {
-        request_id: event.request_id,
-        coupon_id: event.coupon_id,
-        member_id: event.member_id,
-        position: *position,
+        request_id: asked.request_id,
+        coupon_id: asked.coupon_id,
+        member_id: asked.member_id,
+        position: event.position,
         status,
         owned_coupon_id: won.map(|(owned, _)| owned),
         won_position: won.map(|(_, position)| position),
         reason,
-        requested_at: event.requested_at,
+        requested_at: asked.requested_at,
         handled_at: now,
     }
 }
 
-fn announce(tx: &mut Tx<'_>, coupon: &Coupon, owned: &OwnedRow) -> db::Result<()> {
+fn announce(tx: &mut Tx<'_>, coupon: &Coupon, owned: &OwnedRow, cause: &Event) -> db::Result<()> {
     let event = CouponIssued {
         owned_coupon_id: owned.id,
         owned_coupon_version: owned.version,
@@ -156,7 +152,7 @@ fn announce(tx: &mut Tx<'_>, coupon: &Coupon, owned: &OwnedRow) -> db::Result<()
         issued_at: owned.issued_at,
         expires_at: owned.expires_at,
     };
-    messaging::emit(tx, &event).map(drop)
+    messaging::emit_because(tx, cause, &event).map(drop)
 }
 
 /// How a request ended; `None` while it is not decided.
@@ -165,6 +161,14 @@ fn announce(tx: &mut Tx<'_>, coupon: &Coupon, owned: &OwnedRow) -> db::Result<()
 /// Whatever the database says.
 pub fn request(conn: &mut Conn, id: RequestId) -> db::Result<Option<IssueRequest>> {
     store::result(conn, id)
+}
+
+/// What a member has of a coupon, if anything.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn owned_by(conn: &mut Conn, id: CouponId, member: MemberId) -> db::Result<Option<OwnedCouponId>> {
+    Ok(store::owners(conn, id, std::iter::once(member))?.remove(&member).map(|(owned, _)| owned))
 }
 
 /// Holds the coupon's counter, owners and results against each other. `None` when there is no such coupon.

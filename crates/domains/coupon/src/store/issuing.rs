@@ -34,10 +34,9 @@ pub struct OwnedRow {
 }
 
 impl OwnedRow {
-    /// The last of `coupon.issued` ones.
+    /// The last of `coupon.issued` ones, won by the request at `position`.
     pub fn issued(
-        id: OwnedCouponId,
-        position: i64,
+        (id, position): (OwnedCouponId, i64),
         request: &CouponIssueRequested,
         coupon: &Coupon,
         now: Time,
@@ -154,10 +153,10 @@ pub fn owners(
     Ok(owners)
 }
 
-/// `false` when there are fewer left.
-pub fn add_issued(conn: &mut Conn, id: CouponId, count: usize) -> db::Result<bool> {
-    let count = count as i64;
+/// `false` when there are fewer left, or others were issued since `seen` of them were.
+pub fn add_issued(conn: &mut Conn, id: CouponId, seen: i64, count: i64) -> db::Result<bool> {
     let added = diesel::update(coupon::table.find(id))
+        .filter(coupon::issued.eq(seen))
         .filter((coupon::issued + count).le(coupon::quantity))
         .set(coupon::issued.eq(coupon::issued + count))
         .execute(conn)?;

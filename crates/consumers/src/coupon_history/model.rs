@@ -1,0 +1,51 @@
+//! An entry of a member's coupon history.
+
+use contracts::events::{CouponIssued, CouponReturned, CouponUsed};
+use contracts::{CouponId, MemberId, OwnedCouponId};
+use db::types::{Id, Time};
+use messaging::{Event, HandlerError};
+
+use super::schema::coupon_history;
+
+db::text_enum!(
+    /// What happened to a coupon.
+    What {
+        /// The member got it.
+        Issued => "issued",
+        /// An order took it.
+        Used => "used",
+        /// The order ended without a sale, and gave it back.
+        Returned => "returned",
+    }
+);
+
+/// Something that happened to a member's coupon.
+#[derive(Debug, Clone, PartialEq, Eq, diesel::Queryable, diesel::Insertable)]
+#[diesel(table_name = coupon_history, treat_none_as_default_value = false)]
+pub struct Entry {
+    pub member_id: MemberId,
+    /// Of the event.
+    pub id: Id,
+    pub owned_coupon_id: OwnedCouponId,
+    pub coupon_id: CouponId,
+    pub what: What,
+    pub at: Time,
+}
+
+impl Entry {
+    /// # Errors
+    /// [`HandlerError::Failed`] when the event is none of the three.
+    pub(super) fn of(event: &Event) -> Result<Self, HandlerError> {
+        let id = event.id;
+        Ok(if event.is::<CouponUsed>() {
+            let CouponUsed { member_id, owned_coupon_id, coupon_id, used_at, .. } = event.decode()?;
+            Self { member_id, id, owned_coupon_id, coupon_id, what: What::Used, at: used_at }
+        } else if event.is::<CouponReturned>() {
+            let CouponReturned { member_id, owned_coupon_id, coupon_id, returned_at, .. } = event.decode()?;
+            Self { member_id, id, owned_coupon_id, coupon_id, what: What::Returned, at: returned_at }
+        } else {
+            let CouponIssued { member_id, owned_coupon_id, coupon_id, issued_at, .. } = event.decode()?;
+            Self { member_id, id, owned_coupon_id, coupon_id, what: What::Issued, at: issued_at }
+        })
+    }
+}

@@ -1,0 +1,44 @@
+//! The SQL of the coupon history.
+
+use contracts::MemberId;
+use db::types::Id;
+use db::{Conn, Tx, on_each};
+use diesel::prelude::*;
+
+use super::model::Entry;
+use super::schema::coupon_history;
+
+/// Rows in one statement.
+const CHUNK: usize = 1_000;
+
+/// Leaves out what is there already.
+pub(super) fn insert(conn: &mut Conn, entries: &[Entry]) -> db::Result<()> {
+    for entries in entries.chunks(CHUNK) {
+        on_each!(conn, |c| diesel::insert_into(coupon_history::table)
+            .values(entries)
+            .on_conflict_do_nothing()
+            .execute(c))?;
+    }
+    Ok(())
+}
+
+/// At most `limit` entries of a member before `after`, newest first.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn page(conn: &mut Conn, member: MemberId, after: Option<Id>, limit: i64) -> db::Result<Vec<Entry>> {
+    let newest_first = coupon_history::table
+        .filter(coupon_history::member_id.eq(member))
+        .order(coupon_history::id.desc())
+        .limit(limit);
+    Ok(match after {
+        Some(after) => newest_first.filter(coupon_history::id.lt(after)).load(conn)?,
+        None => newest_first.load(conn)?,
+    })
+}
+
+/// For a rebuild.
+pub(super) fn clear(tx: &mut Tx<'_>) -> db::Result<()> {
+    diesel::delete(coupon_history::table).execute(&mut **tx)?;
+    Ok(())
+}
