@@ -1,5 +1,61 @@
-//!
+//! What reacts to the shop's events: a module a consumer, and [`groups`], which puts them together.
+
 pub mod analytics;
+pub mod coupon_history;
+pub mod coupon_issuer;
+pub mod data_platform;
 pub mod delivery;
+pub mod notification;
+mod outbound;
 pub mod replenishment;
+pub mod secret;
 pub mod settlement;
+
+use std::path::PathBuf;
+
+use db::Database;
+use messaging::Group;
+
+use coupon_issuer::IssuerWake;
+use data_platform::ExportSettings;
+use notification::{Hub, NotificationSettings};
+
+pub use outbound::BadSetting;
+
+/// The settings of those consumers that have some.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    pub export: ExportSettings,
+    pub notification: NotificationSettings,
+}
+
+/// What consumers work with, and by what they wake those who wait in this process.
+#[derive(Clone)]
+pub struct Parts {
+    pub db: Database,
+    /// Where files are exported to.
+    pub data_dir: PathBuf,
+    /// Wakes notification streams.
+    pub hub: Hub,
+    /// Wakes requests that wait for their coupon.
+    pub issuer_wake: IssuerWake,
+}
+
+/// All consumer groups of the shop; e-mail and webhooks only when they are configured.
+///
+/// # Errors
+/// [`BadSetting`] of a sink or a channel that is configured.
+pub fn groups(settings: &Settings, parts: &Parts) -> Result<Vec<Group>, BadSetting> {
+    let mut groups = vec![
+        data_platform::group(&settings.export, &parts.data_dir, &parts.db)?,
+        notification::group(&parts.hub),
+        coupon_issuer::group(parts.issuer_wake.clone()),
+        coupon_history::group(),
+        settlement::group(),
+        delivery::group(),
+        replenishment::group(),
+        analytics::group(),
+    ];
+    groups.extend(notification::channels(&settings.notification, &parts.db)?);
+    Ok(groups)
+}

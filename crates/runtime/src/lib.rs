@@ -1,1 +1,17 @@
+//! Composition: reads the settings, opens the database, and hosts what runs beside the API.
 //!
+//! [`settings::Settings::load`], then [`Shop::open`], then [`Shop::host`]; [`Hosted::stop`] and [`Shop::close`] at
+//! the end. A shop that is opened but not hosted changes nothing by itself: what a command line needs.
+
+mod background;
+mod error;
+mod fixed;
+mod host;
+mod secret_file;
+pub mod settings;
+mod shop;
+
+pub use background::{Expired, expire_due};
+pub use error::OpenError;
+pub use host::Hosted;
+pub use shop::{Purge, Shop};

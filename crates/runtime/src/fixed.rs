@@ -1,0 +1,63 @@
+//! What a database was made with and keeps: its currency, for amounts are kept in minor units.
+
+use contracts::Currency;
+use db::{Database, Tx, on_each};
+use diesel::prelude::*;
+
+use crate::error::OpenError;
+use crate::settings::{CurrencySettings, SettingError};
+
+diesel::table! {
+    shop_setting (name) {
+        name -> Text,
+        value -> Text,
+    }
+}
+
+const CURRENCY: &str = "currency";
+
+/// Sets the currency of this process.
+///
+/// # Errors
+/// When the process has another already.
+pub(crate) fn set_currency(settings: &CurrencySettings) -> Result<(), SettingError> {
+    let currency = Currency { code: settings.code.clone(), decimals: settings.decimals };
+    Currency::set(currency).map_err(|error| refused(settings, &error.to_string()))
+}
+
+/// Writes the currency down in a new database.
+///
+/// # Errors
+/// When the database was made with another.
+pub(crate) async fn check_currency(db: &Database, settings: &CurrencySettings) -> Result<(), OpenError> {
+    let wanted = text(&settings.code, settings.decimals);
+    let kept = db.write(move |tx| keep(tx, CURRENCY, &wanted)).await?;
+    if kept == text(&settings.code, settings.decimals) {
+        return Ok(());
+    }
+    Err(refused(settings, &format!("the database was made with {kept}, and its amounts stay in it")).into())
+}
+
+fn text(code: &str, decimals: u32) -> String {
+    format!("{code} with {decimals} decimals")
+}
+
+fn refused(settings: &CurrencySettings, reason: &str) -> SettingError {
+    let got = text(&settings.code, settings.decimals);
+    SettingError { key: "currency.code".into(), reason: format!("{reason}; got {got}") }
+}
+
+/// What is kept under `name`: `value`, unless there is one already.
+fn keep(tx: &mut Tx<'_>, name: &str, value: &str) -> db::Result<String> {
+    let row = (shop_setting::name.eq(name), shop_setting::value.eq(value));
+    on_each!(&mut **tx, |conn| {
+        diesel::insert_into(shop_setting::table).values(row).on_conflict_do_nothing().execute(conn)
+    })?;
+    Ok(shop_setting::table.find(name).select(shop_setting::value).first(&mut **tx)?)
+}
+
+/// The cheapest question to the database.
+pub(crate) fn look(conn: &mut db::Conn) -> db::Result<()> {
+    let _: Option<String> = shop_setting::table.find(CURRENCY).select(shop_setting::value).first(conn).optional()?;
+    Ok(())
+}

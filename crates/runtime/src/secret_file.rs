@@ -1,0 +1,48 @@
+//! The secret of tokens, made once and kept in the data folder for its owner alone.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Result, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use consumers::secret::Secret;
+use uuid::Uuid;
+
+const NAME: &str = "token-secret";
+
+/// The secret in `folder`, made if there is none. Processes that start together get the same.
+///
+/// # Errors
+/// When the file can't be read or written.
+pub(crate) fn token_secret(folder: &Path) -> Result<Secret> {
+    let file = folder.join(NAME);
+    if let Some(secret) = read(&file)? {
+        return Ok(secret);
+    }
+    // written aside and then linked: it is there whole or not at all, and the first one wins
+    let aside = folder.join(format!("{NAME}.{}", Uuid::new_v4().simple()));
+    let linked = write(&aside).and_then(|()| match fs::hard_link(&aside, &file) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    });
+    fs::remove_file(&aside)?;
+    linked?;
+    read(&file)?.ok_or_else(|| ErrorKind::NotFound.into())
+}
+
+fn read(file: &Path) -> Result<Option<Secret>> {
+    match fs::read_to_string(file) {
+        Ok(text) if text.trim().is_empty() => Err(std::io::Error::new(ErrorKind::InvalidData, "the file is empty")),
+        Ok(text) => Ok(Some(text.trim().into())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn write(file: &Path) -> Result<()> {
+    // two random UUIDs: 244 random bits
+    let secret = format!("{}{}\n", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+    file.write_all(secret.as_bytes())?;
+    file.sync_all()
+}

@@ -1,0 +1,72 @@
+//! What a value's type alone can't say.
+
+use std::time::Duration;
+
+use contracts::{Currency, topics};
+
+use super::{Backend, SettingError, Settings};
+
+/// What signs tokens must not be guessed.
+const SECRET_BYTES: usize = 32;
+/// Partitions of a topic; more than are ever useful in one shop.
+const MAX_PARTITIONS: u32 = 1_000;
+
+impl Settings {
+    /// # Errors
+    /// The first setting whose value can't be.
+    pub(super) fn check(&self) -> Result<(), SettingError> {
+        self.check_bus()?;
+        expect("data_dir", !self.data_dir.as_os_str().is_empty(), "expected a folder")?;
+        expect("http.body_limit", self.http.body_limit.0 > 0, "expected more than 0")?;
+        for origin in &self.http.cors_origins {
+            let is_origin = origin == "*" || origin.split_once("://").is_some_and(|(_, host)| is_host(host));
+            let reason = format!("expected * or origins like https://shop.example, got {origin:?}");
+            expect("http.cors_origins", is_origin, &reason)?;
+        }
+        let partitions = self.events.partitions.get();
+        expect("events.partitions", partitions <= MAX_PARTITIONS, &format!("expected 1 to 1000, got {partitions}"))?;
+        let email = &self.admin.email;
+        let is_email = email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
+        expect("admin.email", is_email, &format!("expected an e-mail address, got {email:?}"))?;
+        let secret = self.auth.token_secret.expose();
+        let long_enough = secret.is_empty() || secret.len() >= SECRET_BYTES;
+        expect("auth.token_secret", long_enough, "expected at least 32 characters")?;
+        positive("auth.access_ttl", self.auth.access_ttl)?;
+        expect("auth.refresh_ttl", self.auth.refresh_ttl >= self.auth.access_ttl, "expected no less than access_ttl")?;
+        let code = &self.currency.code;
+        let is_code = code.len() == 3 && code.chars().all(|c| c.is_ascii_uppercase());
+        expect("currency.code", is_code, &format!("expected three capital letters like KRW, got {code:?}"))?;
+        let decimals = self.currency.decimals;
+        let reason = format!("expected 0 to {}, got {decimals}", Currency::MAX_DECIMALS);
+        expect("currency.decimals", decimals <= Currency::MAX_DECIMALS, &reason)?;
+        positive("order.expires_after", self.order.expires_after)?;
+        let ratio = self.telemetry.otlp.sample_ratio;
+        let reason = format!("expected 0 to 1, got {ratio}");
+        expect("telemetry.otlp.sample_ratio", (0.0..=1.0).contains(&ratio), &reason)?;
+        telemetry::check_filter(&self.log.filter).map_err(|reason| SettingError::new("log.filter", reason))
+    }
+
+    fn check_bus(&self) -> Result<(), SettingError> {
+        let not_yet = "kafka is not in this build yet; in-process is";
+        expect("bus.backend", self.bus.backend == Backend::InProcess, not_yet)?;
+        for (topic, backend) in &self.bus.topics {
+            let key = format!("bus.topics.{topic}");
+            let known = format!("there is no such topic, but {}", topics::ALL.join(", "));
+            expect(&key, topics::ALL.contains(&topic.as_str()), &known)?;
+            expect(&key, *backend == Backend::InProcess, not_yet)?;
+        }
+        Ok(())
+    }
+}
+
+fn expect(key: &str, holds: bool, reason: &str) -> Result<(), SettingError> {
+    if holds { Ok(()) } else { Err(SettingError::new(key, reason)) }
+}
+
+fn positive(key: &str, duration: Duration) -> Result<(), SettingError> {
+    expect(key, !duration.is_zero(), "expected more than 0")
+}
+
+fn is_host(host: &str) -> bool {
+    !host.is_empty() && !host.contains(['/', ' ', '*'])
+}

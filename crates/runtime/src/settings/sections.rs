@@ -1,0 +1,300 @@
+//! The settings, section by section, with their defaults.
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use consumers::secret::Secret;
+use serde::Deserialize;
+use telemetry::{InitError, LogFormat};
+
+use super::SettingError;
+use super::types::{Address, Bytes, DatabaseUrl};
+
+/// All settings of the shop.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where embedded mode writes: the SQLite file, exports, the secret of tokens.
+    pub data_dir: PathBuf,
+    pub http: HttpSettings,
+    pub database: DatabaseSettings,
+    pub bus: BusSettings,
+    pub events: EventsSettings,
+    pub admin: AdminSettings,
+    pub auth: AuthSettings,
+    pub currency: CurrencySettings,
+    pub order: OrderSettings,
+    pub rate_limit: RateLimitSettings,
+    pub export: consumers::data_platform::ExportSettings,
+    pub notification: consumers::notification::NotificationSettings,
+    pub worker: WorkerSettings,
+    pub telemetry: TelemetrySettings,
+    pub log: LogSettings,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data_dir: "data".into(),
+            http: HttpSettings::default(),
+            database: DatabaseSettings::default(),
+            bus: BusSettings::default(),
+            events: EventsSettings::default(),
+            admin: AdminSettings::default(),
+            auth: AuthSettings::default(),
+            currency: CurrencySettings::default(),
+            order: OrderSettings::default(),
+            rate_limit: RateLimitSettings::default(),
+            export: Default::default(),
+            notification: Default::default(),
+            worker: WorkerSettings::default(),
+            telemetry: TelemetrySettings::default(),
+            log: LogSettings::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// `database.url`, or the SQLite file in `data_dir`.
+    pub fn database_url(&self) -> DatabaseUrl {
+        self.database.url.clone().unwrap_or_else(|| {
+            let embedded = format!("sqlite:{}", self.data_dir.join("shop.db").display());
+            embedded.parse().expect("sqlite: and a path")
+        })
+    }
+}
+
+impl Settings {
+    /// Sets up logs, metrics and traces for this process; keep the guard until the end.
+    ///
+    /// # Errors
+    /// The setting that can't be used.
+    pub fn observe(&self) -> Result<telemetry::Guard, SettingError> {
+        let log = telemetry::LogSettings { format: self.log.format, filter: self.log.filter.clone() };
+        let otlp = &self.telemetry.otlp;
+        let export = otlp.endpoint.clone().map(|endpoint| telemetry::OtlpSettings {
+            endpoint,
+            headers: otlp.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
+            service_name: otlp.service_name.clone(),
+            sample_ratio: otlp.sample_ratio,
+        });
+        telemetry::init(&log, export.as_ref()).map_err(|error| {
+            let key = match &error {
+                InitError::Filter(_) => "log.filter",
+                InitError::Otlp(_) => "telemetry.otlp.endpoint",
+                InitError::Taken(_) => "log",
+            };
+            SettingError { key: key.into(), reason: error.to_string() }
+        })
+    }
+}
+
+macro_rules! defaults {
+    ($type:ident { $($field:ident: $value:expr),+ $(,)? }) => {
+        impl Default for $type {
+            fn default() -> Self {
+                Self { $($field: $value),+ }
+            }
+        }
+    };
+}
+
+/// A literal that is at least 1.
+const fn some(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).expect("defaults are not 0")
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The REST API.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpSettings {
+    pub address: Address,
+    /// As many as cores unless set.
+    pub workers: Option<NonZeroUsize>,
+    /// Of a request's body.
+    pub body_limit: Bytes,
+    /// Web pages of these origins may call the API; `*` is all.
+    pub cors_origins: Vec<String>,
+    /// Takes a client's address from `x-forwarded-for`; only behind a proxy that sets it.
+    pub trust_forwarded: bool,
+    /// How long a stop waits for the requests that are being answered.
+    #[serde(with = "humantime_serde")]
+    pub shutdown_timeout: Duration,
+}
+defaults!(HttpSettings {
+    address: "127.0.0.1:8080".parse().expect("an address"),
+    workers: None,
+    body_limit: Bytes(64 * 1024),
+    cors_origins: Vec::new(),
+    trust_forwarded: false,
+    shutdown_timeout: Duration::from_secs(30),
+});
+
+/// Where state is kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatabaseSettings {
+    /// `sqlite:<data_dir>/shop.db` unless set.
+    pub url: Option<DatabaseUrl>,
+    /// Connections at the most: of PostgreSQL, or of SQLite's readers.
+    pub pool_size: NonZeroU32,
+}
+defaults!(DatabaseSettings { url: None, pool_size: some(10) });
+
+/// What carries events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// The database itself.
+    #[default]
+    InProcess,
+    /// A Kafka cluster.
+    Kafka,
+}
+
+/// Which bus each topic is on.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BusSettings {
+    pub backend: Backend,
+    /// By topic, where it differs.
+    pub topics: BTreeMap<String, Backend>,
+    pub kafka: KafkaSettings,
+}
+
+/// The cluster.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KafkaSettings {
+    pub bootstrap_servers: Option<String>,
+    /// Of librdkafka.
+    pub properties: BTreeMap<String, Secret>,
+}
+
+/// The event log.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventsSettings {
+    /// Of each topic, when it is first made.
+    pub partitions: NonZeroU32,
+    /// How long events are kept that every group has handled.
+    #[serde(with = "humantime_serde")]
+    pub retention: Duration,
+}
+defaults!(EventsSettings { partitions: some(4), retention: 7 * DAY });
+
+/// The first admin.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminSettings {
+    pub email: String,
+    /// Made and printed once unless set.
+    pub password: Secret,
+}
+defaults!(AdminSettings { email: "admin@shop.local".into(), password: Secret::default() });
+
+/// Tokens.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthSettings {
+    /// Made and kept in `data_dir` unless set.
+    pub token_secret: Secret,
+    /// How long an access token lasts.
+    #[serde(with = "humantime_serde")]
+    pub access_ttl: Duration,
+    /// How long a session lasts without being refreshed.
+    #[serde(with = "humantime_serde")]
+    pub refresh_ttl: Duration,
+}
+defaults!(AuthSettings { token_secret: Secret::default(), access_ttl: 15 * MINUTE, refresh_ttl: 30 * DAY });
+
+/// The one currency of the shop.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CurrencySettings {
+    /// ISO 4217.
+    pub code: String,
+    /// Digits after the point.
+    pub decimals: u32,
+}
+defaults!(CurrencySettings { code: "KRW".into(), decimals: 0 });
+
+/// Orders.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OrderSettings {
+    /// An order that is not paid by then gives its stock back.
+    #[serde(with = "humantime_serde")]
+    pub expires_after: Duration,
+}
+defaults!(OrderSettings { expires_after: 15 * MINUTE });
+
+/// How many requests are taken; the others are answered 429.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateLimitSettings {
+    pub enabled: bool,
+    /// Of one member.
+    pub member_per_second: NonZeroU32,
+    /// Of one address, whoever signs in from it.
+    pub address_per_second: NonZeroU32,
+    /// Passwords checked or made for one address.
+    pub sign_ins_per_minute: NonZeroU32,
+}
+defaults!(RateLimitSettings {
+    enabled: true,
+    member_per_second: some(50),
+    address_per_second: some(200),
+    sign_ins_per_minute: some(60),
+});
+
+/// A worker binary.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkerSettings {
+    pub http: WorkerHttpSettings,
+}
+
+/// Health and metrics of a worker binary.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkerHttpSettings {
+    /// Off unless set.
+    pub address: Option<Address>,
+}
+
+/// Traces.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetrySettings {
+    pub otlp: OtlpSettings,
+}
+
+/// Export of traces.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OtlpSettings {
+    /// The collector; nothing is exported unless set.
+    pub endpoint: Option<String>,
+    /// Sent along, for authorisation say.
+    pub headers: BTreeMap<String, Secret>,
+    pub service_name: String,
+    /// The share of traces that are exported, from 0 to 1.
+    pub sample_ratio: f64,
+}
+defaults!(OtlpSettings { endpoint: None, headers: BTreeMap::new(), service_name: "shop".into(), sample_ratio: 1.0 });
+
+/// Log lines.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    pub format: LogFormat,
+    /// Directives of `tracing`: `info`, `warn,shop=debug`.
+    pub filter: String,
+}
+defaults!(LogSettings { format: LogFormat::Pretty, filter: "info".into() });

@@ -1,0 +1,122 @@
+//! An open shop: its settings, its database, and the groups that react to its events.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use consumers::coupon_issuer::IssuerWake;
+use consumers::notification::Hub;
+use consumers::secret::Secret;
+use consumers::{Parts, groups};
+use contracts::topics;
+use db::{Database, Tx};
+use messaging::{Group, Log, TopicSpec};
+use tokio::time::timeout;
+
+use crate::error::OpenError;
+use crate::settings::{SettingError, Settings};
+use crate::{fixed, secret_file};
+
+/// Deletes some of what nobody needs any more, in a unit that is short; `true` when there may be more.
+pub type Purge = Arc<dyn Fn(&mut Tx<'_>) -> db::Result<bool> + Send + Sync>;
+
+/// Rows that go in one unit, so that nobody waits long for the writer.
+const CHUNK: i64 = 500;
+/// How long the database may take to say that it is there.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A handle; clones share the shop.
+#[derive(Clone)]
+pub struct Shop {
+    pub settings: Arc<Settings>,
+    pub db: Database,
+    pub log: Log,
+    /// All consumer groups, hosted or not: resets ask them what they allow.
+    pub groups: Arc<[Group]>,
+    /// Wakes notification streams.
+    pub hub: Hub,
+    /// Wakes requests that wait for their coupon.
+    pub issuer_wake: IssuerWake,
+    /// Signs tokens: `auth.token_secret`, or the one kept in `data_dir`.
+    pub token_secret: Secret,
+    pub(crate) purges: Vec<(&'static str, Purge)>,
+}
+
+impl Shop {
+    /// Opens the database, brings its schema up to date, and makes what is missing: folder, secret, topics.
+    ///
+    /// # Errors
+    /// [`OpenError::Setting`] names the setting that must be changed.
+    pub async fn open(settings: Settings) -> Result<Self, OpenError> {
+        fixed::set_currency(&settings.currency)?;
+        let data_dir = |error: std::io::Error| SettingError {
+            key: "data_dir".into(),
+            reason: format!("{}: {error}", settings.data_dir.display()),
+        };
+        fs::create_dir_all(&settings.data_dir).map_err(data_dir)?;
+        let token_secret = match &settings.auth.token_secret {
+            unset if unset.is_empty() => secret_file::token_secret(&settings.data_dir).map_err(data_dir)?,
+            set => set.clone(),
+        };
+        let (db, log) = open_database(&settings).await?;
+        fixed::check_currency(&db, &settings.currency).await?;
+        let (hub, issuer_wake) = (Hub::new(), IssuerWake::default());
+        let of_consumers =
+            consumers::Settings { export: settings.export.clone(), notification: settings.notification.clone() };
+        let parts = Parts {
+            db: db.clone(),
+            data_dir: settings.data_dir.clone(),
+            hub: hub.clone(),
+            issuer_wake: issuer_wake.clone(),
+        };
+        let groups = groups(&of_consumers, &parts).map_err(SettingError::from)?.into();
+        let settings = Arc::new(settings);
+        Ok(Self { settings, db, log, groups, hub, issuer_wake, token_secret, purges: purges() })
+    }
+
+    /// Has `purge` run now and then while the shop is hosted, until it says that there is no more.
+    pub fn with_purge(
+        mut self,
+        what: &'static str,
+        purge: impl Fn(&mut Tx<'_>) -> db::Result<bool> + Send + Sync + 'static,
+    ) -> Self {
+        self.purges.push((what, Arc::new(purge)));
+        self
+    }
+
+    /// Whether the database answers: without it the shop takes no requests.
+    ///
+    /// # Errors
+    /// What the database says, or that it says nothing.
+    pub async fn check_database(&self) -> db::Result<()> {
+        let looked = timeout(PATIENCE, self.db.read(fixed::look)).await;
+        looked.unwrap_or_else(|_| Err(db::Error::Unavailable("the database does not answer".into())))
+    }
+
+    /// Finishes what was queued; nothing is taken afterwards.
+    pub async fn close(&self) {
+        self.db.close().await;
+    }
+}
+
+async fn open_database(settings: &Settings) -> Result<(Database, Log), OpenError> {
+    let url = settings.database_url();
+    let mut options = db::Options::new(url.expose());
+    options.pool_size = settings.database.pool_size.get();
+    let log = Log::new();
+    let db = Database::open(options, &contracts::MIGRATIONS, log.recorder())
+        .await
+        .map_err(|error| SettingError { key: "database.url".into(), reason: format!("{url}: {error}") })?;
+    // check() holds them under a thousand
+    let partitions = settings.events.partitions.get() as i32;
+    let specs: Vec<_> = topics::ALL.iter().map(|name| TopicSpec { name, partitions }).collect();
+    log.open(&db, &specs).await?;
+    Ok((db, log))
+}
+
+fn purges() -> Vec<(&'static str, Purge)> {
+    vec![
+        ("sessions", Arc::new(|tx: &mut Tx<'_>| Ok(member::purge_sessions(tx, CHUNK)? as i64 >= CHUNK))),
+        ("analytics", Arc::new(|tx: &mut Tx<'_>| Ok(consumers::analytics::purge(tx)? > 0))),
+    ]
+}

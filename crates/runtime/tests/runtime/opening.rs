@@ -1,0 +1,109 @@
+//! Opening a shop, and the line that says why it did not open.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use db::diesel::prelude::*;
+use db::diesel::sql_query;
+use db::on_each;
+use runtime::Shop;
+use runtime::settings::Settings;
+use tempfile::TempDir;
+
+pub fn settings(folder: &Path, url: &str) -> Settings {
+    let mut settings = Settings::default();
+    settings.data_dir = folder.join("data");
+    settings.database.url = Some(url.parse().unwrap());
+    settings
+}
+
+#[tokio::test]
+async fn a_shop_opens_again_with_what_it_made_at_first() {
+    for place in testkit::places().await {
+        let folder = TempDir::new().unwrap();
+        let shop = Shop::open(settings(folder.path(), &place.url)).await.unwrap();
+        let secret = shop.token_secret.clone();
+        assert!(secret.expose().len() >= 32);
+        let file = folder.path().join("data/token-secret");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path().join("data")).unwrap().count(), 1, "nothing is left aside");
+        shop.check_database().await.unwrap();
+        shop.close().await;
+        assert!(shop.check_database().await.is_err(), "{}: it is closed", place.name);
+
+        let again = Shop::open(settings(folder.path(), &place.url)).await.unwrap();
+        assert_eq!(again.token_secret.expose(), secret.expose());
+        again.close().await;
+
+        let mut set = settings(folder.path(), &place.url);
+        set.auth.token_secret = "a secret of several instances, long enough".into();
+        let again = Shop::open(set).await.unwrap();
+        assert_eq!(again.token_secret.expose(), "a secret of several instances, long enough");
+        again.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_another_currency_is_refused() {
+    for place in testkit::places().await {
+        let folder = TempDir::new().unwrap();
+        let shop = Shop::open(settings(folder.path(), &place.url)).await.unwrap();
+        let changed = shop.db.write(|tx| -> db::Result<usize> {
+            let usd = "UPDATE shop_setting SET value = 'USD with 2 decimals' WHERE name = 'currency'";
+            Ok(on_each!(&mut **tx, |conn| sql_query(usd).execute(conn))?)
+        });
+        assert_eq!(changed.await.unwrap(), 1);
+        shop.close().await;
+        let refusal = refusal(settings(folder.path(), &place.url)).await;
+        assert_eq!(
+            refusal,
+            "setting currency.code: the database was made with USD with 2 decimals, and its amounts stay in it; \
+             got KRW with 0 decimals"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_sqlite_file_in_use_is_refused_with_the_name_of_the_setting() {
+    let folder = TempDir::new().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("shop.db").display());
+    let shop = Shop::open(settings(folder.path(), &url)).await.unwrap();
+    let refusal = refusal(settings(folder.path(), &url)).await;
+    assert!(refusal.starts_with(&format!("setting database.url: {url}: ")), "{refusal}");
+    assert_eq!(refusal.lines().count(), 1, "{refusal}");
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_named_without_its_password() {
+    let folder = TempDir::new().unwrap();
+    let refusal = refusal(settings(folder.path(), "postgres://shop:hunter2@127.0.0.1:1/shop")).await;
+    assert!(refusal.starts_with("setting database.url: postgres://shop@127.0.0.1:1/shop: "), "{refusal}");
+    assert!(!refusal.contains("hunter2"), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_data_folder_that_cannot_be_made_is_named() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("data"), "a file").unwrap();
+    let refusal = refusal(settings(folder.path(), "sqlite:unused.db")).await;
+    assert!(refusal.starts_with("setting data_dir: "), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_sink_that_is_not_configured_is_named() {
+    let folder = TempDir::new().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("shop.db").display());
+    let mut settings = settings(folder.path(), &url);
+    settings.export.sink = consumers::data_platform::SinkKind::Splunk;
+    let refusal = refusal(settings).await;
+    assert!(refusal.starts_with("setting export.splunk.url: "), "{refusal}");
+}
+
+async fn refusal(settings: Settings) -> String {
+    match Shop::open(settings).await {
+        Ok(_) => panic!("it opened"),
+        Err(error) => error.to_string(),
+    }
+}

@@ -1,0 +1,5 @@
+-- What a database was made with and can't be changed by settings later.
+CREATE TABLE shop_setting (
+    name text PRIMARY KEY,
+    value text NOT NULL
+);
