@@ -74,13 +74,16 @@ impl Market {
         self.issue(coupon, member).await
     }
 
-    async fn issue(&self, coupon_id: CouponId, member_id: MemberId) -> OwnedCouponId {
-        let issued = self.db.write(move |tx| {
-            let request_id = RequestId::new();
-            let requested_at = tx.now()?;
-            coupon::issue(tx, &[(0, CouponIssueRequested { request_id, coupon_id, member_id, requested_at })])
+    /// As the issuer does, from the request's event.
+    async fn issue(&self, coupon: CouponId, member: MemberId) -> OwnedCouponId {
+        self.db.write(move |tx| coupon::request_issue(tx, RequestId::new(), coupon, member)).await.unwrap();
+        let requests = self.events(EventQuery { key: Some(coupon.to_string()), ..EventQuery::default() }).await;
+        let request = requests.into_iter().next().expect("it was asked for").event;
+        let decided = self.db.write(move |tx| {
+            let asked: CouponIssueRequested = request.decode().expect("it is a request");
+            coupon::issue(tx, &[(&request, asked)])
         });
-        issued.await.unwrap()[0].owned_coupon_id.expect("it is the first")
+        decided.await.unwrap()[0].owned_coupon_id.expect("it is the first")
     }
 
     pub async fn place(&self, member: MemberId, items: &[Item]) -> Result<Order, CheckoutError> {
