@@ -71,11 +71,14 @@ impl TransactionalHandler for Track {
 pub fn ship(tx: &mut Tx<'_>, id: DeliveryId) -> Result<Delivery, DeliveryError> {
     let known = store::get(tx, id)?.ok_or(DeliveryError::NotFound)?;
     if !order::mark_shipped(tx, known.order_id)? {
-        return Err(refusal(tx, id)?);
+        return Err(match state(tx, id)? {
+            DeliveryError::State { status: DeliveryStatus::Preparing } => DeliveryError::OrderClosed,
+            state => state,
+        });
     }
     let now = tx.now()?;
     let Some(shipped) = store::ship(tx, id, now)? else {
-        return Err(refusal(tx, id)?);
+        return Err(state(tx, id)?);
     };
     messaging::emit(tx, &shipped.changed())?;
     Ok(shipped)
@@ -88,17 +91,14 @@ pub fn ship(tx: &mut Tx<'_>, id: DeliveryId) -> Result<Delivery, DeliveryError> 
 pub fn deliver(tx: &mut Tx<'_>, id: DeliveryId) -> Result<Delivery, DeliveryError> {
     let now = tx.now()?;
     let Some(delivered) = store::deliver(tx, id, now)? else {
-        return Err(refusal(tx, id)?);
+        return Err(state(tx, id)?);
     };
     messaging::emit(tx, &delivered.changed())?;
     Ok(delivered)
 }
 
-/// Why a step was refused, by what the delivery is now.
-fn refusal(tx: &mut Tx<'_>, id: DeliveryId) -> db::Result<DeliveryError> {
-    Ok(match store::get(tx, id)?.map(|delivery| delivery.status) {
-        None => DeliveryError::NotFound,
-        Some(DeliveryStatus::Preparing) => DeliveryError::OrderClosed,
-        Some(status) => DeliveryError::State { status },
-    })
+/// What the delivery is now, as the reason why a step was refused.
+fn state(tx: &mut Tx<'_>, id: DeliveryId) -> db::Result<DeliveryError> {
+    let found = store::get(tx, id)?;
+    Ok(found.map_or(DeliveryError::NotFound, |delivery| DeliveryError::State { status: delivery.status }))
 }

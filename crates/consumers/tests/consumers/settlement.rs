@@ -109,10 +109,7 @@ async fn a_sum_out_of_range_fails_the_batch_instead_of_wrapping() {
         let purchase = Purchase::of(ProductId::new(), 1, i64::MAX);
         let at = time("2026-03-01T10:00:00Z");
         given.handle(group(), vec![purchase.paid(at)]).await;
-        let Err(refused) = given.try_handle(group(), vec![purchase.paid(at)]).await else {
-            panic!("{}: the day's sum fits 64 bits", given.name)
-        };
-        assert!(refused.0.starts_with("failed: "), "{}: {refused:?}", given.name);
+        assert!(given.try_handle(group(), vec![purchase.paid(at)]).await.is_err(), "{}", given.name);
         assert_eq!(figures(&given).await[0].gross, Money::from_minor(i64::MAX), "{}", given.name);
     }
 }
