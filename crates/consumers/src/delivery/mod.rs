@@ -54,8 +54,11 @@ impl TransactionalHandler for Track {
                 steps.insert(step.order_id, step);
             }
         }
-        for delivery in store::advance(tx, steps.values())?.iter().filter(|delivery| delivery.is_news()) {
-            messaging::emit(tx, &delivery.changed())?;
+        for taken in store::advance(tx, steps.values())? {
+            let step = &steps[&taken.order_id];
+            if step.is_news(taken.prepared_at) {
+                messaging::emit(tx, &step.taken(taken.id, taken.version))?;
+            }
         }
         Ok(())
     }

@@ -26,15 +26,6 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Whether the member cares: being prepared and what comes after it, but not an order that ended unpaid.
-    pub(super) fn is_news(&self) -> bool {
-        match self.status {
-            DeliveryStatus::Waiting => false,
-            DeliveryStatus::Preparing | DeliveryStatus::Shipped | DeliveryStatus::Delivered => true,
-            DeliveryStatus::Cancelled => self.prepared_at.is_some(),
-        }
-    }
-
     pub(super) fn changed(&self) -> DeliveryChanged {
         DeliveryChanged {
             delivery_id: self.id,
@@ -77,5 +68,24 @@ impl Step {
 
     pub fn prepared_at(&self) -> Option<Time> {
         (self.status == DeliveryStatus::Preparing).then_some(self.at)
+    }
+
+    /// Whether the member cares: about what is being prepared, and its end, but not about an order that ended unpaid.
+    ///
+    /// `prepared_at` is the delivery's.
+    pub fn is_news(&self, prepared_at: Option<Time>) -> bool {
+        self.status != DeliveryStatus::Waiting && prepared_at.is_some()
+    }
+
+    /// That the delivery took this step.
+    pub fn taken(&self, delivery_id: DeliveryId, delivery_version: i64) -> DeliveryChanged {
+        DeliveryChanged {
+            delivery_id,
+            delivery_version,
+            order_id: self.order_id,
+            member_id: self.member_id,
+            status: self.status,
+            changed_at: self.at,
+        }
     }
 }

@@ -37,11 +37,20 @@ const COLUMNS: Columns = (
 /// The condition follows the last assignment: diesel has no WHERE for an upsert of several rows on SQLite.
 const UNLESS_NEWER_WAS_SEEN: &str = "excluded.changed_at WHERE delivery.order_version < excluded.order_version";
 
-/// Takes each step that is newer than what its delivery has seen, and returns the deliveries changed: one statement.
+/// What became of a step that was taken.
+#[derive(Debug, Queryable)]
+pub(super) struct Advanced {
+    pub order_id: OrderId,
+    pub id: DeliveryId,
+    pub version: i64,
+    pub prepared_at: Option<Time>,
+}
+
+/// Takes each step that is newer than what its delivery has seen, and returns those taken: one statement.
 ///
 /// `steps` are of distinct orders and in the order of their ids, so that two batches never wait for each other in a
 /// circle.
-pub(super) fn advance<'s>(conn: &mut Conn, steps: impl IntoIterator<Item = &'s Step>) -> db::Result<Vec<Delivery>> {
+pub(super) fn advance<'s>(conn: &mut Conn, steps: impl IntoIterator<Item = &'s Step>) -> db::Result<Vec<Advanced>> {
     let rows: Vec<_> = steps
         .into_iter()
         .map(|step| {
@@ -68,7 +77,7 @@ pub(super) fn advance<'s>(conn: &mut Conn, steps: impl IntoIterator<Item = &'s S
             t::prepared_at.eq(sql::<Nullable<UtcTime>>("coalesce(excluded.prepared_at, delivery.prepared_at)")),
             t::changed_at.eq(sql::<UtcTime>(UNLESS_NEWER_WAS_SEEN)),
         ))
-        .returning(COLUMNS)
+        .returning((t::order_id, t::id, t::version, t::prepared_at))
         .get_results(c))?)
 }
 
