@@ -105,6 +105,7 @@ impl Money {
 
     /// # Errors
     /// [`MoneyError::OutOfRange`]
+    #[allow(clippy::should_implement_trait)] // the operator has no place for the error
     pub fn add(self, other: Money) -> Result<Money, MoneyError> {
         self.0.checked_add(other.0).map(Money).ok_or(MoneyError::OutOfRange)
     }

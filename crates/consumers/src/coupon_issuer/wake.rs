@@ -8,18 +8,25 @@ use contracts::RequestId;
 use coupon::IssueRequest;
 use db::Database;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// How soon the database is asked again, when the issuer may run in another process; twice as long each time.
-const FIRST_LOOK: Duration = Duration::from_millis(100);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// And never longer than this.
-const LAST_LOOK: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(1);
 
 type Waiting = HashMap<RequestId, Vec<oneshot::Sender<IssueRequest>>>;
 
 /// Hands results to those in this process who wait for them; clones share the list of who waits.
 #[derive(Clone, Default)]
-pub struct IssuerWake(Arc<Mutex<Waiting>>);
+pub struct IssuerWake(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    /// When the last look into the database began; held while one goes on.
+    looked: tokio::sync::Mutex<Option<Instant>>,
+}
 
 impl IssuerWake {
     /// Tells each of these results to whoever waits for it.
@@ -44,7 +51,33 @@ impl IssuerWake {
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         // every change of the map is one call, so that a panic elsewhere leaves it whole
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks into the database now and then, until `deadline`.
+    async fn keep_looking(&self, db: &Database, deadline: Instant) -> db::Result<()> {
+        let (mut last, mut pause) = (Ok(()), FIRST_PAUSE);
+        while let Ok(looked) = timeout_at(deadline, self.look(db)).await {
+            last = looked;
+            sleep_until(deadline.min(Instant::now() + pause)).await;
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+        last
+    }
+
+    /// Asks the database for everybody who waits, in one query: thousands may wait, and connections are few.
+    async fn look(&self, db: &Database) -> db::Result<()> {
+        let asked = Instant::now();
+        let mut looked = self.0.looked.lock().await;
+        if looked.is_some_and(|began| began >= asked) {
+            // somebody else's look has covered this one
+            return Ok(());
+        }
+        let began = Instant::now();
+        let ids: Vec<RequestId> = self.waiting().keys().copied().collect();
+        self.tell(db.read(move |conn| coupon::requests(conn, &ids)).await?);
+        *looked = Some(began);
+        Ok(())
     }
 }
 
@@ -71,34 +104,26 @@ impl Drop for Waiter {
 /// How a request ended, waiting up to `wait` for it; `None` while it is not decided.
 ///
 /// It is answered at once when the issuer runs in this process, and by asking the database now and then when it runs
-/// in another.
+/// in another. A database that is away for a while is waited for, too.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Whatever the database said last.
 pub async fn outcome(
     db: &Database,
     wake: &IssuerWake,
     request: RequestId,
     wait: Duration,
 ) -> db::Result<Option<IssueRequest>> {
-    let look = || db.read(move |conn| coupon::request(conn, request));
-    let deadline = Instant::now() + wait;
-    // before the first look, so that no result falls between the two
-    let mut waiter = wake.wait_for(request);
-    let mut pause = FIRST_LOOK;
-    loop {
-        if let Some(result) = look().await? {
-            return Ok(Some(result));
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(None);
-        }
-        match timeout(pause.min(left), &mut waiter.decided).await {
-            Ok(Ok(result)) => return Ok(Some(result)),
-            // the list lets go of a sender only with a result; if it ever did without, the database knows
-            Ok(Err(_)) => return look().await,
-            Err(_) => pause = (pause * 2).min(LAST_LOOK),
-        }
+    if wait.is_zero() {
+        return db.read(move |conn| coupon::request(conn, request)).await;
     }
+    let deadline = Instant::now() + wait;
+    // on the list before the first look, so that no result falls between the two
+    let mut waiter = wake.wait_for(request);
+    tokio::select! {
+        biased;
+        Ok(result) = &mut waiter.decided => return Ok(Some(result)),
+        looked = wake.keep_looking(db, deadline) => looked?,
+    }
+    Ok(waiter.decided.try_recv().ok())
 }

@@ -171,6 +171,14 @@ pub fn owned_by(conn: &mut Conn, id: CouponId, member: MemberId) -> db::Result<O
     Ok(store::owners(conn, id, std::iter::once(member))?.remove(&member).map(|(owned, _)| owned))
 }
 
+/// As [`request`], for several at once; those that are not decided are left out.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn requests(conn: &mut Conn, ids: &[RequestId]) -> db::Result<Vec<IssueRequest>> {
+    store::results(conn, ids)
+}
+
 /// Holds the coupon's counter, owners and results against each other. `None` when there is no such coupon.
 ///
 /// It reads every request of the coupon.

@@ -183,6 +183,18 @@ pub fn result(conn: &mut Conn, id: RequestId) -> db::Result<Option<IssueRequest>
     Ok(coupon_request::table.find(id).first::<ResultRow>(conn).optional()?.map(Into::into))
 }
 
+pub fn results(conn: &mut Conn, ids: &[RequestId]) -> db::Result<Vec<IssueRequest>> {
+    let mut results = Vec::new();
+    for ids in ids.chunks(CHUNK) {
+        let rows: Vec<ResultRow> = on_each!(conn, |c| coupon_request::table
+            .filter(coupon_request::request_id.eq_any(ids))
+            .select(coupon_request::all_columns)
+            .load(c))?;
+        results.extend(rows.into_iter().map(IssueRequest::from));
+    }
+    Ok(results)
+}
+
 /// Who has the coupon, in the order of issue, with the position that won it.
 pub fn owners_by_ordinal(conn: &mut Conn, coupon: CouponId) -> db::Result<Vec<(MemberId, i64)>> {
     use owned_coupon as owned;
