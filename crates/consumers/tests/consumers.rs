@@ -2,8 +2,14 @@
 
 mod consumers {
     mod analytics;
+    mod coupon_history;
+    mod coupon_issuer;
+    mod data_platform;
     mod delivery;
     mod given;
+    mod hosted;
+    mod notification;
+    mod outside;
     mod replenishment;
     mod settlement;
 }

@@ -39,7 +39,7 @@ impl Elasticsearch {
             let index = format!("{}{}", self.index_prefix, event.topic);
             line::write(&mut document, &Action { create: Create { _index: index, _id: event.id.to_string() } })?;
             document.push(b'\n');
-            line::write(&mut document, &Line::new(event, &*line::data(event)?).with_timestamp())?;
+            line::write(&mut document, &Line::new(event, &line::data(event)?).with_timestamp())?;
             document.push(b'\n');
             Ok(document)
         };

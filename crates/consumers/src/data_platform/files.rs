@@ -50,8 +50,6 @@ struct Writer {
 struct Progress {
     id: FileId,
     written: u64,
-    /// The last position in it.
-    position: i64,
     /// Whether all of it is committed; if not, only the database knows how much counts.
     committed: bool,
 }
@@ -91,36 +89,39 @@ impl Files {
         partitions.entry((lease.topic.clone(), lease.partition)).or_default().clone()
     }
 
-    /// Where to write `size` bytes that begin with `position`: the open file, or a new one.
+    /// Where to write `size` bytes: at the end of what counts in the open file, or in a new one.
     async fn place(
         &self,
         lease: &Lease,
         writer: &mut Option<Writer>,
         partition: &Partition,
         size: u64,
-        position: i64,
     ) -> Result<u64, HandlerError> {
         let today = (self.clock)().to_chrono().date_naive();
         let mut sequence = 0;
-        if let (Some(open), Some(progress)) = (writer.as_ref(), partition.progress())
-            && open.id.lease == lease.number
-        {
-            // events that follow what was written before it was committed: they will be committed together
-            if !progress.committed && position > progress.position {
-                return Ok(progress.written);
-            }
-            let offset = if progress.committed { progress.written } else { self.committed(&open.id).await? };
-            if open.day == today && (offset == 0 || offset.saturating_add(size) <= self.max_bytes) {
-                partition.set_progress(Some(Progress { written: offset, committed: true, ..progress }));
+        if let Some(open) = writer.as_ref().filter(|open| open.id.lease == lease.number) {
+            let offset = self.settle(partition, &open.id).await?;
+            let whole = open.file.metadata().is_ok_and(|metadata| metadata.len() >= offset);
+            if whole && open.day == today && (offset == 0 || offset.saturating_add(size) <= self.max_bytes) {
                 return Ok(offset);
             }
             self.cut(open.path.clone(), offset).await?;
             sequence = open.id.sequence + 1;
         }
         let begun = self.begin(lease, today, sequence).await?;
-        partition.set_progress(Some(Progress { id: begun.id.clone(), written: 0, position: -1, committed: true }));
+        partition.set_progress(Some(Progress { id: begun.id.clone(), written: 0, committed: true }));
         *writer = Some(begun);
         Ok(0)
+    }
+
+    /// How much of the open file counts. If what was last written may not have been committed, the database says.
+    async fn settle(&self, partition: &Partition, id: &FileId) -> Result<u64, HandlerError> {
+        if let Some(progress) = partition.progress().filter(|progress| progress.committed && progress.id == *id) {
+            return Ok(progress.written);
+        }
+        let written = self.committed(id).await?;
+        partition.set_progress(Some(Progress { id: id.clone(), written, committed: true }));
+        Ok(written)
     }
 
     async fn committed(&self, id: &FileId) -> Result<u64, HandlerError> {
@@ -189,7 +190,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 fn lines(events: &[Event]) -> Result<Vec<u8>, HandlerError> {
     let mut lines = Vec::with_capacity(events.len() * 512);
     for event in events {
-        line::write(&mut lines, &line::Line::new(event, &*line::data(event)?))?;
+        line::write(&mut lines, &line::Line::new(event, &line::data(event)?))?;
         lines.push(b'\n');
     }
     Ok(lines)
@@ -198,18 +199,16 @@ fn lines(events: &[Event]) -> Result<Vec<u8>, HandlerError> {
 #[async_trait]
 impl EffectHandler for Files {
     async fn handle(&self, lease: &Lease, events: &[Event]) -> Result<(), HandlerError> {
-        let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(()) };
         let lines = lines(events)?;
         let partition = self.partition(lease);
         // held by the blocking write too, so that a call that was given up and its successor don't mix
         let mut guard = partition.writer.clone().lock_owned().await;
-        let offset = self.place(lease, &mut guard, &partition, lines.len() as u64, first.position).await?;
-        let position = last.position;
+        let offset = self.place(lease, &mut guard, &partition, lines.len() as u64).await?;
         let write = move || {
             let Some(writer) = guard.as_mut() else { return Ok(()) };
             disk::append(&mut writer.file, offset, &lines).map_err(|error| away(&writer.path, &error))?;
             let written = offset + lines.len() as u64;
-            partition.set_progress(Some(Progress { id: writer.id.clone(), written, position, committed: false }));
+            partition.set_progress(Some(Progress { id: writer.id.clone(), written, committed: false }));
             Ok(())
         };
         blocking(write).await?
@@ -233,6 +232,11 @@ impl EffectHandler for Files {
     async fn taken(&self, lease: &Lease) -> Result<(), HandlerError> {
         let partition = self.partition(lease);
         let mut writer = partition.writer.lock().await;
+        // the same holder again, after something was away: only its open file can hold what does not count
+        if let Some(open) = writer.as_ref().filter(|open| open.id.lease == lease.number) {
+            let length = self.settle(&partition, &open.id).await?;
+            return if length > 0 { self.cut(open.path.clone(), length).await.map(drop) } else { Ok(()) };
+        }
         *writer = None;
         partition.set_progress(None);
         let (topic, number) = (lease.topic.clone(), lease.partition);

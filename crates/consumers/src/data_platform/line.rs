@@ -30,11 +30,11 @@ pub(super) struct Line<'e> {
 /// The payload on one line. Line breaks in JSON are white space: inside its strings they are escaped.
 pub(super) fn data(event: &Event) -> Result<Cow<'_, RawValue>, HandlerError> {
     let failed = |error| HandlerError::Failed(format!("{}: the payload is no JSON: {error}", event.kind));
-    if event.payload.contains(['\n', '\r']) {
-        let flat = event.payload.replace(['\n', '\r'], " ");
-        return RawValue::from_string(flat).map(Cow::Owned).map_err(failed);
+    let data = serde_json::from_str::<&RawValue>(&event.payload).map_err(failed)?;
+    if !data.get().contains(['\n', '\r']) {
+        return Ok(Cow::Borrowed(data));
     }
-    serde_json::from_str::<&RawValue>(&event.payload).map(Cow::Borrowed).map_err(failed)
+    RawValue::from_string(data.get().replace(['\n', '\r'], " ")).map(Cow::Owned).map_err(failed)
 }
 
 impl<'e> Line<'e> {
@@ -69,7 +69,7 @@ pub(super) fn write(out: &mut Vec<u8>, document: &impl Serialize) -> Result<(), 
 pub(super) fn documents(events: &[Event]) -> Result<Vec<Vec<u8>>, HandlerError> {
     let document = |event| {
         let mut document = Vec::with_capacity(512);
-        write(&mut document, &Line::new(event, &*data(event)?))?;
+        write(&mut document, &Line::new(event, &data(event)?))?;
         Ok(document)
     };
     events.iter().map(document).collect()

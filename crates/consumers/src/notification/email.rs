@@ -1,6 +1,7 @@
 //! The group `notification-email`: a mail to each member to be told.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use async_trait::async_trait;
 use contracts::MemberId;
@@ -109,37 +110,46 @@ struct Mail {
 fn outstanding(conn: &mut Conn, notices: &[Notice]) -> db::Result<Vec<Mail>> {
     let events: Vec<Id> = notices.iter().map(|notice| notice.event_id).collect();
     let sent = store::sent(conn, Channel::Email, &events)?;
-    let mut addresses: HashMap<MemberId, Option<String>> = HashMap::new();
-    let mut admins: Option<Vec<(MemberId, String)>> = None;
+    let mut addresses = Addresses::default();
     let mut mails = Vec::new();
     for notice in notices {
-        let recipients = match notice.audience {
-            Audience::Member(id) => {
-                if !addresses.contains_key(&id) {
-                    addresses.insert(id, member::get(conn, id)?.map(|member| member.email));
-                }
-                addresses[&id].iter().map(|address| (id, address.clone())).collect()
+        let (event_id, subject) = (notice.event_id, notice.kind.subject());
+        for (member_id, address) in addresses.of(conn, notice.audience)? {
+            if !sent.contains(&(event_id, member_id.to_string())) {
+                mails.push(Mail { event_id, member_id, address, subject, text: notice.text.clone() });
             }
-            Audience::Admins => match &admins {
-                Some(admins) => admins.clone(),
-                None => admins.insert(admin_addresses(conn)?).clone(),
-            },
-        };
-        mails.extend(recipients.into_iter().filter(|(id, _)| !sent.contains(&(notice.event_id, id.to_string()))).map(
-            |(member_id, address)| Mail {
-                event_id: notice.event_id,
-                member_id,
-                address,
-                subject: notice.kind.subject(),
-                text: notice.text.clone(),
-            },
-        ));
+        }
     }
     Ok(mails)
 }
 
-fn admin_addresses(conn: &mut Conn) -> db::Result<Vec<(MemberId, String)>> {
-    Ok(member::admins(conn)?.into_iter().map(|admin| (admin.id, admin.email)).collect())
+/// Where to reach whom, looked up once a batch.
+#[derive(Default)]
+struct Addresses {
+    members: HashMap<MemberId, Option<String>>,
+    admins: Option<Vec<(MemberId, String)>>,
+}
+
+impl Addresses {
+    /// Nobody, when there is no such member.
+    fn of(&mut self, conn: &mut Conn, audience: Audience) -> db::Result<Vec<(MemberId, String)>> {
+        match audience {
+            Audience::Member(id) => {
+                let address = match self.members.entry(id) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(unknown) => unknown.insert(member::get(conn, id)?.map(|member| member.email)),
+                };
+                Ok(address.iter().map(|address| (id, address.clone())).collect())
+            }
+            Audience::Admins => {
+                if self.admins.is_none() {
+                    let admins = member::admins(conn)?;
+                    self.admins = Some(admins.into_iter().map(|admin| (admin.id, admin.email)).collect());
+                }
+                Ok(self.admins.clone().unwrap_or_default())
+            }
+        }
+    }
 }
 
 #[async_trait]

@@ -1,0 +1,228 @@
+//! The world outside, on loopback: an HTTP server and an SMTP server that answer as told and keep what they got; and
+//! an effect handler's turn as the runtime takes it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use db::Database;
+use db::types::Id;
+use messaging::{EffectHandler, Event, Group, Handler, HandlerError, Lease};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// A request as it came.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub target: String,
+    /// Names in lower case.
+    pub headers: BTreeMap<String, String>,
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(String::as_str).unwrap_or_default()
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("UTF-8")
+    }
+
+    /// The body's lines as JSON.
+    pub fn lines(&self) -> Vec<serde_json::Value> {
+        self.text().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+}
+
+type Respond = dyn Fn(&Request) -> (u16, String) + Send + Sync;
+
+/// An HTTP server; it goes down when dropped.
+pub struct Http {
+    pub address: SocketAddr,
+    got: Arc<Mutex<Vec<Request>>>,
+    _serving: JoinSet<()>,
+}
+
+impl Http {
+    pub async fn answering(respond: impl Fn(&Request) -> (u16, String) + Send + Sync + 'static) -> Self {
+        Self::at(([127, 0, 0, 1], 0).into(), respond).await
+    }
+
+    pub async fn at(address: SocketAddr, respond: impl Fn(&Request) -> (u16, String) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).await.expect("an address");
+        let address = listener.local_addr().expect("bound");
+        let got = Arc::new(Mutex::new(Vec::new()));
+        let (kept, respond): (_, Arc<Respond>) = (got.clone(), Arc::new(respond));
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(serve_http(stream, kept.clone(), respond.clone()));
+            }
+        });
+        Self { address, got, _serving: serving }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn got(&self) -> Vec<Request> {
+        self.got.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+async fn serve_http(stream: TcpStream, got: Arc<Mutex<Vec<Request>>>, respond: Arc<Respond>) {
+    let mut stream = BufReader::new(stream);
+    while let Some(request) = read_request(&mut stream).await {
+        let (status, body) = respond(&request);
+        got.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        let head = format!("HTTP/1.1 {status} Told\r\ncontent-length: {}\r\n\r\n", body.len());
+        if stream.write_all(format!("{head}{body}").as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<Request> {
+    let mut line = String::new();
+    stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
+    let target = line.split(' ').nth(1)?.to_owned();
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.ok()?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
+    stream.read_exact(&mut body).await.ok()?;
+    Some(Request { target, headers, body })
+}
+
+/// A mail as it came.
+#[derive(Debug, Clone)]
+pub struct Mail {
+    pub to: String,
+    pub text: String,
+}
+
+/// An SMTP server that refuses mail to any address with `refused` in it for good; it goes down when dropped.
+pub struct Smtp {
+    pub address: SocketAddr,
+    got: Arc<Mutex<Vec<Mail>>>,
+    _serving: JoinSet<()>,
+}
+
+impl Smtp {
+    pub async fn start() -> Self {
+        Self::at(([127, 0, 0, 1], 0).into()).await
+    }
+
+    pub async fn at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.expect("an address");
+        let address = listener.local_addr().expect("bound");
+        let got = Arc::new(Mutex::new(Vec::new()));
+        let kept = got.clone();
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(serve_smtp(stream, kept.clone()));
+            }
+        });
+        Self { address, got, _serving: serving }
+    }
+
+    pub fn got(&self) -> Vec<Mail> {
+        self.got.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// To whom, in the order they came.
+    pub fn recipients(&self) -> Vec<String> {
+        self.got().into_iter().map(|mail| mail.to).collect()
+    }
+}
+
+/// `None` when the other side has gone.
+async fn serve_smtp(stream: TcpStream, got: Arc<Mutex<Vec<Mail>>>) -> Option<()> {
+    let mut stream = BufReader::new(stream);
+    let mut to = String::new();
+    stream.write_all(b"220 here\r\n").await.ok()?;
+    loop {
+        let command = read_line(&mut stream).await?;
+        let answer = match command.to_ascii_uppercase().split(':').next()? {
+            "RCPT TO" if command.contains("refused") => "550 no such mailbox",
+            "RCPT TO" => {
+                to = command.split(['<', '>']).nth(1)?.to_owned();
+                "250 fine"
+            }
+            "DATA" => {
+                stream.write_all(b"354 go on\r\n").await.ok()?;
+                let mut text = String::new();
+                loop {
+                    match read_line(&mut stream).await?.as_str() {
+                        "." => break,
+                        line => text.extend([line, "\n"]),
+                    }
+                }
+                got.lock().unwrap_or_else(PoisonError::into_inner).push(Mail { to: to.clone(), text });
+                "250 taken"
+            }
+            "QUIT" => "221 bye",
+            _ => "250 fine",
+        };
+        stream.write_all(format!("{answer}\r\n").as_bytes()).await.ok()?;
+    }
+}
+
+async fn read_line(stream: &mut BufReader<TcpStream>) -> Option<String> {
+    let mut line = String::new();
+    stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
+    Some(line.trim_end().to_owned())
+}
+
+/// An address on which nothing listens.
+pub async fn nowhere() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
+    listener.local_addr().expect("bound")
+}
+
+pub fn effect(group: &Group) -> Arc<dyn EffectHandler> {
+    let Handler::Effect(handler) = &group.handler else { panic!("{} is transactional", group.name) };
+    handler.clone()
+}
+
+pub fn lease(topic: &'static str, partition: i32, number: i64) -> Lease {
+    Lease { topic: topic.into(), partition, number, holder: Id::new() }
+}
+
+/// Numbers events of one topic from `first` on.
+pub fn numbered(first: i64, mut events: Vec<Event>) -> Vec<Event> {
+    for (event, position) in events.iter_mut().zip(first..) {
+        event.position = position;
+    }
+    events
+}
+
+/// A batch from handling to the commit of the position.
+pub async fn turn(
+    db: &Database,
+    handler: &Arc<dyn EffectHandler>,
+    lease: &Lease,
+    events: &[Event],
+) -> Result<(), HandlerError> {
+    handler.handle(lease, events).await?;
+    let (handler, lease, events) = (handler.clone(), lease.clone(), events.to_vec());
+    Ok(db.write(move |tx| handler.record(tx, &lease, &events)).await?)
+}
+
+pub fn assert_unavailable(result: Result<(), HandlerError>) {
+    assert!(matches!(result, Err(HandlerError::Unavailable(_))), "{result:?}");
+}
+
+pub fn assert_failed(result: Result<(), HandlerError>) {
+    assert!(matches!(result, Err(HandlerError::Failed(_))), "{result:?}");
+}
