@@ -26,25 +26,12 @@ pub struct Place {
 pub struct TestDatabase {
     /// `SQLite` or `PostgreSQL`, for messages.
     pub name: &'static str,
-    /// For the setting `database.url`, once `db` is closed or where several may have it open.
+    /// For the setting `database.url`, once `db` is gone or where several may have it open.
     pub url: String,
     pub db: Database,
     pub log: Log,
     /// Last, so that the database is let go before it is dropped.
-    place: Place,
-}
-
-impl TestDatabase {
-    /// Opens the same database once more: on PostgreSQL as another process would, on SQLite after closing this one.
-    ///
-    /// # Panics
-    /// When it does not open.
-    pub async fn reopened(&self) -> Self {
-        if !self.db.is_shared() {
-            self.db.close().await;
-        }
-        open(self.place.clone(), &shop_topics()).await
-    }
+    _place: Place,
 }
 
 /// A place for a database of each kind, with nothing in it: SQLite always, PostgreSQL when it is to be had.
@@ -99,7 +86,7 @@ async fn open(place: Place, topics: &[TopicSpec]) -> TestDatabase {
     let db = Database::open(options, &contracts::MIGRATIONS, log.recorder()).await;
     let db = db.unwrap_or_else(|e| panic!("{} at {}: {e}", place.name, place.url));
     log.open(&db, topics).await.unwrap_or_else(|e| panic!("the log on {}: {e}", place.name));
-    TestDatabase { name: place.name, url: place.url.clone(), db, log, place }
+    TestDatabase { name: place.name, url: place.url.clone(), db, log, _place: place }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

@@ -93,6 +93,7 @@ fn in_words(expected: &str) -> &str {
         "u32" | "u64" | "usize" | "i64" => "a whole number",
         "f64" => "a number",
         "a map" => "a section",
+        "path string" => "a path",
         other if other.starts_with("a nonzero ") => "a whole number from 1",
         other if other.starts_with("struct ") => "a section",
         other if other.starts_with("a sequence") => "a list",

@@ -15,11 +15,6 @@ impl DatabaseUrl {
     pub fn expose(&self) -> &str {
         &self.0
     }
-
-    /// Whether several processes may share the database.
-    pub fn is_shared(&self) -> bool {
-        !self.0.starts_with("sqlite:")
-    }
 }
 
 impl FromStr for DatabaseUrl {

@@ -12,7 +12,7 @@ use runtime::Shop;
 use stock::NewProduct;
 use tempfile::TempDir;
 
-use crate::opening::settings;
+use crate::opening::{opened_again, settings};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -56,8 +56,9 @@ async fn a_stopped_shop_goes_on_where_it_was_at_the_next_start() {
         let product = product(&first, 5).await;
         let order = order(&first, product, 1).await;
         first.close().await;
+        drop(first);
 
-        let second = Shop::open(settings(folder.path(), &place.url)).await.unwrap();
+        let second = opened_again(settings(folder.path(), &place.url)).await;
         let hosted = second.host().await.unwrap();
         eventually("the delivery waits for its order to be paid", || async {
             second.db.read(move |conn| consumers::delivery::of_order(conn, order)).await.unwrap().is_some()

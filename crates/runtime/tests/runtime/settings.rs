@@ -157,7 +157,7 @@ fn an_unknown_name_is_one_line_that_names_it_and_what_there_is() {
         ("SHOP__", ": there is no setting of this name (SHOP__)"),
         ("SHOP__HTTP__ADD-RESS", "http.add-ress: there is no setting of this name (SHOP__HTTP__ADD-RESS)"),
         ("SHOP__HTTP", "http: expected a section, got \"in-process\""),
-        ("SHOP__DATA_DIR__X", "data_dir: expected a string, got a section"),
+        ("SHOP__DATA_DIR__X", "data_dir: expected a path, got a section"),
     ];
     for (name, begin) in cases {
         let line = of_variables(&[(name, "in-process")]).unwrap_err();

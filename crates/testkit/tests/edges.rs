@@ -1,0 +1,133 @@
+//! Dependencies point one way; ARCHITECTURE.md says why. What tests depend on (dev-dependencies) is free.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
+
+/// Where each crate stands; it may depend on those that stand lower, and on none that stands beside it.
+const LAYERS: &[&[&str]] = &[
+    &["telemetry"],
+    &["db"],
+    &["messaging"],
+    &["messaging-kafka"],
+    &["contracts"],
+    &["member", "stock", "payment", "coupon", "order"],
+    &["checkout", "consumers"],
+    &["runtime"],
+    &["shop", "workers"],
+    &["bench"],
+];
+
+/// Crates that stand aside, and the only ones of ours that they may depend on.
+const ASIDE: &[(&str, &[&str])] = &[
+    ("testkit", &["telemetry", "db", "messaging", "messaging-kafka", "contracts"]),
+    ("event-proxy-client", &[]),
+    ("event-proxy-macros", &[]),
+    ("event-proxy-server", &["telemetry", "db", "messaging", "messaging-kafka"]),
+];
+
+/// Crates of others that only some of ours may name.
+const RESERVED: &[(&str, &[&str])] = &[
+    ("rdkafka", &["messaging-kafka"]),
+    // bench measures against a bare handler
+    ("actix-web", &["shop", "runtime", "event-proxy-server", "bench"]),
+    ("libsqlite3-sys", &["db"]),
+    ("pq-sys", &["db"]),
+    ("tokio-postgres", &["db"]),
+];
+
+/// Words that tell one kind of database from the other.
+const KINDS: &[&str] =
+    &["Conn::Pg", "Conn::Sqlite", "is_pg(", "PgConnection", "SqliteConnection", "diesel::pg", "diesel::sqlite"];
+
+fn metadata() -> Metadata {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml");
+    MetadataCommand::new().manifest_path(manifest).no_deps().other_options(["--offline".into()]).exec().unwrap()
+}
+
+/// The names of what a crate's own code depends on.
+fn needs(package: &Package) -> Vec<&str> {
+    let of_tests = |kind| kind == DependencyKind::Development;
+    package.dependencies.iter().filter(|it| !of_tests(it.kind)).map(|it| it.name.as_str()).collect()
+}
+
+/// Each crate of ours with those of ours that it may depend on.
+fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
+    let mut allowed = BTreeMap::new();
+    for (height, layer) in LAYERS.iter().enumerate() {
+        for name in *layer {
+            allowed.insert(*name, LAYERS[..height].concat());
+        }
+    }
+    allowed.extend(ASIDE.iter().map(|(name, needs)| (*name, needs.to_vec())));
+    allowed
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let (metadata, allowed) = (metadata(), allowed());
+    let ours: Vec<&str> = metadata.packages.iter().map(|package| package.name.as_str()).collect();
+    let mut wrong = Vec::new();
+    for package in &metadata.packages {
+        let name = package.name.as_str();
+        let Some(may) = allowed.get(name) else {
+            wrong.push(format!("{name} has no place in LAYERS"));
+            continue;
+        };
+        let needs = needs(package).into_iter().filter(|need| ours.contains(need));
+        wrong.extend(needs.filter(|need| !may.contains(need)).map(|need| format!("{name} -> {need}")));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn no_domain_depends_on_a_domain() {
+    let metadata = metadata();
+    let is_domain = |package: &&Package| package.manifest_path.as_str().contains("/crates/domains/");
+    let domains: Vec<_> = metadata.packages.iter().filter(is_domain).collect();
+    assert_eq!(domains.len(), 5);
+    for domain in &domains {
+        for other in &domains {
+            assert!(!needs(domain).contains(&other.name.as_str()), "{} -> {}", domain.name, other.name);
+        }
+    }
+}
+
+#[test]
+fn some_libraries_are_named_in_one_place() {
+    for package in &metadata().packages {
+        for (library, places) in RESERVED {
+            let named = needs(package).contains(library);
+            assert!(!named || places.contains(&package.name.as_str()), "{} names {library}", package.name);
+        }
+    }
+}
+
+#[test]
+fn nothing_outside_the_platform_asks_which_database_it_is() {
+    let mut found = Vec::new();
+    for package in &metadata().packages {
+        let folder = package.manifest_path.parent().unwrap().join("src");
+        let is_free = folder.as_str().contains("/crates/platform/") || package.name.as_str() == "testkit";
+        for file in if is_free { Vec::new() } else { rust_files(folder.as_std_path()) } {
+            let text = fs::read_to_string(&file).unwrap();
+            found.extend(KINDS.iter().filter(|word| text.contains(**word)).map(|word| (file.clone(), *word)));
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
