@@ -168,7 +168,7 @@ impl Files {
         let shown = path.clone();
         let cut = blocking(move || disk::cut(&path, length)).await?.map_err(|error| away(&shown, &error))?;
         if let Cut::Short { found } = cut {
-            tracing::error!(file = %shown.display(), length, found, "an export file is shorter than what was committed");
+            tracing::error!(file = %shown.display(), length, found, "an export file lost committed lines");
         }
         Ok(cut)
     }
