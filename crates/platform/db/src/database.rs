@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use crate::error::{Error, Result};
 use crate::faults::Watched;
 use crate::job::{UnitJob, panic_text};
+use crate::listen::Listener;
 use crate::migrate::Migrations;
 use crate::pool::{Connector, PATIENCE, Pool, connect_postgres, pool};
 use crate::sqlite::{GroupWriter, SqliteFile};
@@ -51,7 +52,7 @@ struct Shared {
 
 enum Kind {
     Sqlite(GroupWriter),
-    Postgres(Arc<dyn Recorder>),
+    Postgres { recorder: Arc<dyn Recorder>, url: String },
 }
 
 impl Database {
@@ -71,8 +72,9 @@ impl Database {
             }
             Some(("postgres" | "postgresql", _)) => {
                 migrations.run(&mut connect_postgres(&options.url)?)?;
-                let pool = pool(Connector::Postgres { url: options.url.clone() }, &options);
-                Ok(Shared::new(Kind::Postgres(recorder), pool))
+                let url = options.url.clone();
+                let pool = pool(Connector::Postgres { url: url.clone() }, &options);
+                Ok(Shared::new(Kind::Postgres { recorder, url }, pool))
             }
             _ => Err(Error::Defect("the database URL begins neither with sqlite: nor with postgres://".into())),
         });
@@ -82,7 +84,7 @@ impl Database {
 
     /// Whether it is PostgreSQL, which several processes share.
     pub fn is_shared(&self) -> bool {
-        matches!(self.shared.kind, Kind::Postgres(_))
+        matches!(self.shared.kind, Kind::Postgres { .. })
     }
 
     /// One transaction: all that `unit` does, and the events it stages, or nothing.
@@ -100,7 +102,7 @@ impl Database {
         let (job, answer) = UnitJob::new(unit);
         match &self.shared.kind {
             Kind::Sqlite(writer) => writer.submit(job),
-            Kind::Postgres(recorder) => {
+            Kind::Postgres { recorder, .. } => {
                 let (recorder, pool, permit) = (recorder.clone(), self.shared.pool.clone(), self.permit().await?);
                 spawn_blocking(move || {
                     postgres::run_unit(&pool, &*recorder, job);
@@ -130,6 +132,14 @@ impl Database {
             result
         });
         read.await.map_err(|error| E::from(Error::Panicked(error.to_string())))?
+    }
+
+    /// Listens to what other processes say on `channel`. `None` on SQLite, where there are none.
+    pub fn listen(&self, channel: &'static str) -> Option<Listener> {
+        match &self.shared.kind {
+            Kind::Sqlite(_) => None,
+            Kind::Postgres { url, .. } => Some(Listener::start(url.clone(), channel)),
+        }
     }
 
     /// Finishes what was queued and refuses what comes later.

@@ -4,8 +4,8 @@ use diesel::connection::SimpleConnection;
 use diesel::migration::{Migration, MigrationSource, MigrationVersion};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
 
-use crate::error::{Error, Result};
 use crate::Conn;
+use crate::error::{Error, Result};
 
 /// The same migrations for both databases, with the same names in the same order.
 pub struct Migrations {

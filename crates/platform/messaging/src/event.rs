@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use db::types::{Id, Time};
 use db::{Staged, Tx};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::handler::HandlerError;
 
@@ -36,13 +36,25 @@ pub const MAX_PAYLOAD_BYTES: usize = 900 * 1024;
 /// # Errors
 /// [`db::Error::Defect`] when the payload is no JSON or larger than [`MAX_PAYLOAD_BYTES`].
 pub fn emit<E: DomainEvent>(tx: &mut Tx<'_>, event: &E) -> db::Result<Id> {
+    let traceparent = tx.trace().map(ToString::to_string);
+    stage(tx, event, traceparent)
+}
+
+/// Like [`emit`], in a handler: the new event belongs to the trace of the event that caused it.
+///
+/// # Errors
+/// Those of [`emit`].
+pub fn emit_because<E: DomainEvent>(tx: &mut Tx<'_>, cause: &Event, event: &E) -> db::Result<Id> {
+    stage(tx, event, cause.traceparent.clone())
+}
+
+fn stage<E: DomainEvent>(tx: &mut Tx<'_>, event: &E, traceparent: Option<String>) -> db::Result<Id> {
     let payload = serde_json::to_string(event).map_err(|e| db::Error::Defect(format!("{}: {e}", E::TYPE)))?;
     if payload.len() > MAX_PAYLOAD_BYTES {
         return Err(db::Error::Defect(format!("{}: a payload of {} bytes is over the limit", E::TYPE, payload.len())));
     }
     let id = Id::new();
     let occurred_at = tx.now()?;
-    let traceparent = tx.trace().map(ToString::to_string);
     tx.stage(Staged {
         id,
         topic: E::TOPIC,
@@ -58,7 +70,7 @@ pub fn emit<E: DomainEvent>(tx: &mut Tx<'_>, event: &E) -> db::Result<Id> {
 }
 
 /// An event out of the log, with its place in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// UUID v7, the same on every bus and in every replay: the idempotency key for the world outside.
     pub id: Id,

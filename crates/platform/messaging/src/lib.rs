@@ -1,5 +1,32 @@
 //! Events: emitted in a unit of work, numbered in a log, brought to every consumer group once and in order.
+//!
+//! - [`emit`] adds an event to a unit of work; the [`Log`] gives it its position.
+//! - A [`Subscriber`] is the bus: [`InProcess`] reads the log.
+//! - [`Consumers`] hosts [`Group`]s; each is one number a partition, moved in the handler's own transaction.
+//! - [`admin`] is what operators see and ask; [`purge`] cuts what is old.
+
+pub mod admin;
+mod bus;
+mod consumers;
+mod dead;
 mod event;
 mod handler;
-pub use event::{DomainEvent, Event, MAX_PAYLOAD_BYTES, emit};
+mod lease;
+mod log;
+mod partition;
+mod place;
+mod retention;
+mod schema;
+mod sequencer;
+mod store;
+mod tail;
+mod worker;
+
+pub use bus::{BusError, InProcess, Subscriber};
+pub use consumers::{ConsumerOptions, Consumers};
+pub use event::{DomainEvent, Event, MAX_PAYLOAD_BYTES, emit, emit_because};
 pub use handler::{EffectHandler, Group, Handler, HandlerError, Lease, Replay, Start, TransactionalHandler};
+pub use log::{Log, TopicSpec};
+pub use partition::partition_of;
+pub use retention::purge;
+pub use sequencer::{run_sequencer, sequence_all};

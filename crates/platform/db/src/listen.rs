@@ -1,0 +1,77 @@
+//! LISTEN: what other processes tell through PostgreSQL.
+
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use tokio::sync::mpsc;
+use tokio_postgres::{AsyncMessage, NoTls};
+
+use crate::error::{Error, Result};
+
+/// How long a lost connection rests before the next try.
+const REST: Duration = Duration::from_secs(1);
+
+/// What was heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// The connection is new: what was said before is not known.
+    Connected,
+    /// The payload of a notification.
+    Payload(String),
+}
+
+/// Listens on a channel until it is dropped; a lost connection is made again.
+pub struct Listener {
+    heard: mpsc::Receiver<Heard>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Listener {
+    pub(crate) fn start(url: String, channel: &'static str) -> Self {
+        let (said, heard) = mpsc::channel(1024);
+        let task = tokio::spawn(async move {
+            loop {
+                if let Err(error) = listen(&url, channel, &said).await {
+                    tracing::warn!(%error, channel, "not listening to PostgreSQL; polling goes on");
+                }
+                tokio::time::sleep(REST).await;
+            }
+        });
+        Self { heard, task }
+    }
+
+    /// The next thing that is heard.
+    pub async fn next(&mut self) -> Heard {
+        match self.heard.recv().await {
+            Some(heard) => heard,
+            None => std::future::pending().await, // the task ends only with the listener
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn listen(url: &str, channel: &str, said: &mpsc::Sender<Heard>) -> Result<()> {
+    let away = |error: tokio_postgres::Error| Error::Unavailable(error.to_string());
+    let (client, mut connection) = tokio_postgres::connect(url, NoTls).await.map_err(away)?;
+    let mut messages = stream::poll_fn(move |cx| connection.poll_message(cx));
+    let subscribe = async {
+        client.batch_execute(&format!("LISTEN {channel}")).await.map_err(away)?;
+        // a full channel only means that enough is known to look again
+        let _ = said.try_send(Heard::Connected);
+        std::future::pending::<Result<()>>().await
+    };
+    let receive = async {
+        while let Some(message) = messages.next().await {
+            if let AsyncMessage::Notification(notification) = message.map_err(away)? {
+                let _ = said.send(Heard::Payload(notification.payload().to_owned())).await;
+            }
+        }
+        Err(Error::Unavailable("the connection was closed".into()))
+    };
+    tokio::select! { ended = subscribe => ended, ended = receive => ended }
+}

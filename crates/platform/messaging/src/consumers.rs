@@ -1,0 +1,297 @@
+//! Hosts consumer groups: joins each as a member, holds leases, and runs a worker for each partition held.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use db::Database;
+use db::types::{Id, Time};
+use telemetry::names;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::Subscriber;
+use crate::dead;
+use crate::event::Event;
+use crate::handler::{Group, Lease};
+use crate::lease::{self, Part};
+use crate::log::Log;
+use crate::place::{self, Place};
+use crate::worker::{Shared, Worker};
+
+/// How groups are hosted.
+#[derive(Debug, Clone)]
+pub struct ConsumerOptions {
+    /// Events handed to a handler at once, at the most.
+    pub batch: usize,
+    /// Tries of an event before it is a dead letter.
+    pub attempts: i32,
+    /// How long a member that says nothing keeps its partitions.
+    pub lease: Duration,
+    /// How long a batch that was begun may take to finish when the member leaves.
+    pub drain: Duration,
+}
+
+impl Default for ConsumerOptions {
+    fn default() -> Self {
+        Self { batch: 500, attempts: 4, lease: Duration::from_secs(10), drain: Duration::from_secs(10) }
+    }
+}
+
+/// What a group's workers share.
+pub(crate) struct Context {
+    pub(crate) db: Database,
+    pub(crate) log: Log,
+    pub(crate) bus: Arc<dyn Subscriber>,
+    pub(crate) group: Group,
+    pub(crate) options: ConsumerOptions,
+    pub(crate) alarms: Arc<AtomicU64>,
+}
+
+impl Context {
+    pub(crate) fn alarm(&self, place: &Place, due: i64, came: i64) {
+        self.alarms.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!(names::BUS_GAPS, "group" => place.group, "topic" => place.topic.to_string()).increment(1);
+        tracing::error!(
+            group = place.group,
+            topic = &*place.topic,
+            partition = place.partition,
+            due,
+            came,
+            "ALARM: the bus left events out; they are read from the log"
+        );
+    }
+
+    /// Of a batch its first event, which waited longest.
+    pub(crate) fn delay(&self, place: &Place, event: &Event) {
+        let micros = Time::now().micros().saturating_sub(event.occurred_at.micros()).max(0);
+        metrics::histogram!(names::CONSUMER_DELAY_SECONDS, "group" => place.group).record(micros as f64 / 1e6);
+    }
+
+    pub(crate) fn count(&self, place: &Place, outcome: &'static str, events: u64) {
+        metrics::counter!(names::CONSUMER_EVENTS, "group" => place.group, "outcome" => outcome).increment(events);
+    }
+}
+
+/// The groups that this process hosts, one member each.
+pub struct Consumers {
+    stop: CancellationToken,
+    members: Vec<JoinHandle<()>>,
+    alarms: Arc<AtomicU64>,
+}
+
+impl Consumers {
+    /// Registers the groups and joins them.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn start(
+        db: Database,
+        log: Log,
+        bus: Arc<dyn Subscriber>,
+        groups: Vec<Group>,
+        options: ConsumerOptions,
+    ) -> db::Result<Self> {
+        let (stop, alarms) = (CancellationToken::new(), Arc::new(AtomicU64::new(0)));
+        let mut members = Vec::with_capacity(groups.len());
+        for group in groups {
+            let (registered, its_log) = (group.clone(), log.clone());
+            db.write(move |tx| place::register(tx, &its_log, &registered)).await?;
+            let context = Context {
+                db: db.clone(),
+                log: log.clone(),
+                bus: bus.clone(),
+                group,
+                options: options.clone(),
+                alarms: alarms.clone(),
+            };
+            let member = Member::new(Arc::new(context), stop.clone());
+            members.push(tokio::spawn(member.run()));
+        }
+        Ok(Self { stop, members, alarms })
+    }
+
+    /// Gaps that the bus left and that were filled from the log.
+    pub fn alarms(&self) -> u64 {
+        self.alarms.load(Ordering::Relaxed)
+    }
+
+    /// Leaves the groups: what was begun is finished, and the partitions are let go.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        for member in self.members {
+            if let Err(error) = member.await {
+                tracing::error!(%error, "a consumer group ended badly");
+            }
+        }
+    }
+
+    /// Ends at once, as a killed process does: nothing is finished and nothing let go.
+    pub fn abort(self) {
+        for member in &self.members {
+            member.abort();
+        }
+    }
+}
+
+struct Running {
+    lease: Lease,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Member {
+    context: Arc<Context>,
+    id: Id,
+    stop: CancellationToken,
+    running: HashMap<Part, Running>,
+    valid_until: watch::Sender<Instant>,
+}
+
+impl Member {
+    fn new(context: Arc<Context>, stop: CancellationToken) -> Self {
+        Self { context, id: Id::new(), stop, running: HashMap::new(), valid_until: watch::Sender::new(Instant::now()) }
+    }
+
+    async fn run(mut self) {
+        let mut asked = self.context.log.asked();
+        let tick = self.context.options.lease / 4;
+        while !self.stop.is_cancelled() {
+            if let Err(error) = self.renew().await {
+                tracing::warn!(group = self.context.group.name, %error, "the leases were not renewed; trying again");
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                _ = asked.changed() => {}
+                () = tokio::time::sleep(tick) => {}
+            }
+        }
+        self.end_all().await;
+    }
+
+    /// Renews the leases, and brings the workers in line with what is held.
+    async fn renew(&mut self) -> db::Result<()> {
+        let (group, id, ttl) = (self.context.group.name, self.id, self.context.options.lease);
+        // counted from before it is asked for, so that it never lasts longer here than in the database
+        let valid_until = Instant::now() + ttl;
+        let held = self.context.db.write(move |tx| lease::renew(tx, group, id, ttl)).await?;
+        self.valid_until.send_replace(valid_until);
+        let mut lost: Vec<Part> = self
+            .running
+            .iter()
+            .filter(|(_, running)| !held.leases.iter().any(|(lease, _)| *lease == running.lease))
+            .map(|(part, _)| part.clone())
+            .collect();
+        let surplus = self.running.keys().filter(|part| !lost.contains(part)).take(held.surplus).cloned();
+        lost.extend(surplus.collect::<Vec<_>>());
+        for part in &lost {
+            self.end(part).await;
+        }
+        for (lease, careful) in held.leases {
+            let part = (lease.topic.clone(), lease.partition);
+            if !lost.contains(&part) && !self.running.contains_key(&part) {
+                self.begin(part, lease, careful);
+            }
+        }
+        self.tell_workers().await
+    }
+
+    fn begin(&mut self, part: Part, lease: Lease, careful: bool) {
+        let shared = Arc::new(Shared { position: AtomicI64::new(i64::MIN), look: Notify::new() });
+        let stop = self.stop.child_token();
+        let worker = Worker {
+            context: self.context.clone(),
+            place: Place {
+                group: self.context.group.name,
+                topic: lease.topic.clone(),
+                partition: lease.partition,
+                source: self.context.log.source(),
+            },
+            lease: lease.clone(),
+            shared: shared.clone(),
+            valid_until: self.valid_until.subscribe(),
+            careful,
+            state: None,
+        };
+        let task = tokio::spawn(worker.run(stop.clone()));
+        self.running.insert(part, Running { lease, shared, stop, task });
+    }
+
+    /// Lets the worker finish what it began, and the partition go.
+    async fn end(&mut self, part: &Part) {
+        let Some(mut running) = self.running.remove(part) else { return };
+        running.stop.cancel();
+        if timeout(self.context.options.drain, &mut running.task).await.is_err() {
+            tracing::warn!(
+                group = self.context.group.name,
+                topic = &*part.0,
+                partition = part.1,
+                "a batch was abandoned"
+            );
+        }
+        let (group, lease) = (self.context.group.name, running.lease.clone());
+        if let Err(error) = self.context.db.write(move |tx| lease::release(tx, group, &lease)).await {
+            tracing::warn!(group, %error, "a lease was not let go; it runs out");
+        }
+    }
+
+    async fn end_all(&mut self) {
+        let drain = self.context.options.drain;
+        for (part, mut running) in self.running.drain() {
+            running.stop.cancel();
+            if timeout(drain, &mut running.task).await.is_err() {
+                tracing::warn!(group = self.context.group.name, topic = &*part.0, "a batch was abandoned");
+            }
+        }
+        let (group, id) = (self.context.group.name, self.id);
+        if let Err(error) = self.context.db.write(move |tx| lease::leave(tx, group, id)).await {
+            tracing::warn!(group, %error, "the group was not left; its leases run out");
+        }
+    }
+
+    /// Wakes the workers for which the database has news, and reports the lag.
+    async fn tell_workers(&self) -> db::Result<()> {
+        let (group, source) = (self.context.group.name, self.context.log.source());
+        let known_before: HashMap<Part, i64> = self
+            .running
+            .iter()
+            .map(|(part, running)| (part.clone(), running.shared.position.load(Ordering::Relaxed)))
+            .collect();
+        let (positions, resumable) = self
+            .context
+            .db
+            .read(move |conn| -> db::Result<_> {
+                Ok((place::positions(conn, group, source)?, dead::resumable(conn, group)?))
+            })
+            .await?;
+        for ((topic, partition), running) in &self.running {
+            let position = positions.iter().find(|row| *row.topic == **topic && row.partition == *partition);
+            let known = running.shared.position.load(Ordering::Relaxed);
+            // a worker that is getting on is ahead of what was read; only a reset moves it back
+            let before = known_before.get(&(topic.clone(), *partition)).copied().unwrap_or(i64::MIN);
+            let moved =
+                position.is_some_and(|row| row.position < before || (known != i64::MIN && row.position > known));
+            let resume = resumable.iter().any(|key| *key.topic == **topic && key.partition == *partition);
+            if moved || resume {
+                running.shared.look.notify_one();
+            }
+            if let Some(end) = self.context.log.end(topic, *partition) {
+                let lag = (*end.borrow() - 1 - known.max(-1)).max(0);
+                metrics::gauge!(names::CONSUMER_LAG, "group" => group, "topic" => topic.to_string(),
+                    "partition" => partition.to_string())
+                .set(lag as f64);
+            }
+        }
+        Ok(())
+    }
+}

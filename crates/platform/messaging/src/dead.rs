@@ -1,0 +1,221 @@
+//! Dead letters, and the events of their keys that are parked behind them.
+//!
+//! A key is blocked by one dead letter at a time. Only the holder of the partition's lease blocks, parks and
+//! resumes; whatever else an operator asks for is a status that the holder acts on.
+
+use std::collections::HashSet;
+
+use db::types::{Id, JsonText};
+use db::{Conn, Tx, on_each};
+use diesel::prelude::*;
+
+use crate::event::Event;
+use crate::place::Place;
+use crate::schema::{blocked_key, dead_letter, handling_attempt, parked_event};
+
+pub(crate) const DEAD: &str = "dead";
+pub(crate) const REPLAY: &str = "replay";
+pub(crate) const DISCARDED: &str = "discarded";
+
+/// A key that may go on: its dead letter is to be replayed, or was discarded.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+pub(crate) struct Resumable {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) key: String,
+    pub(crate) dead_letter: Id,
+}
+
+/// The blocked keys of a partition.
+pub(crate) fn blocked(conn: &mut Conn, place: &Place) -> db::Result<HashSet<String>> {
+    let keys: Vec<String> = blocked_key::table
+        .filter(blocked_key::grp.eq(place.group))
+        .filter(blocked_key::topic.eq(&*place.topic))
+        .filter(blocked_key::partition.eq(place.partition))
+        .select(blocked_key::key)
+        .load(conn)?;
+    Ok(keys.into_iter().collect())
+}
+
+/// The keys of the group that may go on.
+pub(crate) fn resumable(conn: &mut Conn, group: &str) -> db::Result<Vec<Resumable>> {
+    Ok(blocked_key::table
+        .left_join(dead_letter::table.on(dead_letter::id.eq(blocked_key::dead_letter)))
+        .filter(blocked_key::grp.eq(group))
+        .filter(dead_letter::status.nullable().is_null().or(dead_letter::status.nullable().ne(DEAD)))
+        .order((blocked_key::topic, blocked_key::key))
+        .select((blocked_key::topic, blocked_key::partition, blocked_key::key, blocked_key::dead_letter))
+        .load(conn)?)
+}
+
+/// Counts an attempt before it is made, so that an event that kills the process also comes to an end.
+pub(crate) fn count_attempt(conn: &mut Conn, place: &Place, position: i64) -> db::Result<i32> {
+    use handling_attempt as attempt;
+    let row = (
+        attempt::grp.eq(place.group),
+        attempt::topic.eq(&*place.topic),
+        attempt::partition.eq(place.partition),
+        attempt::position.eq(position),
+        attempt::attempts.eq(1),
+    );
+    Ok(on_each!(conn, |conn| diesel::insert_into(attempt::table)
+        .values(row)
+        .on_conflict((attempt::grp, attempt::topic, attempt::partition, attempt::position))
+        .do_update()
+        .set(attempt::attempts.eq(attempt::attempts + 1))
+        .returning(attempt::attempts)
+        .get_result(conn))?)
+}
+
+pub(crate) fn forget_attempts(conn: &mut Conn, place: &Place, position: i64) -> db::Result<()> {
+    diesel::delete(handling_attempt::table.find((place.group, &*place.topic, place.partition, position)))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Makes the event a dead letter, which blocks its key. Returns the dead letter's id.
+pub(crate) fn bury(tx: &mut Tx<'_>, place: &Place, event: &Event, error: &str, attempts: i32) -> db::Result<Id> {
+    let id = Id::new();
+    let failed_at = tx.now()?;
+    diesel::insert_into(dead_letter::table)
+        .values((
+            dead_letter::id.eq(id),
+            dead_letter::grp.eq(place.group),
+            dead_letter::topic.eq(&*place.topic),
+            dead_letter::partition.eq(place.partition),
+            dead_letter::position.eq(event.position),
+            dead_letter::key.eq(&event.key),
+            dead_letter::event_id.eq(event.id),
+            dead_letter::event.eq(to_json(event)?),
+            dead_letter::error.eq(error),
+            dead_letter::attempts.eq(attempts),
+            dead_letter::status.eq(DEAD),
+            dead_letter::failed_at.eq(failed_at),
+        ))
+        .execute(&mut **tx)?;
+    let block = (
+        blocked_key::grp.eq(place.group),
+        blocked_key::topic.eq(&*place.topic),
+        blocked_key::key.eq(&event.key),
+        blocked_key::partition.eq(place.partition),
+        blocked_key::dead_letter.eq(id),
+    );
+    on_each!(&mut **tx, |conn| diesel::insert_into(blocked_key::table)
+        .values(block)
+        .on_conflict((blocked_key::grp, blocked_key::topic, blocked_key::key))
+        .do_update()
+        .set(blocked_key::dead_letter.eq(id))
+        .execute(conn))?;
+    Ok(id)
+}
+
+/// Parks the event behind its key's dead letter; false when the key is blocked no more.
+pub(crate) fn park(conn: &mut Conn, place: &Place, event: &Event) -> db::Result<bool> {
+    let locked = diesel::update(blocked_key::table.find((place.group, &*place.topic, &event.key)))
+        .set(blocked_key::parked.eq(blocked_key::parked + 1))
+        .execute(conn)?;
+    if locked == 0 {
+        return Ok(false);
+    }
+    diesel::insert_into(parked_event::table)
+        .values((
+            parked_event::grp.eq(place.group),
+            parked_event::topic.eq(&*place.topic),
+            parked_event::key.eq(&event.key),
+            parked_event::partition.eq(place.partition),
+            parked_event::position.eq(event.position),
+            parked_event::event_id.eq(event.id),
+            parked_event::event.eq(to_json(event)?),
+        ))
+        .execute(conn)?;
+    Ok(true)
+}
+
+/// What is next for a key that goes on.
+#[derive(Debug, Clone)]
+pub(crate) enum Next {
+    /// The dead letter itself.
+    DeadLetter(Event),
+    /// The first event parked behind it.
+    Parked(Event),
+    /// Nothing: the key is free.
+    Free,
+}
+
+/// Reads what is next for the key, whose dead letter is `id`.
+pub(crate) fn next(conn: &mut Conn, place: &Place, key: &str, id: Id) -> db::Result<Next> {
+    let dead: Option<JsonText> = dead_letter::table
+        .find(id)
+        .filter(dead_letter::status.eq(REPLAY))
+        .select(dead_letter::event)
+        .first(conn)
+        .optional()?;
+    if let Some(event) = dead {
+        return Ok(Next::DeadLetter(from_json(&event)?));
+    }
+    let parked: Option<JsonText> = parked_event::table
+        .filter(parked_event::grp.eq(place.group))
+        .filter(parked_event::topic.eq(&*place.topic))
+        .filter(parked_event::key.eq(key))
+        .order(parked_event::position)
+        .select(parked_event::event)
+        .first(conn)
+        .optional()?;
+    parked.map_or(Ok(Next::Free), |event| Ok(Next::Parked(from_json(&event)?)))
+}
+
+/// Takes a dead letter that is to be replayed; false when it is no more.
+pub(crate) fn take_dead(conn: &mut Conn, id: Id) -> db::Result<bool> {
+    let dead = dead_letter::table.find(id).filter(dead_letter::status.eq(REPLAY));
+    Ok(diesel::delete(dead).execute(conn)? == 1)
+}
+
+/// Puts a dead letter whose replay failed back to rest.
+pub(crate) fn rest_again(conn: &mut Conn, id: Id, error: &str) -> db::Result<()> {
+    diesel::update(dead_letter::table.find(id))
+        .set((
+            dead_letter::status.eq(DEAD),
+            dead_letter::error.eq(error),
+            dead_letter::attempts.eq(dead_letter::attempts + 1),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Takes a parked event; false when it is parked no more.
+pub(crate) fn take_parked(conn: &mut Conn, place: &Place, event: &Event) -> db::Result<bool> {
+    diesel::update(blocked_key::table.find((place.group, &*place.topic, &event.key)))
+        .set(blocked_key::parked.eq(blocked_key::parked - 1))
+        .execute(conn)?;
+    let parked = parked_event::table.find((place.group, &*place.topic, &event.key, event.position));
+    Ok(diesel::delete(parked).execute(conn)? == 1)
+}
+
+/// Frees a key behind which nothing is parked; false when something is.
+pub(crate) fn free(conn: &mut Conn, place: &Place, key: &str) -> db::Result<bool> {
+    let block = blocked_key::table.find((place.group, &*place.topic, key)).filter(blocked_key::parked.eq(0));
+    Ok(diesel::delete(block).execute(conn)? == 1)
+}
+
+/// Forgets all that is dead, parked, blocked or attempted in the group's topic: part of a reset.
+pub(crate) fn clear(conn: &mut Conn, group: &str, topic: &str) -> db::Result<()> {
+    diesel::delete(parked_event::table.filter(parked_event::grp.eq(group)).filter(parked_event::topic.eq(topic)))
+        .execute(conn)?;
+    diesel::delete(blocked_key::table.filter(blocked_key::grp.eq(group)).filter(blocked_key::topic.eq(topic)))
+        .execute(conn)?;
+    diesel::delete(dead_letter::table.filter(dead_letter::grp.eq(group)).filter(dead_letter::topic.eq(topic)))
+        .execute(conn)?;
+    diesel::delete(
+        handling_attempt::table.filter(handling_attempt::grp.eq(group)).filter(handling_attempt::topic.eq(topic)),
+    )
+    .execute(conn)?;
+    Ok(())
+}
+
+fn to_json(event: &Event) -> db::Result<JsonText> {
+    serde_json::to_string(event).map(JsonText).map_err(|error| db::Error::Defect(error.to_string()))
+}
+
+fn from_json(text: &JsonText) -> db::Result<Event> {
+    serde_json::from_str(&text.0).map_err(|error| db::Error::Defect(format!("a kept event: {error}")))
+}

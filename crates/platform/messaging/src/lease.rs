@@ -1,0 +1,124 @@
+//! Who of a group handles which partition: members, and leases in the database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use db::types::Id;
+use db::{Conn, Tx, on_each};
+use diesel::prelude::*;
+
+use crate::handler::Lease;
+use crate::schema::{group_lease, group_member};
+
+/// A partition of a group: topic and number.
+pub(crate) type Part = (Arc<str>, i32);
+
+/// What a member learns when it renews.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// What it holds now. `true`: newly taken, from a holder that did not let go.
+    pub(crate) leases: Vec<(Lease, bool)>,
+    /// How many of those it should give to others.
+    pub(crate) surplus: usize,
+}
+
+#[derive(Queryable)]
+struct LeaseRow {
+    topic: String,
+    partition: i32,
+    number: i64,
+    holder: Option<Id>,
+    expires_at: db::types::Time,
+}
+
+/// Renews the member and its leases for `ttl`, and takes what is free up to its fair share.
+///
+/// Rows are taken in key order; another member that takes the same lease first wins by the lease's number.
+pub(crate) fn renew(tx: &mut Tx<'_>, group: &str, member: Id, ttl: Duration) -> db::Result<Held> {
+    let now = tx.now()?;
+    let expires_at = now + ttl;
+    let me = (group_member::grp.eq(group), group_member::member.eq(member), group_member::expires_at.eq(expires_at));
+    on_each!(&mut **tx, |conn| diesel::insert_into(group_member::table)
+        .values(me)
+        .on_conflict((group_member::grp, group_member::member))
+        .do_update()
+        .set(group_member::expires_at.eq(expires_at))
+        .execute(conn))?;
+    let others = group_member::table.filter(group_member::grp.eq(group)).filter(group_member::expires_at.gt(now));
+    let members: i64 = others.count().get_result(&mut **tx)?;
+    let rows: Vec<LeaseRow> = group_lease::table
+        .filter(group_lease::grp.eq(group))
+        .order((group_lease::topic, group_lease::partition))
+        .select((
+            group_lease::topic,
+            group_lease::partition,
+            group_lease::number,
+            group_lease::holder,
+            group_lease::expires_at,
+        ))
+        .load(&mut **tx)?;
+    let share = rows.len().div_ceil(members.max(1) as usize);
+    let mine = rows.iter().filter(|row| row.holder == Some(member)).count();
+    let mut may_take = share.saturating_sub(mine);
+    let mut held = Held { surplus: mine.saturating_sub(share), ..Held::default() };
+    for row in rows {
+        let is_mine = row.holder == Some(member);
+        let is_free = row.holder.is_none() || row.expires_at <= now;
+        if !is_mine && !(is_free && may_take > 0) {
+            continue;
+        }
+        let number = if is_mine { row.number } else { row.number + 1 };
+        let taken = diesel::update(group_lease::table.find((group, &row.topic, row.partition)))
+            .filter(group_lease::number.eq(row.number))
+            .set((
+                group_lease::holder.eq(member),
+                group_lease::number.eq(number),
+                group_lease::expires_at.eq(expires_at),
+            ))
+            .execute(&mut **tx)?;
+        if taken == 1 {
+            may_take = may_take.saturating_sub(usize::from(!is_mine));
+            let lease = Lease { topic: row.topic.into(), partition: row.partition, number, holder: member };
+            held.leases.push((lease, !is_mine && row.holder.is_some()));
+        }
+    }
+    Ok(held)
+}
+
+/// Lets a partition go, so that another member takes it at its next renewal.
+pub(crate) fn release(conn: &mut Conn, group: &str, lease: &Lease) -> db::Result<()> {
+    diesel::update(group_lease::table.find((group, &*lease.topic, lease.partition)))
+        .filter(group_lease::number.eq(lease.number))
+        .set(group_lease::holder.eq(None::<Id>))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Leaves the group: lets all go, and counts no more for the others' shares.
+pub(crate) fn leave(conn: &mut Conn, group: &str, member: Id) -> db::Result<()> {
+    diesel::update(group_lease::table)
+        .filter(group_lease::grp.eq(group))
+        .filter(group_lease::holder.eq(member))
+        .set(group_lease::holder.eq(None::<Id>))
+        .execute(conn)?;
+    diesel::delete(group_member::table.find((group, member))).execute(conn)?;
+    Ok(())
+}
+
+/// Whether the lease is still the newest of its partition.
+pub(crate) fn is_newest(conn: &mut Conn, group: &str, lease: &Lease) -> db::Result<bool> {
+    let number: Option<i64> = group_lease::table
+        .find((group, &*lease.topic, lease.partition))
+        .select(group_lease::number)
+        .first(conn)
+        .optional()?;
+    Ok(number == Some(lease.number))
+}
+
+/// Forgets all members and lets all leases run out: only where no other process can be.
+pub(crate) fn forget_members(tx: &mut Tx<'_>) -> db::Result<()> {
+    let now = tx.now()?;
+    diesel::delete(group_member::table).execute(&mut **tx)?;
+    diesel::update(group_lease::table).set(group_lease::expires_at.eq(now)).execute(&mut **tx)?;
+    Ok(())
+}

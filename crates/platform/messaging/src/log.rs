@@ -1,0 +1,242 @@
+//! The event log: gives each event its position, and tells who waits for it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use db::types::{Id, JsonText, Time};
+use db::{AfterCommit, Conn, Database, Recorder, Staged};
+use diesel::prelude::*;
+use telemetry::names;
+use tokio::sync::{Notify, watch};
+
+use crate::event::Event;
+use crate::partition::partition_of;
+use crate::schema::outbox;
+use crate::tail::Tail;
+use crate::{lease, store};
+
+/// A topic and into how many partitions it is divided when it is first made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSpec {
+    pub name: &'static str,
+    pub partitions: i32,
+}
+
+/// The event log of a database; clones share it.
+///
+/// It is made before the database is opened, because units of work write through it, and then told of its topics.
+#[derive(Clone, Default)]
+pub struct Log {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    source: OnceLock<Id>,
+    topics: RwLock<HashMap<Arc<str>, Arc<Topic>>>,
+    /// Rung when there may be something in the outbox.
+    outbox: Notify,
+    /// Counts what an operator asked of the groups, so that they look at once.
+    asked: watch::Sender<u64>,
+}
+
+struct Topic {
+    name: Arc<str>,
+    partitions: Vec<Partition>,
+}
+
+struct Partition {
+    /// The position that the next event gets, as far as this process knows.
+    end: watch::Sender<i64>,
+    tail: Tail,
+}
+
+impl Log {
+    /// A log without topics.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What the database writes staged records through.
+    pub fn recorder(&self) -> Arc<dyn Recorder> {
+        Arc::new(self.clone())
+    }
+
+    /// Makes the topics that are not there yet, and learns how far each has come.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn open(&self, db: &Database, topics: &[TopicSpec]) -> db::Result<()> {
+        let specs = topics.to_vec();
+        let (source, rows) = db
+            .write(move |tx| -> db::Result<_> {
+                for spec in &specs {
+                    store::insert_topic(tx, spec)?;
+                }
+                if !tx.is_pg() {
+                    // SQLite means one process, so whoever held a lease is gone
+                    lease::forget_members(tx)?;
+                }
+                Ok((store::source(tx)?, store::partitions(tx)?))
+            })
+            .await?;
+        let mut known = self.shared.topics.write().unwrap_or_else(PoisonError::into_inner);
+        for row in rows {
+            let name: Arc<str> = row.topic.as_str().into();
+            let topic = known.entry(name.clone()).or_insert_with(|| Arc::new(Topic { name, partitions: Vec::new() }));
+            // the rows come in the order of their partitions, and nobody else has the topic yet
+            if let Some(topic) = Arc::get_mut(topic) {
+                topic.partitions.push(Partition { end: watch::Sender::new(row.next), tail: Tail::default() });
+            }
+        }
+        drop(known);
+        self.shared.source.get_or_init(|| source);
+        Ok(())
+    }
+
+    /// The UUID that this log gives to all its events.
+    ///
+    /// # Panics
+    /// Before [`open`](Self::open).
+    pub fn source(&self) -> Id {
+        *self.shared.source.get().expect("the log is opened before it is used")
+    }
+
+    /// Into how many partitions `topic` is divided; 0 when there is no such topic.
+    pub fn partitions(&self, topic: &str) -> i32 {
+        self.topic(topic).map_or(0, |topic| topic.partitions.len() as i32)
+    }
+
+    /// The position that the partition's next event gets, now and as it rises. `None` without such a partition.
+    pub fn end(&self, topic: &str, partition: i32) -> Option<watch::Receiver<i64>> {
+        let topic = self.topic(topic)?;
+        Some(topic.partitions.get(usize::try_from(partition).ok()?)?.end.subscribe())
+    }
+
+    /// The events behind `after`, in order, if the newest are still in memory from `after` on.
+    pub(crate) fn recent(&self, topic: &str, partition: i32, after: i64, max: usize) -> Option<Vec<Event>> {
+        let topic = self.topic(topic)?;
+        topic.partitions.get(usize::try_from(partition).ok()?)?.tail.after(after, max)
+    }
+
+    /// Learns that a partition has come to `end`, and wakes who waits for it.
+    pub(crate) fn rise(&self, topic: &str, partition: i32, end: i64) {
+        if let Some(topic) = self.topic(topic)
+            && let Some(partition) = topic.partitions.get(partition as usize)
+        {
+            partition.end.send_if_modified(|known| std::mem::replace(known, end.max(*known)) < end);
+        }
+    }
+
+    /// Waits until something may be in the outbox.
+    pub(crate) async fn outbox_rung(&self) {
+        self.shared.outbox.notified().await;
+    }
+
+    /// Has the groups of this process look at once for what an operator asked: a replay, a discard, a reset.
+    pub fn ask_groups(&self) {
+        self.shared.asked.send_modify(|count| *count += 1);
+    }
+
+    pub(crate) fn asked(&self) -> watch::Receiver<u64> {
+        self.shared.asked.subscribe()
+    }
+
+    pub(crate) fn topics(&self) -> Vec<Arc<str>> {
+        let topics = self.shared.topics.read().unwrap_or_else(PoisonError::into_inner);
+        topics.values().map(|topic| topic.name.clone()).collect()
+    }
+
+    fn topic(&self, name: &str) -> Option<Arc<Topic>> {
+        self.shared.topics.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    fn partition_for(&self, record: &Staged) -> db::Result<i32> {
+        match self.partitions(record.topic) {
+            0 => Err(db::Error::Defect(format!("the topic {} was not registered", record.topic))),
+            partitions => Ok(partition_of(&record.key, partitions)),
+        }
+    }
+
+    /// SQLite: the writer is alone, so it numbers the events itself, just before the COMMIT.
+    fn number(&self, conn: &mut Conn, records: Vec<Staged>) -> db::Result<AfterCommit> {
+        let mut by_partition = BTreeMap::<(&'static str, i32), Vec<Staged>>::new();
+        for record in records {
+            let partition = self.partition_for(&record)?;
+            by_partition.entry((record.topic, partition)).or_default().push(record);
+        }
+        let (source, appended_at) = (self.source(), Time::now());
+        let mut appended = Vec::with_capacity(by_partition.len());
+        for ((topic, partition), records) in by_partition {
+            let next = store::advance_end(conn, topic, partition, records.len() as i64)?;
+            let first = next - records.len() as i64;
+            let mut events = Vec::with_capacity(records.len());
+            for (position, record) in (first..).zip(records) {
+                let event = Event::of(record, source, partition, position);
+                store::insert_event(conn, &event, appended_at)?;
+                events.push(event);
+            }
+            appended.push((topic, partition, next, events));
+        }
+        let log = self.clone();
+        Ok(Box::new(move || {
+            for (topic, partition, next, events) in appended {
+                metrics::counter!(names::EVENT_LOG_EVENTS, "topic" => topic).increment(events.len() as u64);
+                if let Some(topic) = log.topic(topic) {
+                    topic.partitions[partition as usize].tail.push(events);
+                }
+                log.rise(topic, partition, next);
+            }
+        }))
+    }
+
+    /// PostgreSQL: transactions commit side by side, so the events wait in the outbox for the sequencer.
+    fn leave_in_outbox(&self, conn: &mut Conn, records: Vec<Staged>) -> db::Result<AfterCommit> {
+        let mut rows = Vec::with_capacity(records.len());
+        for record in records {
+            let partition = self.partition_for(&record)?;
+            rows.push((
+                outbox::topic.eq(record.topic),
+                outbox::partition.eq(partition),
+                outbox::id.eq(record.id),
+                outbox::key.eq(record.key),
+                outbox::kind.eq(record.kind),
+                outbox::version.eq(record.version),
+                outbox::aggregate_version.eq(record.aggregate_version),
+                outbox::occurred_at.eq(record.occurred_at),
+                outbox::traceparent.eq(record.traceparent),
+                outbox::payload.eq(JsonText(record.payload)),
+            ));
+        }
+        if let Conn::Pg(conn) = conn {
+            diesel::insert_into(outbox::table).values(rows).execute(conn)?;
+        }
+        let log = self.clone();
+        Ok(Box::new(move || log.shared.outbox.notify_one()))
+    }
+}
+
+impl Recorder for Log {
+    fn record(&self, conn: &mut Conn, records: Vec<Staged>) -> db::Result<AfterCommit> {
+        if conn.is_pg() { self.leave_in_outbox(conn, records) } else { self.number(conn, records) }
+    }
+}
+
+impl Event {
+    fn of(record: Staged, source: Id, partition: i32, position: i64) -> Self {
+        Self {
+            id: record.id,
+            source,
+            topic: record.topic.into(),
+            partition,
+            position,
+            key: record.key,
+            kind: record.kind.into(),
+            version: record.version,
+            aggregate_version: record.aggregate_version,
+            occurred_at: record.occurred_at,
+            traceparent: record.traceparent,
+            payload: record.payload,
+        }
+    }
+}

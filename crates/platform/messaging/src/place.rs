@@ -1,0 +1,107 @@
+//! How far each group has come: one number a partition and source.
+
+use std::sync::Arc;
+
+use db::types::Id;
+use db::{Conn, Tx, on_each};
+use diesel::prelude::*;
+
+use crate::handler::{Group, Replay, Start};
+use crate::log::Log;
+use crate::schema::{consumer_group, group_lease, group_position};
+use crate::store;
+
+/// A partition as a group sees it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Place {
+    pub(crate) group: &'static str,
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: i32,
+    pub(crate) source: Id,
+}
+
+/// The position up to which the group has handled the partition; `None` when it is not registered.
+pub(crate) fn position(conn: &mut Conn, place: &Place) -> db::Result<Option<i64>> {
+    let key = (place.group, &*place.topic, place.partition, place.source);
+    Ok(group_position::table.find(key).select(group_position::position).first(conn).optional()?)
+}
+
+/// Moves the group from `expected` to `new`; false when someone else has moved it.
+pub(crate) fn advance(conn: &mut Conn, place: &Place, expected: i64, new: i64) -> db::Result<bool> {
+    let key = (place.group, &*place.topic, place.partition, place.source);
+    let moved = diesel::update(group_position::table.find(key))
+        .filter(group_position::position.eq(expected))
+        .set(group_position::position.eq(new))
+        .execute(conn)?;
+    Ok(moved == 1)
+}
+
+/// Makes the group's rows where they are missing: at the floor of what is kept, or at the end, as it declares.
+pub(crate) fn register(tx: &mut Tx<'_>, log: &Log, group: &Group) -> db::Result<()> {
+    let mode = match group.replay {
+        Replay::Rebuildable(_) => "rebuildable",
+        Replay::Resendable => "re-sendable",
+        Replay::Once(_) => "once",
+    };
+    let row = (consumer_group::name.eq(group.name), consumer_group::mode.eq(mode));
+    on_each!(&mut **tx, |conn| diesel::insert_into(consumer_group::table)
+        .values(row)
+        .on_conflict(consumer_group::name)
+        .do_update()
+        .set(consumer_group::mode.eq(mode))
+        .execute(conn))?;
+    let mut topics = group.topics.clone();
+    topics.sort_unstable();
+    let now = tx.now()?;
+    for topic in topics {
+        for partition in store::lock_partitions(tx, topic)? {
+            let begin = match group.start {
+                Start::Floor => partition.floor - 1,
+                Start::Now => partition.next - 1,
+            };
+            let position = (
+                group_position::grp.eq(group.name),
+                group_position::topic.eq(topic),
+                group_position::partition.eq(partition.partition),
+                group_position::source.eq(log.source()),
+                group_position::position.eq(begin),
+            );
+            let lease = (
+                group_lease::grp.eq(group.name),
+                group_lease::topic.eq(topic),
+                group_lease::partition.eq(partition.partition),
+                group_lease::expires_at.eq(now),
+            );
+            on_each!(&mut **tx, |conn| {
+                diesel::insert_into(group_position::table).values(position).on_conflict_do_nothing().execute(conn)?;
+                diesel::insert_into(group_lease::table).values(lease).on_conflict_do_nothing().execute(conn)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// A group's position in a partition.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+pub(crate) struct PositionRow {
+    pub(crate) group: String,
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) position: i64,
+}
+
+/// The group's positions in the log `source`.
+pub(crate) fn positions(conn: &mut Conn, group: &str, source: Id) -> db::Result<Vec<PositionRow>> {
+    let all = all_positions(conn, source)?;
+    Ok(all.into_iter().filter(|row| row.group == group).collect())
+}
+
+/// All groups' positions in the log `source`, by group, topic and partition.
+pub(crate) fn all_positions(conn: &mut Conn, source: Id) -> db::Result<Vec<PositionRow>> {
+    use group_position as place;
+    Ok(place::table
+        .filter(place::source.eq(source))
+        .order((place::grp, place::topic, place::partition))
+        .select((place::grp, place::topic, place::partition, place::position))
+        .load(conn)?)
+}

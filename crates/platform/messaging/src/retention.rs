@@ -1,0 +1,70 @@
+//! Cuts the log: what is old and handled by every group goes.
+
+use std::time::Duration;
+
+use db::{Database, Tx};
+use diesel::prelude::*;
+
+use crate::handler::{Group, Replay};
+use crate::log::Log;
+use crate::schema::{event_log, group_position};
+use crate::store;
+
+/// Events deleted in one transaction, so that nobody waits long for the writer.
+const CHUNK: i64 = 1000;
+
+/// Deletes events older than `keep` that every registered group has handled. Topics that a rebuildable group reads
+/// are kept whole. Returns how many events went.
+///
+/// # Errors
+/// The database's; what was deleted before it stays deleted.
+pub async fn purge(db: &Database, log: &Log, groups: &[Group], keep: Duration) -> db::Result<u64> {
+    let rebuilt = |topic: &str| {
+        groups.iter().any(|group| matches!(group.replay, Replay::Rebuildable(_)) && group.topics.contains(&topic))
+    };
+    let mut purged = 0;
+    for topic in log.topics().into_iter().filter(|topic| !rebuilt(topic)) {
+        for partition in 0..log.partitions(&topic) {
+            loop {
+                let topic = topic.clone();
+                let deleted = db.write(move |tx| purge_chunk(tx, &topic, partition, keep)).await?;
+                purged += deleted;
+                if deleted < CHUNK as u64 {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(purged)
+}
+
+fn purge_chunk(tx: &mut Tx<'_>, topic: &str, partition: i32, keep: Duration) -> db::Result<u64> {
+    let oldest = tx.now()? - keep;
+    let rows = store::lock_partitions(tx, topic)?;
+    let Some(row) = rows.into_iter().find(|row| row.partition == partition) else { return Ok(0) };
+    let slowest: Option<i64> = group_position::table
+        .filter(group_position::topic.eq(topic))
+        .filter(group_position::partition.eq(partition))
+        .order(group_position::position)
+        .select(group_position::position)
+        .first(&mut **tx)
+        .optional()?;
+    let of_partition = event_log::topic.eq(topic).and(event_log::partition.eq(partition));
+    let oldest_kept: Option<i64> = event_log::table
+        .filter(of_partition)
+        .filter(event_log::position.ge(row.floor))
+        .filter(event_log::appended_at.ge(oldest))
+        .order(event_log::position)
+        .select(event_log::position)
+        .first(&mut **tx)
+        .optional()?;
+    let handled = slowest.map_or(row.next, |slowest| slowest + 1);
+    let floor = oldest_kept.unwrap_or(row.next).min(handled).min(row.floor + CHUNK);
+    if floor <= row.floor {
+        return Ok(0);
+    }
+    let deleted = diesel::delete(event_log::table.filter(of_partition).filter(event_log::position.lt(floor)))
+        .execute(&mut **tx)?;
+    store::set_floor(tx, topic, partition, floor)?;
+    Ok(deleted as u64)
+}

@@ -1,0 +1,155 @@
+//! Tables of the event log and of consumer groups.
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use db::types::Uuid;
+    log_source (id) { id -> Uuid }
+}
+
+diesel::table! {
+    topic_partition (topic, partition) {
+        topic -> Text,
+        partition -> Integer,
+        next -> BigInt,
+        relayed -> BigInt,
+        floor -> BigInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use db::types::{Json, UtcTime, Uuid};
+    event_log (topic, partition, position) {
+        topic -> Text,
+        partition -> Integer,
+        position -> BigInt,
+        id -> Uuid,
+        key -> Text,
+        kind -> Text,
+        version -> SmallInt,
+        aggregate_version -> BigInt,
+        occurred_at -> UtcTime,
+        appended_at -> UtcTime,
+        traceparent -> Nullable<Text>,
+        payload -> Json,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use db::types::{Json, UtcTime, Uuid};
+    outbox (topic, seq) {
+        topic -> Text,
+        seq -> BigInt,
+        partition -> Integer,
+        id -> Uuid,
+        key -> Text,
+        kind -> Text,
+        version -> SmallInt,
+        aggregate_version -> BigInt,
+        occurred_at -> UtcTime,
+        traceparent -> Nullable<Text>,
+        payload -> Json,
+    }
+}
+
+diesel::table! {
+    consumer_group (name) {
+        name -> Text,
+        mode -> Text,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use db::types::Uuid;
+    group_position (grp, topic, partition, source) {
+        grp -> Text,
+        topic -> Text,
+        partition -> Integer,
+        source -> Uuid,
+        position -> BigInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use db::types::{UtcTime, Uuid};
+    group_member (grp, member) {
+        grp -> Text,
+        member -> Uuid,
+        expires_at -> UtcTime,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use db::types::{UtcTime, Uuid};
+    group_lease (grp, topic, partition) {
+        grp -> Text,
+        topic -> Text,
+        partition -> Integer,
+        number -> BigInt,
+        holder -> Nullable<Uuid>,
+        expires_at -> UtcTime,
+    }
+}
+
+diesel::table! {
+    handling_attempt (grp, topic, partition, position) {
+        grp -> Text,
+        topic -> Text,
+        partition -> Integer,
+        position -> BigInt,
+        attempts -> Integer,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use db::types::{Json, UtcTime, Uuid};
+    dead_letter (id) {
+        id -> Uuid,
+        grp -> Text,
+        topic -> Text,
+        partition -> Integer,
+        position -> BigInt,
+        key -> Text,
+        event_id -> Uuid,
+        event -> Json,
+        error -> Text,
+        attempts -> Integer,
+        status -> Text,
+        failed_at -> UtcTime,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use db::types::Uuid;
+    blocked_key (grp, topic, key) {
+        grp -> Text,
+        topic -> Text,
+        key -> Text,
+        partition -> Integer,
+        dead_letter -> Uuid,
+        parked -> BigInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use db::types::{Json, Uuid};
+    parked_event (grp, topic, key, position) {
+        grp -> Text,
+        topic -> Text,
+        key -> Text,
+        partition -> Integer,
+        position -> BigInt,
+        event_id -> Uuid,
+        event -> Json,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(blocked_key, dead_letter);
+diesel::allow_tables_to_appear_in_same_query!(consumer_group, group_position);

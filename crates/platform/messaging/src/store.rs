@@ -1,0 +1,164 @@
+//! Queries of the log, a function each.
+
+use std::sync::Arc;
+
+use db::types::{Id, JsonText, Time};
+use db::{Conn, Database, on_each};
+use diesel::prelude::*;
+
+use crate::event::Event;
+use crate::log::{Log, TopicSpec};
+use crate::schema::{event_log, log_source, topic_partition};
+
+/// How far a partition has come.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+pub struct PartitionRow {
+    pub topic: String,
+    pub partition: i32,
+    /// The position that the next event gets.
+    pub next: i64,
+    /// The end of what Kafka has acknowledged, -1 for nothing.
+    pub relayed: i64,
+    /// The first position that is kept.
+    pub floor: i64,
+}
+
+/// Nothing happens to a topic that is there.
+pub(crate) fn insert_topic(conn: &mut Conn, spec: &TopicSpec) -> db::Result<()> {
+    let there: i64 = topic_partition::table.filter(topic_partition::topic.eq(spec.name)).count().get_result(conn)?;
+    if there > 0 {
+        return Ok(());
+    }
+    for partition in 0..spec.partitions {
+        let row = (topic_partition::topic.eq(spec.name), topic_partition::partition.eq(partition));
+        on_each!(conn, |conn| diesel::insert_into(topic_partition::table)
+            .values(row)
+            .on_conflict_do_nothing()
+            .execute(conn))?;
+    }
+    Ok(())
+}
+
+/// The log's UUID, made when it is first asked for.
+pub(crate) fn source(conn: &mut Conn) -> db::Result<Id> {
+    if let Some(source) = log_source::table.select(log_source::id).first(conn).optional()? {
+        return Ok(source);
+    }
+    // random, not by time: nothing orders sources
+    let source = Id(uuid::Uuid::new_v4());
+    diesel::insert_into(log_source::table).values(log_source::id.eq(source)).execute(conn)?;
+    Ok(source)
+}
+
+/// By topic and partition.
+pub(crate) fn partitions(conn: &mut Conn) -> db::Result<Vec<PartitionRow>> {
+    Ok(topic_partition::table.order((topic_partition::topic, topic_partition::partition)).load(conn)?)
+}
+
+/// The partitions of a topic, locked against numbering, purge, reset and registration until the unit ends.
+pub(crate) fn lock_partitions(conn: &mut Conn, topic: &str) -> db::Result<Vec<PartitionRow>> {
+    let rows = topic_partition::table.filter(topic_partition::topic.eq(topic)).order(topic_partition::partition);
+    Ok(match conn {
+        Conn::Pg(conn) => rows.for_update().load(conn)?,
+        Conn::Sqlite(conn) => rows.load(conn)?, // its writer is alone
+    })
+}
+
+/// Takes `count` positions; the first is the result less `count`.
+pub(crate) fn advance_end(conn: &mut Conn, topic: &str, partition: i32, count: i64) -> db::Result<i64> {
+    Ok(diesel::update(topic_partition::table.find((topic, partition)))
+        .set(topic_partition::next.eq(topic_partition::next + count))
+        .returning(topic_partition::next)
+        .get_result(conn)?)
+}
+
+pub(crate) fn set_floor(conn: &mut Conn, topic: &str, partition: i32, floor: i64) -> db::Result<()> {
+    diesel::update(topic_partition::table.find((topic, partition)))
+        .set(topic_partition::floor.eq(floor))
+        .execute(conn)?;
+    Ok(())
+}
+
+pub(crate) fn insert_event(conn: &mut Conn, event: &Event, appended_at: Time) -> db::Result<()> {
+    let row = (
+        event_log::topic.eq(&*event.topic),
+        event_log::partition.eq(event.partition),
+        event_log::position.eq(event.position),
+        event_log::id.eq(event.id),
+        event_log::key.eq(&event.key),
+        event_log::kind.eq(&event.kind),
+        event_log::version.eq(event.version),
+        event_log::aggregate_version.eq(event.aggregate_version),
+        event_log::occurred_at.eq(event.occurred_at),
+        event_log::appended_at.eq(appended_at),
+        event_log::traceparent.eq(&event.traceparent),
+        event_log::payload.eq(JsonText(event.payload.clone())),
+    );
+    // the concrete connection keeps the prepared statement without building the text again
+    on_each!(conn, |conn| diesel::insert_into(event_log::table).values(row).execute(conn))?;
+    Ok(())
+}
+
+/// A row of the log.
+#[derive(Debug, Queryable)]
+pub(crate) struct LogRow {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) position: i64,
+    pub(crate) id: Id,
+    pub(crate) key: String,
+    pub(crate) kind: String,
+    pub(crate) version: i16,
+    pub(crate) aggregate_version: i64,
+    pub(crate) occurred_at: Time,
+    pub(crate) appended_at: Time,
+    pub(crate) traceparent: Option<String>,
+    pub(crate) payload: JsonText,
+}
+
+impl LogRow {
+    pub(crate) fn into_event(self, source: Id, topic: Arc<str>) -> Event {
+        Event {
+            id: self.id,
+            source,
+            topic,
+            partition: self.partition,
+            position: self.position,
+            key: self.key,
+            kind: self.kind,
+            version: self.version,
+            aggregate_version: self.aggregate_version,
+            occurred_at: self.occurred_at,
+            traceparent: self.traceparent,
+            payload: self.payload.0,
+        }
+    }
+}
+
+/// At most `max` events behind `after`, in order, out of the database.
+pub(crate) async fn read_events(
+    db: &Database,
+    log: &Log,
+    topic: &str,
+    partition: i32,
+    after: i64,
+    max: usize,
+) -> db::Result<Vec<Event>> {
+    let (topic, source): (Arc<str>, Id) = (topic.into(), log.source());
+    db.read(move |conn| {
+        let rows: Vec<LogRow> = event_log::table
+            .filter(event_log::topic.eq(&*topic))
+            .filter(event_log::partition.eq(partition))
+            .filter(event_log::position.gt(after))
+            .order(event_log::position)
+            .limit(max as i64)
+            .load(conn)?;
+        Ok(rows.into_iter().map(|row| row.into_event(source, topic.clone())).collect())
+    })
+    .await
+}
+
+/// The log's UUID, in a snapshot that can make none.
+pub(crate) fn source_of(conn: &mut Conn) -> db::Result<Id> {
+    Ok(log_source::table.select(log_source::id).first(conn)?)
+}
