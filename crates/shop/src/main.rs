@@ -1,2 +1,5 @@
-//!
-fn main() {}
+//! The binary `shop`.
+
+fn main() -> std::process::ExitCode {
+    shop::cli::run()
+}

@@ -1,0 +1,45 @@
+//! Whether a session is still live.
+
+use std::time::Duration;
+
+use db::Database;
+use member::SessionId;
+
+use crate::cache::Recent;
+use crate::http::kinds;
+use crate::http::problem::Problem;
+
+/// How long another process may not know that a session was revoked. This one knows at once.
+const UNNOTICED: Duration = Duration::from_secs(5);
+
+/// Knows which sessions are live, and asks the database when it has not for a while.
+pub struct Sessions {
+    db: Database,
+    live: Recent<SessionId, bool>,
+}
+
+impl Sessions {
+    /// Over the sessions of `db`.
+    pub fn new(db: Database) -> Self {
+        Self { db, live: Recent::new(UNNOTICED, 100_000) }
+    }
+
+    /// # Errors
+    /// `unauthenticated` when the session was ended.
+    pub async fn check(&self, session: SessionId) -> Result<(), Problem> {
+        let read = self.db.read(move |conn| member::session_is_live(conn, session));
+        let live = self.live.get_or_read(session, read).await?;
+        let ended = || Problem::new(&kinds::UNAUTHENTICATED).detail("the session has ended");
+        live.then_some(()).ok_or_else(ended)
+    }
+
+    /// The session was revoked.
+    pub fn forget(&self, session: SessionId) {
+        self.live.forget(session);
+    }
+
+    /// Some sessions were revoked, and which is not known.
+    pub fn forget_all(&self) {
+        self.live.forget_all();
+    }
+}

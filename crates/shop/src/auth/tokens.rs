@@ -1,0 +1,130 @@
+//! Access tokens (JWT, HS256) and refresh tokens (random; only their hash is stored).
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use contracts::MemberId;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use member::{Role, SessionId};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::keys::Keys;
+use crate::http::kinds;
+use crate::http::problem::Problem;
+
+/// Who signs, as the tokens say it.
+const ISSUER: &str = "jangteo";
+
+/// What an access token says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Claims {
+    #[serde(rename = "sub")]
+    pub member: MemberId,
+    pub role: Role,
+    #[serde(rename = "sid")]
+    pub session: SessionId,
+    iss: String,
+    iat: u64,
+    exp: u64,
+}
+
+/// Signs and verifies access tokens.
+pub struct Tokens {
+    sign: EncodingKey,
+    verify: DecodingKey,
+    rules: Validation,
+    lifetime: Duration,
+}
+
+impl Tokens {
+    /// With the key for access tokens, which are good for `lifetime`.
+    pub fn new(keys: &Keys<'_>, lifetime: Duration) -> Self {
+        let key = keys.derive("access-token");
+        let mut rules = Validation::new(Algorithm::HS256);
+        rules.set_issuer(&[ISSUER]);
+        rules.set_required_spec_claims(&["exp", "iss", "sub"]);
+        rules.leeway = 0;
+        Self { sign: EncodingKey::from_secret(&key), verify: DecodingKey::from_secret(&key), rules, lifetime }
+    }
+
+    /// A token for the member's session, good for [`lifetime`](Self::lifetime).
+    ///
+    /// # Errors
+    /// When it can't be signed, which would be a defect.
+    pub fn access(&self, member: MemberId, role: Role, session: SessionId) -> Result<String, Problem> {
+        let iat = jsonwebtoken::get_current_timestamp();
+        let claims = Claims { member, role, session, iss: ISSUER.into(), iat, exp: iat + self.lifetime.as_secs() };
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.sign).map_err(Problem::internal)
+    }
+
+    /// How long a token is good for.
+    pub fn lifetime(&self) -> Duration {
+        self.lifetime
+    }
+
+    /// What `token` says, if it is one of ours and not expired.
+    ///
+    /// # Errors
+    /// `unauthenticated`
+    pub fn verify(&self, token: &str) -> Result<Claims, Problem> {
+        use jsonwebtoken::errors::ErrorKind;
+        jsonwebtoken::decode::<Claims>(token, &self.verify, &self.rules).map(|token| token.claims).map_err(|error| {
+            let detail = match error.kind() {
+                ErrorKind::ExpiredSignature => "the access token has expired",
+                _ => "the access token is not valid",
+            };
+            Problem::new(&kinds::UNAUTHENTICATED).detail(detail)
+        })
+    }
+}
+
+/// A refresh token: 256 random bits, shown once.
+pub struct RefreshToken(String);
+
+impl RefreshToken {
+    /// A new one.
+    pub fn generate() -> Self {
+        Self(BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()))
+    }
+
+    /// As a client sent it.
+    pub fn given(text: String) -> Self {
+        Self(text)
+    }
+
+    /// What is stored of it. SHA-256 is enough for what is random and long.
+    pub fn hash(&self) -> Vec<u8> {
+        Sha256::digest(self.0.as_bytes()).to_vec()
+    }
+
+    /// For the client.
+    pub fn into_text(self) -> String {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_of_another_key_or_algorithm_or_time_is_refused() {
+        let tokens = Tokens::new(&Keys::new(b"one secret"), Duration::from_secs(60));
+        let (member, session) = (MemberId::new(), SessionId::new());
+        let good = tokens.access(member, Role::Member, session).unwrap();
+        assert_eq!(tokens.verify(&good).unwrap().member, member);
+
+        let other = Tokens::new(&Keys::new(b"another secret"), Duration::from_secs(60));
+        assert!(other.verify(&good).is_err());
+        let (head, rest) = good.split_once('.').unwrap();
+        let none = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
+        assert_ne!(head, none);
+        assert!(tokens.verify(&format!("{none}.{rest}")).is_err());
+
+        let expired = Claims { member, role: Role::Admin, session, iss: ISSUER.into(), iat: 0, exp: 1 };
+        let expired = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &expired, &tokens.sign).unwrap();
+        assert_eq!(tokens.verify(&expired).unwrap_err().to_string(), "unauthenticated: the access token has expired");
+    }
+}

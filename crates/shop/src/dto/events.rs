@@ -1,0 +1,260 @@
+//! Events, consumers and dead letters, for administrators; and an order's own events.
+
+use db::types::{Id, Time};
+use garde::Validate;
+use messaging::Event;
+use messaging::admin::{ConsumerLag, DeadLetter, EventView, GroupView, ResetTo, StoredEvent};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::printable;
+
+/// An event as it was emitted.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Event)]
+pub struct EventBody {
+    #[schema(value_type = uuid::Uuid)]
+    pub id: Id,
+    #[serde(rename = "type")]
+    #[schema(example = "shop.payment.completed")]
+    pub kind: String,
+    pub version: i16,
+    /// The log that numbered it.
+    #[schema(value_type = uuid::Uuid)]
+    pub source: Id,
+    pub key: String,
+    pub aggregate_version: i64,
+    #[schema(value_type = String, format = DateTime)]
+    pub occurred_at: Time,
+    /// W3C `traceparent` of the request that caused it.
+    pub traceparent: Option<String>,
+    #[schema(value_type = Object)]
+    pub data: Box<RawValue>,
+}
+
+impl EventBody {
+    fn new(event: Event) -> (Self, String, i32, i64) {
+        let Event { id, source, topic, partition, position, key, kind, .. } = event;
+        let data = RawValue::from_string(event.payload).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        let (version, aggregate_version) = (event.version, event.aggregate_version);
+        let (occurred_at, traceparent) = (event.occurred_at, event.traceparent);
+        let body = Self { id, kind, version, source, key, aggregate_version, occurred_at, traceparent, data };
+        (body, topic.to_string(), partition, position)
+    }
+}
+
+/// An event and its place in the log.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LoggedEvent)]
+pub struct LoggedEventView {
+    pub event: EventBody,
+    pub topic: String,
+    pub partition: i32,
+    pub position: i64,
+    #[schema(value_type = String, format = DateTime)]
+    pub appended_at: Time,
+}
+
+impl From<StoredEvent> for LoggedEventView {
+    fn from(stored: StoredEvent) -> Self {
+        let (event, topic, partition, position) = EventBody::new(stored.event);
+        Self { event, topic, partition, position, appended_at: stored.appended_at }
+    }
+}
+
+/// An event and how far it has come in every group.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TrackedEvent)]
+pub struct TrackedEventView {
+    #[serde(flatten)]
+    pub logged: LoggedEventView,
+    /// Whether Kafka has it.
+    pub relayed: bool,
+    pub groups: Vec<GroupStatus>,
+}
+
+impl From<EventView> for TrackedEventView {
+    fn from(view: EventView) -> Self {
+        let EventView { stored, relayed, groups } = view;
+        Self { logged: stored.into(), relayed, groups: groups.into_iter().map(Into::into).collect() }
+    }
+}
+
+/// An event of an order, as its owner sees it.
+#[derive(Serialize, ToSchema)]
+pub struct OrderEvent {
+    #[schema(value_type = uuid::Uuid)]
+    pub id: Id,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub topic: String,
+    pub partition: i32,
+    pub position: i64,
+    #[schema(value_type = String, format = DateTime)]
+    pub occurred_at: Time,
+    #[schema(value_type = String, format = DateTime)]
+    pub appended_at: Time,
+    pub groups: Vec<GroupStatus>,
+}
+
+impl From<EventView> for OrderEvent {
+    fn from(view: EventView) -> Self {
+        let EventView { stored: StoredEvent { event, appended_at }, groups, .. } = view;
+        Self {
+            id: event.id,
+            kind: event.kind,
+            topic: event.topic.to_string(),
+            partition: event.partition,
+            position: event.position,
+            occurred_at: event.occurred_at,
+            appended_at,
+            // why something failed is for administrators
+            groups: groups.into_iter().map(|group| GroupStatus { error: None, ..group.into() }).collect(),
+        }
+    }
+}
+
+/// How far an event has come in a group.
+#[derive(Serialize, ToSchema)]
+pub struct GroupStatus {
+    pub group: String,
+    #[schema(pattern = "^(handled|pending|parked|dead)$")]
+    pub status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl From<GroupView> for GroupStatus {
+    fn from(view: GroupView) -> Self {
+        let GroupView { group, status, attempts, error } = view;
+        Self { group, status: status.as_str(), attempts, error }
+    }
+}
+
+/// How far a group is in a partition.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Consumer)]
+pub struct ConsumerView {
+    pub group: String,
+    pub topic: String,
+    pub partition: i32,
+    /// The last position handled; -1 for none.
+    pub position: i64,
+    /// The position of the last event; -1 for none.
+    pub end: i64,
+    pub lag: i64,
+    #[schema(pattern = "^(rebuildable|re-sendable|once)$")]
+    pub mode: String,
+}
+
+impl From<ConsumerLag> for ConsumerView {
+    fn from(lag: ConsumerLag) -> Self {
+        let ConsumerLag { group, topic, partition, position, end, lag, mode } = lag;
+        Self { group, topic, partition, position, end, lag, mode }
+    }
+}
+
+/// Where a group is to begin again.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResetRequest {
+    #[garde(length(bytes, min = 1, max = 200), custom(printable))]
+    #[schema(min_length = 1, max_length = 200, example = "payment-completed")]
+    pub topic: String,
+    #[garde(dive)]
+    pub to: ResetPoint,
+}
+
+/// `"earliest"`, `"latest"`, `{"position": 0}` or `{"timestamp": "…"}`.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ResetPoint {
+    Earliest,
+    Latest,
+    Position(#[garde(range(min = 0))] i64),
+    #[schema(value_type = String)]
+    Timestamp(#[garde(skip)] Time),
+}
+
+impl From<ResetPoint> for ResetTo {
+    fn from(point: ResetPoint) -> Self {
+        match point {
+            ResetPoint::Earliest => Self::Earliest,
+            ResetPoint::Latest => Self::Latest,
+            ResetPoint::Position(position) => Self::Position(position),
+            ResetPoint::Timestamp(time) => Self::Timestamp(time),
+        }
+    }
+}
+
+/// An event that a group could not handle.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeadLetter)]
+pub struct DeadLetterView {
+    #[schema(value_type = uuid::Uuid)]
+    pub id: Id,
+    pub group: String,
+    pub topic: String,
+    pub partition: i32,
+    pub position: i64,
+    pub key: String,
+    #[schema(value_type = uuid::Uuid)]
+    pub event_id: Id,
+    pub error: String,
+    pub attempts: i32,
+    /// `replay` and `discarded` are asked for, and the group's worker has not done it yet.
+    #[schema(pattern = "^(dead|replay|discarded)$")]
+    pub status: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub failed_at: Time,
+}
+
+impl From<DeadLetter> for DeadLetterView {
+    fn from(letter: DeadLetter) -> Self {
+        let DeadLetter { id, group, topic, partition, position, key, event_id, error, attempts, status, .. } = letter;
+        let failed_at = letter.failed_at;
+        Self { id, group, topic, partition, position, key, event_id, error, attempts, status, failed_at }
+    }
+}
+
+/// A dead letter with its event, and what waits behind it.
+#[derive(Serialize, ToSchema)]
+pub struct DeadLetterDetail {
+    #[serde(flatten)]
+    pub letter: DeadLetterView,
+    /// The whole event.
+    #[schema(value_type = Object)]
+    pub event: Value,
+    /// Events of the key that wait behind it.
+    pub parked: i64,
+}
+
+impl DeadLetterDetail {
+    /// A dead letter and how many events are parked behind it.
+    pub fn new(letter: DeadLetter, parked: i64) -> Self {
+        let event = serde_json::from_str(&letter.event.0).unwrap_or(Value::Null);
+        Self { letter: letter.into(), event, parked }
+    }
+}
+
+/// Which dead letters are to be handled again.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayRequest {
+    #[garde(length(bytes, min = 1, max = 200), custom(printable))]
+    #[schema(min_length = 1, max_length = 200, example = "settlement")]
+    pub group: String,
+    #[garde(length(bytes, min = 1, max = 200))]
+    #[schema(min_length = 1, max_length = 200)]
+    pub topic: Option<String>,
+}
+
+/// How many dead letters will be handled again.
+#[derive(Serialize, ToSchema)]
+pub struct Replayed {
+    pub replayed: u64,
+}

@@ -1,0 +1,101 @@
+//! Members and sessions.
+
+use contracts::MemberId;
+use db::types::Time;
+use garde::Validate;
+use member::{Member, Role};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::printable;
+
+/// A new member.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Registration {
+    #[garde(email, length(bytes, max = 254), custom(printable))]
+    #[schema(format = Email, max_length = 254, example = "kim@example.com")]
+    pub email: String,
+    #[garde(length(chars, min = 8, max = 200))]
+    #[schema(format = Password, min_length = 8, max_length = 200)]
+    pub password: String,
+    #[garde(length(chars, min = 1, max = 100), custom(printable))]
+    #[schema(min_length = 1, max_length = 100, example = "Kim")]
+    pub name: String,
+}
+
+/// Who signs in.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignIn {
+    #[garde(length(bytes, max = 254), custom(printable))]
+    #[schema(max_length = 254, example = "kim@example.com")]
+    pub email: String,
+    #[garde(length(chars, max = 200))]
+    #[schema(format = Password, max_length = 200)]
+    pub password: String,
+}
+
+/// A session that goes on.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Refresh {
+    #[garde(length(bytes, max = 200))]
+    #[schema(max_length = 200)]
+    pub refresh_token: String,
+}
+
+/// What a member changes of itself.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProfileChange {
+    #[garde(length(chars, min = 1, max = 100), custom(printable))]
+    #[schema(min_length = 1, max_length = 100, example = "Kim")]
+    pub name: String,
+}
+
+/// A new password.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordChange {
+    #[garde(length(chars, max = 200))]
+    #[schema(format = Password, max_length = 200)]
+    pub current_password: String,
+    #[garde(length(chars, min = 8, max = 200))]
+    #[schema(format = Password, min_length = 8, max_length = 200)]
+    pub new_password: String,
+}
+
+/// The tokens of a session.
+#[derive(Serialize, ToSchema)]
+pub struct TokenPair {
+    /// For the header `Authorization: Bearer …`.
+    pub access_token: String,
+    #[schema(example = "Bearer")]
+    pub token_type: &'static str,
+    /// Seconds that the access token is good for.
+    #[schema(example = 900)]
+    pub expires_in: u64,
+    /// Good for one refresh, which gives a new one.
+    pub refresh_token: String,
+}
+
+/// A member as it sees itself.
+#[derive(Serialize, ToSchema)]
+pub struct Profile {
+    #[schema(value_type = uuid::Uuid)]
+    pub id: MemberId,
+    pub email: String,
+    pub name: String,
+    #[schema(value_type = String, pattern = "^(member|admin)$")]
+    pub role: Role,
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Time,
+}
+
+impl From<Member> for Profile {
+    fn from(member: Member) -> Self {
+        let Member { id, email, name, role, created_at } = member;
+        Self { id, email, name, role, created_at }
+    }
+}

@@ -1,0 +1,81 @@
+//! Notifications, and what happened to a member's coupons.
+
+use consumers::coupon_history;
+use consumers::notification::{Notification, NotificationKind};
+use contracts::{CouponId, OwnedCouponId};
+use db::types::{Id, Time};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A notification in the app.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Notification)]
+pub struct NotificationView {
+    /// Counts the member's notifications, from 1; the `id` of the stream's event.
+    pub number: i64,
+    #[schema(value_type = String,
+             pattern = "^(payment-completed|coupon-issued|order-cancelled|delivery-changed|stock-low)$")]
+    pub kind: NotificationKind,
+    pub text: String,
+    /// Of the event that caused it.
+    #[schema(value_type = uuid::Uuid)]
+    pub event_id: Id,
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Time,
+    pub read: bool,
+}
+
+impl From<Notification> for NotificationView {
+    fn from(notification: Notification) -> Self {
+        let Notification { number, kind, text, event_id, at, read } = notification;
+        Self { number, kind, text, event_id, at, read }
+    }
+}
+
+/// Up to where a member has read.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReadMark {
+    /// The highest number that was read.
+    #[garde(range(min = 0))]
+    #[schema(minimum = 0)]
+    pub up_to: i64,
+}
+
+/// How many notifications were marked.
+#[derive(Serialize, ToSchema)]
+pub struct Marked {
+    pub marked: u64,
+}
+
+/// Opens a notification stream without a header.
+#[derive(Serialize, ToSchema)]
+pub struct StreamTicket {
+    /// For `?ticket=` of the stream.
+    pub ticket: String,
+    /// Seconds that it can be used.
+    #[schema(example = 60)]
+    pub expires_in: u64,
+}
+
+/// Something that happened to a member's coupon.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CouponHistoryEntry)]
+pub struct HistoryEntry {
+    #[schema(value_type = uuid::Uuid)]
+    pub coupon_id: CouponId,
+    #[schema(value_type = uuid::Uuid)]
+    pub owned_coupon_id: OwnedCouponId,
+    #[schema(value_type = String, pattern = "^(issued|used|returned)$")]
+    pub what: coupon_history::What,
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Time,
+}
+
+impl From<coupon_history::Entry> for HistoryEntry {
+    fn from(entry: coupon_history::Entry) -> Self {
+        let coupon_history::Entry { coupon_id, owned_coupon_id, what, at, .. } = entry;
+        Self { coupon_id, owned_coupon_id, what, at }
+    }
+}

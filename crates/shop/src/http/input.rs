@@ -1,0 +1,234 @@
+//! What a request brings: bodies, query parameters and ids, each refused with a document that names what is wrong.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
+use actix_web::http::header;
+use actix_web::web::{self, Bytes};
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use garde::Validate;
+use serde::de::DeserializeOwned;
+
+use super::kinds;
+use super::problem::Problem;
+
+/// The largest body, in bytes, as the application was set up.
+#[derive(Clone, Copy)]
+pub struct BodyLimit(pub usize);
+
+type Boxed<T> = Pin<Box<dyn Future<Output = Result<T, Problem>>>>;
+
+/// A JSON body that passed its validation, and its bytes, of which a fingerprint can be made.
+pub struct Body<T> {
+    pub value: T,
+    pub bytes: Bytes,
+}
+
+impl<T: DeserializeOwned + Validate<Context = ()> + 'static> FromRequest for Body<T> {
+    type Error = Problem;
+    type Future = Boxed<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let json = is_json(request);
+        let bytes = read(request, payload);
+        Box::pin(async move {
+            let bytes = bytes.await?;
+            if !json {
+                return Err(Problem::new(&kinds::UNSUPPORTED_MEDIA_TYPE).detail("the body must be application/json"));
+            }
+            Ok(Self { value: parse(&bytes)?, bytes })
+        })
+    }
+}
+
+/// The body of a POST that says all it has to say with its path: empty, or an empty JSON object.
+pub struct NoBody;
+
+#[derive(serde::Deserialize, Validate)]
+#[garde(allow_unvalidated)]
+#[serde(deny_unknown_fields)]
+struct Empty {}
+
+impl FromRequest for NoBody {
+    type Error = Problem;
+    type Future = Boxed<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let json = is_json(request);
+        let bytes = read(request, payload);
+        Box::pin(async move {
+            let bytes = bytes.await?;
+            if bytes.is_empty() {
+                return Ok(Self);
+            }
+            if !json {
+                return Err(Problem::new(&kinds::UNSUPPORTED_MEDIA_TYPE).detail("send {} as application/json"));
+            }
+            parse::<Empty>(&bytes).map(|_| Self)
+        })
+    }
+}
+
+fn is_json(request: &HttpRequest) -> bool {
+    request.content_type().eq_ignore_ascii_case("application/json")
+}
+
+fn read(request: &HttpRequest, payload: &mut Payload) -> impl Future<Output = Result<Bytes, Problem>> + 'static {
+    let limit = request.app_data::<BodyLimit>().map_or(64 * 1024, |limit| limit.0);
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let too_large = announced.is_some_and(|length: u64| length > limit as u64);
+    let bytes = Bytes::from_request(request, payload);
+    async move {
+        let refuse = || Problem::new(&kinds::TOO_LARGE).detail(format_args!("at most {limit} bytes"));
+        if too_large {
+            return Err(refuse());
+        }
+        bytes.await.map_err(|error| match error.as_error::<PayloadError>() {
+            Some(PayloadError::Overflow) => refuse(),
+            _ if error.as_response_error().status_code() == 413 => refuse(),
+            _ => Problem::new(&kinds::BAD_REQUEST).detail("the body could not be read"),
+        })
+    }
+}
+
+fn parse<T: DeserializeOwned + Validate<Context = ()>>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value: T = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let field = error.path().to_string();
+        wrong_json(error.into_inner(), &field)
+    })?;
+    json.end().map_err(|error| wrong_json(error, "."))?;
+    validated(value)
+}
+
+fn wrong_json(error: serde_json::Error, field: &str) -> Problem {
+    if !error.is_data() {
+        return Problem::new(&kinds::MALFORMED_JSON).detail(error);
+    }
+    // serde_json ends its text with the place, which the field name says better
+    let text = error.to_string();
+    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+    Problem::new(&kinds::INVALID_REQUEST).field(if field == "." { "body" } else { field }, text)
+}
+
+/// `value`, or a document that names each of its wrong fields.
+fn validated<T: Validate<Context = ()>>(value: T) -> Result<T, Problem> {
+    match value.validate() {
+        Ok(()) => Ok(value),
+        Err(report) => Err(report.iter().fold(Problem::new(&kinds::INVALID_REQUEST), |problem, (path, error)| {
+            let field = path.to_string();
+            problem.field(if field.is_empty() { "body" } else { &field }, error.message())
+        })),
+    }
+}
+
+/// Query parameters that passed their validation.
+pub struct Params<T>(pub T);
+
+impl<T: DeserializeOwned + Validate<Context = ()> + 'static> FromRequest for Params<T> {
+    type Error = Problem;
+    type Future = std::future::Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        std::future::ready(params(request.query_string()).map(Self))
+    }
+}
+
+fn params<T: DeserializeOwned + Validate<Context = ()>>(query: &str) -> Result<T, Problem> {
+    // an empty parameter (`?q=`) is the same as none
+    let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query)
+        .map_err(|_| Problem::new(&kinds::INVALID_QUERY).detail("the query is not form-urlencoded"))?;
+    if pairs.iter().any(|(name, value)| name.contains('\0') || value.contains('\0')) {
+        return Err(Problem::new(&kinds::INVALID_QUERY).detail("the query has a NUL character"));
+    }
+    let given = pairs.into_iter().filter(|(_, value)| !value.is_empty());
+    let given = serde::de::value::MapDeserializer::<_, serde::de::value::Error>::new(given.map(|(k, v)| (k, Text(v))));
+    let value: T = serde_path_to_error::deserialize(given).map_err(|error| {
+        let field = error.path().to_string();
+        let text = error.into_inner().to_string();
+        Problem::new(&kinds::INVALID_QUERY).field(if field == "." { "query" } else { &field }, text)
+    })?;
+    value.validate().map_err(|report| {
+        report
+            .iter()
+            .fold(Problem::new(&kinds::INVALID_QUERY), |problem, (path, error)| problem.field(path, error.message()))
+    })?;
+    Ok(value)
+}
+
+/// A query value: text, read as whatever the field is.
+struct Text(String);
+
+macro_rules! parsed {
+    ($($method:ident $visit:ident $type:ty),+) => {$(
+        fn $method<V: serde::de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+            match self.0.parse::<$type>() {
+                Ok(value) => visitor.$visit(value),
+                Err(error) => Err(serde::de::Error::custom(format_args!("{:?}: {error}", self.0))),
+            }
+        }
+    )+};
+}
+
+impl<'de> serde::Deserializer<'de> for Text {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_any<V: serde::de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        visitor.visit_string(self.0)
+    }
+
+    fn deserialize_option<V: serde::de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: serde::de::Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: serde::de::Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        visitor.visit_enum(serde::de::IntoDeserializer::into_deserializer(self.0))
+    }
+
+    parsed!(deserialize_bool visit_bool bool, deserialize_i32 visit_i32 i32, deserialize_i64 visit_i64 i64,
+            deserialize_u32 visit_u32 u32, deserialize_u64 visit_u64 u64);
+
+    serde::forward_to_deserialize_any! {
+        i8 i16 i128 u8 u16 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map
+        struct identifier ignored_any
+    }
+}
+
+impl serde::de::IntoDeserializer<'_, serde::de::value::Error> for Text {
+    type Deserializer = Self;
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+/// A segment of the path: an id. What is no id is the id of nothing, hence 404.
+pub struct Segment<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Segment<T> {
+    type Error = Problem;
+    type Future = std::future::Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let segment = web::Path::<T>::from_request(request, payload).into_inner();
+        std::future::ready(
+            segment
+                .map(|path| Self(path.into_inner()))
+                .map_err(|_| Problem::new(&kinds::NOT_FOUND).detail("the path holds something that is no id")),
+        )
+    }
+}

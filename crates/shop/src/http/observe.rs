@@ -1,0 +1,104 @@
+//! What happens around every request: its trace, its latency, the headers of every answer, and the limit by address.
+
+use std::time::Instant;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use actix_web::{Error, ResponseError};
+use telemetry::{TraceContext, names, traced};
+use tracing::field::Empty;
+
+use super::directory::Directory;
+use super::kinds;
+use super::problem::{self, Problem};
+use crate::Storefront;
+
+/// The middleware around the whole application.
+pub async fn observe(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let route = request.app_data::<Data<Directory>>().and_then(|routes| routes.find(request.path()));
+    let route = route.map_or_else(|| "unmatched".into(), |route| route.pattern.clone());
+    let parent = request.headers().get("traceparent").and_then(|text| text.to_str().ok()?.parse().ok());
+    let span = tracing::info_span!("request", trace_id = Empty, method = method.as_str(), route = &*route);
+    let docs = request.path().starts_with("/docs");
+
+    let mut response = traced(parent, span, async move {
+        let mut response = match admit(&request) {
+            Ok(()) => next.call(request).await?.map_into_boxed_body(),
+            Err(refusal) => request.into_response(refusal.error_response()),
+        };
+        if is_bare_failure(&response) {
+            response = as_problem(response);
+        }
+        if let Some(trace) = TraceContext::current() {
+            insert(response.headers_mut(), "x-request-id", &trace.trace_id());
+        }
+        Ok::<_, Error>(response)
+    })
+    .await?;
+
+    guard(response.headers_mut(), docs);
+    let status = response.status();
+    let labels = [
+        ("route", metrics::SharedString::from(route)),
+        ("method", metrics::SharedString::from(method.as_str().to_owned())),
+        ("status", metrics::SharedString::from(status.as_str().to_owned())),
+    ];
+    metrics::histogram!(names::HTTP_REQUESTS_SECONDS, &labels).record(started.elapsed().as_secs_f64());
+    tracing::debug!(%method, status = status.as_u16(), elapsed = ?started.elapsed(), "answered");
+    Ok(response)
+}
+
+fn admit(request: &ServiceRequest) -> Result<(), Problem> {
+    match request.app_data::<Data<Storefront>>() {
+        Some(shop) if request.path().starts_with("/api/") => shop.limits.address(shop.limits.client(request.request())),
+        _ => Ok(()),
+    }
+}
+
+/// A failure that the framework made, not this project.
+fn is_bare_failure(response: &ServiceResponse) -> bool {
+    let status = response.status();
+    (status.is_client_error() || status.is_server_error())
+        && response.headers().get(header::CONTENT_TYPE).is_none_or(|media| media != problem::MEDIA_TYPE)
+}
+
+fn as_problem(response: ServiceResponse) -> ServiceResponse {
+    let kind = kinds::of_status(response.status());
+    if kind.status.is_server_error() {
+        tracing::error!(error = ?response.response().error(), "the framework failed");
+    }
+    response.into_response(Problem::new(kind).error_response())
+}
+
+/// Headers that keep browsers from doing with an answer what it is not for.
+fn guard(headers: &mut HeaderMap, docs: bool) {
+    const API: &str = "default-src 'none'; frame-ancestors 'none'";
+    const DOCS: &str = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; \
+                        frame-ancestors 'none'";
+    let fixed = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, if docs { DOCS } else { API }),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if !docs && !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}

@@ -1,0 +1,69 @@
+//! Answers that went well.
+
+use std::time::Duration;
+
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpResponse, Responder};
+use serde::Serialize;
+
+use super::problem::Problem;
+
+/// What a route gives back.
+pub type Answer<T = HttpResponse> = Result<T, Problem>;
+
+/// 200 with a JSON body.
+pub fn ok(body: &impl Serialize) -> HttpResponse {
+    HttpResponse::Ok().json(body)
+}
+
+/// 201 with a JSON body and where the thing is.
+pub fn created(location: impl AsRef<str>, body: &impl Serialize) -> HttpResponse {
+    HttpResponse::Created().insert_header((header::LOCATION, location.as_ref())).json(body)
+}
+
+/// 202 with where to ask, and when.
+pub fn accepted(location: impl AsRef<str>, wait: Duration, body: &impl Serialize) -> HttpResponse {
+    HttpResponse::Accepted()
+        .insert_header((header::LOCATION, location.as_ref()))
+        .insert_header((header::RETRY_AFTER, wait.as_secs().max(1)))
+        .json(body)
+}
+
+/// 204.
+pub fn nothing() -> HttpResponse {
+    HttpResponse::NoContent().finish()
+}
+
+/// Something secret or fleeting: no cache keeps it.
+pub fn uncached(mut response: HttpResponse) -> HttpResponse {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// JSON that was written before: status and body as they were kept.
+pub struct Kept {
+    pub status: u16,
+    pub location: Option<String>,
+    pub body: String,
+}
+
+impl Responder for Kept {
+    type Body = actix_web::body::BoxBody;
+
+    fn respond_to(self, _: &actix_web::HttpRequest) -> HttpResponse {
+        self.into_response()
+    }
+}
+
+impl Kept {
+    /// As it goes over the wire.
+    pub fn into_response(self) -> HttpResponse {
+        let status = actix_web::http::StatusCode::from_u16(self.status).unwrap_or_default();
+        let mut response = HttpResponse::build(status);
+        if let Some(location) = self.location {
+            response.insert_header((header::LOCATION, location));
+        }
+        let media = if self.status < 400 { "application/json" } else { super::problem::MEDIA_TYPE };
+        response.content_type(media).body(self.body)
+    }
+}

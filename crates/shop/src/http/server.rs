@@ -1,0 +1,83 @@
+//! Serves an open shop, and stops without dropping what it took.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use actix_web::HttpServer;
+use actix_web::dev::ServerHandle;
+use actix_web::web::Data;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::app::{Described, app};
+use crate::{Storefront, idempotency};
+
+/// Answers deleted in one unit, so that nobody waits long for the writer.
+const CHUNK: i64 = 500;
+/// How often the rate limits forget those who have been quiet.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
+
+/// A shop that answers requests.
+pub struct Server {
+    address: SocketAddr,
+    stop: CancellationToken,
+    handle: ServerHandle,
+    running: JoinHandle<io::Result<()>>,
+    tidying: JoinHandle<()>,
+}
+
+/// Deletes answers to Idempotency-Keys that are over their time; for [`runtime::Shop::with_purge`].
+///
+/// # Errors
+/// Whatever the database says.
+pub fn purge_answers(tx: &mut db::Tx<'_>) -> db::Result<bool> {
+    let before = tx.now()? - idempotency::KEPT_FOR;
+    Ok(idempotency::purge(tx, before, CHUNK)? as i64 >= CHUNK)
+}
+
+impl Server {
+    /// Begins to answer on `listener`. What runs beside the API is not hosted by it.
+    ///
+    /// # Errors
+    /// When the listener can't be used.
+    pub fn start(shop: &runtime::Shop, listener: TcpListener) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let stop = CancellationToken::new();
+        let storefront = Data::new(Storefront::new(shop, stop.clone()));
+        let (settings, described, of_apps) = (shop.settings.clone(), Described::new(), storefront.clone());
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let server = HttpServer::new(move || app(of_apps.clone(), described.clone(), &settings.http))
+            .workers(shop.settings.http.workers.map_or(cores, NonZeroUsize::get))
+            .keep_alive(Duration::from_secs(75))
+            .shutdown_timeout(shop.settings.http.shutdown_timeout.as_secs())
+            .disable_signals()
+            .listen(listener)?
+            .run();
+        let handle = server.handle();
+        let tidying = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(TIDY_EVERY).await;
+                storefront.limits.tidy();
+            }
+        });
+        Ok(Self { address, stop, handle, running: tokio::spawn(server), tidying })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no more requests and finishes those it took; streams end.
+    ///
+    /// # Errors
+    /// When the server ended badly.
+    pub async fn stop(self) -> io::Result<()> {
+        self.stop.cancel();
+        self.handle.stop(true).await;
+        self.tidying.abort();
+        self.running.await.map_err(io::Error::other)?
+    }
+}

@@ -1,0 +1,206 @@
+//! Idempotency-Key: the same request, sent again, is done once and answered the same.
+//!
+//! The key is unique by caller. Its row is the first thing a unit takes: on PostgreSQL a second request with the key
+//! waits at the insert until the first has committed, on SQLite units run one after the other anyway. The work runs in
+//! a savepoint, so that a refusal undoes it and is stored all the same; a failure of the server stores nothing.
+
+mod store;
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest};
+use contracts::MemberId;
+use db::types::Time;
+use db::{Database, Tx};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::auth::Caller;
+use crate::http::kinds;
+use crate::http::problem::Problem;
+use crate::http::reply::Kept;
+
+pub use store::purge;
+
+/// How long an answer is kept.
+pub const KEPT_FOR: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+/// The header Idempotency-Key of a route that does not go without.
+pub struct RequiredKey(Request);
+
+/// The header Idempotency-Key of a route that honours it when it is sent.
+pub struct OptionalKey(Option<Request>);
+
+/// A request that is to be done once: its key, method and path.
+#[derive(Clone)]
+struct Request {
+    key: String,
+    method_and_path: String,
+}
+
+impl FromRequest for RequiredKey {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let missing = || Problem::new(&kinds::MISSING_IDEMPOTENCY_KEY);
+        ready(Request::of(request).and_then(|request| request.map(Self).ok_or_else(missing)))
+    }
+}
+
+impl FromRequest for OptionalKey {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Request::of(request).map(Self))
+    }
+}
+
+impl Request {
+    fn of(request: &HttpRequest) -> Result<Option<Self>, Problem> {
+        let Some(header) = request.headers().get("idempotency-key") else { return Ok(None) };
+        let key = header.to_str().unwrap_or_default().trim();
+        if !(1..=255).contains(&key.len()) || !key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+            return Err(Problem::new(&kinds::INVALID_IDEMPOTENCY_KEY));
+        }
+        let method_and_path = format!("{} {}", request.method(), request.uri());
+        Ok(Some(Self { key: key.to_owned(), method_and_path }))
+    }
+}
+
+/// What a unit answers with when it went well.
+pub struct Done {
+    status: u16,
+    location: Option<String>,
+    body: String,
+}
+
+impl Done {
+    /// 201.
+    ///
+    /// # Errors
+    /// When `body` is no JSON, which would be a defect.
+    pub fn created(location: String, body: &impl Serialize) -> Result<Self, Problem> {
+        Ok(Self { status: 201, location: Some(location), body: json(body)? })
+    }
+
+    /// 200.
+    ///
+    /// # Errors
+    /// When `body` is no JSON, which would be a defect.
+    pub fn ok(body: &impl Serialize) -> Result<Self, Problem> {
+        Ok(Self { status: 200, location: None, body: json(body)? })
+    }
+}
+
+fn json(body: &impl Serialize) -> Result<String, Problem> {
+    serde_json::to_string(body).map_err(Problem::internal)
+}
+
+/// One unit of work, done once for the key.
+///
+/// # Errors
+/// Refusals that are about the key itself, and failures of the server; the refusals of `work` are answers.
+pub async fn once(
+    db: &Database,
+    caller: &Caller,
+    key: RequiredKey,
+    body: &[u8],
+    work: impl Fn(&mut Tx<'_>) -> Result<Done, Problem> + Send + 'static,
+) -> Result<Kept, Problem> {
+    maybe_once(db, caller, OptionalKey(Some(key.0)), body, work).await
+}
+
+/// As [`once`], and without a key just one unit of work.
+///
+/// # Errors
+/// As [`once`]; without a key, whatever `work` refuses.
+pub async fn maybe_once(
+    db: &Database,
+    caller: &Caller,
+    key: OptionalKey,
+    body: &[u8],
+    work: impl Fn(&mut Tx<'_>) -> Result<Done, Problem> + Send + 'static,
+) -> Result<Kept, Problem> {
+    let Some(request) = key.0 else {
+        let Done { status, location, body } = db.write(work).await?;
+        return Ok(Kept { status, location, body });
+    };
+    let principal = caller.id;
+    let fingerprint = fingerprint(&request.method_and_path, body);
+    let result = db.write(move |tx| run(tx, principal, &request.key, &fingerprint, &work)).await;
+    result.map_err(|failure| match failure {
+        Failure::Waited => Problem::new(&kinds::IDEMPOTENCY_KEY_IN_USE),
+        Failure::Problem(problem) => problem,
+    })
+}
+
+/// Why nothing was stored.
+enum Failure {
+    /// The first request with the key took too long.
+    Waited,
+    Problem(Problem),
+}
+
+impl From<db::Error> for Failure {
+    fn from(error: db::Error) -> Self {
+        Self::Problem(error.into())
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+fn fingerprint(method_and_path: &str, body: &[u8]) -> [u8; 32] {
+    Sha256::new().chain_update(method_and_path).chain_update([0]).chain_update(body).finalize().into()
+}
+
+fn run(
+    tx: &mut Tx<'_>,
+    principal: MemberId,
+    key: &str,
+    fingerprint: &[u8; 32],
+    work: &impl Fn(&mut Tx<'_>) -> Result<Done, Problem>,
+) -> Result<Kept, Failure> {
+    let now = tx.now()?;
+    if let Some(kept) = taken(tx, principal, key, fingerprint, now)? {
+        return Ok(kept);
+    }
+    let kept = match tx.savepoint(work) {
+        Ok(Done { status, location, body }) => Kept { status, location, body },
+        Err(problem) if problem.is_refusal() => {
+            Kept { status: problem.kind().status.as_u16(), location: None, body: problem.document(None) }
+        }
+        Err(problem) => return Err(problem.into()),
+    };
+    store::keep(tx, principal, key, &kept)?;
+    Ok(kept)
+}
+
+/// Takes the key for this unit, or finds the answer that was given to it.
+fn taken(
+    tx: &mut Tx<'_>,
+    principal: MemberId,
+    key: &str,
+    fingerprint: &[u8; 32],
+    now: Time,
+) -> Result<Option<Kept>, Failure> {
+    let inserted = store::take(tx, principal, key, fingerprint, now).map_err(|error| match &error {
+        db::Error::Unavailable(reason) if reason.contains("lock timeout") => Failure::Waited,
+        _ => error.into(),
+    })?;
+    if inserted || store::take_over(tx, principal, key, fingerprint, now, now - KEPT_FOR)? {
+        return Ok(None);
+    }
+    let row = store::find(tx, principal, key)?.ok_or(Failure::Waited)?;
+    if row.fingerprint != fingerprint {
+        return Err(Problem::new(&kinds::IDEMPOTENCY_KEY_REUSED).into());
+    }
+    // committed rows always have an answer: it is stored in the transaction that takes the key
+    row.kept().map(Some).ok_or(Failure::Waited)
+}

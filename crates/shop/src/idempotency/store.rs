@@ -1,0 +1,101 @@
+//! The SQL of idempotency keys.
+
+use contracts::MemberId;
+use db::types::Time;
+use db::{Conn, Tx, on_each};
+use diesel::prelude::*;
+
+use crate::http::reply::Kept;
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use db::types::{UtcTime, Uuid};
+
+    idempotency_key (principal, key) {
+        principal -> Uuid,
+        key -> Text,
+        fingerprint -> Binary,
+        created_at -> UtcTime,
+        status -> Nullable<Integer>,
+        location -> Nullable<Text>,
+        body -> Nullable<Text>,
+    }
+}
+
+#[derive(Queryable)]
+pub(super) struct Row {
+    pub fingerprint: Vec<u8>,
+    status: Option<i32>,
+    location: Option<String>,
+    body: Option<String>,
+}
+
+impl Row {
+    /// The answer; `None` when the row has none yet.
+    pub fn kept(self) -> Option<Kept> {
+        let status = u16::try_from(self.status?).ok()?;
+        Some(Kept { status, location: self.location, body: self.body? })
+    }
+}
+
+/// Whether the key was free. On PostgreSQL it waits for a unit that holds the key and has not ended.
+pub(super) fn take(conn: &mut Conn, principal: MemberId, key: &str, fingerprint: &[u8], now: Time) -> db::Result<bool> {
+    use idempotency_key as k;
+    let row = (k::principal.eq(principal), k::key.eq(key), k::fingerprint.eq(fingerprint), k::created_at.eq(now));
+    let rows = on_each!(conn, |c| diesel::insert_into(k::table).values(row).on_conflict_do_nothing().execute(c))?;
+    Ok(rows == 1)
+}
+
+/// Whether the key was taken so long ago that it is free again.
+pub(super) fn take_over(
+    conn: &mut Conn,
+    principal: MemberId,
+    key: &str,
+    fingerprint: &[u8],
+    now: Time,
+    before: Time,
+) -> db::Result<bool> {
+    use idempotency_key as k;
+    let rows = diesel::update(k::table.find((principal, key)))
+        .filter(k::created_at.lt(before))
+        .set((k::fingerprint.eq(fingerprint), k::created_at.eq(now)))
+        .execute(conn)?;
+    Ok(rows == 1)
+}
+
+pub(super) fn find(conn: &mut Conn, principal: MemberId, key: &str) -> db::Result<Option<Row>> {
+    use idempotency_key as k;
+    let row = k::table.find((principal, key)).select((k::fingerprint, k::status, k::location, k::body));
+    Ok(row.first(conn).optional()?)
+}
+
+/// Stores the answer.
+pub(super) fn keep(conn: &mut Conn, principal: MemberId, key: &str, answer: &Kept) -> db::Result<()> {
+    use idempotency_key as k;
+    diesel::update(k::table.find((principal, key)))
+        .set((
+            k::status.eq(Some(i32::from(answer.status))),
+            k::location.eq(answer.location.as_deref()),
+            k::body.eq(Some(answer.body.as_str())),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Deletes at most `limit` answers that are older than `before`; returns how many.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn purge(tx: &mut Tx<'_>, before: Time, limit: i64) -> db::Result<usize> {
+    use idempotency_key as k;
+    let old: Vec<(db::types::Id, String)> = k::table
+        .filter(k::created_at.lt(before))
+        .order(k::created_at)
+        .limit(limit)
+        .select((k::principal, k::key))
+        .load(&mut **tx)?;
+    for (principal, key) in &old {
+        diesel::delete(k::table.find((principal, key)).filter(k::created_at.lt(before))).execute(&mut **tx)?;
+    }
+    Ok(old.len())
+}

@@ -1,0 +1,115 @@
+//! Dead letters: what could not be handled, and what is to become of it.
+
+use std::time::Duration;
+
+use actix_web::web::Data;
+use actix_web::{HttpResponse, get, post};
+use db::types::Id;
+use db::{Conn, Tx};
+use garde::Validate;
+use messaging::admin::{self, DeadLetterQuery};
+use serde::Deserialize;
+
+use crate::Storefront;
+use crate::auth::Admin;
+use crate::dto::events::{DeadLetterDetail, DeadLetterView, ReplayRequest, Replayed};
+use crate::http::input::{Body, NoBody, Params, Segment};
+use crate::http::kinds;
+use crate::http::page::{Page, PageQuery};
+use crate::http::problem::Problem;
+use crate::http::reply::{self, Answer};
+use crate::routes::at;
+
+/// Which dead letters.
+#[derive(Deserialize, Validate, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct DeadLetterFilter {
+    #[garde(length(bytes, max = 200))]
+    #[param(max_length = 200)]
+    group: Option<String>,
+    #[garde(length(bytes, max = 200))]
+    #[param(max_length = 200)]
+    topic: Option<String>,
+}
+
+/// Dead letters, the newest first.
+#[utoipa::path(tag = "admin", params(DeadLetterFilter, PageQuery),
+               responses((status = 200, body = Page<DeadLetterView>)), security(("bearer" = [])))]
+#[get("/admin/dead-letters")]
+pub async fn list(
+    shop: Data<Storefront>,
+    _admin: Admin,
+    filter: Params<DeadLetterFilter>,
+    page: Params<PageQuery>,
+) -> Answer<HttpResponse> {
+    let DeadLetterFilter { group, topic } = filter.0;
+    let (query, fetch) = (DeadLetterQuery { group, topic, after: page.0.after()? }, page.0.fetch());
+    let rows = shop.db.read(move |conn| admin::dead_letters(conn, &query, fetch)).await?;
+    Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, DeadLetterView::from)))
+}
+
+/// A dead letter with its event, and how many events wait behind it.
+#[utoipa::path(tag = "admin", params(("id" = uuid::Uuid, Path)), responses((status = 200, body = DeadLetterDetail)),
+               security(("bearer" = [])))]
+#[get("/admin/dead-letters/{id}")]
+pub async fn one(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>) -> Answer<HttpResponse> {
+    let detail = shop.db.read(move |conn| detail(conn, id.0)).await?;
+    Ok(reply::ok(&detail))
+}
+
+/// Has the group's worker handle the event again, and then what is parked behind it.
+#[utoipa::path(tag = "admin", params(("id" = uuid::Uuid, Path)), responses((status = 202, body = DeadLetterDetail)),
+               security(("bearer" = [])))]
+#[post("/admin/dead-letters/{id}/replay")]
+pub async fn replay(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>, _body: NoBody) -> Answer<HttpResponse> {
+    ask(&shop, id.0, admin::request_replay).await
+}
+
+/// Gives the event up: its effect will not be there, and what is parked behind it goes on.
+#[utoipa::path(tag = "admin", params(("id" = uuid::Uuid, Path)), responses((status = 202, body = DeadLetterDetail)),
+               security(("bearer" = [])))]
+#[post("/admin/dead-letters/{id}/discard")]
+pub async fn discard(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>, _body: NoBody) -> Answer<HttpResponse> {
+    ask(&shop, id.0, admin::discard).await
+}
+
+/// Has all dead letters of a group, or of one of its topics, handled again.
+#[utoipa::path(tag = "admin", responses((status = 202, body = Replayed)), security(("bearer" = [])))]
+#[post("/admin/dead-letters/replay")]
+pub async fn replay_all(shop: Data<Storefront>, _admin: Admin, body: Body<ReplayRequest>) -> Answer<HttpResponse> {
+    let ReplayRequest { group, topic } = body.value;
+    if !shop.groups.iter().any(|known| known.name == group) {
+        return Err(Problem::new(&kinds::INVALID_REQUEST).field("group", "there is no such consumer group"));
+    }
+    let location = at(format_args!("admin/dead-letters?group={group}"));
+    let replayed = shop.db.write(move |tx| admin::request_replay_all(tx, &group, topic.as_deref())).await?;
+    shop.log.ask_groups();
+    Ok(reply::accepted(location, Duration::from_secs(1), &Replayed { replayed: replayed as u64 }))
+}
+
+/// What is asked of a group's worker; false when the letter is not dead (any more).
+type Ask = fn(&mut Tx<'_>, Id) -> db::Result<bool>;
+
+async fn ask(shop: &Storefront, id: Id, what: Ask) -> Answer<HttpResponse> {
+    let work = move |tx: &mut Tx<'_>| {
+        let asked = what(tx, id)?;
+        let detail = detail(tx, id)?;
+        if asked { Ok(detail) } else { Err(not_dead(&detail)) }
+    };
+    let detail = shop.db.write(work).await?;
+    shop.log.ask_groups();
+    let location = at(format_args!("admin/dead-letters/{id}"));
+    Ok(reply::accepted(location, Duration::from_secs(1), &detail))
+}
+
+fn detail(conn: &mut Conn, id: Id) -> Result<DeadLetterDetail, Problem> {
+    let (letter, parked) = admin::dead_letter(conn, id)?.ok_or_else(|| Problem::not_found("dead letter"))?;
+    Ok(DeadLetterDetail::new(letter, parked))
+}
+
+fn not_dead(detail: &DeadLetterDetail) -> Problem {
+    let status = &detail.letter.status;
+    Problem::new(&kinds::STATE_CONFLICT)
+        .detail(format_args!("{status} was asked for already"))
+        .with("letter_status", status)
+}

@@ -1,0 +1,100 @@
+//! Events and consumer groups.
+
+use actix_web::web::Data;
+use actix_web::{HttpResponse, get, post};
+use db::types::Id;
+use garde::Validate;
+use messaging::admin::{self, EventQuery, ResetError};
+use serde::Deserialize;
+
+use crate::Storefront;
+use crate::auth::Admin;
+use crate::dto::events::{ConsumerView, LoggedEventView, ResetRequest, TrackedEventView};
+use crate::http::input::{Body, Params, Segment};
+use crate::http::kinds;
+use crate::http::page::{Page, PageQuery};
+use crate::http::problem::Problem;
+use crate::http::reply::{self, Answer};
+
+/// Which events.
+#[derive(Deserialize, Validate, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct EventFilter {
+    #[garde(length(bytes, max = 200))]
+    #[param(max_length = 200)]
+    topic: Option<String>,
+    #[garde(length(bytes, max = 200))]
+    #[param(max_length = 200)]
+    key: Option<String>,
+    /// Only events older than this one.
+    #[garde(skip)]
+    #[param(value_type = Option<uuid::Uuid>)]
+    after: Option<Id>,
+}
+
+/// Events in the log, the newest first.
+#[utoipa::path(tag = "admin", params(EventFilter, PageQuery), responses((status = 200, body = Page<LoggedEventView>)),
+               security(("bearer" = [])))]
+#[get("/admin/events")]
+pub async fn list(
+    shop: Data<Storefront>,
+    _admin: Admin,
+    filter: Params<EventFilter>,
+    page: Params<PageQuery>,
+) -> Answer<HttpResponse> {
+    let EventFilter { topic, key, after } = filter.0;
+    let (after, fetch) = (page.0.after::<Id>()?.or(after), page.0.fetch());
+    let query = EventQuery { topic, key, after };
+    let rows = shop.db.read(move |conn| admin::events(conn, &query, fetch)).await?;
+    Ok(reply::ok(&Page::of(rows, &page.0, |row| row.event.id, LoggedEventView::from)))
+}
+
+/// One event, and how far it has come in every group.
+#[utoipa::path(tag = "admin", params(("id" = uuid::Uuid, Path)), responses((status = 200, body = TrackedEventView)),
+               security(("bearer" = [])))]
+#[get("/admin/events/{id}")]
+pub async fn one(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>) -> Answer<HttpResponse> {
+    let event = shop.db.read(move |conn| admin::event(conn, id.0)).await?;
+    Ok(reply::ok(&TrackedEventView::from(event.ok_or_else(|| Problem::not_found("event"))?)))
+}
+
+/// How far every group is in every partition it reads.
+#[utoipa::path(tag = "admin", responses((status = 200, body = Page<ConsumerView>)), security(("bearer" = [])))]
+#[get("/admin/consumers")]
+pub async fn consumers(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpResponse> {
+    let lags = shop.db.read(admin::consumers).await?;
+    Ok(reply::ok(&Page::<ConsumerView>::all(lags)))
+}
+
+/// Has a group handle a topic anew from some point; 409 for a group that must not repeat. The answer is where the
+/// group is then.
+#[utoipa::path(tag = "admin", params(("group" = String, Path)), responses((status = 200, body = Page<ConsumerView>)),
+               security(("bearer" = [])))]
+#[post("/admin/consumers/{group}/reset")]
+pub async fn reset(
+    shop: Data<Storefront>,
+    _admin: Admin,
+    group: Segment<String>,
+    body: Body<ResetRequest>,
+) -> Answer<HttpResponse> {
+    let (name, ResetRequest { topic, to }, groups) = (group.0, body.value, shop.groups.clone());
+    let (to, of) = (to.into(), name.clone());
+    shop.db.write(move |tx| admin::reset(tx, &groups, &name, &topic, to)).await?;
+    tracing::info!(group = of, ?to, "a consumer group was reset");
+    shop.log.ask_groups();
+    let lags = shop.db.read(admin::consumers).await?;
+    let lags: Vec<_> = lags.into_iter().filter(|lag| lag.group == of).collect();
+    Ok(reply::ok(&Page::<ConsumerView>::all(lags)))
+}
+
+impl From<ResetError> for Problem {
+    fn from(error: ResetError) -> Self {
+        match error {
+            ResetError::NoSuchGroup => Self::not_found("consumer group"),
+            ResetError::NoSuchTopic => Self::new(&kinds::INVALID_REQUEST).field("topic", error),
+            ResetError::MustNotRepeat(_) => Self::new(&kinds::RESET_REFUSED).detail(error),
+            ResetError::SeveralTopics => Self::new(&kinds::INVALID_REQUEST).field("to", error),
+            ResetError::Database(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Settlement, analytics, and whether coupons were issued as they should be.
+
+use std::time::Duration;
+
+use actix_web::web::Data;
+use actix_web::{HttpResponse, get};
+use chrono::NaiveDate;
+use consumers::{analytics, settlement};
+use contracts::CouponId;
+use db::types::Time;
+use garde::Validate;
+use serde::Deserialize;
+
+use crate::Storefront;
+use crate::auth::Admin;
+use crate::dto::coupons::ReconciliationView;
+use crate::dto::figures::{CouponFiguresView, SalesDayView, SettlementDay};
+use crate::http::input::{Params, Segment};
+use crate::http::kinds;
+use crate::http::page::Page;
+use crate::http::problem::Problem;
+use crate::http::reply::{self, Answer};
+
+/// Days of a settlement when none are named.
+const LATELY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Days of a settlement at most.
+const MOST_DAYS: i64 = 3_660;
+
+/// Which days, both inclusive.
+#[derive(Deserialize, Validate, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Days {
+    /// 30 days ago unless given.
+    #[garde(skip)]
+    from: Option<NaiveDate>,
+    /// Today (UTC) unless given.
+    #[garde(skip)]
+    to: Option<NaiveDate>,
+}
+
+/// What each day brought, the newest first.
+#[utoipa::path(tag = "admin", params(Days), responses((status = 200, body = Page<SettlementDay>)),
+               security(("bearer" = [])))]
+#[get("/admin/settlements")]
+pub async fn settlements(shop: Data<Storefront>, _admin: Admin, days: Params<Days>) -> Answer<HttpResponse> {
+    let now = Time::now();
+    let to = days.0.to.unwrap_or_else(|| now.to_chrono().date_naive());
+    let from = days.0.from.unwrap_or_else(|| (now - LATELY).to_chrono().date_naive().min(to));
+    if from > to || (to - from).num_days() > MOST_DAYS {
+        return Err(Problem::new(&kinds::INVALID_QUERY).field("from", "must not be after to, nor 10 years before it"));
+    }
+    let rows = shop.db.read(move |conn| settlement::days(conn, from, to)).await?;
+    Ok(reply::ok(&Page::<SettlementDay>::all(rows)))
+}
+
+/// How the coupons did, the newest first.
+#[utoipa::path(tag = "admin", responses((status = 200, body = Page<CouponFiguresView>)), security(("bearer" = [])))]
+#[get("/admin/analytics/coupons")]
+pub async fn coupons(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpResponse> {
+    let rows = shop.db.read(analytics::coupons).await?;
+    Ok(reply::ok(&Page::<CouponFiguresView>::all(rows)))
+}
+
+/// The sales of each day, the newest first.
+#[utoipa::path(tag = "admin", responses((status = 200, body = Page<SalesDayView>)), security(("bearer" = [])))]
+#[get("/admin/analytics/sales")]
+pub async fn sales(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpResponse> {
+    let rows = shop.db.read(analytics::sales).await?;
+    Ok(reply::ok(&Page::<SalesDayView>::all(rows)))
+}
+
+/// Proves from the data that a coupon went to those who came first.
+#[utoipa::path(tag = "admin", params(("id" = uuid::Uuid, Path)),
+               responses((status = 200, body = ReconciliationView)), security(("bearer" = [])))]
+#[get("/admin/coupons/{id}/reconciliation")]
+pub async fn reconciliation(shop: Data<Storefront>, _admin: Admin, id: Segment<CouponId>) -> Answer<HttpResponse> {
+    let found = shop.db.read(move |conn| coupon::reconciliation(conn, id.0)).await?;
+    Ok(reply::ok(&ReconciliationView::from(found.ok_or_else(|| Problem::not_found("coupon"))?)))
+}

@@ -1,0 +1,123 @@
+//! Deliveries and purchase orders.
+
+use actix_web::web::Data;
+use actix_web::{HttpResponse, get, post};
+use consumers::delivery::{self, Delivery, DeliveryError};
+use consumers::replenishment::{self, PurchaseOrderStatus};
+use contracts::events::DeliveryStatus;
+use contracts::{DeliveryId, PurchaseOrderId};
+use db::Tx;
+use garde::Validate;
+use serde::Deserialize;
+
+use crate::Storefront;
+use crate::auth::Admin;
+use crate::dto::checkout::DeliveryView;
+use crate::dto::figures::PurchaseOrderView;
+use crate::http::input::{NoBody, Params, Segment};
+use crate::http::page::{Page, PageQuery};
+use crate::http::reply::{self, Answer, Kept};
+use crate::idempotency::{self, Done, OptionalKey};
+
+/// Which deliveries.
+#[derive(Deserialize, Validate, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct DeliveryFilter {
+    #[garde(skip)]
+    #[param(value_type = Option<String>, pattern = "^(waiting|preparing|shipped|delivered|cancelled)$")]
+    status: Option<DeliveryStatus>,
+}
+
+/// Deliveries, the newest first.
+#[utoipa::path(tag = "admin", params(DeliveryFilter, PageQuery), responses((status = 200, body = Page<DeliveryView>)),
+               security(("bearer" = [])))]
+#[get("/admin/deliveries")]
+pub async fn deliveries(
+    shop: Data<Storefront>,
+    _admin: Admin,
+    filter: Params<DeliveryFilter>,
+    page: Params<PageQuery>,
+) -> Answer<HttpResponse> {
+    let (status, after, fetch) = (filter.0.status, page.0.after::<DeliveryId>()?, page.0.fetch());
+    let rows = shop.db.read(move |conn| delivery::page(conn, status, after, fetch)).await?;
+    Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, DeliveryView::from)))
+}
+
+/// Notes that the goods have left; the order can no longer be refunded.
+#[utoipa::path(tag = "admin", params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
+               responses((status = 200, body = DeliveryView)), security(("bearer" = [])))]
+#[post("/admin/deliveries/{id}/ship")]
+pub async fn ship(
+    shop: Data<Storefront>,
+    admin: Admin,
+    key: OptionalKey,
+    id: Segment<DeliveryId>,
+    _body: NoBody,
+) -> Answer<Kept> {
+    step(&shop, admin, key, id.0, delivery::ship).await
+}
+
+/// Notes that the goods have arrived.
+#[utoipa::path(tag = "admin", params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
+               responses((status = 200, body = DeliveryView)), security(("bearer" = [])))]
+#[post("/admin/deliveries/{id}/deliver")]
+pub async fn deliver(
+    shop: Data<Storefront>,
+    admin: Admin,
+    key: OptionalKey,
+    id: Segment<DeliveryId>,
+    _body: NoBody,
+) -> Answer<Kept> {
+    step(&shop, admin, key, id.0, delivery::deliver).await
+}
+
+type Step = fn(&mut Tx<'_>, DeliveryId) -> Result<Delivery, DeliveryError>;
+
+async fn step(shop: &Storefront, admin: Admin, key: OptionalKey, id: DeliveryId, step: Step) -> Answer<Kept> {
+    let work = move |tx: &mut Tx<'_>| Done::ok(&DeliveryView::from(step(tx, id)?));
+    idempotency::maybe_once(&shop.db, &admin.0, key, b"", work).await
+}
+
+/// Which purchase orders.
+#[derive(Deserialize, Validate, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct PurchaseOrderFilter {
+    #[garde(skip)]
+    #[param(value_type = Option<String>, pattern = "^(open|received)$")]
+    status: Option<PurchaseOrderStatus>,
+}
+
+/// The shop's own orders, the newest first.
+#[utoipa::path(tag = "admin", params(PurchaseOrderFilter, PageQuery),
+               responses((status = 200, body = Page<PurchaseOrderView>)), security(("bearer" = [])))]
+#[get("/admin/purchase-orders")]
+pub async fn purchase_orders(
+    shop: Data<Storefront>,
+    _admin: Admin,
+    filter: Params<PurchaseOrderFilter>,
+    page: Params<PageQuery>,
+) -> Answer<HttpResponse> {
+    let (status, after, fetch) = (filter.0.status, page.0.after::<PurchaseOrderId>()?, page.0.fetch());
+    let rows = shop.db.read(move |conn| replenishment::page(conn, status, after, fetch)).await?;
+    Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, PurchaseOrderView::from)))
+}
+
+/// Notes that the goods came in: they are added to the stock.
+#[utoipa::path(tag = "admin", params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
+               responses((status = 200, body = PurchaseOrderView)), security(("bearer" = [])))]
+#[post("/admin/purchase-orders/{id}/receive")]
+pub async fn receive(
+    shop: Data<Storefront>,
+    admin: Admin,
+    key: OptionalKey,
+    id: Segment<PurchaseOrderId>,
+    _body: NoBody,
+) -> Answer<Kept> {
+    let (id, changes) = (id.0, shop.products.changes());
+    let work = move |tx: &mut Tx<'_>| {
+        let received = replenishment::receive(tx, id)?;
+        changes.by(tx, [received.product_id]);
+        Done::ok(&PurchaseOrderView::from(received))
+    };
+    idempotency::maybe_once(&shop.db, &admin.0, key, b"", work).await
+}

@@ -1,0 +1,33 @@
+//! All orders and all members.
+
+use actix_web::web::Data;
+use actix_web::{HttpResponse, get};
+use contracts::{MemberId, OrderId};
+
+use crate::Storefront;
+use crate::auth::Admin;
+use crate::dto::checkout::OrderView;
+use crate::dto::members::Profile;
+use crate::http::input::Params;
+use crate::http::page::{Page, PageQuery};
+use crate::http::reply::{self, Answer};
+
+/// All orders, the newest first.
+#[utoipa::path(tag = "admin", params(PageQuery), responses((status = 200, body = Page<OrderView>)),
+               security(("bearer" = [])))]
+#[get("/admin/orders")]
+pub async fn orders(shop: Data<Storefront>, _admin: Admin, page: Params<PageQuery>) -> Answer<HttpResponse> {
+    let (after, fetch) = (page.0.after::<OrderId>()?, page.0.fetch());
+    let rows = shop.db.read(move |conn| order::page(conn, None, after, fetch)).await?;
+    Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, OrderView::from)))
+}
+
+/// All members, the newest first.
+#[utoipa::path(tag = "admin", params(PageQuery), responses((status = 200, body = Page<Profile>)),
+               security(("bearer" = [])))]
+#[get("/admin/members")]
+pub async fn members(shop: Data<Storefront>, _admin: Admin, page: Params<PageQuery>) -> Answer<HttpResponse> {
+    let (after, fetch) = (page.0.after::<MemberId>()?, page.0.fetch());
+    let rows = shop.db.read(move |conn| member::page(conn, after, fetch)).await?;
+    Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, Profile::from)))
+}

@@ -1,0 +1,7 @@
+//! `/admin`: for administrators.
+
+pub mod dead_letters;
+pub mod events;
+pub mod figures;
+pub mod fulfilment;
+pub mod lists;

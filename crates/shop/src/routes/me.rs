@@ -1,0 +1,82 @@
+//! `/me`
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse, get, patch, post};
+use consumers::coupon_history;
+use contracts::OwnedCouponId;
+use db::types::Id;
+
+use crate::Storefront;
+use crate::auth::Caller;
+use crate::dto::coupons::OwnedCouponView;
+use crate::dto::members::{PasswordChange, Profile, ProfileChange};
+use crate::dto::notifications::HistoryEntry;
+use crate::http::input::{Body, Params};
+use crate::http::kinds;
+use crate::http::page::{Page, PageQuery};
+use crate::http::problem::Problem;
+use crate::http::reply::{self, Answer};
+
+/// The member that the token is of.
+#[utoipa::path(tag = "me", responses((status = 200, body = Profile)), security(("bearer" = [])))]
+#[get("/me")]
+pub async fn me(shop: Data<Storefront>, caller: Caller) -> Answer<HttpResponse> {
+    let member = shop.db.read(move |conn| member::get(conn, caller.id)).await?;
+    let member = member.ok_or_else(|| Problem::not_found("member"))?;
+    Ok(reply::ok(&Profile::from(member)))
+}
+
+/// Changes the name.
+#[utoipa::path(tag = "me", responses((status = 200, body = Profile)), security(("bearer" = [])))]
+#[patch("/me")]
+pub async fn rename(shop: Data<Storefront>, caller: Caller, body: Body<ProfileChange>) -> Answer<HttpResponse> {
+    let name = body.value.name;
+    let member = shop.db.write(move |tx| member::rename(tx, caller.id, &name)).await?;
+    Ok(reply::ok(&Profile::from(member)))
+}
+
+/// Changes the password, and ends all other sessions.
+#[utoipa::path(tag = "me", responses((status = 204)), security(("bearer" = [])))]
+#[post("/me/password")]
+pub async fn change_password(
+    shop: Data<Storefront>,
+    caller: Caller,
+    request: HttpRequest,
+    body: Body<PasswordChange>,
+) -> Answer<HttpResponse> {
+    shop.limits.credentials(&request)?;
+    let PasswordChange { current_password, new_password } = body.value;
+    let credentials = shop.db.read(move |conn| member::credentials_of(conn, caller.id)).await?;
+    let stored = credentials.map(|credentials| credentials.password_hash);
+    if !shop.passwords.verify(current_password, stored).await? {
+        return Err(Problem::new(&kinds::INVALID_REQUEST).field("current_password", "is wrong"));
+    }
+    let (hash, known) = (shop.passwords.hash(new_password).await?, shop.clone());
+    let change = move |tx: &mut db::Tx<'_>| {
+        let known = known.clone();
+        tx.after_commit(move || known.sessions.forget_all());
+        member::set_password(tx, caller.id, &hash, Some(caller.session))
+    };
+    shop.db.write(change).await?;
+    Ok(reply::nothing())
+}
+
+/// The member's coupons, the newest first.
+#[utoipa::path(tag = "me", params(PageQuery), responses((status = 200, body = Page<OwnedCouponView>)),
+               security(("bearer" = [])))]
+#[get("/me/coupons")]
+pub async fn coupons(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery>) -> Answer<HttpResponse> {
+    let (after, fetch) = (page.0.after::<OwnedCouponId>()?, page.0.fetch());
+    let rows = shop.db.read(move |conn| coupon::owned_page(conn, caller.id, after, fetch)).await?;
+    Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, OwnedCouponView::from)))
+}
+
+/// What happened to the member's coupons, the newest first.
+#[utoipa::path(tag = "me", params(PageQuery), responses((status = 200, body = Page<HistoryEntry>)),
+               security(("bearer" = [])))]
+#[get("/me/coupons/history")]
+pub async fn history(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery>) -> Answer<HttpResponse> {
+    let (after, fetch) = (page.0.after::<Id>()?, page.0.fetch());
+    let rows = shop.db.read(move |conn| coupon_history::page(conn, caller.id, after, fetch)).await?;
+    Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, HistoryEntry::from)))
+}

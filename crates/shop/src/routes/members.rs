@@ -1,0 +1,23 @@
+//! `/members`
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse, post};
+use member::NewMember;
+
+use super::at;
+use crate::Storefront;
+use crate::dto::members::{Profile, Registration};
+use crate::http::input::Body;
+use crate::http::reply::{self, Answer};
+
+/// Registers a member. A taken e-mail address is 409.
+#[utoipa::path(tag = "members", responses((status = 201, body = Profile)))]
+#[post("/members")]
+pub async fn register(shop: Data<Storefront>, request: HttpRequest, body: Body<Registration>) -> Answer<HttpResponse> {
+    shop.limits.credentials(&request)?;
+    let Registration { email, password, name } = body.value;
+    let hash = shop.passwords.hash(password).await?;
+    let new = NewMember { email, name };
+    let member = shop.db.write(move |tx| member::register(tx, &new, &hash)).await?;
+    Ok(reply::created(at("me"), &Profile::from(member)))
+}

@@ -1,0 +1,150 @@
+//! `/me/notifications`
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse, Responder, get, post};
+use actix_web_lab::sse;
+use consumers::notification::{self, Listener, Notification};
+use contracts::MemberId;
+use futures::stream::{self, Stream};
+use garde::Validate;
+use member::SessionId;
+use serde::Deserialize;
+
+use super::at;
+use crate::Storefront;
+use crate::auth::{Caller, TICKET_LIFETIME};
+use crate::dto::notifications::{Marked, NotificationView, ReadMark, StreamTicket};
+use crate::http::input::{Body, NoBody, Params};
+use crate::http::kinds;
+use crate::http::page::{Page, PageQuery};
+use crate::http::reply::{self, Answer};
+
+/// Notifications read at once.
+const BATCH: i64 = 100;
+/// How often a comment keeps the connection open.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// When a client that lost the stream asks again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// The member's notifications, the newest first.
+#[utoipa::path(tag = "notifications", params(PageQuery), responses((status = 200, body = Page<NotificationView>)),
+               security(("bearer" = [])))]
+#[get("/me/notifications")]
+pub async fn list(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery>) -> Answer<HttpResponse> {
+    let (before, fetch) = (page.0.after::<i64>()?, page.0.fetch());
+    let rows = shop.db.read(move |conn| notification::page(conn, caller.id, before, fetch)).await?;
+    Ok(reply::ok(&Page::of(rows, &page.0, |row| row.number, NotificationView::from)))
+}
+
+/// Marks notifications up to a number as read.
+#[utoipa::path(tag = "notifications", responses((status = 200, body = Marked)), security(("bearer" = [])))]
+#[post("/me/notifications/read")]
+pub async fn mark_read(shop: Data<Storefront>, caller: Caller, body: Body<ReadMark>) -> Answer<HttpResponse> {
+    let up_to = body.value.up_to;
+    let marked = shop.db.write(move |tx| notification::mark_read(tx, caller.id, up_to)).await?;
+    Ok(reply::ok(&Marked { marked: marked as u64 }))
+}
+
+/// A ticket for the stream, for browsers, whose `EventSource` sends no header.
+#[utoipa::path(tag = "notifications", responses((status = 201, body = StreamTicket)), security(("bearer" = [])))]
+#[post("/me/notifications/stream-tickets")]
+pub async fn issue_ticket(shop: Data<Storefront>, caller: Caller, _body: NoBody) -> Answer<HttpResponse> {
+    let ticket = shop.tickets.issue(caller.id, caller.session);
+    let location = at(format_args!("me/notifications/stream?ticket={ticket}"));
+    Ok(reply::created(location, &StreamTicket { ticket, expires_in: TICKET_LIFETIME.as_secs() }))
+}
+
+/// Who may listen, without a header.
+#[derive(Deserialize, Validate, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Ticket {
+    /// From `POST /me/notifications/stream-tickets`, instead of a bearer token.
+    #[garde(length(bytes, max = 200))]
+    ticket: Option<String>,
+}
+
+/// The member's notifications as they come (Server-Sent Events). `Last-Event-ID` resumes behind that number; without
+/// it the stream begins with what comes next.
+#[utoipa::path(tag = "notifications", params(Ticket, ("Last-Event-ID" = Option<i64>, Header)),
+               responses((status = 200, content_type = "text/event-stream", body = String)),
+               security(("bearer" = []), ()))]
+#[get("/me/notifications/stream")]
+pub async fn open_stream(shop: Data<Storefront>, request: HttpRequest, ticket: Params<Ticket>) -> Answer<HttpResponse> {
+    let (member, session) = match &ticket.0.ticket {
+        Some(ticket) => shop.tickets.verify(ticket)?,
+        None => Caller::of(&request).await.map(|caller| (caller.id, caller.session))?,
+    };
+    shop.sessions.check(session).await?;
+    // first listen, then look: nothing falls between
+    let listener = shop.hub.listen(member);
+    let after = match last_event_id(&request) {
+        Some(number) => number,
+        None => shop.db.read(move |conn| notification::last_number(conn, member)).await?,
+    };
+    let feed = Feed { shop, member, session, listener, after, ready: VecDeque::new() };
+    let events = sse::Sse::from_stream(feed.events()).with_keep_alive(KEEP_ALIVE).with_retry_duration(RETRY);
+    Ok(events.respond_to(&request).map_into_boxed_body())
+}
+
+fn last_event_id(request: &HttpRequest) -> Option<i64> {
+    request.headers().get("last-event-id")?.to_str().ok()?.trim().parse().ok()
+}
+
+/// A stream that is open.
+struct Feed {
+    shop: Data<Storefront>,
+    member: MemberId,
+    session: SessionId,
+    listener: Listener,
+    /// The number that was sent last.
+    after: i64,
+    ready: VecDeque<Notification>,
+}
+
+impl Feed {
+    fn events(self) -> impl Stream<Item = Result<sse::Event, Infallible>> {
+        stream::unfold(self, |mut feed| async move {
+            let notification = feed.next().await?;
+            feed.after = notification.number;
+            let id = notification.number.to_string();
+            let data = sse::Data::new_json(NotificationView::from(notification)).ok()?;
+            Some((Ok(data.id(id).event("notification").into()), feed))
+        })
+    }
+
+    /// `None` once the shop stops or the session is over.
+    async fn next(&mut self) -> Option<Notification> {
+        loop {
+            if let Some(notification) = self.ready.pop_front() {
+                return Some(notification);
+            }
+            match self.shop.sessions.check(self.session).await {
+                Err(ended) if ended.kind() == &kinds::UNAUTHENTICATED => return None,
+                // while the database is away, nobody is sent away
+                _ => {}
+            }
+            let (member, after) = (self.member, self.after);
+            match self.shop.db.read(move |conn| notification::after(conn, member, after, BATCH)).await {
+                Ok(rows) if !rows.is_empty() => self.ready.extend(rows),
+                Ok(_) => self.wait().await?,
+                Err(error) => {
+                    tracing::warn!(%error, "a notification stream could not read; it goes on");
+                    self.wait().await?;
+                }
+            }
+        }
+    }
+
+    /// Until there may be something new. Another process that shares the database can't wake this one.
+    async fn wait(&mut self) -> Option<()> {
+        let at_most = Duration::from_secs(if self.shop.db.is_shared() { 1 } else { 10 });
+        tokio::select! {
+            () = self.listener.wait(at_most) => Some(()),
+            () = self.shop.stop.cancelled() => None,
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `/orders`
+
+use actix_web::web::Data;
+use actix_web::{HttpResponse, get, post};
+use checkout::Item;
+use consumers::delivery;
+use contracts::OrderId;
+use db::Conn;
+use messaging::admin;
+use order::Order;
+
+use super::at;
+use crate::Storefront;
+use crate::auth::Caller;
+use crate::dto::checkout::{DeliveryView, OrderRequest, OrderView, PaymentView};
+use crate::dto::events::OrderEvent;
+use crate::http::input::{Body, NoBody, Params, Segment};
+use crate::http::page::{Page, PageQuery};
+use crate::http::problem::Problem;
+use crate::http::reply::{self, Answer, Kept};
+use crate::idempotency::{self, Done, RequiredKey};
+
+/// Places an order: its stock and coupon are reserved until `expires_at`.
+#[utoipa::path(tag = "orders", params(("Idempotency-Key" = String, Header)),
+               responses((status = 201, body = OrderView)), security(("bearer" = [])))]
+#[post("/orders")]
+pub async fn place(shop: Data<Storefront>, caller: Caller, key: RequiredKey, body: Body<OrderRequest>) -> Answer<Kept> {
+    let coupon = body.value.coupon_id;
+    let items = body.value.items.iter();
+    let items: Vec<Item> = items.map(|i| Item { product_id: i.product_id, quantity: i.quantity }).collect();
+    let (expires_after, changes) = (shop.order_expires_after, shop.products.changes());
+    let work = move |tx: &mut db::Tx<'_>| {
+        changes.by(tx, items.iter().map(|item| item.product_id));
+        let order = checkout::place_order(tx, caller.id, &items, coupon, expires_after)?;
+        Done::created(at(format_args!("orders/{}", order.id)), &OrderView::from(order))
+    };
+    idempotency::once(&shop.db, &caller, key, &body.bytes, work).await
+}
+
+/// Pays an order from the wallet; 402 when it holds too little.
+#[utoipa::path(tag = "orders", params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = String, Header)),
+               responses((status = 201, body = PaymentView)), security(("bearer" = [])))]
+#[post("/orders/{id}/payment")]
+pub async fn pay(
+    shop: Data<Storefront>,
+    caller: Caller,
+    key: RequiredKey,
+    id: Segment<OrderId>,
+    _body: NoBody,
+) -> Answer<Kept> {
+    let id = id.0;
+    let work = move |tx: &mut db::Tx<'_>| {
+        let payment = checkout::pay(tx, caller.id, id)?;
+        Done::created(at(format_args!("orders/{id}/payment")), &PaymentView::from(payment))
+    };
+    idempotency::once(&shop.db, &caller, key, b"", work).await
+}
+
+/// Cancels an order: what is pending becomes cancelled, what is paid and not shipped refunded.
+#[utoipa::path(tag = "orders", params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = String, Header)),
+               responses((status = 200, body = OrderView)), security(("bearer" = [])))]
+#[post("/orders/{id}/cancellation")]
+pub async fn cancel(
+    shop: Data<Storefront>,
+    caller: Caller,
+    key: RequiredKey,
+    id: Segment<OrderId>,
+    _body: NoBody,
+) -> Answer<Kept> {
+    let (id, changes) = (id.0, shop.products.changes());
+    let work = move |tx: &mut db::Tx<'_>| {
+        let order = checkout::cancel(tx, caller.id, id)?;
+        changes.by(tx, order.lines.iter().map(|line| line.product_id));
+        Done::ok(&OrderView::from(order))
+    };
+    idempotency::once(&shop.db, &caller, key, b"", work).await
+}
+
+/// The member's orders, the newest first.
+#[utoipa::path(tag = "orders", params(PageQuery), responses((status = 200, body = Page<OrderView>)),
+               security(("bearer" = [])))]
+#[get("/orders")]
+pub async fn list(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery>) -> Answer<HttpResponse> {
+    let (after, fetch) = (page.0.after::<OrderId>()?, page.0.fetch());
+    let rows = shop.db.read(move |conn| order::page(conn, Some(caller.id), after, fetch)).await?;
+    Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, OrderView::from)))
+}
+
+/// An order.
+#[utoipa::path(tag = "orders", params(("id" = uuid::Uuid, Path)), responses((status = 200, body = OrderView)),
+               security(("bearer" = [])))]
+#[get("/orders/{id}")]
+pub async fn one(shop: Data<Storefront>, caller: Caller, id: Segment<OrderId>) -> Answer<HttpResponse> {
+    let order = shop.db.read(move |conn| own(conn, &caller, id.0)).await?;
+    Ok(reply::ok(&OrderView::from(order)))
+}
+
+/// The payment of an order.
+#[utoipa::path(tag = "orders", params(("id" = uuid::Uuid, Path)), responses((status = 200, body = PaymentView)),
+               security(("bearer" = [])))]
+#[get("/orders/{id}/payment")]
+pub async fn payment_of(shop: Data<Storefront>, caller: Caller, id: Segment<OrderId>) -> Answer<HttpResponse> {
+    let payment = shop.db.read(move |conn| {
+        let order = own(conn, &caller, id.0)?;
+        payment::payment_of(conn, order.id)?.ok_or_else(|| Problem::not_found("payment"))
+    });
+    Ok(reply::ok(&PaymentView::from(payment.await?)))
+}
+
+/// How far the goods of an order are. It appears a moment after the order.
+#[utoipa::path(tag = "orders", params(("id" = uuid::Uuid, Path)), responses((status = 200, body = DeliveryView)),
+               security(("bearer" = [])))]
+#[get("/orders/{id}/delivery")]
+pub async fn delivery_of(shop: Data<Storefront>, caller: Caller, id: Segment<OrderId>) -> Answer<HttpResponse> {
+    let delivery = shop.db.read(move |conn| {
+        let order = own(conn, &caller, id.0)?;
+        delivery::of_order(conn, order.id)?.ok_or_else(|| Problem::not_found("delivery"))
+    });
+    Ok(reply::ok(&DeliveryView::from(delivery.await?)))
+}
+
+/// The events of an order, the oldest first, with how far each has come.
+#[utoipa::path(tag = "orders", params(("id" = uuid::Uuid, Path)), responses((status = 200, body = Page<OrderEvent>)),
+               security(("bearer" = [])))]
+#[get("/orders/{id}/events")]
+pub async fn events_of(shop: Data<Storefront>, caller: Caller, id: Segment<OrderId>) -> Answer<HttpResponse> {
+    let events = shop.db.read(move |conn| {
+        let order = own(conn, &caller, id.0)?;
+        Ok::<_, Problem>(admin::events_of_key(conn, &order.id.to_string())?)
+    });
+    Ok(reply::ok(&Page::<OrderEvent>::all(events.await?)))
+}
+
+/// Another member's order is as good as none; administrators see all.
+fn own(conn: &mut Conn, caller: &Caller, id: OrderId) -> Result<Order, Problem> {
+    let order = order::get(conn, id)?.filter(|order| order.member_id == caller.id || caller.is_admin());
+    order.ok_or_else(|| Problem::not_found("order"))
+}

@@ -1,0 +1,82 @@
+//! `/sessions`
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse, delete, post};
+use contracts::MemberId;
+use db::types::Time;
+use member::{Role, Rotation, SessionId};
+
+use super::at;
+use crate::Storefront;
+use crate::auth::{Caller, RefreshToken};
+use crate::dto::members::{Refresh, SignIn, TokenPair};
+use crate::http::input::Body;
+use crate::http::kinds;
+use crate::http::problem::Problem;
+use crate::http::reply::{self, Answer};
+
+/// Signs in.
+#[utoipa::path(tag = "sessions", responses((status = 201, body = TokenPair)))]
+#[post("/sessions")]
+pub async fn sign_in(shop: Data<Storefront>, request: HttpRequest, body: Body<SignIn>) -> Answer<HttpResponse> {
+    shop.limits.credentials(&request)?;
+    let SignIn { email, password } = body.value;
+    let found = shop.db.read(move |conn| member::credentials(conn, &email)).await?;
+    // an address that nobody has takes as long as a wrong password
+    let (member, hash) = found.map(|found| (found.member, found.password_hash)).unzip();
+    let right = shop.passwords.verify(password, hash).await?;
+    let Some(member) = member.filter(|_| right) else {
+        return Err(Problem::new(&kinds::INVALID_CREDENTIALS));
+    };
+    let (refresh, expires_at) = (RefreshToken::generate(), Time::now() + shop.refresh_lifetime);
+    let (id, hash) = (member.id, refresh.hash());
+    let session = shop.db.write(move |tx| member::start_session(tx, id, &hash, expires_at)).await?;
+    token_pair(&shop, id, member.role, session, refresh)
+}
+
+/// Goes on with a session; the refresh token is good for once, and a new one comes with the answer.
+#[utoipa::path(tag = "sessions", responses((status = 201, body = TokenPair)))]
+#[post("/sessions/refresh")]
+pub async fn renew(shop: Data<Storefront>, request: HttpRequest, body: Body<Refresh>) -> Answer<HttpResponse> {
+    shop.limits.credentials(&request)?;
+    let old = RefreshToken::given(body.value.refresh_token).hash();
+    let (new, expires_at) = (RefreshToken::generate(), Time::now() + shop.refresh_lifetime);
+    let new_hash = new.hash();
+    let rotation = shop.db.write(move |tx| member::rotate_session(tx, &old, &new_hash, expires_at)).await?;
+    if let Rotation::Reused(session) = &rotation {
+        tracing::warn!(%session, "a refresh token was used twice; its session was ended");
+        shop.sessions.forget(*session);
+    }
+    let (session, member) = rotation.granted()?;
+    token_pair(&shop, member.id, member.role, session, new)
+}
+
+/// Signs out: the session's tokens are good for nothing any more.
+#[utoipa::path(tag = "sessions", responses((status = 204)), security(("bearer" = [])))]
+#[delete("/sessions/current")]
+pub async fn sign_out(shop: Data<Storefront>, caller: Caller) -> Answer<HttpResponse> {
+    let (session, known) = (caller.session, shop.clone());
+    let revoke = move |tx: &mut db::Tx<'_>| {
+        let known = known.clone();
+        tx.after_commit(move || known.sessions.forget(session));
+        member::revoke_session(tx, session)
+    };
+    shop.db.write(revoke).await?;
+    Ok(reply::nothing())
+}
+
+fn token_pair(
+    shop: &Storefront,
+    member: MemberId,
+    role: Role,
+    session: SessionId,
+    refresh: RefreshToken,
+) -> Answer<HttpResponse> {
+    let tokens = TokenPair {
+        access_token: shop.tokens.access(member, role, session)?,
+        token_type: "Bearer",
+        expires_in: shop.tokens.lifetime().as_secs(),
+        refresh_token: refresh.into_text(),
+    };
+    Ok(reply::created(at("sessions/current"), &tokens))
+}

@@ -1,0 +1,68 @@
+//! The shop as its HTTP side sees it.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use consumers::coupon_issuer::IssuerWake;
+use consumers::notification::Hub;
+use db::Database;
+use messaging::{Group, Log};
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::{Keys, Passwords, RequestIds, Sessions, Tickets, Tokens};
+use crate::cache::{Coupons, Popular, Products};
+use crate::http::limits::Limits;
+
+/// What routes work with; one for all HTTP threads.
+pub struct Storefront {
+    pub runtime: runtime::Shop,
+    pub db: Database,
+    pub log: Log,
+    pub groups: Arc<[Group]>,
+    pub hub: Hub,
+    pub issuer_wake: IssuerWake,
+    pub tokens: Tokens,
+    pub tickets: Tickets,
+    pub request_ids: RequestIds,
+    pub passwords: Passwords,
+    pub sessions: Sessions,
+    pub limits: Limits,
+    pub products: Products,
+    pub coupons: Coupons,
+    pub popular: Popular,
+    pub order_expires_after: Duration,
+    /// How long a session lasts without being refreshed.
+    pub refresh_lifetime: Duration,
+    /// Cancelled when the shop is to stop: whoever waits or streams ends.
+    pub stop: CancellationToken,
+}
+
+impl Storefront {
+    /// Over an open shop.
+    pub fn new(shop: &runtime::Shop, stop: CancellationToken) -> Self {
+        let settings = &shop.settings;
+        let keys = Keys::new(shop.token_secret.expose().as_bytes());
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Self {
+            db: shop.db.clone(),
+            log: shop.log.clone(),
+            groups: shop.groups.clone(),
+            hub: shop.hub.clone(),
+            issuer_wake: shop.issuer_wake.clone(),
+            tokens: Tokens::new(&keys, settings.auth.access_ttl),
+            tickets: Tickets::new(&keys),
+            request_ids: RequestIds::new(&keys),
+            passwords: Passwords::new(cores),
+            sessions: Sessions::new(shop.db.clone()),
+            limits: Limits::new(&settings.rate_limit, settings.http.trust_forwarded),
+            products: Products::new(shop.db.clone()),
+            coupons: Coupons::new(shop.db.clone()),
+            popular: Popular::new(shop.db.clone()),
+            order_expires_after: settings.order.expires_after,
+            refresh_lifetime: settings.auth.refresh_ttl,
+            runtime: shop.clone(),
+            stop,
+        }
+    }
+}
