@@ -184,7 +184,7 @@ async fn purging_takes_an_hour_a_time_and_stops_before_what_is_still_popular() {
         let before = best(&given, now, 5).await;
         let mut purged = Vec::new();
         for _ in 0..5 {
-            purged.push(given.db.write(|tx| purge(tx)).await.expect("purged"));
+            purged.push(given.db.write(purge).await.expect("purged"));
         }
         assert_eq!(purged, [1, 1, 1, 0, 0], "{}", given.name);
         assert_eq!(best(&given, now, 5).await, before, "{}", given.name);

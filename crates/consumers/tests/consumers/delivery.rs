@@ -23,8 +23,11 @@ fn told(given: &Given) -> Vec<DeliveryStatus> {
     given.emitted::<DeliveryChanged>().into_iter().map(|changed| changed.status).collect()
 }
 
-/// The ways an order can go, with the status of its delivery at the end.
-fn lives() -> Vec<(DeliveryStatus, fn(&Purchase) -> Vec<Event>)> {
+/// A way an order can go.
+type Life = fn(&Purchase) -> Vec<Event>;
+
+/// The ways there are, with the status of the delivery at the end.
+fn lives() -> Vec<(DeliveryStatus, Life)> {
     vec![
         (DeliveryStatus::Waiting, |p| vec![p.created(time("2026-03-01T10:00:00Z"))]),
         (DeliveryStatus::Preparing, |p| {
@@ -81,7 +84,7 @@ async fn a_batch_with_several_events_of_an_order_leads_to_the_same_end() {
 }
 
 /// When the last event of a life happened.
-fn delivery_end(life: fn(&Purchase) -> Vec<Event>) -> Time {
+fn delivery_end(life: Life) -> Time {
     match life(&purchase()).len() {
         1 => time("2026-03-01T10:00:00Z"),
         2 => time("2026-03-01T10:05:00Z"),

@@ -79,7 +79,7 @@ impl Given {
     /// Clears the projection as a reset does.
     pub async fn clear(&self, group: Group) {
         let Replay::Rebuildable(clear) = group.replay else { panic!("{} is no projection", group.name) };
-        self.db.write(move |tx| clear(tx)).await.expect("cleared");
+        self.db.write(clear).await.expect("cleared");
     }
 
     /// What a query says.
