@@ -1,2 +1,204 @@
+//! Benchmarks: what the shop reaches on this machine, as ratios against limits measured in the same run.
 //!
-fn main() {}
+//! Load and server share the machine, and the load is bounded: one round takes some two minutes.
+
+mod client;
+mod limit;
+mod load;
+mod report;
+mod stand;
+
+use std::time::Duration;
+
+use clap::Parser;
+use report::{Figures, line, ratio};
+use stand::Stand;
+use telemetry::{LogFormat, LogSettings, names};
+
+const CONNECTIONS: usize = 64;
+const PRODUCTS: usize = 1000;
+
+/// Measures the shop on the embedded database.
+#[derive(Parser)]
+struct Options {
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 8)]
+    seconds: u64,
+    /// Only the parts whose name contains this: limit, burst, hot, sustained, latency, product, coupon.
+    #[arg(long, default_value = "")]
+    only: String,
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    let options = Options::parse();
+    let log = LogSettings { format: LogFormat::Pretty, filter: "warn".into() };
+    let _telemetry = telemetry::init(&log, None).expect("logs and metrics");
+    let runs = |part: &str| part.contains(&options.only);
+    let time = Duration::from_secs(options.seconds);
+    if runs("limit burst") {
+        let sql = limit::purchases_without_http(PRODUCTS, CONNECTIONS, options.seconds).await;
+        line("purchases: the same SQL without HTTP", &sql);
+        let burst = purchases(PRODUCTS, time).await;
+        line("purchases: burst", &burst);
+        ratio("purchases: burst to SQL", burst.per_second() / sql.per_second(), 0.6);
+    }
+    if runs("hot") {
+        let sql = limit::purchases_without_http(1, CONNECTIONS, options.seconds).await;
+        line("purchases of one product: SQL without HTTP", &sql);
+        let hot = purchases(1, time).await;
+        line("purchases of one product: burst", &hot);
+        ratio("purchases of one product: burst to SQL", hot.per_second() / sql.per_second(), 0.6);
+    }
+    if runs("sustained") {
+        sustained(time).await;
+    }
+    if runs("latency") {
+        latency(time).await;
+    }
+    if runs("product") {
+        product(time).await;
+    }
+    if runs("coupon") {
+        coupon(time).await;
+    }
+}
+
+async fn purchases(products: usize, time: Duration) -> Figures {
+    let stand = Stand::open(false).await;
+    let (products, buyers) = (stand.products(products).await, stand.buyers(CONNECTIONS).await);
+    let figures = load::purchases(&stand.address, buyers, &products, time, None).await;
+    stand.close().await;
+    figures
+}
+
+/// Counts only when every group has handled everything two seconds after the load ends.
+async fn sustained(time: Duration) {
+    let stand = Stand::open(true).await;
+    let (products, buyers) = (stand.products(PRODUCTS).await, stand.buyers(CONNECTIONS).await);
+    let figures = load::purchases(&stand.address, buyers, &products, time * 2, None).await;
+    let behind = stand.lag().await;
+    let caught_up = stand.catch_up(Duration::from_secs(2)).await;
+    line("purchases: sustained, all consumers", &figures);
+    match caught_up {
+        Some(after) => {
+            println!("{:<44} {behind} events behind at the end, none {:.2} s later", "", after.as_secs_f64())
+        }
+        None => println!("{:<44} NOT COUNTED: {} events behind after 2 s", "", stand.lag().await),
+    }
+    let counted = if caught_up.is_some() { figures.per_second() } else { 0.0 };
+    ratio("purchases: sustained, in thousands a second", counted / 1000.0, 3.0);
+    stand.close().await;
+}
+
+/// From an event's place in its unit of work, before the commit, to its having been handled.
+async fn latency(time: Duration) {
+    let stand = Stand::open(true).await;
+    let (products, buyers) = (stand.products(PRODUCTS).await, stand.buyers(CONNECTIONS).await);
+    let before = Delays::now();
+    let figures = load::purchases(&stand.address, buyers, &products, time, Some(500.0)).await;
+    stand.catch_up(Duration::from_secs(2)).await;
+    let delays = Delays::now().since(&before);
+    line("purchases: 500 a second", &figures);
+    println!("{:<44} {}", "commit to handled: batches within", delays);
+    ratio("commit to handled: share within 5 ms", delays.share_within(0.005), 0.5);
+    ratio("commit to handled: share within 20 ms", delays.share_within(0.02), 0.99);
+    stand.close().await;
+}
+
+async fn product(time: Duration) {
+    let bare_address = limit::serve_bare();
+    let bare = load::requests(&bare_address, CONNECTIONS, "GET", "/", vec![String::new()], 200, time).await;
+    line("GET: a bare handler", &bare);
+    let stand = Stand::open(false).await;
+    let product = stand.products(PRODUCTS).await[0];
+    let path = format!("/api/v1/products/{product}");
+    let figures = load::requests(&stand.address, CONNECTIONS, "GET", &path, vec![String::new()], 200, time).await;
+    line("GET: product by id", &figures);
+    ratio("GET: product by id to the bare handler", figures.per_second() / bare.per_second(), 0.5);
+    stand.close().await;
+}
+
+async fn coupon(time: Duration) {
+    let bare_address = limit::serve_bare();
+    let bare = load::requests(&bare_address, CONNECTIONS, "POST", "/", vec![String::new()], 202, time).await;
+    line("POST: a bare handler", &bare);
+    let stand = Stand::open(true).await;
+    let headers: Vec<String> = stand
+        .buyers(CONNECTIONS)
+        .await
+        .iter()
+        .map(|buyer| format!("Authorization: Bearer {}\r\n", buyer.token))
+        .collect();
+    let open = coupons(&stand, 1_000_000).await;
+    let path = format!("/api/v1/coupons/{open}/issue-requests");
+    let accepted = load::requests(&stand.address, CONNECTIONS, "POST", &path, headers.clone(), 202, time).await;
+    line("POST: coupon requests, durable", &accepted);
+    ratio("POST: coupon requests to the bare handler", accepted.per_second() / bare.per_second(), 0.2);
+    let few = coupons(&stand, 1).await;
+    let path = format!("/api/v1/coupons/{few}/issue-requests");
+    load::requests(&stand.address, 1, "POST", &path, headers.clone(), 202, Duration::from_millis(1)).await;
+    stand.catch_up(Duration::from_secs(30)).await;
+    // the answer comes from memory once the state of the coupon was looked up again
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let sold_out = load::requests(&stand.address, CONNECTIONS, "POST", &path, headers, 409, time).await;
+    line("POST: coupon requests, sold out", &sold_out);
+    ratio("POST: sold out to the bare handler", sold_out.per_second() / bare.per_second(), 0.5);
+    stand.close().await;
+}
+
+async fn coupons(stand: &Stand, quantity: i64) -> contracts::CouponId {
+    let unit = move |tx: &mut db::Tx<'_>| {
+        let new = coupon::NewCoupon {
+            name: "bench".into(),
+            discount: coupon::Discount::Amount(contracts::Money::from_minor(1000)),
+            min_order: contracts::Money::ZERO,
+            quantity,
+            opens_at: None,
+            closes_at: None,
+            valid_days: None,
+        };
+        coupon::create(tx, &new)
+    };
+    stand.shop.db.write(unit).await.expect("a coupon").id
+}
+
+/// The cumulative buckets of [`names::CONSUMER_DELAY_SECONDS`], all groups together.
+struct Delays(Vec<(f64, f64)>);
+
+impl Delays {
+    fn now() -> Self {
+        let mut buckets = std::collections::BTreeMap::<String, f64>::new();
+        let prefix = format!("{}_bucket{{", names::CONSUMER_DELAY_SECONDS);
+        for line in telemetry::metrics::render().lines().filter(|line| line.starts_with(&prefix)) {
+            let bound = line.split("le=\"").nth(1).and_then(|rest| rest.split('"').next());
+            let count = line.rsplit(' ').next().and_then(|count| count.parse::<f64>().ok());
+            if let (Some(bound), Some(count)) = (bound, count) {
+                *buckets.entry(bound.to_owned()).or_default() += count;
+            }
+        }
+        let number = |bound: &str| bound.parse().unwrap_or(f64::INFINITY);
+        let mut buckets: Vec<_> = buckets.iter().map(|(bound, count)| (number(bound), *count)).collect();
+        buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Self(buckets)
+    }
+
+    fn since(self, before: &Self) -> Self {
+        let earlier = |bound: f64| before.0.iter().find(|(same, _)| *same == bound).map_or(0.0, |(_, count)| *count);
+        Self(self.0.into_iter().map(|(bound, count)| (bound, count - earlier(bound))).collect())
+    }
+
+    fn share_within(&self, seconds: f64) -> f64 {
+        let within = self.0.iter().rfind(|(bound, _)| *bound <= seconds).map_or(0.0, |(_, count)| *count);
+        within / self.0.last().map_or(f64::NAN, |(_, all)| *all)
+    }
+}
+
+impl std::fmt::Display for Delays {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for bound in [0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1] {
+            write!(f, "{} ms {:.1} %  ", bound * 1000.0, self.share_within(bound) * 100.0)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,86 @@
+//! The limits that the shop is measured against: the same SQL without HTTP, and HTTP without a shop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use actix_web::{App, HttpResponse, HttpServer, web};
+use checkout::Item;
+use contracts::{MemberId, Money, topics};
+use db::{Database, Options};
+use messaging::{Log, TopicSpec};
+
+use crate::report::Figures;
+use crate::stand::new_products;
+
+/// Partitions of each topic, as the shop has them by default.
+const PARTITIONS: i32 = 4;
+const EXPIRES_AFTER: Duration = Duration::from_secs(900);
+
+/// Purchases (order and pay, a unit each) as fast as the database takes them from `at_once` tasks, for `seconds`.
+///
+/// # Panics
+/// When the database does not open or refuses a purchase.
+pub async fn purchases_without_http(products: usize, at_once: usize, seconds: u64) -> Figures {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let log = Log::new();
+    let options = Options::new(format!("sqlite:{}", folder.path().join("limit.db").display()));
+    let db = Database::open(options, &contracts::MIGRATIONS, log.recorder()).await.expect("the database opens");
+    let specs: Vec<_> = topics::ALL.iter().map(|name| TopicSpec { name, partitions: PARTITIONS }).collect();
+    log.open(&db, &specs).await.expect("the log opens");
+    let stock = db.write(move |tx| stock::create_many(tx, &new_products(products))).await.expect("the products");
+    let members: Vec<MemberId> = (0..at_once).map(|_| MemberId::new()).collect();
+    for member in members.clone() {
+        db.write(move |tx| payment::charge(tx, member, Money::from_minor(1_000_000_000))).await.expect("a charge");
+    }
+    let stock = Arc::new(stock.iter().map(|product| product.id).collect::<Vec<_>>());
+    let started = Instant::now();
+    let until = started + Duration::from_secs(seconds);
+    let next = Arc::new(AtomicUsize::new(0));
+    let buyers = members.into_iter().map(|member| {
+        let (db, stock, next) = (db.clone(), stock.clone(), next.clone());
+        tokio::spawn(async move {
+            let mut figures = Figures::new();
+            while Instant::now() < until {
+                let begun = Instant::now();
+                let product = stock[next.fetch_add(1, Ordering::Relaxed) % stock.len()];
+                let items = [Item { product_id: product, quantity: 1 }];
+                let order = db.write(move |tx| checkout::place_order(tx, member, &items, None, EXPIRES_AFTER)).await;
+                let id = order.expect("an order").id;
+                db.write(move |tx| checkout::pay(tx, member, id)).await.expect("a payment");
+                figures.record(begun.elapsed());
+            }
+            figures
+        })
+    });
+    let mut all = Figures::new();
+    for buyer in buyers.collect::<Vec<_>>() {
+        all.add(&buyer.await.expect("no panic"));
+    }
+    all.took = started.elapsed();
+    db.close().await;
+    all
+}
+
+/// Serves handlers that do nothing, with as many workers as the shop has. Returns where.
+///
+/// # Panics
+/// When there is no free port.
+pub fn serve_bare() -> String {
+    let server = HttpServer::new(|| {
+        App::new()
+            .route("/", web::get().to(|| async { HttpResponse::Ok().content_type("application/json").body(BODY) }))
+            .route(
+                "/",
+                web::post()
+                    .to(|_: web::Bytes| async { HttpResponse::Accepted().content_type("application/json").body(BODY) }),
+            )
+    });
+    let server = server.bind("127.0.0.1:0").expect("a free port");
+    let address = server.addrs()[0].to_string();
+    tokio::spawn(server.disable_signals().run());
+    address
+}
+
+/// As long as a product is in JSON.
+const BODY: &str = r#"{"id":"01939d8e-1f6b-7cc1-b1f5-0f3c8d1f6b7c","name":"Product 1","price":"10000","available":1000000,"low_stock_threshold":0,"on_sale":true,"created_at":"2026-01-01T00:00:00.000000Z"}"#;

@@ -1,0 +1,71 @@
+//! Figures, and how they are printed.
+
+use std::fmt;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// How long each of many things took, and all together.
+pub struct Figures {
+    micros: Histogram<u64>,
+    pub took: Duration,
+    /// Answers that were not what they should be.
+    pub failed: u64,
+}
+
+impl Figures {
+    /// None yet.
+    pub fn new() -> Self {
+        // three digits, up to a minute
+        let micros = Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are in order");
+        Self { micros, took: Duration::ZERO, failed: 0 }
+    }
+
+    pub fn record(&mut self, took: Duration) {
+        self.micros.saturating_record((took.as_micros() as u64).max(1));
+    }
+
+    pub fn add(&mut self, other: &Figures) {
+        self.micros.add(&other.micros).expect("the bounds are the same");
+        self.failed += other.failed;
+        self.took = self.took.max(other.took);
+    }
+
+    /// How many.
+    pub fn count(&self) -> u64 {
+        self.micros.len()
+    }
+
+    pub fn per_second(&self) -> f64 {
+        self.count() as f64 / self.took.as_secs_f64()
+    }
+
+    /// In milliseconds.
+    pub fn percentile(&self, percent: f64) -> f64 {
+        self.micros.value_at_percentile(percent) as f64 / 1000.0
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:>8.0}/s   p50 {:>7.2} ms   p95 {:>7.2} ms   p99 {:>7.2} ms",
+            self.per_second(),
+            self.percentile(50.0),
+            self.percentile(95.0),
+            self.percentile(99.0)
+        )?;
+        if self.failed > 0 { write!(f, "   FAILED {}", self.failed) } else { Ok(()) }
+    }
+}
+
+/// A line of the report, and whether its goal is met.
+pub fn line(what: &str, figures: &Figures) {
+    println!("{what:<44} {figures}");
+}
+
+/// A ratio against its goal.
+pub fn ratio(what: &str, is: f64, goal: f64) {
+    println!("{what:<44} {is:>8.2}     goal {goal}   {}", if is >= goal { "met" } else { "NOT MET" });
+}

@@ -1,0 +1,109 @@
+//! A shop to measure: the real server on an embedded database in a temporary folder, with members and products.
+
+use std::ffi::OsString;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use contracts::{Money, ProductId};
+use runtime::settings::Settings;
+use runtime::{Hosted, Shop};
+use shop::http::server::Server;
+use stock::NewProduct;
+use tempfile::TempDir;
+
+use crate::client::Client;
+
+const PASSWORD: &str = "correct-horse-battery";
+
+/// An open shop.
+pub struct Stand {
+    pub shop: Shop,
+    pub address: String,
+    server: Server,
+    hosted: Option<Hosted>,
+    _folder: TempDir,
+}
+
+/// A member who is signed in and has money enough.
+#[derive(Clone)]
+pub struct Buyer {
+    pub token: String,
+}
+
+impl Stand {
+    /// Opens a shop, with its consumers or without.
+    pub async fn open(consumers: bool) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let settings = settings(&folder);
+        let shop = Shop::open(settings).await.unwrap_or_else(|error| panic!("the shop opens: {error}"));
+        let hosted = if consumers { Some(shop.host().await.expect("the consumers start")) } else { None };
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let server = Server::start(&shop, listener).expect("the server starts");
+        Self { address: server.address().to_string(), shop, server, hosted, _folder: folder }
+    }
+
+    pub async fn close(self) {
+        self.server.stop().await.expect("the server stops");
+        if let Some(hosted) = self.hosted {
+            hosted.stop(Duration::from_secs(30)).await;
+        }
+        self.shop.close().await;
+    }
+
+    pub async fn products(&self, count: usize) -> Vec<ProductId> {
+        let unit = move |tx: &mut db::Tx<'_>| stock::create_many(tx, &new_products(count));
+        let made = self.shop.db.write(unit).await.expect("the products");
+        made.into_iter().map(|product| product.id).collect()
+    }
+
+    pub async fn buyers(&self, count: usize) -> Vec<Buyer> {
+        let mut client = Client::connect(&self.address).await.expect("a connection");
+        let mut buyers = Vec::with_capacity(count);
+        for n in 0..count {
+            let credentials = format!(r#""email":"buyer{n}@example.com","password":"{PASSWORD}""#);
+            let body = format!(r#"{{{credentials},"name":"Buyer"}}"#);
+            let member = client.call("POST", "/api/v1/members", "", &body).await.expect("an answer");
+            assert_eq!(member.status, 201, "{}", String::from_utf8_lossy(&member.body));
+            let body = format!("{{{credentials}}}");
+            let session = client.call("POST", "/api/v1/sessions", "", &body).await.expect("an answer");
+            let token = session.text("access_token").expect("a token").to_owned();
+            let headers = format!("Authorization: Bearer {token}\r\nIdempotency-Key: charge\r\n");
+            let charge = r#"{"amount":"1000000000"}"#;
+            let charged = client.call("POST", "/api/v1/wallet/charges", &headers, charge).await.expect("an answer");
+            assert_eq!(charged.status, 201, "{}", String::from_utf8_lossy(&charged.body));
+            buyers.push(Buyer { token });
+        }
+        buyers
+    }
+
+    /// How many events some group has still to handle, all groups together.
+    pub async fn lag(&self) -> i64 {
+        let rows = self.shop.db.read(messaging::admin::consumers).await.expect("the lag");
+        rows.iter().map(|row| row.lag).sum()
+    }
+
+    /// How long until every group has handled everything; `None` when not within `patience`.
+    pub async fn catch_up(&self, patience: Duration) -> Option<Duration> {
+        let begun = Instant::now();
+        while begun.elapsed() < patience {
+            if self.lag().await == 0 {
+                return Some(begun.elapsed());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        None
+    }
+}
+
+/// Products of one price, with stock enough.
+pub fn new_products(count: usize) -> Vec<NewProduct> {
+    let product = |n| NewProduct::new(&format!("Product {n}"), Money::from_minor(10_000), 100_000_000, 0);
+    (0..count).map(|n| product(n).expect("a product within the limits")).collect()
+}
+
+fn settings(folder: &TempDir) -> Settings {
+    let of = |name: &str, value: &str| (OsString::from(name), OsString::from(value));
+    let dir = folder.path().to_str().expect("a path in UTF-8");
+    let variables = [of("SHOP__DATA_DIR", dir), of("SHOP__RATE_LIMIT__ENABLED", "false")];
+    Settings::from(None, variables).unwrap_or_else(|error| panic!("{error}"))
+}
