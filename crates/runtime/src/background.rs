@@ -17,6 +17,8 @@ const OFTEN: Duration = Duration::from_millis(100);
 const SELDOM: Duration = Duration::from_secs(1);
 /// The longest pause while the database is away.
 const LONGEST: Duration = Duration::from_secs(30);
+/// Between two looks at how much waits.
+const REPORT_EVERY: Duration = Duration::from_secs(5);
 /// Between two rounds of deleting.
 const PURGE_EVERY: Duration = Duration::from_secs(600);
 
@@ -67,6 +69,16 @@ pub async fn expire_due(db: &Database) -> db::Result<Expired> {
 async fn expire(db: &Database, order: OrderId) -> Option<bool> {
     let ended = db.write(move |tx| checkout::expire(tx, order)).await;
     ended.inspect_err(|error| tracing::warn!(%order, %error, "an order did not expire; trying again")).ok()
+}
+
+/// Keeps the gauges of log and outbox up to date, until `stop`.
+pub(crate) async fn report(shop: Shop, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        if let Err(error) = messaging::report_depths(&shop.db, &shop.log).await {
+            tracing::debug!(%error, "how much waits was not looked up");
+        }
+        tokio::select! { () = stop.cancelled() => {}, () = sleep(REPORT_EVERY) => {} }
+    }
 }
 
 /// Deletes now and then what nobody needs any more, until `stop`.

@@ -51,6 +51,8 @@ impl Shop {
         tasks.spawn(supervised("expiry", chores.clone(), move |stop| background::expire_orders(of.clone(), stop)));
         let of = self.clone();
         tasks.spawn(supervised("purge", chores.clone(), move |stop| background::purge(of.clone(), stop)));
+        let of = self.clone();
+        tasks.spawn(supervised("report", chores.clone(), move |stop| background::report(of.clone(), stop)));
         Ok(Hosted { chores, sequencer, consumers, tasks })
     }
 }

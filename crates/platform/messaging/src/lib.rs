@@ -9,6 +9,7 @@ pub mod admin;
 mod bus;
 mod consumers;
 mod dead;
+mod depth;
 mod event;
 mod handler;
 mod lease;
@@ -24,6 +25,7 @@ mod worker;
 
 pub use bus::{BusError, InProcess, Subscriber};
 pub use consumers::{ConsumerOptions, Consumers};
+pub use depth::report_depths;
 pub use event::{DomainEvent, Event, MAX_PAYLOAD_BYTES, emit, emit_because};
 pub use handler::{EffectHandler, Group, Handler, HandlerError, Lease, Replay, Start, TransactionalHandler};
 pub use log::{Log, TopicSpec};

@@ -86,6 +86,32 @@ async fn a_purge_runs_until_there_is_no_more() {
     shop.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_shows_in_the_metrics() {
+    let log = telemetry::LogSettings { format: telemetry::LogFormat::Pretty, filter: "warn".into() };
+    let _guard = telemetry::init(&log, None).unwrap();
+    for place in testkit::places().await {
+        let folder = TempDir::new().unwrap();
+        let shop = Shop::open(settings(folder.path(), &place.url)).await.unwrap();
+        let before = shop.host().await.unwrap();
+        assert!(before.stop(DEADLINE).await, "the groups are registered, and gone");
+        let product = product(&shop, 5).await;
+        order(&shop, product, 1).await;
+        messaging::sequence_all(&shop.db, &shop.log).await.unwrap();
+        eventually("the event grows old", || async {
+            messaging::report_depths(&shop.db, &shop.log).await.unwrap();
+            let metrics = telemetry::metrics::render();
+            let value =
+                |name: &str| metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+            assert_eq!(value("outbox_depth"), Some(0.0), "{}", place.name);
+            assert_eq!(value(r#"event_log_depth{topic="order-created"}"#), Some(1.0), "{}", place.name);
+            value(r#"event_log_age_seconds{topic="order-created"}"#).is_some_and(|age| age > 0.0)
+        })
+        .await;
+        shop.close().await;
+    }
+}
+
 async fn product(shop: &Shop, stock: i64) -> ProductId {
     let new = NewProduct::new("tea", Money::from_minor(1_000), stock, 0).unwrap();
     shop.db.write(move |tx| stock::create(tx, &new)).await.unwrap().id

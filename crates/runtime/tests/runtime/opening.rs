@@ -13,8 +13,7 @@ use runtime::settings::Settings;
 use tempfile::TempDir;
 
 pub fn settings(folder: &Path, url: &str) -> Settings {
-    let mut settings = Settings::default();
-    settings.data_dir = folder.join("data");
+    let mut settings = Settings { data_dir: folder.join("data"), ..Settings::default() };
     settings.database.url = Some(url.parse().unwrap());
     settings
 }
