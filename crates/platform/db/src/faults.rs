@@ -1,15 +1,21 @@
 //! Sees every failed statement of a connection, also those that a unit of work ignores.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use diesel::connection::{Connection, Instrumentation, InstrumentationEvent};
 
 use crate::Conn;
 use crate::error::Fault;
 
-/// The first fault since it was cleared.
+/// The first fault since it was cleared, and whether there were more.
 #[derive(Clone, Default)]
-pub(crate) struct Faults(Arc<Mutex<Option<Fault>>>);
+pub(crate) struct Faults(Arc<Mutex<Seen>>);
+
+#[derive(Default)]
+struct Seen {
+    first: Option<Fault>,
+    more: bool,
+}
 
 impl Faults {
     pub(crate) fn clear(&self) {
@@ -17,7 +23,16 @@ impl Faults {
     }
 
     pub(crate) fn take(&self) -> Option<Fault> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        std::mem::take(&mut *self.seen()).first
+    }
+
+    /// Whether statements went on failing after the first.
+    pub(crate) fn are_several(&self) -> bool {
+        self.seen().more
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -26,7 +41,9 @@ impl Instrumentation for Faults {
         if let InstrumentationEvent::FinishQuery { error: Some(error), .. } = event
             && let Some(fault) = Fault::of(error)
         {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault);
+            let mut seen = self.seen();
+            seen.more = seen.first.is_some();
+            seen.first.get_or_insert(fault);
         }
     }
 }

@@ -71,10 +71,13 @@ where
         let (staged, after_commit) = tx.finish();
         let done = result.is_ok();
         self.result = Some(result);
+        // on PostgreSQL a statement after a failed one fails as well, and what it says is of no use to anybody
+        let went_on = conn.faults.are_several();
         match (conn.faults.take(), done) {
             (None, true) => Ran::Done(staged, after_commit),
-            (None, false) | (Some(Fault::Constraint(_)), false) => Ran::Refused,
-            (Some(fault @ Fault::Constraint(_)), true) => Ran::Swallowed(fault),
+            (None, false) => Ran::Refused,
+            (Some(Fault::Constraint(_)), false) if !went_on => Ran::Refused,
+            (Some(fault @ Fault::Constraint(_)), _) => Ran::Swallowed(fault),
             (Some(fault), _) => Ran::Fault(fault),
         }
     }
@@ -95,7 +98,7 @@ where
 }
 
 /// What a panic said.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+pub fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
 }

@@ -21,6 +21,7 @@ pub use conn::{Conn, MultiBackend};
 pub use database::{Database, Options};
 pub use diesel;
 pub use error::{Error, Result};
+pub use job::panic_text;
 pub use listen::{Heard, Listener};
 pub use migrate::Migrations;
 pub use unit::{AfterCommit, Recorder, Staged, Tx};
