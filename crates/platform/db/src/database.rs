@@ -1,7 +1,6 @@
 //! The database, whichever it is.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use diesel::connection::SimpleConnection;
@@ -64,8 +63,7 @@ impl Database {
     pub async fn open(options: Options, migrations: &'static Migrations, recorder: Arc<dyn Recorder>) -> Result<Self> {
         let opened = spawn_blocking(move || match options.url.split_once(':') {
             Some(("sqlite", path)) => {
-                let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
-                let file = Arc::new(SqliteFile::lock(&path)?);
+                let file = Arc::new(SqliteFile::lock(&SqliteFile::path(path)?)?);
                 migrations.run(&mut file.connect_writer()?)?;
                 let writer = GroupWriter::start(file.clone(), &options, recorder)?;
                 Ok(Shared::new(Kind::Sqlite(writer), pool(Connector::SqliteReader(file), &options)))
@@ -142,12 +140,15 @@ impl Database {
         }
     }
 
-    /// Finishes what was queued and refuses what comes later.
+    /// Finishes what runs and what was queued, and refuses what comes later.
     pub async fn close(&self) {
         if let Kind::Sqlite(writer) = &self.shared.kind {
             writer.close().await;
         }
+        // whoever has a permit, or waited for one before, comes first; an error means that it is closed already
+        let all = self.shared.permits.acquire_many(self.shared.pool.max_size()).await;
         self.shared.permits.close();
+        drop(all);
     }
 
     async fn permit(&self) -> Result<tokio::sync::OwnedSemaphorePermit> {
@@ -200,10 +201,10 @@ fn read_once<T, E: From<Error>>(
         }
     };
     let fault = conn.faults.take();
-    if !postgres::roll_back(conn)
-        && let Some(fault) = fault
-    {
-        return Err(Again(fault.into()));
+    match (fault, postgres::roll_back(conn)) {
+        (Some(fault), false) => Err(Again(fault.of_lost_connection().into())),
+        // an answer that passes over a failed statement is none
+        (Some(fault), true) if result.is_ok() => Ok(Err(Error::from(fault).into())),
+        _ => Ok(result),
     }
-    Ok(result)
 }

@@ -60,6 +60,14 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
+    /// The same, of a connection that turned out to be gone.
+    pub(crate) fn of_lost_connection(self) -> Self {
+        match self {
+            Self::Victim(text) => Self::Victim(text),
+            Self::Constraint(text) | Self::Away(text) | Self::Defect(text) => Self::Away(text),
+        }
+    }
+
     /// `None` for [`Diesel::NotFound`], which is an answer and no fault.
     pub(crate) fn of(error: &Diesel) -> Option<Self> {
         use DatabaseErrorKind::*;

@@ -1,5 +1,6 @@
 //! PostgreSQL: units of work on pooled connections.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
 
@@ -7,9 +8,9 @@ use diesel::connection::SimpleConnection;
 
 use crate::error::{Error, Fault, Result};
 use crate::faults::Watched;
-use crate::job::{Job, Ran};
+use crate::job::{Job, Ran, panic_text};
 use crate::pool::Pool;
-use crate::unit::Recorder;
+use crate::unit::{AfterCommit, Recorder, Staged, run_all};
 
 /// How often a transaction that PostgreSQL chose as a victim is run again.
 const VICTIM_RETRIES: u32 = 8;
@@ -52,20 +53,16 @@ fn attempt(conn: &mut Watched, recorder: &dyn Recorder, job: &mut dyn Job) -> At
         return Attempt::Again(Fault::Away(error.to_string()));
     }
     match job.run(conn) {
-        Ran::Done(staged, after_commit) => {
-            let mut wakes = after_commit;
+        Ran::Done(staged, mut wakes) => {
             if !staged.is_empty() {
-                match recorder.record(&mut conn.conn, staged) {
+                match record(conn, recorder, staged) {
                     Ok(wake) => wakes.push(wake),
-                    Err(error) => {
-                        let fault = conn.faults.take().unwrap_or(Fault::Defect(error.to_string()));
-                        return failed(conn, fault);
-                    }
+                    Err(attempt) => return attempt,
                 }
             }
             let committed = commit(conn);
             if matches!(committed, Attempt::Answer(Ok(()))) {
-                wakes.into_iter().for_each(|wake| wake());
+                run_all(wakes);
             }
             committed
         }
@@ -85,18 +82,31 @@ fn attempt(conn: &mut Watched, recorder: &dyn Recorder, job: &mut dyn Job) -> At
     }
 }
 
+fn record(conn: &mut Watched, recorder: &dyn Recorder, staged: Vec<Staged>) -> Result<AfterCommit, Attempt> {
+    match catch_unwind(AssertUnwindSafe(|| recorder.record(&mut conn.conn, staged))) {
+        Ok(Ok(wake)) => Ok(wake),
+        Ok(Err(error)) => Err(match conn.faults.take() {
+            Some(fault) => failed(conn, fault),
+            None => {
+                roll_back(conn);
+                Attempt::Answer(Err(error))
+            }
+        }),
+        Err(panic) => {
+            conn.broken = true;
+            Err(Attempt::Answer(Err(Error::Panicked(panic_text(&*panic)))))
+        }
+    }
+}
+
 fn failed(conn: &mut Watched, fault: Fault) -> Attempt {
-    match fault {
-        Fault::Victim(_) => {
-            roll_back(conn);
-            Attempt::Again(fault)
-        }
-        Fault::Away(_) if roll_back(conn) => Attempt::Answer(Err(fault.into())), // the server is there: a time-out
-        Fault::Away(_) => Attempt::Again(fault),
-        Fault::Constraint(_) | Fault::Defect(_) => {
-            roll_back(conn);
-            Attempt::Answer(Err(fault.into()))
-        }
+    // whether the connection is gone shows here, whatever the statement said and in whatever language
+    let is_there = roll_back(conn);
+    let fault = if is_there { fault } else { fault.of_lost_connection() };
+    if matches!(fault, Fault::Victim(_)) || !is_there {
+        Attempt::Again(fault)
+    } else {
+        Attempt::Answer(Err(fault.into()))
     }
 }
 

@@ -1,18 +1,20 @@
 //! SQLite: one process, one writer that commits units in groups, and readers beside it.
 
 use std::fs::{self, File, TryLockError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
 use crate::faults::Watched;
-use crate::job::{Job, Ran};
-use crate::unit::{AfterCommit, Recorder, Staged};
+use crate::job::{Job, Ran, panic_text};
+use crate::unit::{AfterCommit, Recorder, Staged, run_all};
 use crate::{Conn, Options};
 
 /// Units that may wait for the writer; more are told that the database is busy.
@@ -25,6 +27,16 @@ pub(crate) struct SqliteFile {
 }
 
 impl SqliteFile {
+    /// Where the file is, from what follows `sqlite:` in the URL.
+    pub(crate) fn path(of_url: &str) -> Result<PathBuf> {
+        let path = of_url.strip_prefix("//").unwrap_or(of_url);
+        // SQLite would take these for a database that is gone with its connection, or for a URI
+        if path.is_empty() || path.starts_with(':') || path.starts_with("file:") {
+            return Err(Error::Defect("the database URL wants the path of a file, as in sqlite:data/shop.db".into()));
+        }
+        Ok(path.into())
+    }
+
     /// Makes the folder and takes the lock.
     ///
     /// The lock is on a file of its own: closing the database file would drop SQLite's own locks on it.
@@ -78,6 +90,15 @@ enum Message {
     Close(oneshot::Sender<()>),
 }
 
+impl Message {
+    /// Whoever waits for a close learns by the drop that there is nothing left to close.
+    fn refuse(self, why: &str) {
+        if let Self::Unit(job) = self {
+            job.answer(Err(Error::Unavailable(why.into())));
+        }
+    }
+}
+
 /// The queue into the writer thread.
 pub(crate) struct GroupWriter {
     queue: mpsc::Sender<Message>,
@@ -96,13 +117,10 @@ impl GroupWriter {
     }
 
     pub(crate) fn submit(&self, job: Box<dyn Job>) {
-        let refused = match self.queue.try_send(Message::Unit(job)) {
-            Ok(()) => return,
-            Err(mpsc::error::TrySendError::Full(message)) => (message, "too many units of work wait for the database"),
-            Err(mpsc::error::TrySendError::Closed(message)) => (message, "the database is closed"),
-        };
-        if let (Message::Unit(job), why) = refused {
-            job.answer(Err(Error::Unavailable(why.into())));
+        match self.queue.try_send(Message::Unit(job)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(message)) => message.refuse("too many units of work wait for the database"),
+            Err(TrySendError::Closed(message)) => message.refuse("the database is closed"),
         }
     }
 
@@ -125,6 +143,8 @@ struct Writer {
 
 /// Why a group as a whole came to nothing.
 enum GroupFault {
+    /// No unit was run: the file can't be opened or written now.
+    NotBegun(Error),
     /// Rolled back; nothing was done.
     RolledBack(Error),
     /// The COMMIT failed: done or not.
@@ -150,7 +170,11 @@ impl Writer {
                 self.write_group(group);
             }
             if let Some(done) = close {
-                self.conn = None;
+                waiting.close();
+                while let Some(late) = waiting.blocking_recv() {
+                    late.refuse("the database is closed");
+                }
+                drop(self); // the connection and the lock, before anybody is told
                 // the closer may have given up waiting
                 let _ = done.send(());
                 return;
@@ -160,9 +184,12 @@ impl Writer {
 
     /// Commits the group and answers; after a fault each unit runs again alone.
     fn write_group(&mut self, mut group: Vec<Box<dyn Job>>) {
-        match self.try_group(&mut group) {
+        // the units' own panics are caught one by one; this is for the recorder's
+        let tried = catch_unwind(AssertUnwindSafe(|| self.try_group(&mut group)))
+            .unwrap_or_else(|panic| Err(GroupFault::RolledBack(Error::Panicked(panic_text(&*panic)))));
+        match tried {
             Ok((answers, after_commit)) => {
-                after_commit.into_iter().for_each(|wake| wake());
+                run_all(after_commit);
                 for (job, answer) in group.into_iter().zip(answers) {
                     job.answer(answer);
                 }
@@ -171,6 +198,11 @@ impl Writer {
                 self.conn = None;
                 tracing::error!(units = group.len(), error = text, "a commit failed; its outcome is unknown");
                 group.into_iter().for_each(|job| job.answer(Err(Error::UnknownOutcome(text.clone()))));
+            }
+            Err(GroupFault::NotBegun(error)) => {
+                self.conn = None;
+                tracing::warn!(units = group.len(), %error, "the database file cannot be written");
+                group.into_iter().for_each(|job| job.answer(Err(error.clone())));
             }
             Err(GroupFault::RolledBack(error)) => {
                 // dropping the connection rolls back, whatever state SQLite and diesel think it is in
@@ -189,9 +221,9 @@ impl Writer {
         let rolled_back = |error: diesel::result::Error| GroupFault::RolledBack(error.into());
         let conn = match &mut self.conn {
             Some(conn) => conn,
-            None => self.conn.insert(Watched::new(self.file.connect_writer().map_err(GroupFault::RolledBack)?)),
+            None => self.conn.insert(Watched::new(self.file.connect_writer().map_err(GroupFault::NotBegun)?)),
         };
-        conn.conn.batch_execute("BEGIN IMMEDIATE").map_err(rolled_back)?;
+        conn.conn.batch_execute("BEGIN IMMEDIATE").map_err(|error| GroupFault::NotBegun(error.into()))?;
         let mut answers = Vec::with_capacity(group.len());
         let (mut staged, mut after_commit) = (Vec::<Staged>::new(), Vec::<AfterCommit>::new());
         for job in group {

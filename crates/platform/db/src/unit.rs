@@ -1,11 +1,13 @@
 //! The unit of work: one transaction, with the records it leaves for the event log.
 
 use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use diesel::connection::SimpleConnection;
 use telemetry::TraceContext;
 
 use crate::error::{Error, Result};
+use crate::job::panic_text;
 use crate::types::{Id, Time};
 use crate::{Conn, clock};
 
@@ -42,6 +44,15 @@ pub trait Recorder: Send + Sync + 'static {
 
 /// Run once the transaction is committed.
 pub type AfterCommit = Box<dyn FnOnce() + Send>;
+
+/// Runs all of them; one that panics does no harm to the others.
+pub(crate) fn run_all(wakes: Vec<AfterCommit>) {
+    for wake in wakes {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(wake)) {
+            tracing::error!(said = panic_text(&*panic), "what was to be done after a commit panicked");
+        }
+    }
+}
 
 /// A unit of work in progress: the connection inside its transaction, and what it has staged.
 ///
