@@ -21,7 +21,9 @@ impl Migrations {
     /// process, and PostgreSQL has an advisory lock that the second waits for.
     pub(crate) fn run(&self, conn: &mut Conn) -> Result<Vec<String>> {
         if let Conn::Pg(pg) = conn {
-            pg.batch_execute(&format!("SET lock_timeout = 0; SELECT pg_advisory_lock({LOCK})"))?;
+            // to wait for another's migrations, and to run ours, takes as long as it takes
+            pg.batch_execute("SET lock_timeout = 0; SET statement_timeout = 0")?;
+            pg.batch_execute(&format!("SELECT pg_advisory_lock({LOCK})"))?;
         }
         let names = match conn {
             Conn::Pg(pg) => names::<diesel::pg::Pg>(&self.postgres).map(|known| (known, applied(pg))),
