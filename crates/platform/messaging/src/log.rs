@@ -70,6 +70,7 @@ impl Log {
         let specs = topics.to_vec();
         let (source, rows) = db
             .write(move |tx| -> db::Result<_> {
+                store::lock_source(tx)?;
                 for spec in &specs {
                     store::insert_topic(tx, spec)?;
                 }
@@ -84,8 +85,9 @@ impl Log {
         for row in rows {
             let name: Arc<str> = row.topic.as_str().into();
             let topic = known.entry(name.clone()).or_insert_with(|| Arc::new(Topic { name, partitions: Vec::new() }));
-            // the rows come in the order of their partitions, and nobody else has the topic yet
-            if let Some(topic) = Arc::get_mut(topic) {
+            // the rows come in the order of their partitions, and nobody else has the topic yet; a log that is opened
+            // again knows them already
+            if let Some(topic) = Arc::get_mut(topic).filter(|topic| topic.partitions.len() as i32 == row.partition) {
                 topic.partitions.push(Partition { end: watch::Sender::new(row.next), tail: Tail::default() });
             }
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use db::types::{Id, JsonText, Time};
 use db::{Conn, Database, on_each};
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
 use crate::event::Event;
@@ -35,6 +36,14 @@ pub(crate) fn insert_topic(conn: &mut Conn, spec: &TopicSpec) -> db::Result<()> 
             .values(row)
             .on_conflict_do_nothing()
             .execute(conn))?;
+    }
+    Ok(())
+}
+
+/// Lets one process at a time make the log's UUID and topics: two that start together must not make two.
+pub(crate) fn lock_source(conn: &mut Conn) -> db::Result<()> {
+    if let Conn::Pg(conn) = conn {
+        conn.batch_execute("LOCK TABLE log_source IN SHARE ROW EXCLUSIVE MODE")?;
     }
     Ok(())
 }
