@@ -21,6 +21,8 @@ const POLL: Duration = Duration::from_millis(500);
 /// How often the ends are read though nobody notified.
 const ENDS_POLL: Duration = Duration::from_secs(1);
 const CHANNEL: &str = "event_log";
+/// Partitions told of in one notification, whose payload must stay under 8000 bytes.
+const SAID_AT_ONCE: usize = 50;
 
 /// Runs until `stop`; on SQLite it ends at once, for there the writer numbers.
 pub async fn run_sequencer(db: Database, log: Log, stop: CancellationToken) {
@@ -55,12 +57,16 @@ pub async fn sequence_all(db: &Database, log: &Log) -> db::Result<()> {
         if waiting.is_empty() {
             return Ok(());
         }
+        let mut failed = Ok(());
         for topic in waiting {
             let name = topic.clone();
-            for end in db.write(move |tx| sequence(tx, &name)).await? {
-                log.rise(&topic, end.partition, end.next);
+            match db.write(move |tx| sequence(tx, &name)).await {
+                Ok(ends) => ends.iter().for_each(|end| log.rise(&topic, end.partition, end.next)),
+                // the other topics don't wait for this one
+                Err(error) => failed = Err(error),
             }
         }
+        failed?;
     }
 }
 
@@ -93,7 +99,7 @@ fn sequence(tx: &mut Tx<'_>, topic: &str) -> db::Result<Vec<End>> {
     store::lock_partitions(tx, topic)?;
     let Conn::Pg(conn) = &mut **tx else { return Ok(Vec::new()) };
     let ends: Vec<End> = diesel::sql_query(MOVE).bind::<Text, _>(topic).bind::<BigInt, _>(BATCH).load(conn)?;
-    if !ends.is_empty() {
+    for ends in ends.chunks(SAID_AT_ONCE) {
         let said: Vec<String> = ends.iter().map(|end| format!("{topic} {} {}", end.partition, end.next)).collect();
         diesel::sql_query("SELECT pg_notify($1, $2)")
             .bind::<Text, _>(CHANNEL)
