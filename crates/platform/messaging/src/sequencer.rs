@@ -1,4 +1,5 @@
-//! PostgreSQL's sequencer: moves what is visible in the outbox into the log, with gap-free positions.
+//! PostgreSQL's sequencer: moves what is visible in the outbox into the log, with gap-free positions. And, on both
+//! databases, how a process learns of positions that it did not give.
 //!
 //! Any number may run. Numbering is two statements, the first of which locks: one statement that counts and locks
 //! at once sees counters from before it waited, and leaves gaps.
@@ -24,18 +25,20 @@ const CHANNEL: &str = "event_log";
 /// Partitions told of in one notification, whose payload must stay under 8000 bytes.
 const SAID_AT_ONCE: usize = 50;
 
-/// Runs until `stop`; on SQLite it ends at once, for there the writer numbers.
+/// Runs until `stop`. On SQLite the writer numbers, and all that is left is to see the events of a commit that went
+/// through although it was reported to have failed.
 pub async fn run_sequencer(db: Database, log: Log, stop: CancellationToken) {
-    if db.is_shared() {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = number(&db, &log) => {}
-            () = follow_others(&db, &log) => {}
-        }
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = number(&db, &log) => {}
+        () = follow_ends(&db, &log) => {}
     }
 }
 
 async fn number(db: &Database, log: &Log) {
+    if !db.is_shared() {
+        std::future::pending::<()>().await;
+    }
     let mut poll = interval(POLL);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -132,13 +135,19 @@ const MOVE: &str = "
     WHERE place.topic = $1 AND place.partition = moved.partition
     RETURNING place.partition, place.next";
 
-/// Learns how far the log has come by what other processes numbered.
-async fn follow_others(db: &Database, log: &Log) {
-    let Some(mut listener) = db.listen(CHANNEL) else { return std::future::pending().await };
+/// Learns how far the log has come by what others numbered.
+async fn follow_ends(db: &Database, log: &Log) {
+    let mut listener = db.listen(CHANNEL);
     let mut poll = interval(ENDS_POLL);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let heard = tokio::select! { heard = listener.next() => Some(heard), _ = poll.tick() => None };
+        let next = async {
+            match &mut listener {
+                Some(listener) => listener.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        let heard = tokio::select! { heard = next => Some(heard), _ = poll.tick() => None };
         match heard {
             Some(Heard::Payload(said)) => said.lines().for_each(|line| rise(log, line)),
             Some(Heard::Connected) | None => match db.read(store::partitions).await {
