@@ -340,6 +340,7 @@ pub fn reset(tx: &mut Tx<'_>, groups: &[Group], name: &str, topic: &str, to: Res
     };
     topics.sort_unstable();
     lock_positions(tx, name, &topics)?;
+    let source = store::source_of(tx)?;
     for topic in &topics {
         for partition in store::lock_partitions(tx, topic)? {
             let begin = begin_at(tx, &partition, to)?;
@@ -347,6 +348,7 @@ pub fn reset(tx: &mut Tx<'_>, groups: &[Group], name: &str, topic: &str, to: Res
                 .filter(group_position::grp.eq(name))
                 .filter(group_position::topic.eq(topic))
                 .filter(group_position::partition.eq(partition.partition))
+                .filter(group_position::source.eq(source))
                 .set(group_position::position.eq(begin - 1))
                 .execute(&mut **tx)
                 .map_err(db::Error::from)?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use db::types::Id;
 use db::{Database, Tx};
 use diesel::prelude::*;
 
@@ -26,8 +27,8 @@ pub async fn purge(db: &Database, log: &Log, groups: &[Group], keep: Duration) -
     for topic in log.topics().into_iter().filter(|topic| !rebuilt(topic)) {
         for partition in 0..log.partitions(&topic) {
             loop {
-                let topic = topic.clone();
-                let deleted = db.write(move |tx| purge_chunk(tx, &topic, partition, keep)).await?;
+                let (topic, source) = (topic.clone(), log.source());
+                let deleted = db.write(move |tx| purge_chunk(tx, &topic, partition, source, keep)).await?;
                 purged += deleted;
                 if deleted < CHUNK as u64 {
                     break;
@@ -38,13 +39,14 @@ pub async fn purge(db: &Database, log: &Log, groups: &[Group], keep: Duration) -
     Ok(purged)
 }
 
-fn purge_chunk(tx: &mut Tx<'_>, topic: &str, partition: i32, keep: Duration) -> db::Result<u64> {
+fn purge_chunk(tx: &mut Tx<'_>, topic: &str, partition: i32, source: Id, keep: Duration) -> db::Result<u64> {
     let oldest = tx.now()? - keep;
     let rows = store::lock_partitions(tx, topic)?;
     let Some(row) = rows.into_iter().find(|row| row.partition == partition) else { return Ok(0) };
     let slowest: Option<i64> = group_position::table
         .filter(group_position::topic.eq(topic))
         .filter(group_position::partition.eq(partition))
+        .filter(group_position::source.eq(source))
         .order(group_position::position)
         .select(group_position::position)
         .first(&mut **tx)
@@ -53,6 +55,8 @@ fn purge_chunk(tx: &mut Tx<'_>, topic: &str, partition: i32, keep: Duration) -> 
     let oldest_kept: Option<i64> = event_log::table
         .filter(of_partition)
         .filter(event_log::position.ge(row.floor))
+        // no further than this chunk: all that is old would be read for each
+        .filter(event_log::position.lt(row.floor + CHUNK))
         .filter(event_log::appended_at.ge(oldest))
         .order(event_log::position)
         .select(event_log::position)
