@@ -44,8 +44,7 @@ pub(crate) fn renew(tx: &mut Tx<'_>, group: &str, member: Id, ttl: Duration) -> 
         .do_update()
         .set(group_member::expires_at.eq(expires_at))
         .execute(conn))?;
-    let others = group_member::table.filter(group_member::grp.eq(group)).filter(group_member::expires_at.gt(now));
-    let members: i64 = others.count().get_result(&mut **tx)?;
+    let members = living(tx, group, now)?;
     let rows: Vec<LeaseRow> = group_lease::table
         .filter(group_lease::grp.eq(group))
         .order((group_lease::topic, group_lease::partition))
@@ -57,7 +56,7 @@ pub(crate) fn renew(tx: &mut Tx<'_>, group: &str, member: Id, ttl: Duration) -> 
             group_lease::expires_at,
         ))
         .load(&mut **tx)?;
-    let share = rows.len().div_ceil(members.max(1) as usize);
+    let share = share(rows.len(), &members, member);
     let mine = rows.iter().filter(|row| row.holder == Some(member)).count();
     let mut may_take = share.saturating_sub(mine);
     let mut held = Held { surplus: mine.saturating_sub(share), ..Held::default() };
@@ -83,6 +82,27 @@ pub(crate) fn renew(tx: &mut Tx<'_>, group: &str, member: Id, ttl: Duration) -> 
         }
     }
     Ok(held)
+}
+
+/// The members that have not run out, in the order of their ids; the others are forgotten.
+fn living(tx: &mut Tx<'_>, group: &str, now: db::types::Time) -> db::Result<Vec<Id>> {
+    let all: Vec<(Id, db::types::Time)> = group_member::table
+        .filter(group_member::grp.eq(group))
+        .order(group_member::member)
+        .select((group_member::member, group_member::expires_at))
+        .load(&mut **tx)?;
+    if all.iter().any(|(_, expires_at)| *expires_at <= now) {
+        let gone = group_member::table.filter(group_member::grp.eq(group)).filter(group_member::expires_at.le(now));
+        diesel::delete(gone).execute(&mut **tx)?;
+    }
+    Ok(all.into_iter().filter(|(_, expires_at)| *expires_at > now).map(|(member, _)| member).collect())
+}
+
+/// How many of `parts` are the member's: no two shares differ by more than one, and together they make the whole.
+fn share(parts: usize, members: &[Id], member: Id) -> usize {
+    let rank = members.iter().position(|other| *other == member).unwrap_or(members.len());
+    let count = members.len().max(1);
+    parts / count + usize::from(rank < parts % count)
 }
 
 /// Lets a partition go, so that another member takes it at its next renewal.
