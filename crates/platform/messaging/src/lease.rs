@@ -125,13 +125,14 @@ pub(crate) fn leave(conn: &mut Conn, group: &str, member: Id) -> db::Result<()> 
     Ok(())
 }
 
-/// Whether the lease is still the newest of its partition.
+/// Whether the lease is still the newest of its partition; it stays so until the transaction ends, so that what is
+/// recorded is there before the next holder looks.
 pub(crate) fn is_newest(conn: &mut Conn, group: &str, lease: &Lease) -> db::Result<bool> {
-    let number: Option<i64> = group_lease::table
-        .find((group, &*lease.topic, lease.partition))
-        .select(group_lease::number)
-        .first(conn)
-        .optional()?;
+    let row = group_lease::table.find((group, &*lease.topic, lease.partition)).select(group_lease::number);
+    let number: Option<i64> = match conn {
+        Conn::Pg(conn) => row.for_share().first(conn).optional()?,
+        Conn::Sqlite(conn) => row.first(conn).optional()?,
+    };
     Ok(number == Some(lease.number))
 }
 
