@@ -54,10 +54,13 @@ pub(crate) fn register(tx: &mut Tx<'_>, log: &Log, group: &Group) -> db::Result<
     topics.sort_unstable();
     let now = tx.now()?;
     for topic in topics {
-        for partition in store::lock_partitions(tx, topic)? {
+        let partitions = store::lock_partitions(tx, topic)?;
+        let is_new = reads_nothing_yet(tx, group.name, topic, log.source())?;
+        for partition in partitions {
             let begin = match group.start {
-                Start::Floor => partition.floor - 1,
-                Start::Now => partition.next - 1,
+                Start::Now if is_new => partition.next - 1,
+                // also where the topic gained partitions: what is in them came after the group had begun
+                Start::Floor | Start::Now => partition.floor - 1,
             };
             let position = (
                 group_position::grp.eq(group.name),
@@ -79,6 +82,14 @@ pub(crate) fn register(tx: &mut Tx<'_>, log: &Log, group: &Group) -> db::Result<
         }
     }
     Ok(())
+}
+
+fn reads_nothing_yet(conn: &mut Conn, group: &str, topic: &str, source: Id) -> db::Result<bool> {
+    let of_topic = group_position::table
+        .filter(group_position::grp.eq(group))
+        .filter(group_position::topic.eq(topic))
+        .filter(group_position::source.eq(source));
+    Ok(of_topic.count().get_result::<i64>(conn)? == 0)
 }
 
 /// A group's position in a partition.
