@@ -96,10 +96,13 @@ impl Consumers {
         options: ConsumerOptions,
     ) -> db::Result<Self> {
         let (stop, alarms) = (CancellationToken::new(), Arc::new(AtomicU64::new(0)));
+        // all before any begins, so that after an error nobody is left behind who handles
+        for group in groups.clone() {
+            let its_log = log.clone();
+            db.write(move |tx| place::register(tx, &its_log, &group)).await?;
+        }
         let mut members = Vec::with_capacity(groups.len());
         for group in groups {
-            let (registered, its_log) = (group.clone(), log.clone());
-            db.write(move |tx| place::register(tx, &its_log, &registered)).await?;
             let context = Context {
                 db: db.clone(),
                 log: log.clone(),
