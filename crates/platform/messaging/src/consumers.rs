@@ -140,16 +140,35 @@ impl Consumers {
     }
 }
 
+/// A task that ends with its owner.
+struct Owned(JoinHandle<()>);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 struct Running {
     lease: Lease,
     shared: Arc<Shared>,
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    task: Owned,
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.task.abort();
+impl Running {
+    /// Lets the worker finish what it began, and the partition go.
+    async fn let_go(mut self, context: Arc<Context>) {
+        let group = context.group.name;
+        if timeout(context.options.drain, &mut self.task.0).await.is_err() {
+            self.task.0.abort();
+            let (topic, partition) = (&*self.lease.topic, self.lease.partition);
+            tracing::warn!(group, topic, partition, "a batch was abandoned");
+        }
+        let lease = self.lease.clone();
+        if let Err(error) = context.db.write(move |tx| lease::release(tx, group, &lease)).await {
+            tracing::warn!(group, %error, "a lease was not let go; it runs out");
+        }
     }
 }
 
@@ -158,12 +177,15 @@ struct Member {
     id: Id,
     stop: CancellationToken,
     running: HashMap<Part, Running>,
+    /// Partitions whose workers finish what they began; meanwhile the others' leases are renewed.
+    ending: HashMap<Part, Owned>,
     valid_until: watch::Sender<Instant>,
 }
 
 impl Member {
     fn new(context: Arc<Context>, stop: CancellationToken) -> Self {
-        Self { context, id: Id::new(), stop, running: HashMap::new(), valid_until: watch::Sender::new(Instant::now()) }
+        let valid_until = watch::Sender::new(Instant::now());
+        Self { context, id: Id::new(), stop, running: HashMap::new(), ending: HashMap::new(), valid_until }
     }
 
     async fn run(mut self) {
@@ -188,21 +210,23 @@ impl Member {
         // counted from before it is asked for, so that it never lasts longer here than in the database
         let valid_until = Instant::now() + ttl;
         let held = self.context.db.write(move |tx| lease::renew(tx, group, id, ttl)).await?;
-        self.valid_until.send_replace(valid_until);
+        self.ending.retain(|_, task| !task.0.is_finished());
         let mut lost: Vec<Part> = self
             .running
             .iter()
             .filter(|(_, running)| !held.leases.iter().any(|(lease, _)| *lease == running.lease))
             .map(|(part, _)| part.clone())
             .collect();
-        let surplus = self.running.keys().filter(|part| !lost.contains(part)).take(held.surplus).cloned();
+        let is_going = |lease: &Lease| self.ending.contains_key(&(lease.topic.clone(), lease.partition));
+        let surplus = held.surplus.saturating_sub(held.leases.iter().filter(|(lease, _)| is_going(lease)).count());
+        let surplus = self.running.keys().filter(|part| !lost.contains(part)).take(surplus).cloned();
         lost.extend(surplus.collect::<Vec<_>>());
-        for part in &lost {
-            self.end(part).await;
-        }
+        // first, so that no worker takes what is renewed for its own
+        lost.into_iter().for_each(|part| self.end(part));
+        self.valid_until.send_replace(valid_until);
         for (lease, careful) in held.leases {
             let part = (lease.topic.clone(), lease.partition);
-            if !lost.contains(&part) && !self.running.contains_key(&part) {
+            if !self.ending.contains_key(&part) && !self.running.contains_key(&part) {
                 self.begin(part, lease, careful);
             }
         }
@@ -227,33 +251,22 @@ impl Member {
             state: None,
         };
         let task = tokio::spawn(worker.run(stop.clone()));
-        self.running.insert(part, Running { lease, shared, stop, task });
+        self.running.insert(part, Running { lease, shared, stop, task: Owned(task) });
     }
 
-    /// Lets the worker finish what it began, and the partition go.
-    async fn end(&mut self, part: &Part) {
-        let Some(mut running) = self.running.remove(part) else { return };
+    /// Has the worker stop and the partition let go, without waiting for it.
+    fn end(&mut self, part: Part) {
+        let Some(running) = self.running.remove(&part) else { return };
         running.stop.cancel();
-        if timeout(self.context.options.drain, &mut running.task).await.is_err() {
-            tracing::warn!(
-                group = self.context.group.name,
-                topic = &*part.0,
-                partition = part.1,
-                "a batch was abandoned"
-            );
-        }
-        let (group, lease) = (self.context.group.name, running.lease.clone());
-        if let Err(error) = self.context.db.write(move |tx| lease::release(tx, group, &lease)).await {
-            tracing::warn!(group, %error, "a lease was not let go; it runs out");
-        }
+        self.ending.insert(part, Owned(tokio::spawn(running.let_go(self.context.clone()))));
     }
 
     async fn end_all(&mut self) {
-        let drain = self.context.options.drain;
-        for (part, mut running) in self.running.drain() {
-            running.stop.cancel();
-            if timeout(drain, &mut running.task).await.is_err() {
-                tracing::warn!(group = self.context.group.name, topic = &*part.0, "a batch was abandoned");
+        let parts: Vec<Part> = self.running.keys().cloned().collect();
+        parts.into_iter().for_each(|part| self.end(part));
+        for task in self.ending.values_mut() {
+            if let Err(error) = (&mut task.0).await {
+                tracing::error!(group = self.context.group.name, %error, "a partition was not let go; its lease runs out");
             }
         }
         let (group, id) = (self.context.group.name, self.id);
