@@ -211,6 +211,12 @@ impl Member {
         let valid_until = Instant::now() + ttl;
         let held = self.context.db.write(move |tx| lease::renew(tx, group, id, ttl)).await?;
         self.ending.retain(|_, task| !task.0.is_finished());
+        self.running.retain(|(topic, partition), running| {
+            if running.task.0.is_finished() {
+                tracing::error!(group, topic = &**topic, partition, "a worker ended by itself; another begins");
+            }
+            !running.task.0.is_finished()
+        });
         let mut lost: Vec<Part> = self
             .running
             .iter()

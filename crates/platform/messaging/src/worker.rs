@@ -1,11 +1,13 @@
 //! Handles one partition for one group, as long as the member holds its lease.
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use db::Tx;
+use futures::FutureExt;
 use rand::RngExt;
 use telemetry::TraceContext;
 use telemetry::names::outcome;
@@ -161,7 +163,8 @@ impl Worker {
             .await?;
         let position = position.ok_or_else(|| Stop::Away("the group is not registered".into()))?;
         if let Handler::Effect(handler) = &self.context.group.handler {
-            handler.taken(&self.lease).await.map_err(|error| Stop::Away(error.to_string()))?;
+            let taken = guarded(async { handler.taken(&self.lease).await }).await;
+            taken.map_err(|error| Stop::Away(error.to_string()))?;
         }
         let careful_until = if self.careful { position + self.context.options.batch as i64 } else { -1 };
         self.careful = false;
@@ -272,7 +275,8 @@ impl Worker {
         trace: Option<TraceContext>,
         before: impl Fn(&mut Tx<'_>) -> Result<(), UnitError> + Send + 'static,
     ) -> Handled {
-        if let Err(error) = traced(trace, handler.handle(&self.lease, events)).await {
+        let work = guarded(async { handler.handle(&self.lease, events).await });
+        if let Err(error) = traced(trace, work).await {
             return told(Err(error.into()));
         }
         let (handler, events) = (handler.clone(), events.clone());
@@ -420,6 +424,14 @@ async fn traced<F: Future>(trace: Option<TraceContext>, work: F) -> F::Output {
         Some(trace) => trace.child().scope(work).await,
         None => work.await,
     }
+}
+
+/// A panic of the work outside is its failure, as one in a unit of work is.
+async fn guarded(work: impl Future<Output = Result<(), HandlerError>>) -> Result<(), HandlerError> {
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|panic| Err(HandlerError::Failed(format!("it panicked: {}", db::panic_text(&*panic)))))
 }
 
 fn told(unit: Result<(), UnitError>) -> Handled {
