@@ -242,21 +242,10 @@ impl Member {
     fn begin(&mut self, part: Part, lease: Lease, careful: bool) {
         let shared = Arc::new(Shared { position: AtomicI64::new(i64::MIN), look: Notify::new() });
         let stop = self.stop.child_token();
-        let worker = Worker {
-            context: self.context.clone(),
-            place: Place {
-                group: self.context.group.name,
-                topic: lease.topic.clone(),
-                partition: lease.partition,
-                source: self.context.log.source(),
-            },
-            lease: lease.clone(),
-            shared: shared.clone(),
-            valid_until: self.valid_until.subscribe(),
-            careful,
-            state: None,
-        };
-        let task = tokio::spawn(worker.run(stop.clone()));
+        let (context, valid_until) = (self.context.clone(), self.valid_until.subscribe());
+        let worker = Worker::new(context, lease.clone(), shared.clone(), valid_until, stop.clone());
+        let worker = if careful { worker.careful() } else { worker };
+        let task = tokio::spawn(worker.run());
         self.running.insert(part, Running { lease, shared, stop, task: Owned(task) });
     }
 

@@ -67,6 +67,15 @@ pub(crate) fn count_attempt(conn: &mut Conn, place: &Place, position: i64) -> db
         .get_result(conn))?)
 }
 
+/// Takes back an attempt that came to no end, for something else was away.
+pub(crate) fn uncount_attempt(conn: &mut Conn, place: &Place, position: i64) -> db::Result<()> {
+    use handling_attempt as attempt;
+    let row = attempt::table.find((place.group, &*place.topic, place.partition, position));
+    diesel::update(row).set(attempt::attempts.eq(attempt::attempts - 1)).execute(conn)?;
+    diesel::delete(row.filter(attempt::attempts.le(0))).execute(conn)?;
+    Ok(())
+}
+
 pub(crate) fn forget_attempts(conn: &mut Conn, place: &Place, position: i64) -> db::Result<()> {
     diesel::delete(handling_attempt::table.find((place.group, &*place.topic, place.partition, position)))
         .execute(conn)?;
@@ -140,18 +149,21 @@ pub(crate) enum Next {
     Parked(Event),
     /// Nothing: the key is free.
     Free,
+    /// Nothing, for the key is blocked: someone else was quicker, and what he replayed failed.
+    Blocked,
 }
 
 /// Reads what is next for the key, whose dead letter is `id`.
 pub(crate) fn next(conn: &mut Conn, place: &Place, key: &str, id: Id) -> db::Result<Next> {
-    let dead: Option<JsonText> = dead_letter::table
-        .find(id)
-        .filter(dead_letter::status.eq(REPLAY))
-        .select(dead_letter::event)
-        .first(conn)
-        .optional()?;
-    if let Some(event) = dead {
-        return Ok(Next::DeadLetter(from_json(&event)?));
+    let block = blocked_key::table.find((place.group, &*place.topic, key));
+    let blocks: Option<Id> = block.select(blocked_key::dead_letter).first(conn).optional()?;
+    let letter: Option<(String, JsonText)> =
+        dead_letter::table.find(id).select((dead_letter::status, dead_letter::event)).first(conn).optional()?;
+    match letter {
+        _ if blocks.is_some_and(|other| other != id) => return Ok(Next::Blocked),
+        Some((status, _)) if status == DEAD => return Ok(Next::Blocked),
+        Some((status, event)) if status == REPLAY => return Ok(Next::DeadLetter(from_json(&event)?)),
+        _ => {}
     }
     let parked: Option<JsonText> = parked_event::table
         .filter(parked_event::grp.eq(place.group))
@@ -164,37 +176,48 @@ pub(crate) fn next(conn: &mut Conn, place: &Place, key: &str, id: Id) -> db::Res
     parked.map_or(Ok(Next::Free), |event| Ok(Next::Parked(from_json(&event)?)))
 }
 
+/// Locks the key against everybody else who resumes it; false when it is not blocked by this dead letter any more.
+pub(crate) fn hold(conn: &mut Conn, place: &Place, key: &str, id: Id) -> db::Result<bool> {
+    let block = blocked_key::table.find((place.group, &*place.topic, key)).filter(blocked_key::dead_letter.eq(id));
+    Ok(diesel::update(block).set(blocked_key::dead_letter.eq(id)).execute(conn)? == 1)
+}
+
 /// Takes a dead letter that is to be replayed; false when it is no more.
 pub(crate) fn take_dead(conn: &mut Conn, id: Id) -> db::Result<bool> {
     let dead = dead_letter::table.find(id).filter(dead_letter::status.eq(REPLAY));
     Ok(diesel::delete(dead).execute(conn)? == 1)
 }
 
-/// Puts a dead letter whose replay failed back to rest.
-pub(crate) fn rest_again(conn: &mut Conn, id: Id, error: &str) -> db::Result<()> {
-    diesel::update(dead_letter::table.find(id))
+/// Puts a dead letter whose replay failed back to rest; false when it is not to be replayed any more.
+pub(crate) fn rest_again(conn: &mut Conn, id: Id, error: &str, attempts: i32) -> db::Result<bool> {
+    let rested = diesel::update(dead_letter::table.find(id))
+        .filter(dead_letter::status.eq(REPLAY))
         .set((
             dead_letter::status.eq(DEAD),
             dead_letter::error.eq(error),
-            dead_letter::attempts.eq(dead_letter::attempts + 1),
+            dead_letter::attempts.eq(dead_letter::attempts + attempts),
         ))
         .execute(conn)?;
-    Ok(())
+    Ok(rested == 1)
 }
 
-/// Takes a parked event; false when it is parked no more.
-pub(crate) fn take_parked(conn: &mut Conn, place: &Place, event: &Event) -> db::Result<bool> {
-    diesel::update(blocked_key::table.find((place.group, &*place.topic, &event.key)))
+/// Takes an event parked behind the dead letter `id`; false when it is parked there no more.
+pub(crate) fn take_parked(conn: &mut Conn, place: &Place, event: &Event, id: Id) -> db::Result<bool> {
+    let block = blocked_key::table.find((place.group, &*place.topic, &event.key));
+    let held = diesel::update(block.filter(blocked_key::dead_letter.eq(id)))
         .set(blocked_key::parked.eq(blocked_key::parked - 1))
         .execute(conn)?;
+    if held == 0 {
+        return Ok(false);
+    }
     let parked = parked_event::table.find((place.group, &*place.topic, &event.key, event.position));
     Ok(diesel::delete(parked).execute(conn)? == 1)
 }
 
-/// Frees a key behind which nothing is parked; false when something is.
-pub(crate) fn free(conn: &mut Conn, place: &Place, key: &str) -> db::Result<bool> {
-    let block = blocked_key::table.find((place.group, &*place.topic, key)).filter(blocked_key::parked.eq(0));
-    Ok(diesel::delete(block).execute(conn)? == 1)
+/// Frees a key behind whose dead letter nothing is parked; false when something is.
+pub(crate) fn free(conn: &mut Conn, place: &Place, key: &str, id: Id) -> db::Result<bool> {
+    let block = blocked_key::table.find((place.group, &*place.topic, key)).filter(blocked_key::dead_letter.eq(id));
+    Ok(diesel::delete(block.filter(blocked_key::parked.eq(0))).execute(conn)? == 1)
 }
 
 /// Forgets all that is dead, parked, blocked or attempted in the group's topic: part of a reset.

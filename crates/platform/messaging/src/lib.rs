@@ -6,6 +6,7 @@
 //! - [`admin`] is what operators see and ask; [`purge`] cuts what is old.
 
 pub mod admin;
+mod alone;
 mod bus;
 mod consumers;
 mod dead;
@@ -16,6 +17,7 @@ mod lease;
 mod log;
 mod partition;
 mod place;
+mod resume;
 mod retention;
 mod schema;
 mod sequencer;

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::consumers::Context;
-use crate::dead::{self, Next, Resumable};
+use crate::dead;
 use crate::event::Event;
 use crate::handler::{EffectHandler, Handler, HandlerError, Lease, TransactionalHandler};
 use crate::place::{self, Place};
@@ -42,22 +42,30 @@ pub(crate) struct Worker {
     pub(crate) lease: Lease,
     pub(crate) shared: Arc<Shared>,
     /// Until when the lease is good, if it is not renewed.
-    pub(crate) valid_until: watch::Receiver<Instant>,
-    /// The last holder did not let go: one of the events behind its position may have killed it.
-    pub(crate) careful: bool,
+    valid_until: watch::Receiver<Instant>,
+    stop: CancellationToken,
     pub(crate) state: Option<State>,
+    /// The last holder did not let go, so that one of the events behind its position may have killed it: as far as
+    /// this, events are handled one by one, with their attempts counted first. Not known before the first look.
+    careful: Careful,
+    /// A position and its attempts, the last of which came to no end and could not be taken back.
+    pub(crate) counted: Option<(i64, i32)>,
 }
 
 /// What the worker knows of the database; dropped and read again whenever that may have changed.
 pub(crate) struct State {
-    position: i64,
-    blocked: HashSet<String>,
-    /// Up to here events are handled one by one, with their attempts counted first.
-    careful_until: i64,
+    pub(crate) position: i64,
+    pub(crate) blocked: HashSet<String>,
+}
+
+enum Careful {
+    /// From the position that is read first.
+    ToBe,
+    Until(i64),
 }
 
 /// Why a round ended early.
-enum Stop {
+pub(crate) enum Stop {
     /// Something is away: pause, then the same again.
     Away(String),
     /// Someone else moved the position, or may have: read again.
@@ -65,7 +73,7 @@ enum Stop {
 }
 
 /// Why a unit of a handler came to nothing.
-enum UnitError {
+pub(crate) enum UnitError {
     Stale,
     Handler(HandlerError),
 }
@@ -96,14 +104,32 @@ impl From<db::Error> for Stop {
 }
 
 /// A handled batch, or why it was not: `Err(Ok(_))` is the handler's word that these events cannot be handled.
-type Handled = Result<Result<(), String>, Stop>;
+pub(crate) type Handled = Result<Result<(), String>, Stop>;
 
 impl Worker {
-    /// Runs until `stop`. A batch that was begun is finished first.
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
+    pub(crate) fn new(
+        context: Arc<Context>,
+        lease: Lease,
+        shared: Arc<Shared>,
+        valid_until: watch::Receiver<Instant>,
+        stop: CancellationToken,
+    ) -> Self {
+        let (group, source) = (context.group.name, context.log.source());
+        let place = Place { group, topic: lease.topic.clone(), partition: lease.partition, source };
+        let careful = Careful::Until(-1);
+        Self { context, place, lease, shared, valid_until, stop, state: None, careful, counted: None }
+    }
+
+    /// The same, where the last holder may have been killed by an event.
+    pub(crate) fn careful(self) -> Self {
+        Self { careful: Careful::ToBe, ..self }
+    }
+
+    /// Runs until it is stopped. A batch that was begun is finished first.
+    pub(crate) async fn run(mut self) {
         let mut pauses = 0_u32;
-        while !stop.is_cancelled() {
-            match self.round(&stop).await {
+        while !self.stop.is_cancelled() {
+            match self.round().await {
                 Ok(()) => pauses = 0,
                 Err(Stop::Stale) => {
                     self.state = None;
@@ -113,21 +139,18 @@ impl Worker {
                     self.state = None;
                     let pause = backoff(pauses);
                     pauses += 1;
-                    tracing::warn!(
-                        group = self.place.group,
-                        topic = &*self.place.topic,
-                        partition = self.place.partition,
-                        ?pause,
-                        why,
-                        "paused"
-                    );
-                    tokio::select! { () = stop.cancelled() => {}, () = sleep(pause) => {} }
+                    let (topic, partition) = (&*self.place.topic, self.place.partition);
+                    tracing::warn!(group = self.place.group, topic, partition, ?pause, why, "paused");
+                    tokio::select! { () = self.stop.cancelled() => {}, () = sleep(pause) => {} }
                 }
             }
         }
     }
 
-    async fn round(&mut self, stop: &CancellationToken) -> Result<(), Stop> {
+    async fn round(&mut self) -> Result<(), Stop> {
+        if !self.holds_lease().await {
+            return Ok(());
+        }
         if self.state.is_none() {
             self.look_up().await?;
         }
@@ -135,7 +158,7 @@ impl Worker {
         let context = self.context.clone();
         let (topic, partition) = (self.place.topic.clone(), self.place.partition);
         let fetched = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
+            () = self.stop.cancelled() => return Ok(()),
             () = self.shared.look.notified() => {
                 self.state = None;
                 return Ok(());
@@ -144,7 +167,7 @@ impl Worker {
         };
         let events = fetched.map_err(|error| Stop::Away(error.to_string()))?;
         let events = self.without_gaps(position, events).await?;
-        if events.is_empty() || !self.holds_lease(stop).await {
+        if events.is_empty() || !self.holds_lease().await {
             return Ok(());
         }
         self.handle(events).await
@@ -162,14 +185,15 @@ impl Worker {
             })
             .await?;
         let position = position.ok_or_else(|| Stop::Away("the group is not registered".into()))?;
+        if let Careful::ToBe = self.careful {
+            self.careful = Careful::Until(position + self.context.options.batch as i64);
+        }
         if let Handler::Effect(handler) = &self.context.group.handler {
             let taken = guarded(async { handler.taken(&self.lease).await }).await;
             taken.map_err(|error| Stop::Away(error.to_string()))?;
         }
-        let careful_until = if self.careful { position + self.context.options.batch as i64 } else { -1 };
-        self.careful = false;
         self.shared.position.store(position, Ordering::Relaxed);
-        self.state = Some(State { position, blocked, careful_until });
+        self.state = Some(State { position, blocked });
         for key in resumable {
             if *key.topic == *self.place.topic && key.partition == self.place.partition {
                 self.resume(&key).await?;
@@ -178,10 +202,11 @@ impl Worker {
         Ok(())
     }
 
-    /// A member that was frozen finds its lease run out, and waits for a new word from the database.
-    async fn holds_lease(&mut self, stop: &CancellationToken) -> bool {
+    /// False when it is to stop. A member that was frozen finds its lease run out, and waits for a new word from the
+    /// database.
+    pub(crate) async fn holds_lease(&mut self) -> bool {
         tokio::select! {
-            () = stop.cancelled() => false,
+            () = self.stop.cancelled() => false,
             valid = self.valid_until.wait_for(|until| *until > Instant::now()) => valid.is_ok(),
         }
     }
@@ -196,17 +221,20 @@ impl Worker {
             }
             if event.position > due {
                 self.context.alarm(&self.place, due, event.position);
-                let missing = (event.position - due) as usize;
+                let missing = ((event.position - due) as usize).min(self.context.options.batch);
                 let place = &self.place;
                 let (db, log) = (&self.context.db, &self.context.log);
                 let found = store::read_events(db, log, &place.topic, place.partition, due - 1, missing).await?;
-                if !found.iter().map(|event| event.position).eq(due..event.position) {
+                if !found.iter().map(|event| event.position).eq(due..due + missing as i64) {
                     return Err(Stop::Away(format!(
                         "events {due} to {} are neither on the bus nor in the log",
                         event.position - 1
                     )));
                 }
                 events.extend(found);
+                if due + (missing as i64) < event.position {
+                    break; // the rest of the gap comes in its turn, and is no more to hold than a batch
+                }
             }
             events.push(event);
         }
@@ -215,7 +243,8 @@ impl Worker {
 
     async fn handle(&mut self, events: Vec<Event>) -> Result<(), Stop> {
         let Some(state) = &self.state else { return Ok(()) };
-        let plain = events[0].position > state.careful_until
+        let Careful::Until(careful_until) = self.careful else { return Ok(()) };
+        let plain = events[0].position > careful_until
             && (state.blocked.is_empty() || !events.iter().any(|event| state.blocked.contains(&event.key)));
         let events: Arc<[Event]> = events.into();
         if plain {
@@ -225,13 +254,17 @@ impl Worker {
             }
         }
         for event in events.iter() {
+            // one by one takes its time, in which the lease may go or the process be asked to stop
+            if !self.holds_lease().await {
+                return Ok(());
+            }
             self.handle_alone(event).await?;
         }
         Ok(())
     }
 
     /// The position moves with what the handler does, or nothing happens.
-    async fn try_events(&self, events: &Arc<[Event]>, attempts_counted: bool) -> Handled {
+    pub(crate) async fn try_events(&self, events: &Arc<[Event]>, attempts_counted: bool) -> Handled {
         let (Some(state), Some(first), Some(last)) = (&self.state, events.first(), events.last()) else {
             return Err(Stop::Stale);
         };
@@ -253,7 +286,7 @@ impl Worker {
         }
     }
 
-    async fn transact(
+    pub(crate) async fn transact(
         &self,
         handler: &Arc<dyn TransactionalHandler>,
         events: &Arc<[Event]>,
@@ -268,7 +301,7 @@ impl Worker {
         told(traced(trace, unit).await)
     }
 
-    async fn effect(
+    pub(crate) async fn effect(
         &self,
         handler: &Arc<dyn EffectHandler>,
         events: &Arc<[Event]>,
@@ -291,131 +324,17 @@ impl Worker {
         told(traced(trace, unit).await)
     }
 
-    /// One event, with its attempts counted before each is made; after the last it is a dead letter.
-    async fn handle_alone(&mut self, event: &Event) -> Result<(), Stop> {
-        let one: Arc<[Event]> = vec![event.clone()].into();
-        if self.state.as_ref().is_some_and(|state| state.blocked.contains(&event.key)) {
-            return self.park(&one).await;
-        }
-        loop {
-            let (place, position) = (self.place.clone(), event.position);
-            let attempt = self.context.db.write(move |tx| dead::count_attempt(tx, &place, position)).await?;
-            if attempt > self.context.options.attempts {
-                return self.bury(&one, "it ended the process each time", attempt - 1).await;
-            }
-            match self.try_events(&one, true).await? {
-                Ok(()) => return self.moved(&one, outcome::HANDLED),
-                Err(why) if attempt >= self.context.options.attempts => return self.bury(&one, &why, attempt).await,
-                Err(why) => {
-                    self.context.count(&self.place, outcome::FAILED, 1);
-                    tracing::warn!(group = self.place.group, event = %event.id, attempt, why, "an event failed");
-                    sleep(backoff(attempt as u32)).await;
-                }
-            }
-        }
-    }
-
-    async fn park(&mut self, one: &Arc<[Event]>) -> Result<(), Stop> {
-        let Some(expected) = self.state.as_ref().map(|state| state.position) else { return Err(Stop::Stale) };
-        let (place, events) = (self.place.clone(), one.clone());
-        let parked = self.context.db.write(move |tx| -> Result<(), UnitError> {
-            if !place::advance(tx, &place, expected, events[0].position)? || !dead::park(tx, &place, &events[0])? {
-                return Err(UnitError::Stale);
-            }
-            Ok(())
-        });
-        settled(parked.await)?;
-        self.moved(one, outcome::PARKED)
-    }
-
-    async fn bury(&mut self, one: &Arc<[Event]>, why: &str, attempts: i32) -> Result<(), Stop> {
-        let Some(expected) = self.state.as_ref().map(|state| state.position) else { return Err(Stop::Stale) };
-        let (place, events, error) = (self.place.clone(), one.clone(), why.to_owned());
-        let buried = self.context.db.write(move |tx| -> Result<(), UnitError> {
-            if !place::advance(tx, &place, expected, events[0].position)? {
-                return Err(UnitError::Stale);
-            }
-            dead::bury(tx, &place, &events[0], &error, attempts)?;
-            Ok(dead::forget_attempts(tx, &place, events[0].position)?)
-        });
-        settled(buried.await)?;
-        tracing::error!(group = self.place.group, event = %one[0].id, key = one[0].key, why, "a dead letter");
-        if let Some(state) = &mut self.state {
-            state.blocked.insert(one[0].key.clone());
-        }
-        self.moved(one, outcome::DEAD)
-    }
-
-    fn moved(&mut self, events: &Arc<[Event]>, how: &'static str) -> Result<(), Stop> {
+    pub(crate) fn moved(&mut self, events: &Arc<[Event]>, how: &'static str) -> Result<(), Stop> {
         if let (Some(state), Some(last)) = (&mut self.state, events.last()) {
             state.position = last.position;
             self.shared.position.store(last.position, Ordering::Relaxed);
+            if matches!(self.careful, Careful::Until(end) if last.position >= end) {
+                self.careful = Careful::Until(-1); // a reset would lead back under it
+            }
             self.context.count(&self.place, how, events.len() as u64);
             self.context.delay(&self.place, &events[0]);
         }
         Ok(())
-    }
-
-    /// Replays the key's dead letter, unless it was discarded, and then what is parked behind it, in order.
-    async fn resume(&mut self, key: &Resumable) -> Result<(), Stop> {
-        loop {
-            let (place, name, id) = (self.place.clone(), key.key.clone(), key.dead_letter);
-            let next = self.context.db.read(move |conn| dead::next(conn, &place, &name, id)).await?;
-            let (event, from_parked) = match next {
-                Next::Free => {
-                    let (place, name) = (self.place.clone(), key.key.clone());
-                    if self.context.db.write(move |tx| dead::free(tx, &place, &name)).await?
-                        && let Some(state) = &mut self.state
-                    {
-                        state.blocked.remove(&key.key);
-                    }
-                    return Ok(());
-                }
-                Next::DeadLetter(event) => (event, false),
-                Next::Parked(event) => (event, true),
-            };
-            if let Err(why) = self.replay(&event, key.dead_letter, from_parked).await? {
-                return self.replay_failed(event, key.dead_letter, from_parked, why).await;
-            }
-            self.context.count(&self.place, outcome::HANDLED, 1);
-        }
-    }
-
-    /// Taking the row and handling the event are one; no row, nothing done.
-    async fn replay(&self, event: &Event, id: db::types::Id, from_parked: bool) -> Handled {
-        let one: Arc<[Event]> = vec![event.clone()].into();
-        let trace = event.traceparent.as_deref().and_then(|parent| parent.parse().ok());
-        let (place, events) = (self.place.clone(), one.clone());
-        let take = move |tx: &mut Tx<'_>| -> Result<(), UnitError> {
-            let taken = if from_parked { dead::take_parked(tx, &place, &events[0])? } else { dead::take_dead(tx, id)? };
-            if taken { Ok(()) } else { Err(UnitError::Stale) }
-        };
-        match &self.context.group.handler {
-            Handler::Transactional(handler) => self.transact(handler, &one, trace, take).await,
-            Handler::Effect(handler) => self.effect(handler, &one, trace, take).await,
-        }
-    }
-
-    async fn replay_failed(
-        &mut self,
-        event: Event,
-        id: db::types::Id,
-        from_parked: bool,
-        why: String,
-    ) -> Result<(), Stop> {
-        tracing::error!(group = self.place.group, event = %event.id, why, "a replay failed");
-        let place = self.place.clone();
-        let rested = self.context.db.write(move |tx| -> Result<(), UnitError> {
-            if from_parked {
-                if !dead::take_parked(tx, &place, &event)? {
-                    return Err(UnitError::Stale);
-                }
-                dead::bury(tx, &place, &event, &why, 1)?;
-                return Ok(());
-            }
-            Ok(dead::rest_again(tx, id, &why)?)
-        });
-        settled(rested.await)
     }
 }
 
@@ -444,12 +363,12 @@ fn told(unit: Result<(), UnitError>) -> Handled {
 }
 
 /// For units that are the runtime's own: their failure is never the event's fault.
-fn settled(unit: Result<(), UnitError>) -> Result<(), Stop> {
+pub(crate) fn settled(unit: Result<(), UnitError>) -> Result<(), Stop> {
     told(unit)?.map_err(Stop::Away)
 }
 
 /// Doubles from 50 ms, with jitter, so that a crowd does not come back all at once.
-fn backoff(tries: u32) -> Duration {
+pub(crate) fn backoff(tries: u32) -> Duration {
     let full = Duration::from_millis(50).saturating_mul(1 << tries.min(7)).min(LONGEST_PAUSE);
     full.mul_f64(rand::rng().random_range(0.5..1.0))
 }

@@ -1,0 +1,125 @@
+//! Handles events one by one: those that failed in a batch, those that may have killed the last holder, and those
+//! that come back from behind a dead letter.
+
+use std::sync::Arc;
+
+use db::types::Id;
+use telemetry::names::outcome;
+use tokio::time::sleep;
+
+use crate::event::Event;
+use crate::worker::{Stop, UnitError, Worker, backoff, settled};
+use crate::{dead, place};
+
+/// How an event that is handled alone came to its turn.
+#[derive(Clone, Copy)]
+pub(crate) enum Way {
+    /// By its position.
+    InTurn,
+    /// It is a dead letter to be replayed.
+    DeadLetter(Id),
+    /// It was parked behind this dead letter.
+    Parked(Id),
+}
+
+/// An event that cannot be handled: why, and after how many attempts.
+pub(crate) struct Failure {
+    pub(crate) why: String,
+    pub(crate) attempts: i32,
+}
+
+impl Worker {
+    pub(crate) async fn handle_alone(&mut self, event: &Event) -> Result<(), Stop> {
+        let one: Arc<[Event]> = vec![event.clone()].into();
+        if self.state.as_ref().is_some_and(|state| state.blocked.contains(&event.key)) {
+            return self.park(&one).await;
+        }
+        match self.try_alone(&one, Way::InTurn).await? {
+            Ok(()) => self.moved(&one, outcome::HANDLED),
+            Err(failure) => self.bury(&one, failure).await,
+        }
+    }
+
+    /// Tries one event, with its attempts counted before each is made, so that one that kills the process also comes
+    /// to an end. A dead letter that is replayed and fails has failed; others get a few tries.
+    pub(crate) async fn try_alone(&mut self, one: &Arc<[Event]>, way: Way) -> Result<Result<(), Failure>, Stop> {
+        let (position, most) = (one[0].position, self.context.options.attempts);
+        loop {
+            let attempt = self.begin_attempt(position).await?;
+            if attempt > most {
+                self.counted = None;
+                return Ok(Err(Failure { why: "it ended the process each time".into(), attempts: attempt - 1 }));
+            }
+            let tried = match way {
+                Way::InTurn => self.try_events(one, true).await,
+                Way::DeadLetter(_) | Way::Parked(_) => self.replay(one, way).await,
+            };
+            let Ok(tried) = tried else {
+                // nothing was said of the event itself
+                self.take_back_attempt(position).await;
+                return tried.map(|_| Ok(()));
+            };
+            self.counted = None;
+            match tried {
+                Ok(()) => return Ok(Ok(())),
+                Err(why) if attempt >= most || matches!(way, Way::DeadLetter(_)) => {
+                    return Ok(Err(Failure { why, attempts: attempt }));
+                }
+                Err(why) => {
+                    self.context.count(&self.place, outcome::FAILED, 1);
+                    tracing::warn!(group = self.place.group, event = %one[0].id, attempt, why, "an event failed");
+                    sleep(backoff(attempt as u32)).await;
+                }
+            }
+        }
+    }
+
+    async fn begin_attempt(&mut self, position: i64) -> Result<i32, Stop> {
+        if let Some((_, attempts)) = self.counted.filter(|counted| counted.0 == position) {
+            return Ok(attempts);
+        }
+        let place = self.place.clone();
+        let attempts = self.context.db.write(move |tx| dead::count_attempt(tx, &place, position)).await?;
+        self.counted = Some((position, attempts));
+        Ok(attempts)
+    }
+
+    async fn take_back_attempt(&mut self, position: i64) {
+        let place = self.place.clone();
+        if self.context.db.write(move |tx| dead::uncount_attempt(tx, &place, position)).await.is_ok() {
+            self.counted = None;
+        }
+    }
+
+    async fn park(&mut self, one: &Arc<[Event]>) -> Result<(), Stop> {
+        let Some(expected) = self.state.as_ref().map(|state| state.position) else { return Err(Stop::Stale) };
+        let (place, events) = (self.place.clone(), one.clone());
+        let parked = self.context.db.write(move |tx| -> Result<(), UnitError> {
+            if !place::advance(tx, &place, expected, events[0].position)? || !dead::park(tx, &place, &events[0])? {
+                return Err(UnitError::Stale);
+            }
+            Ok(())
+        });
+        settled(parked.await)?;
+        self.moved(one, outcome::PARKED)
+    }
+
+    async fn bury(&mut self, one: &Arc<[Event]>, failure: Failure) -> Result<(), Stop> {
+        let Some(expected) = self.state.as_ref().map(|state| state.position) else { return Err(Stop::Stale) };
+        let Failure { why, attempts } = failure;
+        let (place, events, error) = (self.place.clone(), one.clone(), why.clone());
+        let buried = self.context.db.write(move |tx| -> Result<(), UnitError> {
+            if !place::advance(tx, &place, expected, events[0].position)? {
+                return Err(UnitError::Stale);
+            }
+            dead::bury(tx, &place, &events[0], &error, attempts)?;
+            Ok(dead::forget_attempts(tx, &place, events[0].position)?)
+        });
+        settled(buried.await)?;
+        tracing::error!(group = self.place.group, event = %one[0].id, key = one[0].key, why, "a dead letter");
+        if let Some(state) = &mut self.state {
+            state.blocked.insert(one[0].key.clone());
+        }
+        self.moved(one, outcome::DEAD)
+    }
+}

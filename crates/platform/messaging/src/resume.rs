@@ -1,0 +1,89 @@
+//! Lets a key go on behind its dead letter, which is to be replayed or was discarded: one event at a time, in order.
+
+use std::sync::Arc;
+
+use db::Tx;
+use telemetry::names::outcome;
+
+use crate::alone::{Failure, Way};
+use crate::dead::{self, Next, Resumable};
+use crate::event::Event;
+use crate::handler::Handler;
+use crate::worker::{Handled, Stop, UnitError, Worker, settled};
+
+impl Worker {
+    /// Replays the key's dead letter, unless it was discarded, and then what is parked behind it.
+    pub(crate) async fn resume(&mut self, key: &Resumable) -> Result<(), Stop> {
+        let id = key.dead_letter;
+        while self.holds_lease().await {
+            let (place, name) = (self.place.clone(), key.key.clone());
+            let next = self.context.db.read(move |conn| dead::next(conn, &place, &name, id)).await?;
+            let (event, way) = match next {
+                Next::Blocked => return Ok(()),
+                Next::Free => return self.free(key).await,
+                Next::DeadLetter(event) => (event, Way::DeadLetter(id)),
+                Next::Parked(event) => (event, Way::Parked(id)),
+            };
+            let one: Arc<[Event]> = vec![event].into();
+            if let Err(failure) = self.try_alone(&one, way).await? {
+                return self.replay_failed(&one, way, failure).await;
+            }
+            self.context.count(&self.place, outcome::HANDLED, 1);
+        }
+        Ok(())
+    }
+
+    async fn free(&mut self, key: &Resumable) -> Result<(), Stop> {
+        let (place, name, id) = (self.place.clone(), key.key.clone(), key.dead_letter);
+        if self.context.db.write(move |tx| dead::free(tx, &place, &name, id)).await?
+            && let Some(state) = &mut self.state
+        {
+            state.blocked.remove(&key.key);
+        }
+        Ok(())
+    }
+
+    /// Taking the row and handling the event are one; no row, nothing done.
+    pub(crate) async fn replay(&self, one: &Arc<[Event]>, way: Way) -> Handled {
+        let trace = one[0].traceparent.as_deref().and_then(|parent| parent.parse().ok());
+        let (place, events) = (self.place.clone(), one.clone());
+        let take = move |tx: &mut Tx<'_>| -> Result<(), UnitError> {
+            let taken = match way {
+                Way::InTurn => false,
+                Way::DeadLetter(id) => dead::hold(tx, &place, &events[0].key, id)? && dead::take_dead(tx, id)?,
+                Way::Parked(id) => dead::take_parked(tx, &place, &events[0], id)?,
+            };
+            dead::forget_attempts(tx, &place, events[0].position)?;
+            if taken { Ok(()) } else { Err(UnitError::Stale) }
+        };
+        match &self.context.group.handler {
+            Handler::Transactional(handler) => self.transact(handler, one, trace, take).await,
+            Handler::Effect(handler) => self.effect(handler, one, trace, take).await,
+        }
+    }
+
+    /// The dead letter is dead as before; a parked event becomes one, and the others wait behind it.
+    async fn replay_failed(&mut self, one: &Arc<[Event]>, way: Way, failure: Failure) -> Result<(), Stop> {
+        let Failure { why, attempts } = failure;
+        tracing::error!(group = self.place.group, event = %one[0].id, why, "a replay failed");
+        let (place, events) = (self.place.clone(), one.clone());
+        let rested = self.context.db.write(move |tx| -> Result<(), UnitError> {
+            let event = &events[0];
+            let rests = match way {
+                Way::InTurn => false,
+                Way::DeadLetter(id) => {
+                    dead::hold(tx, &place, &event.key, id)? && dead::rest_again(tx, id, &why, attempts)?
+                }
+                Way::Parked(id) => dead::take_parked(tx, &place, event, id)?,
+            };
+            if !rests {
+                return Err(UnitError::Stale);
+            }
+            if let Way::Parked(_) = way {
+                dead::bury(tx, &place, event, &why, attempts)?;
+            }
+            Ok(dead::forget_attempts(tx, &place, event.position)?)
+        });
+        settled(rested.await)
+    }
+}
