@@ -5,6 +5,7 @@ use actix_web::web::{Bytes, Data, Redirect};
 use actix_web::{HttpResponse, get};
 use serde::Serialize;
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Header, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi as _};
@@ -43,8 +44,20 @@ impl Modify for Bearer {
 pub fn complete(api: &mut OpenApi) {
     for item in api.paths.paths.values_mut() {
         for operation in [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten() {
+            describe_key(operation);
             add_problems(operation);
             add_headers(operation);
+        }
+    }
+}
+
+fn describe_key(operation: &mut Operation) {
+    for parameter in operation.parameters.iter_mut().flatten() {
+        let RefOr::T(parameter) = parameter else { continue };
+        if parameter.name == "Idempotency-Key" {
+            let visible = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[!-~]([ -~]*[!-~])?$"));
+            parameter.description = Some("The same for each repeat of a request, another for each new one.".into());
+            parameter.schema = Some(visible.max_length(Some(255)).build().into());
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::http::reply::{self, Answer, Kept};
 use crate::idempotency::{self, Done, OptionalKey};
 
 /// Starts a campaign.
-#[utoipa::path(tag = "coupons", params(("Idempotency-Key" = Option<String>, Header)),
+#[utoipa::path(tag = "coupons", request_body = CouponEntry, params(("Idempotency-Key" = Option<String>, Header)),
                responses((status = 201, body = CouponView)), security(("bearer" = [])))]
 #[post("/coupons")]
 pub async fn create(shop: Data<Storefront>, admin: Admin, key: OptionalKey, body: Body<CouponEntry>) -> Answer<Kept> {
@@ -31,7 +31,8 @@ pub async fn create(shop: Data<Storefront>, admin: Admin, key: OptionalKey, body
 }
 
 /// Sets when a campaign closes.
-#[utoipa::path(tag = "coupons", params(("id" = uuid::Uuid, Path)), responses((status = 200, body = CouponView)),
+#[utoipa::path(tag = "coupons", request_body = CouponPatch,
+               params(("id" = uuid::Uuid, Path)), responses((status = 200, body = CouponView)),
                security(("bearer" = [])))]
 #[patch("/coupons/{id}")]
 pub async fn close(

@@ -27,7 +27,8 @@ pub async fn me(shop: Data<Storefront>, caller: Caller) -> Answer<HttpResponse> 
 }
 
 /// Changes the name.
-#[utoipa::path(tag = "me", responses((status = 200, body = Profile)), security(("bearer" = [])))]
+#[utoipa::path(tag = "me", request_body = ProfileChange,
+               responses((status = 200, body = Profile)), security(("bearer" = [])))]
 #[patch("/me")]
 pub async fn rename(shop: Data<Storefront>, caller: Caller, body: Body<ProfileChange>) -> Answer<HttpResponse> {
     let name = body.value.name;
@@ -36,7 +37,7 @@ pub async fn rename(shop: Data<Storefront>, caller: Caller, body: Body<ProfileCh
 }
 
 /// Changes the password, and ends all other sessions.
-#[utoipa::path(tag = "me", responses((status = 204)), security(("bearer" = [])))]
+#[utoipa::path(tag = "me", request_body = PasswordChange, responses((status = 204)), security(("bearer" = [])))]
 #[post("/me/password")]
 pub async fn change_password(
     shop: Data<Storefront>,

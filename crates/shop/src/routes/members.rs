@@ -11,7 +11,7 @@ use crate::http::input::Body;
 use crate::http::reply::{self, Answer};
 
 /// Registers a member. A taken e-mail address is 409.
-#[utoipa::path(tag = "members", responses((status = 201, body = Profile)))]
+#[utoipa::path(tag = "members", request_body = Registration, responses((status = 201, body = Profile)))]
 #[post("/members")]
 pub async fn register(shop: Data<Storefront>, request: HttpRequest, body: Body<Registration>) -> Answer<HttpResponse> {
     shop.limits.credentials(&request)?;

@@ -41,7 +41,8 @@ pub async fn list(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery
 }
 
 /// Marks notifications up to a number as read.
-#[utoipa::path(tag = "notifications", responses((status = 200, body = Marked)), security(("bearer" = [])))]
+#[utoipa::path(tag = "notifications", request_body = ReadMark,
+               responses((status = 200, body = Marked)), security(("bearer" = [])))]
 #[post("/me/notifications/read")]
 pub async fn mark_read(shop: Data<Storefront>, caller: Caller, body: Body<ReadMark>) -> Answer<HttpResponse> {
     let up_to = body.value.up_to;

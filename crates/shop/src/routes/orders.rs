@@ -21,7 +21,7 @@ use crate::http::reply::{self, Answer, Kept};
 use crate::idempotency::{self, Done, RequiredKey};
 
 /// Places an order: its stock and coupon are reserved until `expires_at`.
-#[utoipa::path(tag = "orders", params(("Idempotency-Key" = String, Header)),
+#[utoipa::path(tag = "orders", request_body = OrderRequest, params(("Idempotency-Key" = String, Header)),
                responses((status = 201, body = OrderView)), security(("bearer" = [])))]
 #[post("/orders")]
 pub async fn place(shop: Data<Storefront>, caller: Caller, key: RequiredKey, body: Body<OrderRequest>) -> Answer<Kept> {

@@ -67,7 +67,7 @@ pub async fn list(shop: Data<Storefront>, search: Params<Search>, page: Params<P
 }
 
 /// Enters a product into the catalogue.
-#[utoipa::path(tag = "products", params(("Idempotency-Key" = Option<String>, Header)),
+#[utoipa::path(tag = "products", request_body = ProductEntry, params(("Idempotency-Key" = Option<String>, Header)),
                responses((status = 201, body = ProductView)), security(("bearer" = [])))]
 #[post("/products")]
 pub async fn create(shop: Data<Storefront>, admin: Admin, key: OptionalKey, body: Body<ProductEntry>) -> Answer<Kept> {
@@ -80,7 +80,8 @@ pub async fn create(shop: Data<Storefront>, admin: Admin, key: OptionalKey, body
 }
 
 /// Changes a product; what is left out stays. Orders keep the name and price they were placed with.
-#[utoipa::path(tag = "products", params(("id" = uuid::Uuid, Path)), responses((status = 200, body = ProductView)),
+#[utoipa::path(tag = "products", request_body = ProductPatch,
+               params(("id" = uuid::Uuid, Path)), responses((status = 200, body = ProductView)),
                security(("bearer" = [])))]
 #[patch("/products/{id}")]
 pub async fn edit(
@@ -99,7 +100,8 @@ pub async fn edit(
 }
 
 /// Brings units in, or writes them off; never below zero.
-#[utoipa::path(tag = "products", params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = String, Header)),
+#[utoipa::path(tag = "products", request_body = StockAdjustment,
+               params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = String, Header)),
                responses((status = 201, body = StockLevel)), security(("bearer" = [])))]
 #[post("/products/{id}/stock-adjustments")]
 pub async fn adjust(

@@ -16,7 +16,7 @@ use crate::http::problem::Problem;
 use crate::http::reply::{self, Answer};
 
 /// Signs in.
-#[utoipa::path(tag = "sessions", responses((status = 201, body = TokenPair)))]
+#[utoipa::path(tag = "sessions", request_body = SignIn, responses((status = 201, body = TokenPair)))]
 #[post("/sessions")]
 pub async fn sign_in(shop: Data<Storefront>, request: HttpRequest, body: Body<SignIn>) -> Answer<HttpResponse> {
     shop.limits.credentials(&request)?;
@@ -35,7 +35,7 @@ pub async fn sign_in(shop: Data<Storefront>, request: HttpRequest, body: Body<Si
 }
 
 /// Goes on with a session; the refresh token is good for once, and a new one comes with the answer.
-#[utoipa::path(tag = "sessions", responses((status = 201, body = TokenPair)))]
+#[utoipa::path(tag = "sessions", request_body = Refresh, responses((status = 201, body = TokenPair)))]
 #[post("/sessions/refresh")]
 pub async fn renew(shop: Data<Storefront>, request: HttpRequest, body: Body<Refresh>) -> Answer<HttpResponse> {
     shop.limits.credentials(&request)?;

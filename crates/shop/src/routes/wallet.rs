@@ -14,7 +14,7 @@ use crate::http::reply::{self, Answer, Kept};
 use crate::idempotency::{self, Done, RequiredKey};
 
 /// Brings money into the wallet.
-#[utoipa::path(tag = "wallet", params(("Idempotency-Key" = String, Header)),
+#[utoipa::path(tag = "wallet", request_body = WalletCharge, params(("Idempotency-Key" = String, Header)),
                responses((status = 201, body = Balance)), security(("bearer" = [])))]
 #[post("/wallet/charges")]
 pub async fn charge(

@@ -74,7 +74,8 @@ pub async fn discard(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>, _bo
 }
 
 /// Has all dead letters of a group, or of one of its topics, handled again.
-#[utoipa::path(tag = "admin", responses((status = 202, body = Replayed)), security(("bearer" = [])))]
+#[utoipa::path(tag = "admin", request_body = ReplayRequest,
+               responses((status = 202, body = Replayed)), security(("bearer" = [])))]
 #[post("/admin/dead-letters/replay")]
 pub async fn replay_all(shop: Data<Storefront>, _admin: Admin, body: Body<ReplayRequest>) -> Answer<HttpResponse> {
     let ReplayRequest { group, topic } = body.value;

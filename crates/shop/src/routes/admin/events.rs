@@ -68,7 +68,8 @@ pub async fn consumers(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpResp
 
 /// Has a group handle a topic anew from some point; 409 for a group that must not repeat. The answer is where the
 /// group is then.
-#[utoipa::path(tag = "admin", params(("group" = String, Path)), responses((status = 200, body = Page<ConsumerView>)),
+#[utoipa::path(tag = "admin", request_body = ResetRequest,
+               params(("group" = String, Path)), responses((status = 200, body = Page<ConsumerView>)),
                security(("bearer" = [])))]
 #[post("/admin/consumers/{group}/reset")]
 pub async fn reset(
