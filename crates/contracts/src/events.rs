@@ -13,17 +13,17 @@ use crate::{
 };
 
 macro_rules! event {
-    ($type:ident, $name:literal, $version:literal, $topic:expr, key: |$me:ident| $key:expr, version_of: $aggregate:expr) => {
+    ($type:ident, $name:literal, $version:literal, $topic:expr, key: |$event:ident| $key:expr, version_of: |$again:pat_param| $aggregate:expr) => {
         impl DomainEvent for $type {
             const TYPE: &'static str = $name;
             const VERSION: i16 = $version;
             const TOPIC: &'static str = $topic;
             fn key(&self) -> String {
-                let $me = self;
+                let $event = self;
                 $key.to_string()
             }
             fn aggregate_version(&self) -> i64 {
-                let $me = self;
+                let $again = self;
                 $aggregate
             }
         }
@@ -54,7 +54,7 @@ pub struct OrderCreated {
     pub created_at: Time,
     pub expires_at: Time,
 }
-event!(OrderCreated, "shop.order.created", 1, topics::ORDER_CREATED, key: |e| e.order_id, version_of: e.order_version);
+event!(OrderCreated, "shop.order.created", 1, topics::ORDER_CREATED, key: |e| e.order_id, version_of: |e| e.order_version);
 
 db::text_enum!(
     /// Why an order ended without a sale.
@@ -78,7 +78,7 @@ pub struct OrderCancelled {
     pub lines: Vec<OrderLine>,
     pub cancelled_at: Time,
 }
-event!(OrderCancelled, "shop.order.cancelled", 1, topics::ORDER_CANCELLED, key: |e| e.order_id, version_of: e.order_version);
+event!(OrderCancelled, "shop.order.cancelled", 1, topics::ORDER_CANCELLED, key: |e| e.order_id, version_of: |e| e.order_version);
 
 /// An order was paid from the member's wallet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +95,7 @@ pub struct PaymentCompleted {
     pub amount: Money,
     pub paid_at: Time,
 }
-event!(PaymentCompleted, "shop.payment.completed", 1, topics::PAYMENT_COMPLETED, key: |e| e.order_id, version_of: e.order_version);
+event!(PaymentCompleted, "shop.payment.completed", 1, topics::PAYMENT_COMPLETED, key: |e| e.order_id, version_of: |e| e.order_version);
 
 /// A payment was given back in full.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,7 +110,7 @@ pub struct PaymentRefunded {
     pub paid_at: Time,
     pub refunded_at: Time,
 }
-event!(PaymentRefunded, "shop.payment.refunded", 1, topics::PAYMENT_REFUNDED, key: |e| e.order_id, version_of: e.order_version);
+event!(PaymentRefunded, "shop.payment.refunded", 1, topics::PAYMENT_REFUNDED, key: |e| e.order_id, version_of: |e| e.order_version);
 
 /// Units of a product were reserved for an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,7 +124,7 @@ pub struct StockDeducted {
     /// The product is to be ordered anew when fewer than this are left; 0 is never.
     pub low_stock_threshold: i64,
 }
-event!(StockDeducted, "shop.stock.deducted", 1, topics::STOCK_DEDUCTED, key: |e| e.product_id, version_of: e.stock_version);
+event!(StockDeducted, "shop.stock.deducted", 1, topics::STOCK_DEDUCTED, key: |e| e.product_id, version_of: |e| e.stock_version);
 
 /// Units of a product came back from an order that ended without a sale.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,7 +136,7 @@ pub struct StockRestored {
     /// Left after it.
     pub available: i64,
 }
-event!(StockRestored, "shop.stock.restored", 1, topics::STOCK_RESTORED, key: |e| e.product_id, version_of: e.stock_version);
+event!(StockRestored, "shop.stock.restored", 1, topics::STOCK_RESTORED, key: |e| e.product_id, version_of: |e| e.stock_version);
 
 /// A product fell under its threshold, and more of it was ordered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,7 +149,7 @@ pub struct StockLow {
     /// Units ordered.
     pub ordered: i64,
 }
-event!(StockLow, "shop.stock.low", 1, topics::STOCK_LOW, key: |e| e.purchase_order_id, version_of: e.stock_version);
+event!(StockLow, "shop.stock.low", 1, topics::STOCK_LOW, key: |e| e.purchase_order_id, version_of: |e| e.stock_version);
 
 /// A member asked for a first-come coupon. Who wins is decided by the position of this event in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,7 +160,7 @@ pub struct CouponIssueRequested {
     /// Decides whether the coupon was open.
     pub requested_at: Time,
 }
-event!(CouponIssueRequested, "shop.coupon.issue-requested", 1, topics::COUPON_ISSUE_REQUESTED, key: |e| e.coupon_id, version_of: 0);
+event!(CouponIssueRequested, "shop.coupon.issue-requested", 1, topics::COUPON_ISSUE_REQUESTED, key: |e| e.coupon_id, version_of: |_| 0);
 
 /// A member got a coupon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,7 +176,7 @@ pub struct CouponIssued {
     pub issued_at: Time,
     pub expires_at: Option<Time>,
 }
-event!(CouponIssued, "shop.coupon.issued", 1, topics::COUPON_ISSUED, key: |e| e.owned_coupon_id, version_of: e.owned_coupon_version);
+event!(CouponIssued, "shop.coupon.issued", 1, topics::COUPON_ISSUED, key: |e| e.owned_coupon_id, version_of: |e| e.owned_coupon_version);
 
 /// A coupon was reserved for an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,7 +189,7 @@ pub struct CouponUsed {
     pub discount: Money,
     pub used_at: Time,
 }
-event!(CouponUsed, "shop.coupon.used", 1, topics::COUPON_USED, key: |e| e.owned_coupon_id, version_of: e.owned_coupon_version);
+event!(CouponUsed, "shop.coupon.used", 1, topics::COUPON_USED, key: |e| e.owned_coupon_id, version_of: |e| e.owned_coupon_version);
 
 /// A coupon came back from an order that ended without a sale.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -201,7 +201,7 @@ pub struct CouponReturned {
     pub order_id: OrderId,
     pub returned_at: Time,
 }
-event!(CouponReturned, "shop.coupon.returned", 1, topics::COUPON_RETURNED, key: |e| e.owned_coupon_id, version_of: e.owned_coupon_version);
+event!(CouponReturned, "shop.coupon.returned", 1, topics::COUPON_RETURNED, key: |e| e.owned_coupon_id, version_of: |e| e.owned_coupon_version);
 
 db::text_enum!(
     /// How far a delivery is.
@@ -229,4 +229,4 @@ pub struct DeliveryChanged {
     pub status: DeliveryStatus,
     pub changed_at: Time,
 }
-event!(DeliveryChanged, "shop.delivery.changed", 1, topics::DELIVERY_CHANGED, key: |e| e.order_id, version_of: e.delivery_version);
+event!(DeliveryChanged, "shop.delivery.changed", 1, topics::DELIVERY_CHANGED, key: |e| e.order_id, version_of: |e| e.delivery_version);
