@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 
 use diesel::connection::SimpleConnection;
@@ -26,8 +26,14 @@ pub(crate) struct Server {
     maintenance: String,
     /// Made at the first use, and copied for each test. Not on a server that outlives us.
     template: Option<OnceCell<String>>,
-    /// Its standard input keeps our own server alive.
-    _watchdog: Option<Child>,
+    /// Keeps our own server alive.
+    watchdog: Option<Watchdog>,
+}
+
+/// The script that runs our own server, for as long as its standard input stays open.
+struct Watchdog {
+    process: Child,
+    output: BufReader<ChildStdout>,
 }
 
 /// The server of this process, started at the first call; or why there is none. Blocks while it starts.
@@ -53,16 +59,15 @@ impl Server {
     fn given(url: &str) -> Result<Self, String> {
         let (base, maintenance, suffix) =
             split(url).ok_or("TEST_DATABASE_URL is no postgres://user:password@host:port/database")?;
-        let server = Self { base, suffix, maintenance, template: None, _watchdog: None };
+        let server = Self { base, suffix, maintenance, template: None, watchdog: None };
         server.execute("SELECT 1").map_err(|e| format!("the server of TEST_DATABASE_URL: {e}"))?;
         Ok(server)
     }
 
     /// A server in a temporary folder, on a free port of the loopback address.
     fn start() -> Result<Self, String> {
-        let programs = programs().ok_or(
-            "PostgreSQL: no initdb found (set TEST_DATABASE_URL or PG_BINDIR, or install PostgreSQL's server)",
-        )?;
+        let programs =
+            programs().ok_or("no initdb found (set TEST_DATABASE_URL or PG_BINDIR, or install PostgreSQL's server)")?;
         let mut reason = String::new();
         for _ in 0..3 {
             // the port may be taken between our look and the server's
@@ -71,7 +76,7 @@ impl Server {
                 Err(e) => reason = e,
             }
         }
-        Err(format!("PostgreSQL: {} did not start: {reason}", programs.display()))
+        Err(format!("{} did not start: {reason}", programs.display()))
     }
 
     fn start_once(programs: &Path) -> Result<Self, String> {
@@ -92,15 +97,15 @@ impl Server {
             chown(folder.path().join("password"), Some(user), Some(group)).map_err(text)?;
             command.uid(user).gid(group);
         }
-        let mut watchdog = command.spawn().map_err(text)?;
+        let mut process = command.spawn().map_err(text)?;
         let _ = folder.keep(); // from here on the script's
-        await_ready(&mut watchdog)?;
+        let output = await_ready(&mut process)?;
         Ok(Self {
             base: format!("postgres://postgres:{password}@127.0.0.1:{port}"),
             suffix: String::new(),
             maintenance: "postgres".into(),
             template: Some(OnceCell::new()),
-            _watchdog: Some(watchdog),
+            watchdog: Some(Watchdog { process, output }),
         })
     }
 
@@ -151,18 +156,65 @@ impl Drop for PgDatabase {
     }
 }
 
+/// A PostgreSQL server that is one test's alone, to be stopped and started. `None` where none can be started.
+///
+/// It ends with this.
+pub struct PgServer(Server);
+
+impl PgServer {
+    /// Blocks while it starts.
+    ///
+    /// # Panics
+    /// When there is none and `TEST_SERVERS_REQUIRED=1`.
+    pub fn start() -> Option<Self> {
+        Server::start().map_err(|reason| left_out(&reason)).map(Self).ok()
+    }
+
+    /// Of its only database.
+    pub fn url(&self) -> String {
+        self.0.url(&self.0.maintenance)
+    }
+
+    /// As a crash does: nobody is told, and nothing is finished.
+    ///
+    /// # Panics
+    /// When the script that runs it is gone.
+    pub fn crash(&mut self) {
+        self.order("stop");
+    }
+
+    /// After a crash.
+    ///
+    /// # Panics
+    /// When the script that runs it is gone.
+    pub fn restart(&mut self) {
+        self.order("start");
+    }
+
+    fn order(&mut self, order: &str) {
+        let watchdog = self.0.watchdog.as_mut().expect("it is our own");
+        let input = watchdog.process.stdin.as_mut().expect("it is piped");
+        writeln!(input, "{order}").expect("the script runs");
+        let mut answer = String::new();
+        watchdog.output.read_line(&mut answer).expect("the script runs");
+        assert_eq!(answer, "done\n");
+    }
+}
+
 /// Waits for the script's `ready`.
-fn await_ready(watchdog: &mut Child) -> Result<(), String> {
-    let output = watchdog.stdout.take().ok_or("no output")?;
+fn await_ready(process: &mut Child) -> Result<BufReader<ChildStdout>, String> {
+    let mut output = BufReader::new(process.stdout.take().ok_or("no output")?);
     let mut said = String::new();
-    for line in BufReader::new(output).lines() {
-        match line {
-            Ok(line) if line == "ready" => return Ok(()),
-            Ok(line) => said = format!("{said}\n{line}"),
+    loop {
+        let mut line = String::new();
+        match output.read_line(&mut line) {
+            Ok(_) if line == "ready\n" => return Ok(output),
+            Ok(0) => break,
+            Ok(_) => said.push_str(&line),
             Err(e) => return Err(e.to_string()),
         }
     }
-    let _ = watchdog.wait();
+    let _ = process.wait();
     Err(said)
 }
 
@@ -205,6 +257,8 @@ fn split(url: &str) -> Option<(String, String, String)> {
 /// When `TEST_SERVERS_REQUIRED=1`.
 pub(crate) fn left_out(reason: &str) {
     static SAID: OnceLock<()> = OnceLock::new();
-    assert!(std::env::var("TEST_SERVERS_REQUIRED").as_deref() != Ok("1"), "{reason}, and TEST_SERVERS_REQUIRED=1");
-    SAID.get_or_init(|| drop(writeln!(std::io::stderr(), "not run: {reason}")));
+    let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+    let required = std::env::var("TEST_SERVERS_REQUIRED").as_deref() == Ok("1");
+    assert!(!required, "PostgreSQL: {reason}, and TEST_SERVERS_REQUIRED=1");
+    SAID.get_or_init(|| drop(writeln!(std::io::stderr(), "not run: PostgreSQL: {reason}")));
 }
