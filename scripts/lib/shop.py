@@ -1,0 +1,124 @@
+"""A shop of its own for a check: started on a free port and a folder, called over HTTP, killed or stopped."""
+import http.client
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+import uuid
+
+ADMIN = ("admin@shop.local", "correct horse battery staple")
+
+
+class Gone(Exception):
+    """The connection broke: what was asked may have been done or not."""
+
+
+class Shop:
+    """A process, and where it listens. `binary` is run with the folder as its data_dir."""
+
+    def __init__(self, binary, folder, **settings):
+        self.folder = folder
+        self.log = os.path.join(folder, "log")
+        self.env = dict(os.environ, SHOP__HTTP__ADDRESS="127.0.0.1:0", SHOP__DATA_DIR=os.path.join(folder, "data"),
+                        SHOP__ADMIN__EMAIL=ADMIN[0], SHOP__ADMIN__PASSWORD=ADMIN[1],
+                        SHOP__RATE_LIMIT__ENABLED="false", SHOP__LOG__FILTER="warn")
+        self.env.update({f"SHOP__{name.upper()}": value for name, value in settings.items()})
+        self.binary, self.process, self.port = os.path.abspath(binary), None, None
+        self.local = threading.local()
+
+    def start(self, prepare=None, patience=60):
+        """Until it is ready; returns the seconds that took. `prepare` runs in the new process."""
+        began, self.port = time.monotonic(), None
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen([self.binary], env=self.env, cwd=self.folder, preexec_fn=prepare,
+                                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+        for line in self.process.stdout:
+            if line.split()[:1] == [b"API"]:
+                self.port = int(line.rsplit(b":", 1)[1].split(b"/")[0])
+                break
+        if self.port is None:
+            raise SystemExit(f"the shop did not start: {self.last_words()}")
+        threading.Thread(target=self.process.stdout.read, daemon=True).start()
+        while time.monotonic() - began < patience:
+            try:
+                if self.call("GET", "/readyz", prefix="")[0] == 200:
+                    return time.monotonic() - began
+            except Gone:
+                pass
+            time.sleep(0.02)
+        raise SystemExit(f"the shop was not ready within {patience} s: {self.last_words()}")
+
+    def last_words(self):
+        with open(self.log, errors="replace") as log:
+            return log.read()[-500:].strip()
+
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        if self.alive():
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def call(self, method, path, body=None, token=None, key=None, prefix="/api/v1"):
+        """(status, parsed body). Raises Gone when the answer did not come."""
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        if key:
+            headers["Idempotency-Key"] = key
+        port, connection = self.port, getattr(self.local, "connection", None)
+        if connection is None or connection.port != port:
+            connection = self.local.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        try:
+            connection.request(method, prefix + path, None if body is None else json.dumps(body), headers)
+            answer = connection.getresponse()
+            text = answer.read()
+        except (http.client.HTTPException, OSError) as error:
+            connection.close()
+            self.local.connection = None
+            raise Gone(str(error)) from error
+        try:
+            return answer.status, json.loads(text)
+        except ValueError:
+            return answer.status, text.decode("utf-8", "replace")
+
+    def ok(self, *arguments, **more):
+        """The body of an answer that must be a 2xx."""
+        status, body = self.call(*arguments, **more)
+        if not 200 <= status < 300:
+            raise SystemExit(f"{arguments[0]} {arguments[1]} answered {status}: {str(body)[:300]}")
+        return body
+
+    def pages(self, path, token):
+        """All items of a list."""
+        cursor, more = None, "&" if "?" in path else "?"
+        while True:
+            page = self.ok("GET", f"{path}{more}limit=100" + (f"&cursor={cursor}" if cursor else ""), token=token)
+            yield from page["items"]
+            cursor = page["next_cursor"]
+            if not cursor:
+                return
+
+    def sign_in(self, email, password):
+        return self.ok("POST", "/sessions", {"email": email, "password": password})["access_token"]
+
+    def admin(self):
+        return self.sign_in(*ADMIN)
+
+    def member(self, points):
+        """A new member with that much in its wallet: its id, its token, and how to sign in again."""
+        email, password = f"kim-{uuid.uuid4()}@example.com", "correct horse battery staple"
+        member = self.ok("POST", "/members", {"email": email, "password": password, "name": "Kim"})
+        token = self.sign_in(email, password)
+        self.ok("POST", "/wallet/charges", {"amount": str(points)}, token=token, key=str(uuid.uuid4()))
+        return {"id": member["id"], "token": token, "email": email, "password": password}
