@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::error::{Error, Result};
-use crate::faults::Watched;
+use crate::faults::{self, Watched};
 use crate::job::{UnitJob, panic_text};
 use crate::listen::Listener;
 use crate::migrate::Migrations;
@@ -187,7 +187,7 @@ fn read_once<T, E: From<Error>>(
     conn: &mut Watched,
     query: &impl Fn(&mut Conn) -> Result<T, E>,
 ) -> Result<Result<T, E>, Again> {
-    conn.faults.clear();
+    faults::clear();
     let begin = if conn.conn.is_pg() { "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" } else { "BEGIN" };
     if let Err(error) = conn.conn.batch_execute(begin) {
         conn.broken = true;
@@ -200,7 +200,7 @@ fn read_once<T, E: From<Error>>(
             return Ok(Err(Error::Panicked(panic_text(&*panic)).into()));
         }
     };
-    let fault = conn.faults.take();
+    let fault = faults::take();
     match (fault, postgres::roll_back(conn)) {
         (Some(fault), false) => Err(Again(fault.of_lost_connection().into())),
         // an answer that passes over a failed statement is none

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use diesel::result::{DatabaseErrorKind, Error as Diesel};
 
+use crate::faults;
+
 /// `Result` with the [`enum@Error`] of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -41,7 +43,10 @@ impl From<Diesel> for Error {
     fn from(error: Diesel) -> Self {
         match Fault::of(&error) {
             None => Self::NotFound,
-            Some(fault) => fault.into(),
+            Some(fault) => {
+                faults::note(&fault);
+                fault.into()
+            }
         }
     }
 }

@@ -1,49 +1,54 @@
 //! Sees every failed statement of a connection, also those that a unit of work ignores.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::cell::RefCell;
 
 use diesel::connection::{Connection, Instrumentation, InstrumentationEvent};
 
 use crate::Conn;
 use crate::error::Fault;
 
-/// The first fault since it was cleared, and whether there were more.
-#[derive(Clone, Default)]
-pub(crate) struct Faults(Arc<Mutex<Seen>>);
-
+/// What failed on this thread since it was cleared; a unit runs on one thread from its beginning to its end.
 #[derive(Default)]
 struct Seen {
     first: Option<Fault>,
     more: bool,
 }
 
-impl Faults {
-    pub(crate) fn clear(&self) {
-        self.take();
-    }
-
-    pub(crate) fn take(&self) -> Option<Fault> {
-        std::mem::take(&mut *self.seen()).first
-    }
-
-    /// Whether statements went on failing after the first.
-    pub(crate) fn are_several(&self) -> bool {
-        self.seen().more
-    }
-
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+thread_local! {
+    static SEEN: RefCell<Seen> = RefCell::default();
 }
 
-impl Instrumentation for Faults {
+/// Diesel reports a failed statement, but on SQLite not one that fails while its rows are read: those are noted when
+/// they become an [`enum@crate::Error`]. What is noted twice counts once.
+pub(crate) fn note(fault: &Fault) {
+    SEEN.with_borrow_mut(|seen| match &seen.first {
+        None => seen.first = Some(fault.clone()),
+        Some(first) => seen.more |= first != fault,
+    });
+}
+
+pub(crate) fn clear() {
+    take();
+}
+
+/// The first fault since it was cleared.
+pub(crate) fn take() -> Option<Fault> {
+    SEEN.take().first
+}
+
+/// Whether statements went on failing after the first.
+pub(crate) fn are_several() -> bool {
+    SEEN.with_borrow(|seen| seen.more)
+}
+
+struct Watch;
+
+impl Instrumentation for Watch {
     fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
         if let InstrumentationEvent::FinishQuery { error: Some(error), .. } = event
             && let Some(fault) = Fault::of(error)
         {
-            let mut seen = self.seen();
-            seen.more = seen.first.is_some();
-            seen.first.get_or_insert(fault);
+            note(&fault);
         }
     }
 }
@@ -51,15 +56,13 @@ impl Instrumentation for Faults {
 /// A connection whose faults are seen.
 pub(crate) struct Watched {
     pub(crate) conn: Conn,
-    pub(crate) faults: Faults,
     /// Not to be used again.
     pub(crate) broken: bool,
 }
 
 impl Watched {
     pub(crate) fn new(mut conn: Conn) -> Self {
-        let faults = Faults::default();
-        conn.set_instrumentation(faults.clone());
-        Self { conn, faults, broken: false }
+        conn.set_instrumentation(Watch);
+        Self { conn, broken: false }
     }
 }

@@ -7,7 +7,7 @@ use telemetry::TraceContext;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Fault, Result};
-use crate::faults::Watched;
+use crate::faults::{self, Watched};
 use crate::unit::{AfterCommit, Staged, Tx};
 
 /// A unit of work whose result type is forgotten, so that units of all kinds share a queue.
@@ -62,7 +62,7 @@ where
     F: Fn(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
 {
     fn run(&mut self, conn: &mut Watched) -> Ran {
-        conn.faults.clear();
+        faults::clear();
         let mut tx = Tx::new(&mut conn.conn, self.trace);
         let result = match catch_unwind(AssertUnwindSafe(|| (self.unit)(&mut tx))) {
             Ok(result) => result,
@@ -72,8 +72,8 @@ where
         let done = result.is_ok();
         self.result = Some(result);
         // on PostgreSQL a statement after a failed one fails as well, and what it says is of no use to anybody
-        let went_on = conn.faults.are_several();
-        match (conn.faults.take(), done) {
+        let went_on = faults::are_several();
+        match (faults::take(), done) {
             (None, true) => Ran::Done(staged, after_commit),
             (None, false) => Ran::Refused,
             (Some(Fault::Constraint(_)), false) if !went_on => Ran::Refused,

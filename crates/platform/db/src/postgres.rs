@@ -7,7 +7,7 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection;
 
 use crate::error::{Error, Fault, Result};
-use crate::faults::Watched;
+use crate::faults::{self, Watched};
 use crate::job::{Job, Ran, panic_text};
 use crate::pool::Pool;
 use crate::unit::{AfterCommit, Recorder, Staged, run_all};
@@ -85,7 +85,7 @@ fn attempt(conn: &mut Watched, recorder: &dyn Recorder, job: &mut dyn Job) -> At
 fn record(conn: &mut Watched, recorder: &dyn Recorder, staged: Vec<Staged>) -> Result<AfterCommit, Attempt> {
     match catch_unwind(AssertUnwindSafe(|| recorder.record(&mut conn.conn, staged))) {
         Ok(Ok(wake)) => Ok(wake),
-        Ok(Err(error)) => Err(match conn.faults.take() {
+        Ok(Err(error)) => Err(match faults::take() {
             Some(fault) => failed(conn, fault),
             None => {
                 roll_back(conn);
