@@ -8,3 +8,4 @@ mod databases;
 mod postgres;
 
 pub use databases::{Place, TestDatabase, databases, databases_with, places};
+pub use postgres::PgServer;

@@ -1,0 +1,16 @@
+//! The rules of units of work, on real files and real servers.
+
+#[path = "db/full.rs"]
+mod full;
+#[path = "db/ground.rs"]
+mod ground;
+#[path = "db/opening.rs"]
+mod opening;
+#[path = "db/postgres.rs"]
+mod postgres;
+#[path = "db/reads.rs"]
+mod reads;
+#[path = "db/units.rs"]
+mod units;
+#[path = "db/wakes.rs"]
+mod wakes;

@@ -1,0 +1,223 @@
+//! What the tests stand on: databases with accounts, a recorder that can fail, and gates that hold a unit where it is.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+use db::types::{Id, Time};
+use db::{AfterCommit, Conn, Database, Error, Migrations, Options, Recorder, Staged, Tx};
+use diesel::prelude::*;
+use diesel_migrations::embed_migrations;
+use testkit::{Place, places};
+
+diesel::table! { account (id) { id -> BigInt, balance -> BigInt, note -> Text } }
+diesel::table! { recorded (number) { number -> BigInt, key -> Text } }
+
+pub static MIGRATIONS: Migrations = Migrations {
+    sqlite: embed_migrations!("tests/db/migrations/sqlite"),
+    postgres: embed_migrations!("tests/db/migrations/postgres"),
+};
+
+/// What a later version of this program would have.
+pub static NEWER: Migrations = Migrations {
+    sqlite: embed_migrations!("tests/db/newer/sqlite"),
+    postgres: embed_migrations!("tests/db/newer/postgres"),
+};
+
+/// Keeps the keys of staged records in the table `recorded`.
+#[derive(Default)]
+pub struct Book {
+    /// How often it wrote: once a transaction.
+    pub calls: AtomicUsize,
+    /// How often it was told that a transaction was committed.
+    pub commits: Arc<AtomicUsize>,
+}
+
+/// A record that no book takes.
+pub const UNWRITABLE: &str = "unwritable";
+/// A record at which the book panics.
+pub const ALARMING: &str = "alarming";
+
+impl Recorder for Book {
+    fn record(&self, conn: &mut Conn, records: Vec<Staged>) -> db::Result<AfterCommit> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        for record in records {
+            assert_ne!(record.key, ALARMING, "a test panics on purpose");
+            if record.key == UNWRITABLE {
+                return Err(Error::Defect("nobody can write this".into()));
+            }
+            diesel::insert_into(recorded::table).values(recorded::key.eq(record.key)).execute(conn)?;
+        }
+        let commits = self.commits.clone();
+        Ok(Box::new(move || _ = commits.fetch_add(1, Ordering::SeqCst)))
+    }
+}
+
+/// An open database of one test.
+pub struct Ground {
+    pub name: &'static str,
+    pub url: String,
+    pub db: Database,
+    pub book: Arc<Book>,
+    place: Place,
+}
+
+impl Ground {
+    pub async fn open(place: Place, options: Options) -> Self {
+        let book = Arc::new(Book::default());
+        let db = Database::open(options, &MIGRATIONS, book.clone()).await.expect("the database opens");
+        Self { name: place.name, url: place.url.clone(), db, book, place }
+    }
+
+    /// Lets the database go, and keeps what is in it.
+    pub async fn closed(self) -> Place {
+        self.db.close().await;
+        self.place
+    }
+
+    /// Closes the database and opens it again, as the next process does.
+    pub async fn reopened(self) -> Self {
+        let place = self.closed().await;
+        let options = Options::new(place.url.clone());
+        Self::open(place, options).await
+    }
+
+    /// Ids and balances, by id.
+    pub async fn accounts(&self) -> Vec<(i64, i64)> {
+        let all = |conn: &mut Conn| -> db::Result<Vec<(i64, i64)>> {
+            Ok(account::table.order(account::id).select((account::id, account::balance)).load(conn)?)
+        };
+        self.db.read(all).await.expect("the accounts")
+    }
+
+    /// The keys of what was recorded, in order.
+    pub async fn recorded(&self) -> Vec<String> {
+        let all = |conn: &mut Conn| -> db::Result<Vec<String>> {
+            Ok(recorded::table.order(recorded::number).select(recorded::key).load(conn)?)
+        };
+        self.db.read(all).await.expect("the records")
+    }
+
+    /// Polls all the units once while a gate holds a unit before them, and then lets them go: on SQLite they make one
+    /// group.
+    pub async fn together<F: Future>(&self, units: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+        let gate = Gate::default();
+        let its = gate.clone();
+        let first = tokio::spawn({
+            let db = self.db.clone();
+            async move {
+                db.write(move |_| -> db::Result<()> {
+                    its.pass();
+                    Ok(())
+                })
+                .await
+            }
+        });
+        gate.reached().await;
+        let mut all = Box::pin(futures::future::join_all(units));
+        assert!(futures::poll!(&mut all).is_pending(), "nobody is answered before the gate opens");
+        gate.open();
+        first.await.expect("no panic").expect("the gate's own unit");
+        all.await
+    }
+}
+
+/// A database of each kind that is to be had.
+pub async fn grounds() -> Vec<Ground> {
+    let mut grounds = Vec::new();
+    for place in places().await {
+        let options = Options::new(place.url.clone());
+        grounds.push(Ground::open(place, options).await);
+    }
+    grounds
+}
+
+pub async fn sqlite() -> Ground {
+    let place = places().await.into_iter().find(|place| place.name == "SQLite").expect("SQLite is always there");
+    let options = Options::new(place.url.clone());
+    Ground::open(place, options).await
+}
+
+/// `None` where there is no server.
+pub async fn postgres(pool_size: u32) -> Option<Ground> {
+    let place = places().await.into_iter().find(|place| place.name == "PostgreSQL")?;
+    let options = Options { pool_size, ..Options::new(place.url.clone()) };
+    Some(Ground::open(place, options).await)
+}
+
+pub fn insert(conn: &mut Conn, id: i64, balance: i64) -> db::Result<()> {
+    diesel::insert_into(account::table).values((account::id.eq(id), account::balance.eq(balance))).execute(conn)?;
+    Ok(())
+}
+
+/// Adds to an account's balance; false when there is no such account.
+pub fn add(conn: &mut Conn, id: i64, amount: i64) -> db::Result<bool> {
+    let changed =
+        diesel::update(account::table.find(id)).set(account::balance.eq(account::balance + amount)).execute(conn)?;
+    Ok(changed == 1)
+}
+
+pub fn stage(tx: &mut Tx<'_>, key: impl Into<String>) {
+    tx.stage(Staged {
+        id: Id::new(),
+        topic: "tests",
+        key: key.into(),
+        kind: "test",
+        version: 1,
+        aggregate_version: 1,
+        occurred_at: Time::now(),
+        traceparent: None,
+        payload: "{}".into(),
+    });
+}
+
+/// Why a unit of the tests says no by its own rule.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error("refused")]
+    Refused,
+    #[error(transparent)]
+    Database(#[from] Error),
+}
+
+/// Holds a database thread until it is opened.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<Passing>, Condvar)>);
+
+#[derive(Default)]
+struct Passing {
+    waiting: usize,
+    open: bool,
+}
+
+impl Gate {
+    /// Waits on this thread.
+    pub fn pass(&self) {
+        let (passing, changed) = &*self.0;
+        let mut passing = passing.lock().expect("no panic");
+        passing.waiting += 1;
+        changed.notify_all();
+        drop(changed.wait_while(passing, |passing| !passing.open).expect("no panic"));
+    }
+
+    pub fn open(&self) {
+        let (passing, changed) = &*self.0;
+        passing.lock().expect("no panic").open = true;
+        changed.notify_all();
+    }
+
+    /// Until somebody waits at it.
+    pub async fn reached(&self) {
+        self.reached_by(1).await;
+    }
+
+    pub async fn reached_by(&self, count: usize) {
+        let gate = self.clone();
+        let reached = move || {
+            let (passing, changed) = &*gate.0;
+            let passing = passing.lock().expect("no panic");
+            drop(changed.wait_while(passing, |passing| passing.waiting < count).expect("no panic"));
+        };
+        tokio::task::spawn_blocking(reached).await.expect("no panic");
+    }
+}

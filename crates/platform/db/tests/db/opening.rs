@@ -1,0 +1,94 @@
+//! Opening a database: one process, one schema, one line when it can't be.
+
+use std::sync::Arc;
+
+use db::{Database, Error, Migrations, Options};
+use diesel::prelude::*;
+use testkit::places;
+
+use crate::ground::{Book, MIGRATIONS, NEWER, grounds, insert, sqlite};
+
+async fn open(url: &str, migrations: &'static Migrations) -> db::Result<Database> {
+    Database::open(Options::new(url), migrations, Arc::new(Book::default())).await
+}
+
+fn refused(opened: db::Result<Database>) -> Error {
+    opened.err().expect("it does not open")
+}
+
+#[tokio::test]
+async fn a_second_opening_of_a_file_is_refused_with_one_line() {
+    let ground = sqlite().await;
+    ground.db.write(|tx| insert(tx, 1, 0)).await.expect("an account");
+    let Error::Unavailable(why) = refused(open(&ground.url, &MIGRATIONS).await) else { panic!("another error") };
+    assert!(why.contains("shop.db is in use by another process") && why.lines().count() == 1, "{why}");
+    ground.db.write(|tx| insert(tx, 2, 0)).await.expect("the first goes on");
+    assert_eq!(ground.reopened().await.accounts().await.len(), 2, "once it is closed, it opens");
+}
+
+#[tokio::test]
+async fn the_folder_of_a_file_is_made() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("some/where/shop.db");
+    let db = open(&format!("sqlite:{}", file.display()), &MIGRATIONS).await.expect("it opens");
+    db.write(|tx| insert(tx, 1, 0)).await.expect("an account");
+    assert!(file.is_file());
+}
+
+#[tokio::test]
+async fn a_url_that_names_no_database_is_refused_with_one_line() {
+    for url in
+        ["", "shop.db", "mysql://root@localhost/shop", "sqlite:", "sqlite://", "sqlite::memory:", "sqlite:file:x"]
+    {
+        let error = refused(open(url, &MIGRATIONS).await);
+        assert!(matches!(&error, Error::Defect(why) if why.lines().count() == 1), "{url}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_reached_is_unavailable() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let in_the_way = folder.path().join("shop.db");
+    std::fs::create_dir(&in_the_way).expect("a folder where a file should be");
+    // nobody listens any more
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    for url in [format!("postgres://nobody@{port}/nothing"), format!("sqlite:{}", in_the_way.display())] {
+        let error = refused(open(&url, &MIGRATIONS).await);
+        assert!(matches!(error, Error::Unavailable(_)), "{url}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_schema_that_is_newer_is_refused() {
+    for place in places().await {
+        open(&place.url, &NEWER).await.expect("the newer version opens it").close().await;
+        let Error::Defect(why) = refused(open(&place.url, &MIGRATIONS).await) else { panic!("another error") };
+        assert!(why.contains("0002") && why.contains("newer version"), "{}: {why}", place.name);
+        open(&place.url, &NEWER).await.expect("and was not harmed by it");
+    }
+}
+
+#[tokio::test]
+async fn a_schema_that_is_older_is_brought_up_to_date() {
+    for ground in grounds().await {
+        ground.db.write(|tx| insert(tx, 1, 0)).await.expect("an account");
+        let place = ground.closed().await;
+        let db = open(&place.url, &NEWER).await.expect("it opens");
+        let rows = db.read(|conn| -> db::Result<i64> { Ok(crate::ground::account::table.count().get_result(conn)?) });
+        assert_eq!(rows.await.expect("the accounts"), 1);
+    }
+}
+
+#[tokio::test]
+async fn migrations_run_once_however_many_start_at_once() {
+    let Some(place) = places().await.into_iter().find(|place| place.name == "PostgreSQL") else { return };
+    let openings = (0..8).map(|_| open(&place.url, &NEWER));
+    let opened = futures::future::join_all(openings).await;
+    let db = opened.into_iter().map(|opened| opened.expect("each opens")).next().expect("one of them");
+    let versions = |conn: &mut db::Conn| -> db::Result<i64> {
+        use diesel::dsl::sql;
+        use diesel::sql_types::BigInt;
+        Ok(diesel::select(sql::<BigInt>("(SELECT count(*) FROM __diesel_schema_migrations)")).get_result(conn)?)
+    };
+    assert_eq!(db.read(versions).await.expect("the versions"), 2);
+}
