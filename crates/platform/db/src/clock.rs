@@ -5,8 +5,11 @@ use diesel::prelude::*;
 use crate::types::{Time, UtcTime};
 use crate::{Conn, Result};
 
-/// On SQLite this process's clock, for there is one process; on PostgreSQL the start of the transaction.
-pub(crate) fn now(conn: &mut Conn) -> Result<Time> {
+/// The time by the database: on SQLite this process's clock, for there is one process; on PostgreSQL the start of the transaction.
+///
+/// # Errors
+/// The database's.
+pub fn now(conn: &mut Conn) -> Result<Time> {
     match conn {
         Conn::Sqlite(_) => Ok(Time::now()),
         Conn::Pg(conn) => Ok(diesel::select(diesel::dsl::sql::<UtcTime>("transaction_timestamp()")).get_result(conn)?),

@@ -17,6 +17,7 @@ mod sqlite;
 pub mod types;
 mod unit;
 
+pub use clock::now;
 pub use conn::{Conn, MultiBackend};
 pub use database::{Database, Options};
 pub use diesel;
