@@ -9,7 +9,7 @@ use actix_web::http::header;
 use actix_web::web::{self, Bytes};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use garde::Validate;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::kinds;
 use super::problem::Problem;
@@ -95,22 +95,23 @@ fn read(request: &HttpRequest, payload: &mut Payload) -> impl Future<Output = Re
 
 fn parse<T: DeserializeOwned + Validate<Context = ()>>(bytes: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value: T = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let field = error.path().to_string();
-        wrong_json(error.into_inner(), &field)
-    })?;
-    json.end().map_err(|error| wrong_json(error, "."))?;
-    validated(value)
-}
-
-fn wrong_json(error: serde_json::Error, field: &str) -> Problem {
-    if !error.is_data() {
-        return Problem::new(&kinds::MALFORMED_JSON).detail(error);
+    let value: Result<T, _> = serde_path_to_error::deserialize(&mut json);
+    if value.is_err() || json.end().is_err() {
+        // whether it is JSON at all comes before what is in it
+        let json: Result<IgnoredAny, _> = serde_json::from_slice(bytes);
+        json.map_err(|error| Problem::new(&kinds::MALFORMED_JSON).detail(error))?;
     }
-    // serde_json ends its text with the place, which the field name says better
-    let text = error.to_string();
-    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
-    Problem::new(&kinds::INVALID_REQUEST).field(if field == "." { "body" } else { field }, text)
+    // structs would also be taken from arrays
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::new(&kinds::INVALID_REQUEST).field("body", "must be an object"));
+    }
+    validated(value.map_err(|error| {
+        let field = error.path().to_string();
+        // serde_json ends its text with the place, which the field's name says better
+        let text = error.into_inner().to_string();
+        let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+        Problem::new(&kinds::INVALID_REQUEST).field(if field == "." { "body" } else { &field }, text)
+    })?)
 }
 
 /// `value`, or a document that names each of its wrong fields.

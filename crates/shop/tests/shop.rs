@@ -1,0 +1,27 @@
+//! The shop from outside: the real server on a free port, asked over HTTP.
+
+#[path = "shop/support/mod.rs"]
+mod support;
+
+#[path = "shop/access.rs"]
+mod access;
+#[path = "shop/binary.rs"]
+mod binary;
+#[path = "shop/catalogue.rs"]
+mod catalogue;
+#[path = "shop/coupons.rs"]
+mod coupons;
+#[path = "shop/described.rs"]
+mod described;
+#[path = "shop/failures.rs"]
+mod failures;
+#[path = "shop/notifications.rs"]
+mod notifications;
+#[path = "shop/purchases.rs"]
+mod purchases;
+#[path = "shop/races.rs"]
+mod races;
+#[path = "shop/refusals.rs"]
+mod refusals;
+#[path = "shop/repeats.rs"]
+mod repeats;

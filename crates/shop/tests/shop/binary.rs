@@ -1,0 +1,307 @@
+//! The binary `shop` itself: its start, its end, and what is there after it was killed.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{ADMIN, Api, TestMember, all_at_once, eventually, random_key};
+
+/// A shop in a process of its own, in a folder that outlives it.
+struct Binary {
+    folder: TempDir,
+    settings: Vec<(String, String)>,
+    address: SocketAddr,
+    child: Option<Child>,
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn command(folder: &Path, settings: &[(String, String)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shop"));
+    command.current_dir(folder).envs(settings.iter().map(|(name, value)| (name, value)));
+    command.env("SHOP__DATA_DIR", folder.join("data")).env("SHOP__LOG__FILTER", "warn");
+    command
+}
+
+impl Binary {
+    fn new(settings: &[(&str, &str)]) -> Self {
+        let address = free_address();
+        let mut all = vec![("SHOP__HTTP__ADDRESS".to_owned(), address.to_string())];
+        all.push(("SHOP__RATE_LIMIT__ENABLED".into(), "false".into()));
+        all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        Self { folder: tempfile::tempdir().unwrap(), settings: all, address, child: None }
+    }
+
+    async fn start(&mut self) -> Api {
+        let log = File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
+        let mut command = command(self.folder.path(), &self.settings);
+        self.child = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+        let api = Api::at(self.address);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !api.get("//readyz").try_send().await.is_ok_and(|reply| reply.status == 200) {
+            let ended = self.child.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none() && Instant::now() < deadline, "{ended:?}: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        api
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Asks it to end and returns its exit code.
+    async fn terminate(&mut self) -> Option<i32> {
+        let child = self.child.take().expect("it runs");
+        Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
+        let mut child = child;
+        tokio::task::spawn_blocking(move || child.wait().unwrap().code()).await.unwrap()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        command(self.folder.path(), &self.settings).args(arguments).stdin(Stdio::null()).output().unwrap()
+    }
+}
+
+impl Drop for Binary {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // it may have ended by itself
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The exit code, and what was said, in one line.
+fn said(output: &Output) -> (Option<i32>, String) {
+    let text = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    (output.status.code(), text)
+}
+
+async fn admin(api: &Api) -> TestMember {
+    TestMember::sign_in(api, ADMIN.0, ADMIN.1).await
+}
+
+async fn shopper(api: &Api, amount: &str) -> TestMember {
+    let email = format!("{}@example.com", random_key());
+    let body = json!({ "email": email, "password": "correct-horse-battery", "name": "Kim" });
+    api.post("/members", body).send().await.expect(201);
+    let member = TestMember::sign_in(api, &email, "correct-horse-battery").await;
+    member.post("/wallet/charges", json!({ "amount": amount })).with_key().send().await.expect(201);
+    member
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shop_in_dollars_counts_cents() {
+    let dollars =
+        [("SHOP__CURRENCY__CODE", "USD"), ("SHOP__CURRENCY__DECIMALS", "2"), ("SHOP__ADMIN__PASSWORD", ADMIN.1)];
+    let mut shop = Binary::new(&dollars);
+    let api = shop.start().await;
+    let (admin, buyer) = (admin(&api).await, shopper(&api, "100.00").await);
+    let mug = json!({ "name": "Mug", "price": "19.99", "stock": 10 });
+    let product = admin.post("/products", mug).send().await.expect(201).text("id");
+    let coupon = json!({ "name": "c", "discount": { "percent": 15 }, "quantity": 1 });
+    let coupon = admin.post("/coupons", coupon).send().await.expect(201).text("id");
+    let owned = buyer.win(&coupon).await.text("owned_coupon_id");
+    let items = json!([{ "product_id": product, "quantity": 3 }]);
+    let order = buyer.order_with(json!({ "items": items, "coupon_id": owned })).send().await.expect(201);
+    // 15% of 59.97 are 8.9955: rounded down
+    assert_eq!(["total", "discount", "payable"].map(|name| order.text(name)), ["59.97", "8.99", "50.98"]);
+    buyer.pay(&order.text("id")).send().await.expect(201);
+    assert_eq!(buyer.get("/wallet").send().await.text("balance"), "49.02");
+    let day = eventually("the settlement", || async {
+        let days = admin.get("/admin/settlements").send().await.expect(200).body;
+        days["items"].get(0).cloned()
+    });
+    let day = day.await;
+    assert_eq!((&day["gross"], &day["net"]), (&json!("59.97"), &json!("50.98")));
+    let finer = buyer.post("/wallet/charges", json!({ "amount": "0.001" })).with_key().send().await;
+    assert_eq!(finer.expect_problem(422, "invalid-request").wrong_fields(), ["amount"]);
+    assert_eq!(shop.terminate().await, Some(0), "{}", shop.log());
+
+    shop.settings.retain(|(name, _)| !name.starts_with("SHOP__CURRENCY"));
+    let (code, line) = said(&shop.run(&["migrate"]));
+    assert!(code == Some(2) && line.contains("currency.code"), "{line}");
+}
+
+/// A purchase that was asked for, as far as it was answered.
+#[derive(Default)]
+struct Answered {
+    order: Option<String>,
+    paid: bool,
+    coupon_request: Option<String>,
+}
+
+async fn purchase(buyer: TestMember, product: String, coupon: String, done: Arc<AtomicUsize>) -> Answered {
+    let mut answered = Answered::default();
+    if let Ok(asked) = buyer.post(&format!("/coupons/{coupon}/issue-requests"), json!({})).try_send().await
+        && asked.status == 202
+    {
+        answered.coupon_request = Some(asked.text("request_id"));
+    }
+    let Ok(placed) = buyer.order(&product, 1).try_send().await else { return answered };
+    answered.order = Some(placed.expect(201).text("id"));
+    let paid = buyer.pay(answered.order.as_deref().unwrap()).try_send().await;
+    answered.paid = paid.is_ok_and(|paid| paid.expect(201).status == 201);
+    done.fetch_add(usize::from(answered.paid), Ordering::SeqCst);
+    answered
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_before_a_kill_is_there_after_it() {
+    let mut shop = Binary::new(&[("SHOP__ADMIN__PASSWORD", ADMIN.1)]);
+    let mut api = shop.start().await;
+    let root = admin(&api).await;
+    let mug = json!({ "name": "Mug", "price": "10", "stock": 100_000 });
+    let product = root.post("/products", mug).send().await.expect(201).text("id");
+    let coupon = json!({ "name": "rush", "discount": { "amount": "5" }, "quantity": 5 });
+    let coupon = root.post("/coupons", coupon).send().await.expect(201).text("id");
+    let mut buyers = Vec::new();
+    for _ in 0..12 {
+        buyers.push(shopper(&api, "1000000").await);
+    }
+    let mut answered: Vec<(TestMember, Answered)> = Vec::new();
+    for round in 0..4 {
+        let done = Arc::new(AtomicUsize::new(0));
+        let load = tokio::spawn({
+            let (buyers, product, coupon) = (buyers.clone(), product.clone(), coupon.clone());
+            let done = done.clone();
+            async move {
+                let buying = buyers.iter().cycle().take(600).cloned();
+                all_at_once(12, buying, move |buyer| {
+                    let (product, coupon, done) = (product.clone(), coupon.clone(), done.clone());
+                    async move { (buyer.clone(), purchase(buyer, product, coupon, done).await) }
+                })
+                .await
+            }
+        });
+        eventually("the load", || async { (done.load(Ordering::SeqCst) >= 10 + 7 * round).then_some(()) }).await;
+        shop.kill();
+        answered.extend(load.await.unwrap());
+        api = shop.start().await;
+    }
+    let root = admin(&api).await;
+    let paid = answered.iter().filter(|(_, answered)| answered.paid).count();
+    assert!(paid > 20, "the load was too small to tell: {paid}");
+    for (buyer, answered) in &answered {
+        if let Some(order) = &answered.order {
+            let order = buyer.get(&format!("/orders/{order}")).send().await.expect(200);
+            assert!(!answered.paid || order.text("status") == "paid", "{}", order.text);
+        }
+        if let Some(request) = &answered.coupon_request {
+            let end = buyer.get(&format!("/issue-requests/{request}?wait=30")).send().await.expect(200);
+            assert_ne!(end.text("status"), "pending");
+        }
+    }
+    all_agrees(&root, &buyers, &product, &coupon).await;
+    assert_eq!(shop.terminate().await, Some(0), "{}", shop.log());
+}
+
+async fn all_agrees(root: &TestMember, buyers: &[TestMember], product: &str, coupon: &str) {
+    eventually("every group to have handled everything", || async {
+        let consumers = root.get("/admin/consumers").send().await.expect(200).body;
+        consumers["items"].as_array().unwrap().iter().all(|item| item["lag"] == 0).then_some(())
+    })
+    .await;
+    assert!(root.all("/admin/dead-letters").await.is_empty());
+    let orders = root.all("/admin/orders").await;
+    let (paid, pending): (Vec<&Value>, Vec<&Value>) = orders.iter().partition(|order| order["status"] == "paid");
+    assert!(pending.iter().all(|order| order["status"] == "pending"));
+    let stock = root.get(&format!("/products/{product}")).send().await.expect(200).body;
+    assert_eq!(stock["available"], 100_000 - orders.len() as i64);
+    for buyer in buyers {
+        let transactions = buyer.all("/wallet/transactions").await;
+        let sum: i64 = transactions
+            .iter()
+            .map(|entry| {
+                let amount: i64 = entry["amount"].as_str().unwrap().parse().unwrap();
+                if entry["kind"] == "payment" { -amount } else { amount }
+            })
+            .sum();
+        assert_eq!(buyer.balance().await, sum);
+    }
+    let settled = root.get("/admin/settlements").send().await.expect(200).body;
+    let payments: i64 = settled["items"].as_array().unwrap().iter().filter_map(|day| day["payments"].as_i64()).sum();
+    assert_eq!(payments, paid.len() as i64, "each payment is settled once");
+    let found = root.get(&format!("/admin/coupons/{coupon}/reconciliation")).send().await.expect(200).body;
+    assert_eq!((&found["consistent"], &found["issued"]), (&json!(true), &json!(5)), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_the_start_is_one_line() {
+    let shop = Binary::new(&[]);
+    let listener = TcpListener::bind(shop.address).unwrap();
+    let (code, line) = said(&shop.run(&[]));
+    assert!(code == Some(2) && line.contains("http.address"), "{line}");
+    drop(listener);
+    let (code, line) = said(&shop.run(&["--wrong"]));
+    assert!(code == Some(2) && line.contains("--wrong"), "{line}");
+    let mut bad = Binary::new(&[("SHOP__ORDER__EXPIRES_AFTER", "soon")]);
+    let (code, line) = said(&bad.run(&["check-config"]));
+    assert!(code == Some(2) && line.contains("order.expires_after"), "{line}");
+    bad.settings.push(("SHOP__ORDER__EXPIRES_AFTER".into(), "5m".into()));
+    let good = bad.run(&["check-config"]);
+    assert_eq!((good.status.code(), &*good.stdout), (Some(0), &b"the settings are good\n"[..]));
+    bad.settings.push(("SHOP__NO__SUCH".into(), "1".into()));
+    let (code, line) = said(&bad.run(&[]));
+    assert!(code == Some(2) && line.contains("no"), "{line}");
+    shop.run(&["--help"]).status.success().then_some(()).expect("help is no error");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_admin_is_made_once_and_its_password_can_be_made_anew() {
+    let mut shop = Binary::new(&[]);
+    let api = shop.start().await;
+    let printed = shop.log();
+    let password = printed.lines().find_map(|line| line.trim().strip_prefix("Password")).expect("it is printed");
+    let password = password.split_whitespace().next().unwrap().to_owned();
+    assert!(printed.contains(&format!("http://{}/docs/", shop.address)), "{printed}");
+    TestMember::sign_in(&api, ADMIN.0, &password).await;
+    assert_eq!(shop.terminate().await, Some(0));
+
+    let reset = shop.run(&["reset-admin-password"]);
+    let text = String::from_utf8(reset.stdout).unwrap();
+    let new = text.trim().rsplit(' ').next().unwrap();
+    let api = shop.start().await;
+    assert_eq!(shop.log().matches("Password").count(), 1, "shown only once");
+    TestMember::sign_in(&api, ADMIN.0, new).await;
+    let old = json!({ "email": ADMIN.0, "password": password });
+    api.post("/sessions", old).send().await.expect_problem(401, "invalid-credentials");
+
+    let (code, line) = said(&shop.run(&["migrate"]));
+    assert!(code == Some(2) && line.contains("in use by another process"), "{line}");
+    shop.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn products_are_imported_all_or_none() {
+    let mut shop = Binary::new(&[("SHOP__ADMIN__PASSWORD", ADMIN.1)]);
+    let rows: String = (0..1_200).map(|nth| format!("Product {nth},{},5\n", 100 + nth)).collect();
+    let file = shop.folder.path().join("products.csv");
+    std::fs::write(&file, format!("name,price,stock\n{rows}Bad,-1,5\n")).unwrap();
+    let (code, line) = said(&shop.run(&["import-products", "products.csv"]));
+    assert!(code == Some(1) && line.contains("line 1202: price"), "{line}");
+    std::fs::write(&file, format!("name,price,stock\n{rows}")).unwrap();
+    let good = shop.run(&["import-products", "products.csv"]);
+    assert_eq!(String::from_utf8_lossy(&good.stdout), "1200 products were imported\n");
+    let api = shop.start().await;
+    assert_eq!(api.all("/products").await.len(), 1_200);
+    assert_eq!(shop.terminate().await, Some(0));
+}

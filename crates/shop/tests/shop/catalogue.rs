@@ -1,0 +1,59 @@
+//! Products: lists, changes, and that whoever wrote reads what it wrote.
+
+use serde_json::json;
+
+use crate::support::TestShop;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_go_page_by_page_in_every_order() {
+    for shop in TestShop::everywhere().await {
+        for (name, price) in [("Mug", 300), ("Cup", 100), ("Pot", 200), ("Pan", 100), ("Tea mug", 50)] {
+            let body = json!({ "name": name, "price": price.to_string(), "stock": 1 });
+            shop.admin().post("/products", body).send().await.expect(201);
+        }
+        let names = async |query: &str| {
+            let (mut names, mut cursor) = (Vec::new(), String::new());
+            loop {
+                let page = shop.api().get(&format!("/products?limit=2&{query}{cursor}")).send().await.expect(200).body;
+                names.extend(
+                    page["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap().to_owned()),
+                );
+                let Some(next) = page["next_cursor"].as_str() else { return names.join(",") };
+                cursor = format!("&cursor={next}");
+            }
+        };
+        assert_eq!(names("").await, "Tea mug,Pan,Pot,Cup,Mug", "{shop}");
+        assert_eq!(names("sort=name").await, "Cup,Mug,Pan,Pot,Tea mug");
+        assert!(["Tea mug,Cup,Pan,Pot,Mug", "Tea mug,Pan,Cup,Pot,Mug"].contains(&&*names("sort=price_asc").await));
+        assert!(names("sort=price_desc").await.starts_with("Mug,Pot"));
+        assert_eq!(names("q=MUG").await, "Tea mug,Mug");
+        let page = shop.api().get("/products?limit=2").send().await.expect(200);
+        let of_other = format!("/products?sort=name&cursor={}", page.text("next_cursor"));
+        let refused = shop.api().get(&of_other).send().await.expect_problem(400, "invalid-query");
+        assert_eq!(refused.wrong_fields(), ["cursor"]);
+        shop.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_changed_a_product_reads_the_change() {
+    for shop in TestShop::everywhere().await {
+        let (buyer, product) = (shop.member(1_000_000).await, shop.product(100, 1_000).await);
+        for left in (970..1_000).rev() {
+            assert_eq!(shop.available(&product).await, left + 1);
+            let order = buyer.has_ordered(&product, 1).await;
+            assert_eq!(shop.available(&product).await, left, "{shop}: right after the order");
+            if left % 3 == 0 {
+                buyer.cancel(&order).send().await.expect(200);
+                assert_eq!(shop.available(&product).await, left + 1, "{shop}: right after the cancellation");
+                buyer.has_ordered(&product, 1).await;
+            }
+        }
+        let path = format!("/products/{product}");
+        shop.admin().patch(&path, json!({ "price": "250", "name": "Jar" })).send().await.expect(200);
+        let read = shop.api().get(&path).send().await.expect(200);
+        assert_eq!((read.text("price"), read.text("name")), ("250".into(), "Jar".into()));
+        assert_eq!(read.body["on_sale"], true);
+        shop.finish().await;
+    }
+}

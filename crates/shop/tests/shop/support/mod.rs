@@ -1,0 +1,213 @@
+//! A shop to test, and those who use it.
+
+mod api;
+mod members;
+
+use std::fmt;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use messaging::Group;
+use runtime::Hosted;
+use runtime::settings::Settings;
+use serde_json::Value;
+use shop::cli::ensure_admin;
+use shop::http::server::{Server, purge_answers};
+use tempfile::TempDir;
+use testkit::Place;
+
+pub use api::{Api, Call, Reply, random_key};
+pub use members::TestMember;
+
+/// Of the admin in every test.
+pub const ADMIN: (&str, &str) = ("admin@shop.local", "correct-horse-battery");
+
+/// How long what must happen soon may take on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The real server, in this process, on a free port. End a test with [`finish`](Self::finish).
+pub struct TestShop {
+    /// `SQLite` or `PostgreSQL`.
+    pub name: &'static str,
+    pub runtime: runtime::Shop,
+    api: Api,
+    admin: TestMember,
+    running: Option<(Server, Hosted)>,
+    folder: TempDir,
+    _place: Place,
+}
+
+impl fmt::Display for TestShop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl TestShop {
+    /// On SQLite.
+    pub async fn start() -> Self {
+        Self::start_with(&[], vec![]).await
+    }
+
+    /// On each kind of database that is to be had.
+    pub async fn everywhere() -> Vec<Self> {
+        Self::everywhere_with(&[]).await
+    }
+
+    /// On each kind of database, with these settings.
+    pub async fn everywhere_with(settings: &[(&str, &str)]) -> Vec<Self> {
+        let mut shops = Vec::new();
+        for place in testkit::places().await {
+            shops.push(Self::open(place, settings, vec![]).await);
+        }
+        shops
+    }
+
+    /// On SQLite, with these settings, and these groups beside the shop's own.
+    pub async fn start_with(settings: &[(&str, &str)], groups: Vec<Group>) -> Self {
+        let place = testkit::places().await.into_iter().next().expect("SQLite is always to be had");
+        Self::open(place, settings, groups).await
+    }
+
+    async fn open(place: Place, settings: &[(&str, &str)], more: Vec<Group>) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let data_dir = folder.path().to_str().expect("UTF-8").to_owned();
+        let ours = [
+            ("SHOP__DATA_DIR", data_dir.as_str()),
+            ("SHOP__DATABASE__URL", place.url.as_str()),
+            ("SHOP__ADMIN__PASSWORD", ADMIN.1),
+            ("SHOP__RATE_LIMIT__ENABLED", "false"),
+            ("SHOP__HTTP__WORKERS", "2"),
+        ];
+        // later ones win
+        let settings: Vec<(String, String)> =
+            ours.iter().chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let settings = Settings::from(None, settings).unwrap_or_else(|error| panic!("{error}"));
+        let mut runtime = runtime::Shop::open(settings).await.unwrap_or_else(|error| panic!("{error}"));
+        runtime.groups = runtime.groups.iter().cloned().chain(more).collect::<Vec<_>>().into();
+        let runtime = runtime.with_purge("answers", purge_answers);
+        ensure_admin(&runtime).await.unwrap_or_else(|error| panic!("{error}"));
+        let running = run(&runtime).await;
+        let api = Api::at(running.0.address());
+        let admin = TestMember::sign_in(&api, ADMIN.0, ADMIN.1).await;
+        Self { name: place.name, runtime, api, admin, running: Some(running), folder, _place: place }
+    }
+
+    /// Over HTTP, as nobody in particular.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.running.as_ref().expect("it runs").0.address()
+    }
+
+    pub fn admin(&self) -> &TestMember {
+        &self.admin
+    }
+
+    /// Where the shop writes files.
+    pub fn data_dir(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// A product of this price and stock.
+    pub async fn product(&self, price: i64, stock: i64) -> String {
+        let body = serde_json::json!({ "name": "Mug", "price": price.to_string(), "stock": stock });
+        let product = self.admin.post("/products", body).with_key().send().await.expect(201);
+        product.text("id")
+    }
+
+    /// How many of a product can be bought.
+    pub async fn available(&self, product: &str) -> i64 {
+        self.api.get(&format!("/products/{product}")).send().await.expect(200).body["available"].as_i64().unwrap()
+    }
+
+    /// Waits until every group has handled every event, and makes sure that nothing is dead and the books agree.
+    pub async fn all_events_handled(&self) {
+        self.no_lag().await;
+        let dead = self.admin.get("/admin/dead-letters").send().await.expect(200).body;
+        assert_eq!(dead["items"], serde_json::json!([]), "{self}: dead letters");
+        let wrong = self.runtime.db.read(checkout::audit).await.unwrap();
+        assert!(wrong.is_empty(), "{self}: {wrong:?}");
+    }
+
+    /// Waits until no group is behind, several looks in a row: what one handles may make work for another.
+    pub async fn no_lag(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut quiet = 0;
+        while quiet < 4 {
+            let consumers = self.admin.get("/admin/consumers").send().await.expect(200).body;
+            let behind: Vec<&Value> =
+                consumers["items"].as_array().unwrap().iter().filter(|item| item["lag"] != 0).collect();
+            quiet = if behind.is_empty() { quiet + 1 } else { 0 };
+            assert!(Instant::now() < deadline, "{self}: still behind: {behind:?}");
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+
+    /// Ends the test: everything was handled, and the shop stops as it should.
+    pub async fn finish(mut self) {
+        self.all_events_handled().await;
+        self.stop().await;
+    }
+
+    /// Ends a test that leaves something behind on purpose.
+    pub async fn stop(&mut self) {
+        let (server, hosted) = self.running.take().expect("it runs");
+        server.stop().await.unwrap();
+        assert!(hosted.stop(Duration::from_secs(20)).await, "{self}: consumers were cut short");
+        self.runtime.close().await;
+    }
+}
+
+impl Drop for TestShop {
+    fn drop(&mut self) {
+        if self.running.is_some() && !std::thread::panicking() {
+            panic!("{self}: end the test with finish(), which makes sure that all events are handled");
+        }
+    }
+}
+
+async fn run(runtime: &runtime::Shop) -> (Server, Hosted) {
+    let hosted = runtime.host().await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    (Server::start(runtime, listener).unwrap(), hosted)
+}
+
+/// Asks until there is an answer.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, ask: impl Fn() -> F) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{what} did not come about");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Runs all at the same time, `at_once` of them at any moment.
+pub async fn all_at_once<I, T, F>(at_once: usize, items: impl IntoIterator<Item = I>, task: impl Fn(I) -> F) -> Vec<T>
+where
+    F: Future<Output = T> + Send + 'static,
+    T: Send + 'static,
+{
+    let turns = Arc::new(tokio::sync::Semaphore::new(at_once));
+    let tasks: Vec<_> = items
+        .into_iter()
+        .map(|item| {
+            let (turns, task) = (turns.clone(), task(item));
+            tokio::spawn(async move {
+                let _turn = turns.acquire().await.expect("never closed");
+                task.await
+            })
+        })
+        .collect();
+    let mut results = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        results.push(task.await.expect("no panic"));
+    }
+    results
+}
