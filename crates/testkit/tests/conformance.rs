@@ -1,6 +1,6 @@
 //! Every promise of the bus on every bus: see `testkit::conformance`.
 
-use testkit::conformance::{beds, failures, groups, log};
+use testkit::conformance::{beds, beds_with, failures, groups, leases, log};
 
 macro_rules! on_every_bed {
     ($($module:ident :: $promise:ident),+ $(,)?) => {$(
@@ -17,17 +17,44 @@ on_every_bed!(
     log::positions_have_no_gaps_under_concurrent_and_rolled_back_units,
     log::a_rolled_back_savepoint_drops_its_events,
     log::several_sequencers_leave_no_gap_and_no_inversion,
+    log::sequencers_that_are_cut_off_leave_no_gap,
+    log::events_that_nobody_told_of_are_handled,
     log::retention_never_passes_a_slow_group,
+    log::a_long_log_is_cut_to_its_end,
+    log::the_view_of_an_event_follows_its_groups,
     groups::every_group_gets_all_in_the_order_of_each_key,
     groups::members_of_a_group_share,
     groups::members_that_join_leave_and_die_lose_and_repeat_nothing,
     groups::a_crash_at_any_point_repeats_no_effect,
     groups::a_frozen_member_changes_nothing_once_thawed,
     groups::a_reset_rebuilds_while_members_run,
+    groups::a_reset_brings_back_what_is_dead_and_parked,
     groups::a_gap_is_repaired_from_the_log_and_raises_the_alarm,
+    groups::a_gap_larger_than_a_batch_is_repaired,
+    groups::a_group_that_starts_now_misses_nothing_from_then_on,
+    leases::no_member_goes_without_while_another_has_two_more,
+    leases::leases_are_renewed_while_a_partition_is_let_go,
+    leases::the_dead_are_forgotten,
     failures::a_failing_key_is_parked_in_order_and_replayed_in_order,
     failures::a_discarded_dead_letter_frees_what_is_parked,
+    failures::a_parked_event_has_its_tries_when_it_is_resumed,
     failures::a_sink_that_is_away_only_pauses,
+    failures::a_sink_that_is_away_beside_a_dead_letter_only_pauses,
     failures::a_panic_is_a_failure_of_its_event,
+    failures::a_panic_of_an_effect_is_a_failure_of_its_event,
     failures::an_event_that_kills_the_process_comes_to_an_end,
+    failures::an_event_that_kills_after_a_pause_comes_to_an_end,
+    failures::a_replay_that_kills_the_process_comes_to_an_end,
 );
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_of_many_partitions_is_numbered() {
+    for bed in beds_with(400).await {
+        log::a_topic_of_many_partitions_is_numbered(bed).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_that_start_together_make_one_log() {
+    log::processes_that_start_together_make_one_log().await;
+}

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use messaging::admin::{self, EventStatus};
-use messaging::{Event, HandlerError};
+use messaging::{Event, Group, HandlerError, partition_of};
+use tokio::sync::Notify;
 
-use super::{Bed, Complaints, Ticked, effecting, following_but, until};
+use super::{Bed, Complaints, PARTITIONS, Ticked, effecting, following_but, tick, until};
 
 /// One key fails: its events are parked in order, others go on; after replay all are handled in order.
 pub async fn a_failing_key_is_parked_in_order_and_replayed_in_order(bed: Bed) {
@@ -35,9 +36,7 @@ pub async fn a_failing_key_is_parked_in_order_and_replayed_in_order(bed: Bed) {
     assert!(statuses[1..].iter().all(|status| *status == EventStatus::Parked), "{}: {statuses:?}", bed.name);
 
     broken.store(false, Ordering::SeqCst);
-    let id = dead[0].id;
-    assert!(bed.database.db.write(move |tx| admin::request_replay(tx, id)).await.expect("a request"));
-    bed.database.log.ask_groups();
+    bed.replay(dead[0].id).await;
     bed.until_handled("picky", 8, 12).await;
     until("nothing is blocked", async || bed.dead_letters("picky").await.is_empty()).await;
     let views = bed.database.db.read(|conn| admin::events_of_key(conn, "key-3")).await.expect("the view");
@@ -64,8 +63,7 @@ pub async fn a_discarded_dead_letter_frees_what_is_parked(bed: Bed) {
     bed.tick_all(1, 6, 1).await;
     until("there is a dead letter", async || bed.dead_letters("strict").await.len() == 1).await;
     let id = bed.dead_letters("strict").await[0].id;
-    bed.database.db.write(move |tx| admin::request_replay(tx, id)).await.expect("a request");
-    bed.database.log.ask_groups();
+    bed.replay(id).await;
     until("the replay failed", async || {
         bed.dead_letters("strict").await.first().is_some_and(|dead| dead.attempts == 4 && dead.status == "dead")
     })
@@ -109,39 +107,170 @@ pub async fn a_panic_is_a_failure_of_its_event(bed: Bed) {
     complaints.assert_none();
 }
 
-/// An event that ends the process each time it is handled becomes a dead letter, for attempts are counted first.
-pub async fn an_event_that_kills_the_process_comes_to_an_end(bed: Bed) {
+/// The same of an effect: the partition goes on.
+pub async fn a_panic_of_an_effect_is_a_failure_of_its_event(bed: Bed) {
     let handled = Arc::new(AtomicUsize::new(0));
-    for _ in 0..10 {
-        let deadly = Arc::new(tokio::sync::Notify::new());
-        let (its, counted) = (deadly.clone(), handled.clone());
-        let group = effecting("mortal", move |_, events: Vec<Event>| {
-            let kills = events.iter().any(|event| event.decode::<Ticked>().expect("a tick").number == 1);
-            if kills {
-                its.notify_one();
-            } else {
-                counted.fetch_add(events.len(), Ordering::SeqCst);
-            }
-            async move {
-                if kills {
-                    std::future::pending::<()>().await;
-                }
-                Ok(())
-            }
-        });
-        let consumers = bed.host(vec![group]).await;
-        if handled.load(Ordering::SeqCst) == 0 {
-            bed.tick_all(1, 3, 1).await;
+    let its = handled.clone();
+    let group = effecting("jumpy", move |_, events: Vec<Event>| {
+        let handled = its.clone();
+        async move {
+            assert!(events.iter().all(|event| event.key != "key-1"), "a test panics on purpose");
+            handled.fetch_add(events.len(), Ordering::SeqCst);
+            Ok(())
         }
-        let dead = until("it is dead", async || bed.dead_letters("mortal").await.len() == 1);
+    });
+    let consumers = bed.host(vec![group]).await;
+    bed.tick_all(8, 5, 8).await;
+    until("it is dead", async || bed.dead_letters("jumpy").await.len() == 1).await;
+    until("the others are handled", async || handled.load(Ordering::SeqCst) >= 35).await;
+    let dead = bed.dead_letters("jumpy").await;
+    assert!(dead[0].error.contains("on purpose") && dead[0].key == "key-1", "{}: {dead:?}", bed.name);
+    consumers.stop().await;
+}
+
+/// While a key is blocked, events go one by one; a sink that is away then uses up nobody's attempts.
+pub async fn a_sink_that_is_away_beside_a_dead_letter_only_pauses(bed: Bed) {
+    let complaints = Complaints::default();
+    let (healthy, tries) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+    let (its_healthy, its_tries) = (healthy.clone(), tries.clone());
+    let neighbour = neighbour_of("key-1");
+    let group = following_but("stoic", &complaints, move |ticked: &Ticked| {
+        if ticked.key == "key-1" {
+            return Err(HandlerError::Failed("key-1 is not liked".into()));
+        }
+        match its_healthy.load(Ordering::SeqCst) || its_tries.fetch_add(1, Ordering::SeqCst) > 4 {
+            true => Ok(()),
+            false => Err(HandlerError::Unavailable("away".into())),
+        }
+    });
+    let consumers = bed.host(vec![group.clone()]).await;
+    bed.database.db.write(|tx| tick(tx, "key-1")).await.expect("a tick");
+    until("it is dead", async || bed.dead_letters("stoic").await.len() == 1).await;
+    consumers.stop().await;
+    healthy.store(false, Ordering::SeqCst);
+    for _ in 0..5 {
+        let both = neighbour.clone();
+        bed.database.db.write(move |tx| tick(tx, "key-1").and_then(|()| tick(tx, &both))).await.expect("ticks");
+    }
+    bed.until_numbered(11).await;
+    let consumers = bed.host(vec![group]).await;
+    bed.until_handled("stoic", 1, 5).await;
+    assert!(tries.load(Ordering::SeqCst) > 4, "{}: the sink was away for longer than the tries", bed.name);
+    assert_eq!(bed.dead_letters("stoic").await.len(), 1, "{}", bed.name);
+    consumers.stop().await;
+    complaints.assert_none();
+}
+
+/// Another key of the same partition.
+fn neighbour_of(key: &str) -> String {
+    let partition = partition_of(key, PARTITIONS);
+    let mut keys = (0..).map(|n| format!("neighbour-{n}"));
+    keys.find(|other| partition_of(other, PARTITIONS) == partition).expect("there are many keys")
+}
+
+/// What was parked has its tries like any other event once it is its turn.
+pub async fn a_parked_event_has_its_tries_when_it_is_resumed(bed: Bed) {
+    let complaints = Complaints::default();
+    let (broken, stumbles) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+    let (its_broken, its_stumbles) = (broken.clone(), stumbles.clone());
+    let group = following_but("lenient", &complaints, move |ticked: &Ticked| match ticked.number {
+        0 if its_broken.load(Ordering::SeqCst) => Err(HandlerError::Failed("not yet".into())),
+        2 if its_stumbles.fetch_add(1, Ordering::SeqCst) < 2 => Err(HandlerError::Failed("it stumbles".into())),
+        _ => Ok(()),
+    });
+    let consumers = bed.host(vec![group]).await;
+    bed.tick_all(1, 5, 1).await;
+    until("the others wait behind it", async || {
+        let views = bed.database.db.read(|conn| admin::events_of_key(conn, "key-0")).await.expect("the view");
+        views.len() == 5 && views[1..].iter().all(|view| view.groups[0].status == EventStatus::Parked)
+    })
+    .await;
+    broken.store(false, Ordering::SeqCst);
+    bed.replay(bed.dead_letters("lenient").await[0].id).await;
+    bed.until_handled("lenient", 1, 5).await;
+    assert_eq!(stumbles.load(Ordering::SeqCst), 3, "{}", bed.name);
+    until("nothing is dead", async || bed.dead_letters("lenient").await.is_empty()).await;
+    consumers.stop().await;
+    complaints.assert_none();
+}
+
+/// An effect that ends its process, which the test does for it when `deadly` rings.
+fn mortal(deadly: &Arc<Notify>, does: impl Fn(i64) -> Deed + Send + Sync + 'static) -> Group {
+    let deadly = deadly.clone();
+    effecting("mortal", move |_, events: Vec<Event>| {
+        let mut deeds = events.iter().map(|event| does(event.decode::<Ticked>().expect("a tick").number));
+        let worst = deeds.find(|deed| !matches!(deed, Deed::Handles)).unwrap_or(Deed::Handles);
+        if let Deed::Kills = worst {
+            deadly.notify_one();
+        }
+        async move {
+            match worst {
+                Deed::Handles => Ok(()),
+                Deed::Fails => Err(HandlerError::Failed("not this one".into())),
+                Deed::IsAway => Err(HandlerError::Unavailable("away".into())),
+                Deed::Kills => std::future::pending().await,
+            }
+        }
+    })
+}
+
+#[derive(Clone, Copy)]
+enum Deed {
+    Handles,
+    Fails,
+    IsAway,
+    Kills,
+}
+
+/// Lives and dies until `holds`.
+async fn die_until(bed: &Bed, group: impl Fn(&Arc<Notify>) -> Group, holds: impl AsyncFn() -> bool) {
+    for _ in 0..10 {
+        let deadly = Arc::new(Notify::new());
+        let consumers = bed.host(vec![group(&deadly)]).await;
         tokio::select! {
             () = deadly.notified() => consumers.abort(),
-            () = dead => {
-                consumers.stop().await;
-                assert_eq!(handled.load(Ordering::SeqCst), 1, "{}: the third is parked", bed.name);
-                return;
-            }
+            () = until("it comes to an end", async || holds().await) => return consumers.stop().await,
         }
     }
     panic!("{}: the event kills for ever", bed.name);
+}
+
+/// An event that ends the process each time it is handled becomes a dead letter, for attempts are counted first.
+pub async fn an_event_that_kills_the_process_comes_to_an_end(bed: Bed) {
+    bed.tick_all(1, 3, 1).await;
+    let group = |deadly: &Arc<Notify>| mortal(deadly, |number| if number == 1 { Deed::Kills } else { Deed::Handles });
+    die_until(&bed, group, async || bed.dead_letters("mortal").await.len() == 1).await;
+    let dead = bed.dead_letters("mortal").await;
+    assert!(dead[0].position == 1 && dead[0].error.contains("ended the process"), "{}: {dead:?}", bed.name);
+}
+
+/// The same, when each life begins with a sink that is away: the care for such events outlives a pause.
+pub async fn an_event_that_kills_after_a_pause_comes_to_an_end(bed: Bed) {
+    bed.tick_all(1, 3, 1).await;
+    bed.until_numbered(3).await;
+    let group = |deadly: &Arc<Notify>| {
+        let begins = AtomicBool::new(true);
+        mortal(deadly, move |number| match number {
+            _ if begins.swap(false, Ordering::SeqCst) => Deed::IsAway,
+            1 => Deed::Kills,
+            _ => Deed::Handles,
+        })
+    };
+    die_until(&bed, group, async || bed.dead_letters("mortal").await.len() == 1).await;
+    assert_eq!(bed.dead_letters("mortal").await[0].position, 1, "{}", bed.name);
+}
+
+/// A dead letter that ends the process when it is replayed is dead again after a few lives.
+pub async fn a_replay_that_kills_the_process_comes_to_an_end(bed: Bed) {
+    bed.tick_all(1, 3, 1).await;
+    let deadly = Arc::new(Notify::new());
+    let consumers =
+        bed.host(vec![mortal(&deadly, |number| if number == 1 { Deed::Fails } else { Deed::Handles })]).await;
+    until("it is dead", async || bed.dead_letters("mortal").await.len() == 1).await;
+    consumers.stop().await;
+    bed.replay(bed.dead_letters("mortal").await[0].id).await;
+    let group = |deadly: &Arc<Notify>| mortal(deadly, |number| if number == 1 { Deed::Kills } else { Deed::Handles });
+    die_until(&bed, group, async || bed.dead_letters("mortal").await[0].status == "dead").await;
+    let dead = bed.dead_letters("mortal").await;
+    assert!(dead[0].error.contains("ended the process"), "{}: {dead:?}", bed.name);
 }

@@ -6,10 +6,11 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use diesel::connection::SimpleConnection;
 use messaging::admin::{self, ResetError, ResetTo};
-use messaging::{BusError, Consumers, Event, Subscriber};
+use messaging::{BusError, Consumers, Event, Group, HandlerError, Start, Subscriber};
 
-use super::{Bed, Complaints, TICKS, Ticked, effecting, following, options, tick, until};
+use super::{Bed, Complaints, PARTITIONS, TICKS, Ticked, effecting, following, following_but, options, tick, until};
 
 /// Every group gets every event, in the order of its key.
 pub async fn every_group_gets_all_in_the_order_of_each_key(bed: Bed) {
@@ -189,6 +190,95 @@ pub async fn a_gap_is_repaired_from_the_log_and_raises_the_alarm(bed: Bed) {
     bed.tick_all(10, 30, 16).await;
     bed.until_handled("patient", 10, 30).await;
     assert!(consumers.alarms() > 0, "{}", bed.name);
+    consumers.stop().await;
+    complaints.assert_none();
+}
+
+/// Brings nothing but the newest event.
+struct Hasty(Arc<dyn Subscriber>);
+
+#[async_trait]
+impl Subscriber for Hasty {
+    async fn fetch(&self, topic: &str, partition: i32, after: i64, _max: usize) -> Result<Vec<Event>, BusError> {
+        let mut events = self.0.fetch(topic, partition, after, usize::MAX >> 1).await?;
+        Ok(events.pop().into_iter().collect())
+    }
+}
+
+/// A gap larger than a batch is filled a batch at a time.
+pub async fn a_gap_larger_than_a_batch_is_repaired(bed: Bed) {
+    let complaints = Complaints::default();
+    bed.tick_all(2, 180, 32).await;
+    let consumers = bed.host_on(Arc::new(Hasty(bed.bus.clone())), vec![following("diligent", &complaints)]).await;
+    bed.until_handled("diligent", 2, 180).await;
+    assert!(consumers.alarms() > 0, "{}", bed.name);
+    consumers.stop().await;
+    complaints.assert_none();
+}
+
+/// Collects the numbers of `key`.
+fn collecting(group: &'static str, key: &'static str) -> (Group, Arc<Mutex<Vec<i64>>>) {
+    let numbers = Arc::new(Mutex::new(Vec::new()));
+    let its = numbers.clone();
+    let group = effecting(group, move |_, events: Vec<Event>| {
+        let ticked = events.iter().map(|event| event.decode::<Ticked>().expect("a tick"));
+        its.lock().expect("no panic").extend(ticked.filter(|ticked| ticked.key == key).map(|ticked| ticked.number));
+        async { Ok(()) }
+    });
+    (group, numbers)
+}
+
+/// A group that starts with what is new gets that and all that follows, also what comes while it is not there, and
+/// all of a partition that the topic gains.
+pub async fn a_group_that_starts_now_misses_nothing_from_then_on(bed: Bed) {
+    bed.tick_all(1, 5, 1).await;
+    bed.until_numbered(5).await;
+    let (mut group, numbers) = collecting("newcomer", "key-0");
+    group.start = Start::Now;
+    let seen = |count: i64| {
+        let numbers = numbers.clone();
+        async move {
+            until("the new ones are handled", async || numbers.lock().expect("no panic").len() as i64 >= count).await;
+            assert!(numbers.lock().expect("no panic").iter().copied().eq(5..5 + count));
+        }
+    };
+    let consumers = bed.host(vec![group.clone()]).await;
+    bed.tick_all(1, 3, 1).await;
+    seen(3).await;
+    consumers.stop().await;
+    bed.tick_all(1, 3, 1).await;
+    let consumers = bed.host(vec![group.clone()]).await;
+    seen(6).await;
+    consumers.stop().await;
+    let gained = format!("INSERT INTO topic_partition (topic, partition, next) VALUES ('{TICKS}', {PARTITIONS}, 7)");
+    let gain = move |tx: &mut db::Tx<'_>| -> db::Result<()> { Ok(tx.batch_execute(&gained)?) };
+    bed.database.db.write(gain).await.expect("one more partition");
+    bed.host(vec![group]).await.stop().await;
+    let rows = bed.database.db.read(admin::consumers).await.expect("the lag");
+    let row = rows.iter().find(|row| row.partition == PARTITIONS).expect("the partition gained");
+    assert_eq!((row.position, row.lag), (-1, 7), "{}", bed.name);
+}
+
+/// A reset forgets what is dead and parked: all of it comes again.
+pub async fn a_reset_brings_back_what_is_dead_and_parked(bed: Bed) {
+    let complaints = Complaints::default();
+    let broken = Arc::new(AtomicBool::new(true));
+    let its = broken.clone();
+    let group = following_but("mended", &complaints, move |ticked: &Ticked| match ticked.key == "key-1" {
+        true if its.load(Ordering::SeqCst) => Err(HandlerError::Failed("not yet".into())),
+        _ => Ok(()),
+    });
+    let groups = vec![group];
+    let consumers = bed.host(groups.clone()).await;
+    bed.tick_all(3, 8, 4).await;
+    bed.until_handled("mended", 2, 8).await;
+    until("it is dead", async || bed.dead_letters("mended").await.len() == 1).await;
+    broken.store(false, Ordering::SeqCst);
+    let reset = move |tx: &mut db::Tx<'_>| admin::reset(tx, &groups, "mended", TICKS, ResetTo::Earliest);
+    bed.database.db.write(reset).await.expect("a reset");
+    bed.database.log.ask_groups();
+    bed.until_handled("mended", 3, 8).await;
+    assert!(bed.dead_letters("mended").await.is_empty(), "{}", bed.name);
     consumers.stop().await;
     complaints.assert_none();
 }

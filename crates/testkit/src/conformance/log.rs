@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use db::Database;
+use diesel::connection::SimpleConnection;
 use messaging::admin::{self, EventQuery};
-use messaging::{purge, run_sequencer};
+use messaging::{Log, TopicSpec, purge, run_sequencer};
 use tokio_util::sync::CancellationToken;
 
-use super::{Bed, Complaints, PARTITIONS, Ticked, following, tick, until};
+use super::{Bed, Complaints, Ticked, following, tick};
+use crate::places;
 
 /// Every event in the log, by topic, partition and position.
 async fn all_events(bed: &Bed) -> Vec<messaging::Event> {
@@ -18,17 +21,9 @@ async fn all_events(bed: &Bed) -> Vec<messaging::Event> {
     events
 }
 
-async fn until_numbered(bed: &Bed, count: usize) {
-    until("all events are numbered", async || {
-        let ends = (0..PARTITIONS).map(|n| *bed.database.log.end(super::TICKS, n).expect("a partition").borrow());
-        ends.sum::<i64>() == count as i64
-    })
-    .await;
-}
-
 /// No hole in the positions of a partition, and within a key the numbers rise.
 async fn assert_gap_free_and_in_order(bed: &Bed, count: usize) {
-    until_numbered(bed, count).await;
+    bed.until_numbered(count).await;
     let mut next = HashMap::new();
     let mut numbers = HashMap::new();
     for event in all_events(bed).await {
@@ -71,7 +66,7 @@ pub async fn a_rolled_back_savepoint_drops_its_events(bed: Bed) {
         tick(tx, "kept")
     };
     bed.database.db.write(unit).await.expect("the unit");
-    until_numbered(&bed, 2).await;
+    bed.until_numbered(2).await;
     let keys: Vec<_> = all_events(&bed).await.into_iter().map(|event| event.key).collect();
     assert_eq!(keys, ["kept", "kept"], "{}", bed.name);
 }
@@ -99,7 +94,7 @@ pub async fn retention_never_passes_a_slow_group(bed: Bed) {
     consumers.stop().await;
     // nobody handles these
     bed.tick_all(5, 10, 8).await;
-    until_numbered(&bed, 150).await;
+    bed.until_numbered(150).await;
     let (db, log) = (&bed.database.db, &bed.database.log);
     let none = purge(db, log, &[group.clone()], Duration::ZERO).await.expect("a purge");
     assert_eq!(none, 0, "{}: a rebuildable group needs the whole log", bed.name);
@@ -112,4 +107,128 @@ pub async fn retention_never_passes_a_slow_group(bed: Bed) {
     bed.until_handled("follower", 5, 30).await;
     consumers.stop().await;
     complaints.assert_none();
+}
+
+/// A log that is long is cut chunk by chunk, and its positions go on where they were.
+pub async fn a_long_log_is_cut_to_its_end(bed: Bed) {
+    let (db, log) = (&bed.database.db, &bed.database.log);
+    let many = |tx: &mut db::Tx<'_>| (0..500).try_for_each(|_| tick(tx, "key"));
+    for _ in 0..5 {
+        db.write(many).await.expect("ticks");
+    }
+    bed.until_numbered(2500).await;
+    let purged = purge(db, log, &[], Duration::ZERO).await.expect("a purge");
+    assert_eq!(purged, 2500, "{}", bed.name);
+    db.write(|tx| tick(tx, "key")).await.expect("a tick");
+    bed.until_numbered(2501).await;
+    let left: Vec<_> = all_events(&bed).await.into_iter().map(|event| event.position).collect();
+    assert_eq!(left, [2500], "{}", bed.name);
+}
+
+/// A topic may have more partitions than one notification can tell of.
+pub async fn a_topic_of_many_partitions_is_numbered(bed: Bed) {
+    assert!(bed.database.log.partitions(super::TICKS) > 300);
+    let wide = |tx: &mut db::Tx<'_>| (0..2000).try_for_each(|n| tick(tx, &format!("key-{n}")));
+    bed.database.db.write(wide).await.expect("ticks");
+    assert_gap_free_and_in_order(&bed, 2000).await;
+}
+
+/// Positions that this process did not give, or does not know that it gave, are noticed: a commit may go through
+/// although it is reported to have failed.
+pub async fn events_that_nobody_told_of_are_handled(bed: Bed) {
+    let complaints = Complaints::default();
+    let consumers = bed.host(vec![following("watchful", &complaints)]).await;
+    bed.tick_all(1, 1, 1).await;
+    bed.until_handled("watchful", 1, 1).await;
+    let behind_our_back = |tx: &mut db::Tx<'_>| -> db::Result<()> {
+        let id = if tx.is_pg() { "gen_random_uuid()" } else { "randomblob(16)" };
+        Ok(tx.batch_execute(&format!(
+            "INSERT INTO event_log (topic, partition, position, id, key, kind, version, aggregate_version, occurred_at,
+                                    appended_at, payload)
+             SELECT topic, partition, position + 1, {id}, key, kind, version, 1, occurred_at, appended_at,
+                    '{{\"key\":\"key-0\",\"number\":1}}'
+             FROM event_log;
+             UPDATE topic_partition SET next = 2 WHERE next = 1"
+        ))?)
+    };
+    bed.database.db.write(behind_our_back).await.expect("an event");
+    bed.until_handled("watchful", 1, 2).await;
+    consumers.stop().await;
+    complaints.assert_none();
+}
+
+/// Sequencers whose connections are cut at any moment leave no gap and no inversion.
+pub async fn sequencers_that_are_cut_off_leave_no_gap(bed: Bed) {
+    if !bed.database.db.is_shared() {
+        return; // its writer numbers
+    }
+    let stop = CancellationToken::new();
+    let (url, mut cut_off) = (format!("{}?application_name=sequencer", bed.database.url), Vec::new());
+    for _ in 0..3 {
+        let (db, log) = opened(&url, &[]).await;
+        cut_off.push(tokio::spawn(run_sequencer(db, log, stop.clone())));
+    }
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+               WHERE application_name = 'sequencer' AND datname = current_database()";
+    for round in 1..=15 {
+        bed.tick_all(10, 10, 16).await;
+        let db = &bed.database.db;
+        db.write(move |tx| -> db::Result<()> { Ok(tx.batch_execute(cut)?) }).await.expect("the connections are cut");
+        if round % 5 == 0 {
+            assert_gap_free_and_in_order(&bed, 100 * round).await;
+        }
+    }
+    stop.cancel();
+    for sequencer in cut_off {
+        sequencer.await.expect("a sequencer");
+    }
+}
+
+/// A database and its log as one more process has them.
+async fn opened(url: &str, topics: &[TopicSpec]) -> (Database, Log) {
+    let log = Log::new();
+    let db = Database::open(db::Options::new(url), &contracts::MIGRATIONS, log.recorder()).await.expect("it opens");
+    log.open(&db, topics).await.expect("the log opens");
+    (db, log)
+}
+
+/// Processes that start together on a new database agree on its log, whatever topics each brings.
+///
+/// # Panics
+/// When they don't.
+pub async fn processes_that_start_together_make_one_log() {
+    let Some(place) = places().await.into_iter().find(|place| place.name == "PostgreSQL") else { return };
+    opened_nothing(&place.url).await;
+    let topics = ["one", "two", "three", "four"].map(|name| [TopicSpec { name, partitions: 2 }]);
+    let all = futures::future::join_all(topics.iter().map(|topics| opened(&place.url, topics))).await;
+    let first = all[0].1.source();
+    assert!(all.iter().all(|(_, log)| log.source() == first));
+}
+
+/// Only the schema.
+async fn opened_nothing(url: &str) {
+    let log = Log::new();
+    let opened = Database::open(db::Options::new(url), &contracts::MIGRATIONS, log.recorder()).await;
+    opened.expect("it opens").close().await;
+}
+
+/// How far an event has come is told by the positions of its groups.
+pub async fn the_view_of_an_event_follows_its_groups(bed: Bed) {
+    let complaints = Complaints::default();
+    let group = following("reader", &complaints);
+    bed.host(vec![group.clone()]).await.stop().await;
+    bed.tick_all(1, 1, 1).await;
+    bed.until_numbered(1).await;
+    let id = all_events(&bed).await[0].id;
+    let view =
+        async || bed.database.db.read(move |conn| admin::event(conn, id)).await.expect("a view").expect("the event");
+    let pending = view().await;
+    assert_eq!((pending.groups.len(), pending.groups[0].status), (1, admin::EventStatus::Pending), "{}", bed.name);
+    assert!(!pending.relayed, "{}", bed.name);
+    let consumers = bed.host(vec![group]).await;
+    bed.until_handled("reader", 1, 1).await;
+    assert_eq!(view().await.groups[0].status, admin::EventStatus::Handled, "{}", bed.name);
+    consumers.stop().await;
+    let unknown = bed.database.db.read(|conn| admin::event(conn, db::types::Id::new())).await.expect("a view");
+    assert_eq!(unknown, None, "{}", bed.name);
 }

@@ -4,6 +4,7 @@
 
 pub mod failures;
 pub mod groups;
+pub mod leases;
 pub mod log;
 
 use std::future::Future;
@@ -39,7 +40,12 @@ pub struct Bed {
 
 /// A fresh bed of each kind that is to be had here.
 pub async fn beds() -> Vec<Bed> {
-    let topics = [TopicSpec { name: TICKS, partitions: PARTITIONS }];
+    beds_with(PARTITIONS).await
+}
+
+/// As [`beds`], with this many partitions.
+pub async fn beds_with(partitions: i32) -> Vec<Bed> {
+    let topics = [TopicSpec { name: TICKS, partitions }];
     let mut beds = Vec::new();
     for database in databases_with(&topics).await {
         make_tables(&database.db).await;
@@ -145,6 +151,23 @@ impl Bed {
         until(&format!("{}: {group} has handled all", self.name), async || all(self.progress(group).await)).await;
     }
 
+    /// Waits until this process knows of `count` events in the log.
+    pub async fn until_numbered(&self, count: usize) {
+        let log = &self.database.log;
+        let end = |n| *log.end(TICKS, n).expect("a partition").borrow();
+        until(&format!("{}: all is numbered", self.name), async || {
+            (0..log.partitions(TICKS)).map(end).sum::<i64>() == count as i64
+        })
+        .await;
+    }
+
+    /// Has a dead letter replayed.
+    pub async fn replay(&self, id: db::types::Id) {
+        let asked = self.database.db.write(move |tx| messaging::admin::request_replay(tx, id)).await;
+        assert!(asked.expect("a request"), "{}: it is dead", self.name);
+        self.database.log.ask_groups();
+    }
+
     /// Dead letters of the group, with their keys.
     pub async fn dead_letters(&self, group: &'static str) -> Vec<messaging::admin::DeadLetter> {
         let query = messaging::admin::DeadLetterQuery { group: Some(group.into()), ..Default::default() };
@@ -188,12 +211,14 @@ impl Complaints {
     }
 }
 
+type Fault = Box<dyn Fn(&Ticked) -> Result<(), HandlerError> + Send + Sync>;
+
 /// Keeps the last number of each key in the database, and complains when one is not the next.
 pub struct Follow {
     group: &'static str,
     complaints: Complaints,
     /// Says which events fail, and how.
-    fault: Box<dyn Fn(&Ticked) -> Result<(), HandlerError> + Send + Sync>,
+    fault: Fault,
 }
 
 impl TransactionalHandler for Follow {
