@@ -97,7 +97,7 @@ impl Database {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let (job, answer) = UnitJob::new(unit);
+        let (job, answer) = UnitJob::with_answer(unit);
         match &self.shared.kind {
             Kind::Sqlite(writer) => writer.submit(job),
             Kind::Postgres { recorder, .. } => {

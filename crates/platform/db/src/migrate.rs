@@ -14,7 +14,7 @@ pub struct Migrations {
 }
 
 /// Of PostgreSQL's advisory lock: any number that nobody else takes.
-const LOCK: i64 = 0x6a61_6e67_7465_6f; // "jangteo"
+const LOCK: i64 = 0x006a_616e_6774_656f; // "jangteo"
 
 impl Migrations {
     /// Runs what is pending. Two processes that start together run them once: SQLite's file is locked by one

@@ -63,7 +63,8 @@ pub(crate) fn renew(tx: &mut Tx<'_>, group: &str, member: Id, ttl: Duration) -> 
     for row in rows {
         let is_mine = row.holder == Some(member);
         let is_free = row.holder.is_none() || row.expires_at <= now;
-        if !is_mine && !(is_free && may_take > 0) {
+        let takes = is_free && may_take > 0;
+        if !is_mine && !takes {
             continue;
         }
         let number = if is_mine { row.number } else { row.number + 1 };
