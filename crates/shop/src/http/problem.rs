@@ -197,3 +197,36 @@ impl From<db::Error> for Problem {
 pub fn unavailable(detail: &str) -> Problem {
     Problem::new(&kinds::UNAVAILABLE).detail(detail).retry_after(Duration::from_secs(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(error: db::Error) -> (u16, Option<u64>, String) {
+        let response = Problem::from(error).error_response();
+        let wait = response.headers().get(header::RETRY_AFTER).map(|wait| wait.to_str().unwrap().parse().unwrap());
+        let body = actix_web::body::MessageBody::try_into_bytes(response.into_body()).unwrap();
+        let document: Value = serde_json::from_slice(&body).unwrap();
+        let code = document["code"].as_str().unwrap().to_owned();
+        assert!(!String::from_utf8_lossy(&body).contains("secret"), "the reason is for the log");
+        (document["status"].as_u64().unwrap() as u16, wait, code)
+    }
+
+    #[test]
+    fn what_the_database_says_reaches_nobody() {
+        let secret = || "secret".to_owned();
+        assert_eq!(sent(db::Error::Unavailable(secret())), (503, Some(1), "unavailable".into()));
+        assert_eq!(sent(db::Error::UnknownOutcome(secret())), (503, Some(1), "outcome-unknown".into()));
+        for error in [db::Error::Constraint(secret()), db::Error::Defect(secret()), db::Error::Panicked(secret())] {
+            assert_eq!(sent(error), (500, None, "internal".into()));
+        }
+    }
+
+    #[test]
+    fn codes_are_unlike() {
+        let mut codes: Vec<&str> = kinds::ALL.iter().map(|kind| kind.code).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), kinds::ALL.len());
+    }
+}

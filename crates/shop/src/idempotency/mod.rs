@@ -7,11 +7,13 @@
 mod store;
 
 use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 use contracts::MemberId;
-use db::types::Time;
 use db::{Database, Tx};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -24,7 +26,7 @@ use crate::http::reply::Kept;
 pub use store::purge;
 
 /// How long an answer is kept.
-pub const KEPT_FOR: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+pub const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// The header Idempotency-Key of a route that does not go without.
 pub struct RequiredKey(Request);
@@ -130,23 +132,42 @@ pub async fn maybe_once(
     };
     let principal = caller.id;
     let fingerprint = fingerprint(&request.method_and_path, body);
-    let result = db.write(move |tx| run(tx, principal, &request.key, &fingerprint, &work)).await;
-    result.map_err(|failure| match failure {
-        Failure::Waited => Problem::new(&kinds::IDEMPOTENCY_KEY_IN_USE),
+    let at_key = Arc::new(AtomicBool::new(false));
+    let asked = at_key.clone();
+    let result = db.write(move |tx| {
+        asked.store(true, Ordering::SeqCst);
+        let taken = taken(tx, principal, &request.key, &fingerprint)?;
+        asked.store(false, Ordering::SeqCst);
+        match taken {
+            Some(kept) => Ok(kept),
+            None => run(tx, principal, &request.key, &work),
+        }
+    });
+    result.await.map_err(|failure| match failure {
+        Failure::Database(db::Error::Unavailable(reason))
+            if at_key.load(Ordering::SeqCst) && reason.contains("lock timeout") =>
+        {
+            in_use()
+        }
+        Failure::Database(error) => error.into(),
         Failure::Problem(problem) => problem,
     })
 }
 
+/// The first request with the key takes longer than the second can wait.
+fn in_use() -> Problem {
+    Problem::new(&kinds::IDEMPOTENCY_KEY_IN_USE).retry_after(Duration::from_secs(1))
+}
+
 /// Why nothing was stored.
 enum Failure {
-    /// The first request with the key took too long.
-    Waited,
+    Database(db::Error),
     Problem(Problem),
 }
 
 impl From<db::Error> for Failure {
     fn from(error: db::Error) -> Self {
-        Self::Problem(error.into())
+        Self::Database(error)
     }
 }
 
@@ -160,17 +181,13 @@ fn fingerprint(method_and_path: &str, body: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(method_and_path).chain_update([0]).chain_update(body).finalize().into()
 }
 
+/// Does the work and stores its answer.
 fn run(
     tx: &mut Tx<'_>,
     principal: MemberId,
     key: &str,
-    fingerprint: &[u8; 32],
     work: &impl Fn(&mut Tx<'_>) -> Result<Done, Problem>,
 ) -> Result<Kept, Failure> {
-    let now = tx.now()?;
-    if let Some(kept) = taken(tx, principal, key, fingerprint, now)? {
-        return Ok(kept);
-    }
     let kept = match tx.savepoint(work) {
         Ok(Done { status, location, body }) => Kept { status, location, body },
         Err(problem) if problem.is_refusal() => {
@@ -183,24 +200,18 @@ fn run(
 }
 
 /// Takes the key for this unit, or finds the answer that was given to it.
-fn taken(
-    tx: &mut Tx<'_>,
-    principal: MemberId,
-    key: &str,
-    fingerprint: &[u8; 32],
-    now: Time,
-) -> Result<Option<Kept>, Failure> {
-    let inserted = store::take(tx, principal, key, fingerprint, now).map_err(|error| match &error {
-        db::Error::Unavailable(reason) if reason.contains("lock timeout") => Failure::Waited,
-        _ => error.into(),
-    })?;
-    if inserted || store::take_over(tx, principal, key, fingerprint, now, now - KEPT_FOR)? {
+fn taken(tx: &mut Tx<'_>, principal: MemberId, key: &str, fingerprint: &[u8; 32]) -> Result<Option<Kept>, Failure> {
+    let now = tx.now()?;
+    if store::take(tx, principal, key, fingerprint, now)?
+        || store::take_over(tx, principal, key, fingerprint, now, now - KEPT_FOR)?
+    {
         return Ok(None);
     }
-    let row = store::find(tx, principal, key)?.ok_or(Failure::Waited)?;
+    // a row that was deleted meanwhile was over its time
+    let row = store::find(tx, principal, key)?.ok_or_else(in_use)?;
     if row.fingerprint != fingerprint {
         return Err(Problem::new(&kinds::IDEMPOTENCY_KEY_REUSED).into());
     }
     // committed rows always have an answer: it is stored in the transaction that takes the key
-    row.kept().map(Some).ok_or(Failure::Waited)
+    row.kept().map(Some).ok_or_else(|| in_use().into())
 }

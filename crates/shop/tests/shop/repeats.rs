@@ -1,6 +1,11 @@
 //! Idempotency-Key: what is asked again is not done again.
 
+use std::time::Duration;
+
+use db::on_each;
+use diesel::prelude::*;
 use serde_json::json;
+use shop::http::server::purge_answers;
 
 use crate::support::{TestShop, random_key};
 
@@ -85,4 +90,68 @@ async fn stock_never_falls_below_zero() {
     adjust(0).send().await.expect_problem(422, "invalid-request");
     assert_eq!(shop.available(&product).await, 3);
     shop.finish().await;
+}
+
+/// Lets so many hours pass for all answers that are kept.
+async fn hours_pass(shop: &TestShop, hours: i64) {
+    let earlier = match shop.runtime.db.is_shared() {
+        true => format!("created_at - interval '{hours} hours'"),
+        false => format!("created_at - {}", hours * 3_600_000_000),
+    };
+    let sql = format!("UPDATE idempotency_key SET created_at = {earlier}");
+    let age = move |tx: &mut db::Tx<'_>| -> db::Result<usize> {
+        on_each!(&mut **tx, |conn| diesel::sql_query(sql.clone()).execute(conn).map_err(Into::into))
+    };
+    shop.runtime.db.write(age).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_kept_for_a_day() {
+    for shop in TestShop::everywhere().await {
+        let (member, key) = (shop.member(0).await, random_key());
+        let charge = |amount: &str| member.post("/wallet/charges", json!({ "amount": amount })).key(&key).send();
+        let first = charge("100").await.expect(201);
+        hours_pass(&shop, 23).await;
+        assert!(!shop.runtime.db.write(purge_answers).await.unwrap(), "{shop}");
+        assert_eq!(charge("100").await.expect(201).text, first.text, "{shop}");
+        hours_pass(&shop, 2).await;
+        charge("50").await.expect(201);
+        assert_eq!(member.balance().await, 150, "{shop}: the key is free again");
+        hours_pass(&shop, 25).await;
+        shop.runtime.db.write(purge_answers).await.unwrap();
+        charge("50").await.expect(201);
+        assert_eq!(member.balance().await, 200, "{shop}: its answer was deleted");
+        shop.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_too_long_for_the_first_with_the_key_is_told_to_ask_again() {
+    for shop in TestShop::everywhere().await {
+        // SQLite runs units one after the other, so that nobody waits for a key
+        if shop.runtime.db.is_shared() {
+            let (member, key) = (shop.member(0).await, random_key());
+            let (holder, (id, held)) = (shop.runtime.db.clone(), (member.id.clone(), key.clone()));
+            let first = tokio::spawn(async move {
+                let hold = move |tx: &mut db::Tx<'_>| -> db::Result<()> {
+                    let sql = format!(
+                        "INSERT INTO idempotency_key (principal, key, fingerprint, created_at) \
+                         VALUES ('{id}', '{held}', sha256('x'), now())"
+                    );
+                    on_each!(&mut **tx, |conn| diesel::sql_query(sql).execute(conn))?;
+                    std::thread::sleep(Duration::from_secs(7));
+                    Err(db::Error::Defect("this one fails in the end".into()))
+                };
+                holder.write(hold).await
+            });
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let charge = || member.post("/wallet/charges", json!({ "amount": "5" })).key(&key).send();
+            let refused = charge().await.expect_problem(409, "idempotency-key-in-use");
+            assert_eq!(refused.header("retry-after"), "1");
+            assert!(first.await.unwrap().is_err());
+            charge().await.expect(201);
+            assert_eq!(member.balance().await, 5);
+        }
+        shop.finish().await;
+    }
 }
