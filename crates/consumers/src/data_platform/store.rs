@@ -1,6 +1,6 @@
 //! How far each exported file counts.
 
-use db::{Conn, Result, on_each};
+use db::{Conn, Prepare, Result, on_each};
 use diesel::prelude::*;
 
 diesel::table! {
@@ -57,7 +57,8 @@ pub(super) fn begin(conn: &mut Conn, file: &FileId, name: &str) -> Result<bool> 
 /// `false` when there is no such file.
 pub(super) fn commit(conn: &mut Conn, file: &FileId, length: i64) -> Result<bool> {
     let key = (file.topic.as_str(), file.partition, file.lease, file.sequence);
-    let rows = diesel::update(export_file::table.find(key)).set(export_file::length.eq(length)).execute(conn)?;
+    let rows =
+        diesel::update(export_file::table.find(key)).set(export_file::length.eq(length)).prepared().execute(conn)?;
     Ok(rows == 1)
 }
 

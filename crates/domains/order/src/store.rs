@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use contracts::events::OrderLine;
 use contracts::{MemberId, Money, OrderId, OwnedCouponId, ProductId};
 use db::types::{JsonText, Time};
-use db::{Conn, MultiBackend};
+use db::{Conn, MultiBackend, Prepare};
 use diesel::prelude::*;
 
 use crate::model::{Order, OrderStatus, Transition};
@@ -111,6 +111,7 @@ pub(crate) fn pay(conn: &mut Conn, id: OrderId, member: MemberId, now: Time) -> 
             orders::paid_at.eq(Some(now)),
         ))
         .returning(orders::all_columns)
+        .prepared()
         .get_result::<Row>(conn)
         .optional()?
         .map(Order::try_from)

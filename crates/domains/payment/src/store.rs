@@ -2,7 +2,7 @@
 
 use contracts::{MemberId, Money, OrderId, PaymentId};
 use db::types::{Id, Time};
-use db::{Conn, MultiBackend, on_each};
+use db::{Conn, MultiBackend, Prepare, on_each};
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 
@@ -109,6 +109,7 @@ pub(crate) fn take(conn: &mut Conn, member: MemberId, amount: Money) -> db::Resu
         .filter(wallet::balance.ge(amount))
         .set(wallet::balance.eq(wallet::balance - amount.minor()))
         .returning(wallet::balance)
+        .prepared()
         .get_result(conn)
         .optional()?)
 }

@@ -2,7 +2,7 @@
 
 use contracts::{Money, ProductId};
 use db::types::{Id, Time};
-use db::{Conn, MultiBackend, on_each};
+use db::{Conn, MultiBackend, Prepare, on_each};
 use diesel::prelude::*;
 
 use crate::model::{Cursor, MAX_UNITS, Product, ProductChange, ProductQuery, Sort, search_form, search_pattern};
@@ -192,6 +192,7 @@ pub(crate) fn take(conn: &mut Conn, id: ProductId, quantity: i64) -> db::Result<
         .filter(product::available.ge(quantity))
         .set((product::available.eq(product::available - quantity), product::version.eq(product::version + 1)))
         .returning((product::name, product::price, product::available, product::low_stock_threshold, product::version))
+        .prepared()
         .get_result(conn)
         .optional()?;
     Ok(row.map(|(name, price, available, low_stock_threshold, version)| Taken {

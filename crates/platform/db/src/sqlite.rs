@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use crate::error::{Error, Result};
 use crate::faults::Watched;
 use crate::job::{Job, Ran, panic_text};
+use crate::unit::control;
 use crate::unit::{AfterCommit, Recorder, Staged, run_all};
 use crate::{Conn, Options};
 
@@ -227,21 +228,22 @@ impl Writer {
         let mut answers = Vec::with_capacity(group.len());
         let (mut staged, mut after_commit) = (Vec::<Staged>::new(), Vec::<AfterCommit>::new());
         for job in group {
-            conn.conn.batch_execute("SAVEPOINT unit").map_err(rolled_back)?;
-            let (end, answer) = match job.run(conn) {
+            control(&mut conn.conn, "SAVEPOINT unit").map_err(rolled_back)?;
+            let (undo, answer) = match job.run(conn) {
                 Ran::Done(records, wakes) => {
                     staged.extend(records);
                     after_commit.extend(wakes);
-                    ("RELEASE SAVEPOINT unit", Ok(()))
+                    (false, Ok(()))
                 }
-                Ran::Refused => ("ROLLBACK TO SAVEPOINT unit; RELEASE SAVEPOINT unit", Ok(())),
-                Ran::Swallowed(fault) => {
-                    ("ROLLBACK TO SAVEPOINT unit; RELEASE SAVEPOINT unit", Err(Error::from(fault)))
-                }
+                Ran::Refused => (true, Ok(())),
+                Ran::Swallowed(fault) => (true, Err(Error::from(fault))),
                 Ran::Fault(fault) => return Err(GroupFault::RolledBack(fault.into())),
                 Ran::Panicked(text) => return Err(GroupFault::RolledBack(Error::Panicked(text))),
             };
-            conn.conn.batch_execute(end).map_err(rolled_back)?;
+            if undo {
+                control(&mut conn.conn, "ROLLBACK TO SAVEPOINT unit").map_err(rolled_back)?;
+            }
+            control(&mut conn.conn, "RELEASE SAVEPOINT unit").map_err(rolled_back)?;
             answers.push(answer);
         }
         if !staged.is_empty() {

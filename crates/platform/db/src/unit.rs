@@ -4,12 +4,13 @@ use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use diesel::connection::SimpleConnection;
+use diesel::{QueryResult, RunQueryDsl};
 use telemetry::TraceContext;
 
 use crate::error::{Error, Result};
 use crate::job::panic_text;
 use crate::types::{Id, Time};
-use crate::{Conn, clock};
+use crate::{Conn, Prepare, clock, on_each};
 
 /// A record that a unit leaves for the event log: written with the unit's state, or not at all.
 #[derive(Debug, Clone)]
@@ -106,10 +107,10 @@ impl<'c> Tx<'c> {
     /// The error of `part`, or the database's.
     pub fn savepoint<T, E: From<Error>>(&mut self, part: impl FnOnce(&mut Tx<'_>) -> Result<T, E>) -> Result<T, E> {
         let (staged, after_commit) = (self.staged.len(), self.after_commit.len());
-        self.conn.batch_execute("SAVEPOINT part").map_err(Error::from)?;
+        control(self.conn, "SAVEPOINT part").map_err(Error::from)?;
         match part(self) {
             Ok(done) => {
-                self.conn.batch_execute("RELEASE SAVEPOINT part").map_err(Error::from)?;
+                control(self.conn, "RELEASE SAVEPOINT part").map_err(Error::from)?;
                 Ok(done)
             }
             Err(refusal) => {
@@ -137,4 +138,9 @@ impl DerefMut for Tx<'_> {
     fn deref_mut(&mut self) -> &mut Conn {
         self.conn
     }
+}
+
+/// A statement about the transaction itself, kept prepared.
+pub(crate) fn control(conn: &mut Conn, statement: &'static str) -> QueryResult<()> {
+    on_each!(conn, |conn| diesel::sql_query(statement).prepared().execute(conn)).map(drop)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use db::types::Id;
-use db::{Conn, Tx, on_each};
+use db::{Conn, Prepare, Tx, on_each};
 use diesel::prelude::*;
 
 use crate::handler::{Group, Replay, Start};
@@ -32,6 +32,7 @@ pub(crate) fn advance(conn: &mut Conn, place: &Place, expected: i64, new: i64) -
     let moved = diesel::update(group_position::table.find(key))
         .filter(group_position::position.eq(expected))
         .set(group_position::position.eq(new))
+        .prepared()
         .execute(conn)?;
     Ok(moved == 1)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use db::types::{Id, JsonText, Time};
-use db::{Conn, Database, on_each};
+use db::{Conn, Database, Prepare, on_each};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
@@ -78,6 +78,7 @@ pub(crate) fn advance_end(conn: &mut Conn, topic: &str, partition: i32, count: i
     Ok(diesel::update(topic_partition::table.find((topic, partition)))
         .set(topic_partition::next.eq(topic_partition::next + count))
         .returning(topic_partition::next)
+        .prepared()
         .get_result(conn)?)
 }
 

@@ -2,7 +2,7 @@
 
 use contracts::MemberId;
 use db::types::Time;
-use db::{Conn, Tx, on_each};
+use db::{Conn, Prepare, Tx, on_each};
 use diesel::prelude::*;
 
 use crate::http::reply::Kept;
@@ -78,6 +78,7 @@ pub(super) fn keep(conn: &mut Conn, principal: MemberId, key: &str, answer: &Kep
             k::location.eq(answer.location.as_deref()),
             k::body.eq(Some(answer.body.as_str())),
         ))
+        .prepared()
         .execute(conn)?;
     Ok(())
 }
