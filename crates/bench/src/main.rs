@@ -24,7 +24,7 @@ struct Options {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 8)]
     seconds: u64,
-    /// Only the parts whose name contains this: limit, burst, hot, sustained, latency, product, coupon.
+    /// Only the parts whose name contains this: limit, hot, sustained, latency, product, coupon.
     #[arg(long, default_value = "")]
     only: String,
 }
@@ -36,7 +36,7 @@ async fn main() {
     let _telemetry = telemetry::init(&log, None).expect("logs and metrics");
     let runs = |part: &str| part.contains(&options.only);
     let time = Duration::from_secs(options.seconds);
-    if runs("limit burst") {
+    if runs("limit") {
         let sql = limit::purchases_without_http(PRODUCTS, CONNECTIONS, options.seconds).await;
         line("purchases: the same SQL without HTTP", &sql);
         let burst = purchases(PRODUCTS, time).await;
