@@ -141,7 +141,8 @@ async fn coupon(time: Duration) {
     stand.catch_up(Duration::from_secs(30)).await;
     // the answer comes from memory once the state of the coupon was looked up again
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let sold_out = load::requests(&stand.address, CONNECTIONS, "POST", &path, headers, 409, time).await;
+    // all but the first buyer, who holds the coupon and is told so
+    let sold_out = load::requests(&stand.address, CONNECTIONS, "POST", &path, headers[1..].to_vec(), 409, time).await;
     line("POST: coupon requests, sold out", &sold_out);
     ratio("POST: sold out to the bare handler", sold_out.per_second() / bare.per_second(), 0.5);
     stand.close().await;
