@@ -103,6 +103,6 @@ fn the_currency_of_a_process_is_set_once() {
     assert_eq!(Currency::set(Currency { code: "KRW".into(), decimals: 0 }), Ok(()));
     let other = Currency { code: "USD".into(), decimals: 2 };
     assert_eq!(Currency::set(other), Err(CurrencyError::AlreadySet(Currency::get().clone())));
-    let absurd = Currency { code: "XXX".into(), decimals: 5 };
+    let absurd = Currency { code: "ABC".into(), decimals: 5 };
     assert_eq!(Currency::set(absurd), Err(CurrencyError::TooManyDecimals(5)));
 }

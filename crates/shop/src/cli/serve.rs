@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use runtime::Shop;
 use runtime::settings::Settings;
-use telemetry::{LogSettings, OtlpSettings};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, ensure_admin};
@@ -18,7 +17,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     // first of all, so that a taken port costs nothing
     let listener = bind(&settings)?;
-    let _telemetry = observe(&settings)?;
+    let _telemetry = settings.observe()?;
     let mut stop = Stop::listen()?;
     let shop = Shop::open(settings).await?.with_purge("answers to idempotency keys", purge_answers);
     let made_password = ensure_admin(&shop).await?;
@@ -51,18 +50,6 @@ fn bind(settings: &Settings) -> Result<TcpListener, Failure> {
         };
         Failure::Usage(format!("setting http.address: {address} {reason}"))
     })
-}
-
-fn observe(settings: &Settings) -> Result<telemetry::Guard, Failure> {
-    let log = LogSettings { format: settings.log.format, filter: settings.log.filter.clone() };
-    let otlp = &settings.telemetry.otlp;
-    let otlp = otlp.endpoint.clone().map(|endpoint| OtlpSettings {
-        endpoint,
-        headers: otlp.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
-        service_name: otlp.service_name.clone(),
-        sample_ratio: otlp.sample_ratio,
-    });
-    telemetry::init(&log, otlp.as_ref()).map_err(|error| Failure::Usage(format!("setting log or telemetry: {error}")))
 }
 
 /// Where to click.
