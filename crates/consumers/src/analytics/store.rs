@@ -30,12 +30,12 @@ pub(super) fn add_products(conn: &mut Conn, sums: &BTreeMap<(Time, ProductId), i
         .collect();
     for rows in rows.chunks(CHUNK) {
         let rows = rows.to_vec();
-        db::on_each!(&mut *conn, |c| diesel::insert_into(t::table)
-            .values(rows)
+        let _sold: Vec<i64> = db::insert_each!(&mut *conn, rows, |values| diesel::insert_into(t::table)
+            .values(values)
             .on_conflict((t::hour, t::product_id))
             .do_update()
             .set(t::sold.eq(t::sold + excluded(t::sold)))
-            .execute(c))?;
+            .returning(t::sold))?;
     }
     Ok(())
 }
@@ -55,11 +55,8 @@ pub(super) fn add_sales(conn: &mut Conn, sums: &BTreeMap<NaiveDate, SalesSums>) 
             )
         })
         .collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    db::on_each!(conn, |c| diesel::insert_into(t::table)
-        .values(rows)
+    let _days: Vec<NaiveDate> = db::insert_each!(conn, rows, |values| diesel::insert_into(t::table)
+        .values(values)
         .on_conflict(t::day)
         .do_update()
         .set((
@@ -69,7 +66,7 @@ pub(super) fn add_sales(conn: &mut Conn, sums: &BTreeMap<NaiveDate, SalesSums>) 
             t::refunds.eq(t::refunds + excluded(t::refunds)),
             t::refunded.eq(t::refunded + excluded(t::refunded)),
         ))
-        .execute(c))?;
+        .returning(t::day))?;
     Ok(())
 }
 
@@ -81,15 +78,12 @@ pub(super) fn add_coupons(conn: &mut Conn, sums: &BTreeMap<(CouponId, NaiveDate)
             (t::coupon_id.eq(*coupon), t::day.eq(*day), t::coupon_name.eq(name), t::issued.eq(*issued))
         })
         .collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    db::on_each!(conn, |c| diesel::insert_into(t::table)
-        .values(rows)
+    let _issued: Vec<i64> = db::insert_each!(conn, rows, |values| diesel::insert_into(t::table)
+        .values(values)
         .on_conflict((t::coupon_id, t::day))
         .do_update()
         .set(t::issued.eq(t::issued + excluded(t::issued)))
-        .execute(c))?;
+        .returning(t::issued))?;
     Ok(())
 }
 

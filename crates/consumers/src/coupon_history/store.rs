@@ -2,7 +2,7 @@
 
 use contracts::MemberId;
 use db::types::Id;
-use db::{Conn, Tx, on_each};
+use db::{Conn, Tx, insert_each};
 use diesel::prelude::*;
 
 use super::model::Entry;
@@ -14,10 +14,12 @@ const CHUNK: usize = 1_000;
 /// Leaves out what is there already.
 pub(super) fn insert(conn: &mut Conn, entries: &[Entry]) -> db::Result<()> {
     for entries in entries.chunks(CHUNK) {
-        on_each!(conn, |c| diesel::insert_into(coupon_history::table)
-            .values(entries)
-            .on_conflict_do_nothing()
-            .execute(c))?;
+        let _ids: Vec<Id> = insert_each!(&mut *conn, Vec::from_iter(entries), |values| {
+            diesel::insert_into(coupon_history::table)
+                .values(values)
+                .on_conflict_do_nothing()
+                .returning(coupon_history::id)
+        })?;
     }
     Ok(())
 }

@@ -57,9 +57,12 @@ pub(super) fn begin(conn: &mut Conn, file: &FileId, name: &str) -> Result<bool> 
 /// `false` when there is no such file.
 pub(super) fn commit(conn: &mut Conn, file: &FileId, length: i64) -> Result<bool> {
     let key = (file.topic.as_str(), file.partition, file.lease, file.sequence);
-    let rows =
-        diesel::update(export_file::table.find(key)).set(export_file::length.eq(length)).prepared().execute(conn)?;
-    Ok(rows == 1)
+    let update = diesel::update(export_file::table.find(key))
+        .set(export_file::length.eq(length))
+        .returning(export_file::length)
+        .prepared();
+    let committed: Option<i64> = on_each!(conn, |c| update.get_result(c).optional())?;
+    Ok(committed.is_some())
 }
 
 /// What counts of a file, in bytes; `None` when there is no such file.

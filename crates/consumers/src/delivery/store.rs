@@ -46,7 +46,7 @@ pub(super) struct Advanced {
     pub prepared_at: Option<Time>,
 }
 
-/// Takes each step that is newer than what its delivery has seen, and returns those taken: one statement.
+/// Takes each step that is newer than what its delivery has seen, and returns those taken.
 ///
 /// `steps` are of distinct orders and in the order of their ids, so that two batches never wait for each other in a
 /// circle.
@@ -66,8 +66,8 @@ pub(super) fn advance<'s>(conn: &mut Conn, steps: impl IntoIterator<Item = &'s S
             )
         })
         .collect();
-    Ok(db::on_each!(conn, |c| diesel::insert_into(t::table)
-        .values(rows)
+    Ok(db::insert_each!(conn, rows, |values| diesel::insert_into(t::table)
+        .values(values)
         .on_conflict(t::order_id)
         .do_update()
         .set((
@@ -77,8 +77,7 @@ pub(super) fn advance<'s>(conn: &mut Conn, steps: impl IntoIterator<Item = &'s S
             t::prepared_at.eq(sql::<Nullable<UtcTime>>("coalesce(excluded.prepared_at, delivery.prepared_at)")),
             t::changed_at.eq(sql::<UtcTime>(UNLESS_NEWER_WAS_SEEN)),
         ))
-        .returning((t::order_id, t::id, t::version, t::prepared_at))
-        .get_results(c))?)
+        .returning((t::order_id, t::id, t::version, t::prepared_at)))?)
 }
 
 /// `None` unless it is being prepared.

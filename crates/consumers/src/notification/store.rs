@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use contracts::MemberId;
 use db::types::{Id, Time};
-use db::{Conn, Result, on_each};
+use db::{Conn, Result, insert_each, on_each};
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 
@@ -62,13 +62,13 @@ pub(super) fn count(conn: &mut Conn, more: &BTreeMap<MemberId, i64>) -> Result<H
     let rows: Vec<_> = more.iter().map(|(member, more)| (member_id.eq(*member), last_number.eq(*more))).collect();
     let mut counters = HashMap::with_capacity(rows.len());
     for rows in rows.chunks(ROWS) {
-        let after: Vec<(MemberId, i64)> = on_each!(conn, |c| diesel::insert_into(table)
-            .values(rows.to_vec())
+        let rows = rows.to_vec();
+        let after: Vec<(MemberId, i64)> = insert_each!(&mut *conn, rows, |values| diesel::insert_into(table)
+            .values(values)
             .on_conflict(member_id)
             .do_update()
             .set(last_number.eq(last_number + excluded(last_number)))
-            .returning((member_id, last_number))
-            .get_results(c))?;
+            .returning((member_id, last_number)))?;
         counters.extend(after);
     }
     Ok(counters)
@@ -97,8 +97,10 @@ pub(super) fn insert(conn: &mut Conn, rows: &[New<'_>]) -> Result<()> {
                 )
             })
             .collect();
-        let insert = diesel::insert_into(notification::table).values(values).on_conflict_do_nothing();
-        on_each!(conn, |c| insert.execute(c))?;
+        let _numbers: Vec<i64> = insert_each!(&mut *conn, values, |values| diesel::insert_into(notification::table)
+            .values(values)
+            .on_conflict_do_nothing()
+            .returning(notification::number))?;
     }
     Ok(())
 }

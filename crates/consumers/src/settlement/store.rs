@@ -8,7 +8,7 @@ use diesel::upsert::excluded;
 use super::model::{Day, Sums};
 use super::schema::settlement_day as t;
 
-/// Adds to each day, in the order of the days: one statement.
+/// Adds to each day, in the order of the days.
 pub(super) fn add(conn: &mut Conn, days: &BTreeMap<NaiveDate, Sums>) -> db::Result<()> {
     let rows: Vec<_> = days
         .iter()
@@ -22,8 +22,8 @@ pub(super) fn add(conn: &mut Conn, days: &BTreeMap<NaiveDate, Sums>) -> db::Resu
             )
         })
         .collect();
-    db::on_each!(conn, |c| diesel::insert_into(t::table)
-        .values(rows)
+    let _days: Vec<NaiveDate> = db::insert_each!(conn, rows, |values| diesel::insert_into(t::table)
+        .values(values)
         .on_conflict(t::day)
         .do_update()
         .set((
@@ -32,7 +32,7 @@ pub(super) fn add(conn: &mut Conn, days: &BTreeMap<NaiveDate, Sums>) -> db::Resu
             t::refunded.eq(t::refunded + excluded(t::refunded)),
             t::payments.eq(t::payments + excluded(t::payments)),
         ))
-        .execute(c))?;
+        .returning(t::day))?;
     Ok(())
 }
 

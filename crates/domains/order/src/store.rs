@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use contracts::events::OrderLine;
 use contracts::{MemberId, Money, OrderId, OwnedCouponId, ProductId};
 use db::types::{JsonText, Time};
-use db::{Conn, MultiBackend, Prepare};
+use db::{Conn, MultiBackend, Prepare, on_each};
 use diesel::prelude::*;
 
 use crate::model::{Order, OrderStatus, Transition};
@@ -81,27 +81,26 @@ pub fn page(conn: &mut Conn, member: Option<MemberId>, after: Option<OrderId>, l
 
 pub(crate) fn insert(conn: &mut Conn, order: &Order) -> db::Result<()> {
     let lines = serde_json::to_string(&order.lines).map_err(|e| db::Error::Defect(e.to_string()))?;
-    diesel::insert_into(orders::table)
-        .values((
-            orders::id.eq(order.id),
-            orders::member_id.eq(order.member_id),
-            orders::status.eq(order.status),
-            orders::lines.eq(JsonText(lines)),
-            orders::total.eq(order.total),
-            orders::discount.eq(order.discount),
-            orders::payable.eq(order.payable),
-            orders::owned_coupon_id.eq(order.owned_coupon_id),
-            orders::version.eq(order.version),
-            orders::created_at.eq(order.created_at),
-            orders::expires_at.eq(order.expires_at),
-        ))
-        .execute(conn)?;
+    let insert = diesel::insert_into(orders::table).values((
+        orders::id.eq(order.id),
+        orders::member_id.eq(order.member_id),
+        orders::status.eq(order.status),
+        orders::lines.eq(JsonText(lines)),
+        orders::total.eq(order.total),
+        orders::discount.eq(order.discount),
+        orders::payable.eq(order.payable),
+        orders::owned_coupon_id.eq(order.owned_coupon_id),
+        orders::version.eq(order.version),
+        orders::created_at.eq(order.created_at),
+        orders::expires_at.eq(order.expires_at),
+    ));
+    on_each!(conn, |c| insert.execute(c))?;
     Ok(())
 }
 
 /// `None` when it is not this member's, not pending, or over its time.
 pub(crate) fn pay(conn: &mut Conn, id: OrderId, member: MemberId, now: Time) -> db::Result<Option<Order>> {
-    diesel::update(orders::table.find(id))
+    let update = diesel::update(orders::table.find(id))
         .filter(orders::member_id.eq(member))
         .filter(orders::status.eq(Transition::Pay.from()))
         .filter(orders::expires_at.gt(now))
@@ -111,11 +110,8 @@ pub(crate) fn pay(conn: &mut Conn, id: OrderId, member: MemberId, now: Time) -> 
             orders::paid_at.eq(Some(now)),
         ))
         .returning(orders::all_columns)
-        .prepared()
-        .get_result::<Row>(conn)
-        .optional()?
-        .map(Order::try_from)
-        .transpose()
+        .prepared();
+    on_each!(conn, |c| update.get_result::<Row>(c)).optional()?.map(Order::try_from).transpose()
 }
 
 /// `None` when it is not this member's or not pending.

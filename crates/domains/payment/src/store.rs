@@ -105,13 +105,12 @@ pub(crate) fn open_wallet(conn: &mut Conn, member: MemberId) -> db::Result<()> {
 
 /// The balance after it; `None` when there is less than `amount` in the wallet, or no wallet.
 pub(crate) fn take(conn: &mut Conn, member: MemberId, amount: Money) -> db::Result<Option<Money>> {
-    Ok(diesel::update(wallet::table.find(member))
+    let update = diesel::update(wallet::table.find(member))
         .filter(wallet::balance.ge(amount))
         .set(wallet::balance.eq(wallet::balance - amount.minor()))
         .returning(wallet::balance)
-        .prepared()
-        .get_result(conn)
-        .optional()?)
+        .prepared();
+    Ok(on_each!(conn, |c| update.get_result(c)).optional()?)
 }
 
 /// The balance after it.

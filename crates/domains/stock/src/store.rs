@@ -187,14 +187,13 @@ pub(crate) struct Taken {
 
 /// `None` when fewer than `quantity` units are available, or it is not on sale, or there is no such product.
 pub(crate) fn take(conn: &mut Conn, id: ProductId, quantity: i64) -> db::Result<Option<Taken>> {
-    let row: Option<(String, Money, i64, i64, i64)> = diesel::update(product::table.find(id))
+    let update = diesel::update(product::table.find(id))
         .filter(product::on_sale.eq(true))
         .filter(product::available.ge(quantity))
         .set((product::available.eq(product::available - quantity), product::version.eq(product::version + 1)))
         .returning((product::name, product::price, product::available, product::low_stock_threshold, product::version))
-        .prepared()
-        .get_result(conn)
-        .optional()?;
+        .prepared();
+    let row: Option<(String, Money, i64, i64, i64)> = on_each!(conn, |c| update.get_result(c)).optional()?;
     Ok(row.map(|(name, price, available, low_stock_threshold, version)| Taken {
         name,
         price,

@@ -3,7 +3,10 @@
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use diesel::backend::Backend;
 use diesel::connection::SimpleConnection;
+use diesel::deserialize::{self, QueryableByName};
+use diesel::row::NamedRow;
 use diesel::{QueryResult, RunQueryDsl};
 use telemetry::TraceContext;
 
@@ -142,5 +145,14 @@ impl DerefMut for Tx<'_> {
 
 /// A statement about the transaction itself, kept prepared.
 pub(crate) fn control(conn: &mut Conn, statement: &'static str) -> QueryResult<()> {
-    on_each!(conn, |conn| diesel::sql_query(statement).prepared().execute(conn)).map(drop)
+    on_each!(conn, |conn| diesel::sql_query(statement).prepared().load::<NoRow>(conn)).map(drop)
+}
+
+/// What statements without rows return.
+struct NoRow;
+
+impl<DB: Backend> QueryableByName<DB> for NoRow {
+    fn build<'a>(_: &impl NamedRow<'a, DB>) -> deserialize::Result<Self> {
+        Ok(Self)
+    }
 }

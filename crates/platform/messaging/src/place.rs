@@ -32,9 +32,10 @@ pub(crate) fn advance(conn: &mut Conn, place: &Place, expected: i64, new: i64) -
     let moved = diesel::update(group_position::table.find(key))
         .filter(group_position::position.eq(expected))
         .set(group_position::position.eq(new))
-        .prepared()
-        .execute(conn)?;
-    Ok(moved == 1)
+        .returning(group_position::position)
+        .prepared();
+    let moved: Option<i64> = on_each!(conn, |conn| moved.get_result(conn).optional())?;
+    Ok(moved.is_some())
 }
 
 /// Makes the group's rows where they are missing: at the floor of what is kept, or at the end, as it declares.

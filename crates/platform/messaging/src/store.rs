@@ -75,11 +75,11 @@ pub(crate) fn lock_partitions(conn: &mut Conn, topic: &str) -> db::Result<Vec<Pa
 
 /// Takes `count` positions; the first is the result less `count`.
 pub(crate) fn advance_end(conn: &mut Conn, topic: &str, partition: i32, count: i64) -> db::Result<i64> {
-    Ok(diesel::update(topic_partition::table.find((topic, partition)))
+    let update = diesel::update(topic_partition::table.find((topic, partition)))
         .set(topic_partition::next.eq(topic_partition::next + count))
         .returning(topic_partition::next)
-        .prepared()
-        .get_result(conn)?)
+        .prepared();
+    Ok(on_each!(conn, |conn| update.get_result(conn))?)
 }
 
 pub(crate) fn set_floor(conn: &mut Conn, topic: &str, partition: i32, floor: i64) -> db::Result<()> {

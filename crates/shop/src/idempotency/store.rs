@@ -72,14 +72,15 @@ pub(super) fn find(conn: &mut Conn, principal: MemberId, key: &str) -> db::Resul
 /// Stores the answer.
 pub(super) fn keep(conn: &mut Conn, principal: MemberId, key: &str, answer: &Kept) -> db::Result<()> {
     use idempotency_key as k;
-    diesel::update(k::table.find((principal, key)))
+    let update = diesel::update(k::table.find((principal, key)))
         .set((
             k::status.eq(Some(i32::from(answer.status))),
             k::location.eq(answer.location.as_deref()),
             k::body.eq(Some(answer.body.as_str())),
         ))
-        .prepared()
-        .execute(conn)?;
+        .returning(k::status)
+        .prepared();
+    let _status: Option<i32> = on_each!(conn, |c| update.get_result(c))?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use contracts::events::CouponIssueRequested;
 use contracts::{CouponId, MemberId, OrderId, OwnedCouponId, RequestId};
 use db::types::Time;
-use db::{Conn, on_each};
+use db::{Conn, insert_each, on_each};
 use diesel::dsl::min;
 use diesel::prelude::*;
 
@@ -166,7 +166,9 @@ pub fn add_issued(conn: &mut Conn, id: CouponId, seen: i64, count: i64) -> db::R
 pub fn insert_owned<'a>(conn: &mut Conn, rows: impl Iterator<Item = &'a OwnedRow>) -> db::Result<()> {
     let rows: Vec<&OwnedRow> = rows.collect();
     for rows in rows.chunks(CHUNK) {
-        on_each!(conn, |c| diesel::insert_into(owned_coupon::table).values(rows.to_vec()).execute(c))?;
+        let _ids: Vec<OwnedCouponId> = insert_each!(&mut *conn, rows.to_vec(), |values| {
+            diesel::insert_into(owned_coupon::table).values(values).returning(owned_coupon::id)
+        })?;
     }
     Ok(())
 }
@@ -174,7 +176,9 @@ pub fn insert_owned<'a>(conn: &mut Conn, rows: impl Iterator<Item = &'a OwnedRow
 pub fn insert_results(conn: &mut Conn, results: &[IssueRequest]) -> db::Result<()> {
     for results in results.chunks(CHUNK) {
         let rows: Vec<ResultRow> = results.iter().map(Into::into).collect();
-        on_each!(conn, |c| diesel::insert_into(coupon_request::table).values(rows).execute(c))?;
+        let _ids: Vec<RequestId> = insert_each!(&mut *conn, rows, |values| {
+            diesel::insert_into(coupon_request::table).values(values).returning(coupon_request::request_id)
+        })?;
     }
     Ok(())
 }
