@@ -6,7 +6,7 @@ use std::sync::Arc;
 use db::Database;
 use messaging::{Log, TopicSpec};
 
-use crate::postgres;
+use crate::{left_out, postgres};
 
 /// Partitions of each topic in tests: enough that keys fall apart.
 pub const PARTITIONS: i32 = 4;
@@ -68,7 +68,7 @@ fn sqlite() -> Place {
 }
 
 async fn postgres(migrated: bool) -> Option<Place> {
-    let server = blocking(postgres::server).await.map_err(postgres::left_out).ok()?;
+    let server = blocking(postgres::server).await.map_err(|reason| left_out("PostgreSQL", reason)).ok()?;
     let template = if migrated { server.template(migrate).await } else { None };
     let database = blocking(move || server.create(template)).await;
     Some(Place { name: "PostgreSQL", url: database.url(), _keep: Arc::new(database) })

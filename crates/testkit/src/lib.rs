@@ -5,7 +5,29 @@
 
 pub mod conformance;
 mod databases;
+mod kafka;
 mod postgres;
 
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+
 pub use databases::{Place, TestDatabase, databases, databases_with, places};
+pub use kafka::kafka;
 pub use postgres::PgServer;
+
+/// Says once that what needs `server` is left out.
+///
+/// # Panics
+/// When `TEST_SERVERS_REQUIRED=1`.
+fn left_out(server: &'static str, reason: &str) {
+    static SAID: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+    let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+    let required = std::env::var("TEST_SERVERS_REQUIRED").as_deref() == Ok("1");
+    assert!(!required, "{server}: {reason}, and TEST_SERVERS_REQUIRED=1");
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if !said.contains(&server) {
+        said.push(server);
+        // past the test's captured output
+        drop(writeln!(std::io::stderr(), "not run: {server}: {reason}"));
+    }
+}

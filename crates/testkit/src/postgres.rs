@@ -14,6 +14,8 @@ use diesel::{Connection, PgConnection};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
+use crate::left_out;
+
 /// Begins the name of each database that tests make on a server.
 const PREFIX: &str = "jangteo_test_";
 
@@ -167,7 +169,7 @@ impl PgServer {
     /// # Panics
     /// When there is none and `TEST_SERVERS_REQUIRED=1`.
     pub fn start() -> Option<Self> {
-        Server::start().map_err(|reason| left_out(&reason)).map(Self).ok()
+        Server::start().map_err(|reason| left_out("PostgreSQL", &reason)).map(Self).ok()
     }
 
     /// Of its only database.
@@ -249,16 +251,4 @@ fn split(url: &str) -> Option<(String, String, String)> {
     let slash = authority + url[authority..].find('/')?;
     let (name, suffix) = url[slash + 1..].split_at(url[slash + 1..].find('?').unwrap_or(url.len() - slash - 1));
     (!name.is_empty()).then(|| (url[..slash].into(), name.into(), suffix.into()))
-}
-
-/// Says on standard error, past the capture of test output and once a process, that PostgreSQL was left out.
-///
-/// # Panics
-/// When `TEST_SERVERS_REQUIRED=1`.
-pub(crate) fn left_out(reason: &str) {
-    static SAID: OnceLock<()> = OnceLock::new();
-    let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
-    let required = std::env::var("TEST_SERVERS_REQUIRED").as_deref() == Ok("1");
-    assert!(!required, "PostgreSQL: {reason}, and TEST_SERVERS_REQUIRED=1");
-    SAID.get_or_init(|| drop(writeln!(std::io::stderr(), "not run: PostgreSQL: {reason}")));
 }

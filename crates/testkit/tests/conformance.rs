@@ -1,6 +1,6 @@
 //! Every promise of the bus on every bus: see `testkit::conformance`.
 
-use testkit::conformance::{beds, beds_with, failures, groups, leases, log};
+use testkit::conformance::{beds, beds_on_the_log, failures, groups, leases, log};
 
 macro_rules! on_every_bed {
     ($($module:ident :: $promise:ident),+ $(,)?) => {$(
@@ -49,7 +49,7 @@ on_every_bed!(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_of_many_partitions_is_numbered() {
-    for bed in beds_with(400).await {
+    for bed in beds_on_the_log(400).await {
         log::a_topic_of_many_partitions_is_numbered(bed).await;
     }
 }

@@ -1,13 +1,19 @@
 //! The bus: moves events from the log to consumer groups, and decides nothing.
+//!
+//! A backend is a [`Publisher`] for the relay and a [`Bus`] for the groups. The log itself is one: [`InProcess`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use db::Database;
+use db::types::Id;
 
 use crate::event::Event;
 use crate::log::Log;
 use crate::store;
 
-/// Why the bus gave no events.
+/// Why the bus gave or took no events.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
     /// It is away for now; asking again later is right.
@@ -21,18 +27,51 @@ impl From<db::Error> for BusError {
     }
 }
 
-/// Where consumer groups get their events. Groups keep their own positions; a subscriber keeps none.
+/// Where consumer groups get their events.
+pub trait Bus: Send + Sync + 'static {
+    /// What one member of `group` reads from.
+    fn subscribe(&self, group: &str) -> Arc<dyn Subscriber>;
+}
+
+/// Reads for one member of a group. Groups keep their own positions; a subscriber keeps none that count.
 #[async_trait]
 pub trait Subscriber: Send + Sync + 'static {
     /// Waits until the partition has an event behind position `after`, and returns at most `max` of them.
     ///
-    /// - Events come in the order of their positions, at least one.
+    /// - Events come in the order of their positions.
     /// - An event may come again, also one at or before `after`; one may be left out. The caller tells by positions.
-    /// - Dropping the future loses nothing: the same `after` may be asked for again.
+    /// - None at all means that the bus holds nothing behind `after` now; the caller may know better from the log.
+    /// - `after` is what the group has handled: asking for it says that it need not come again, which counts for
+    ///   nothing but speed.
+    /// - Dropping the future loses nothing: the same `after` may be asked for again. A partition is asked for once at
+    ///   a time.
     ///
     /// # Errors
     /// [`BusError::Unavailable`]; the same call may be made again.
     async fn fetch(&self, topic: &str, partition: i32, after: i64, max: usize) -> Result<Vec<Event>, BusError>;
+
+    /// The member handles the partition no more; what was read ahead of it can go.
+    fn release(&self, _topic: &str, _partition: i32) {}
+}
+
+/// Copies the log to a bus that is elsewhere.
+#[async_trait]
+pub trait Publisher: Send + Sync + 'static {
+    /// Stores `events`, which follow each other in one partition of one topic, and returns once all are safe.
+    ///
+    /// - They are stored in the order given, in the partition that they have, and none without all before it.
+    /// - After an error an unknown number from the front is stored. The same events may be sent again: then those are
+    ///   there twice, and whoever reads them tells by their positions.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`]; the same events may be sent again.
+    async fn publish(&self, events: &[Event]) -> Result<(), BusError>;
+
+    /// The highest position of `source` that the end of the partition shows; `None` when it shows none.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`]
+    async fn last_position(&self, topic: &str, partition: i32, source: Id) -> Result<Option<i64>, BusError>;
 }
 
 /// The bus inside one process, or among processes that share a PostgreSQL: it reads the event log.
@@ -46,6 +85,12 @@ impl InProcess {
     /// Reads `log`, which is kept in `db`.
     pub fn new(db: Database, log: Log) -> Self {
         Self { db, log }
+    }
+}
+
+impl Bus for InProcess {
+    fn subscribe(&self, _group: &str) -> Arc<dyn Subscriber> {
+        Arc::new(self.clone())
     }
 }
 
@@ -67,5 +112,58 @@ impl Subscriber for InProcess {
             // the log was cut: what lies behind `after` is gone, and the next event is not there yet
             end.changed().await.map_err(|_| no_partition())?;
         }
+    }
+}
+
+/// Several buses as one: each topic is on one of them.
+pub struct ByTopic {
+    buses: HashMap<&'static str, Arc<dyn Bus>>,
+    others: Arc<dyn Bus>,
+}
+
+impl ByTopic {
+    /// `buses` for the topics that it names, `others` for all else.
+    pub fn new(buses: HashMap<&'static str, Arc<dyn Bus>>, others: Arc<dyn Bus>) -> Self {
+        Self { buses, others }
+    }
+}
+
+impl Bus for ByTopic {
+    fn subscribe(&self, group: &str) -> Arc<dyn Subscriber> {
+        let mut members = Vec::<(&Arc<dyn Bus>, Arc<dyn Subscriber>)>::new();
+        // one member of each bus, however many topics are on it
+        let subscribers = self.buses.iter().map(|(topic, bus)| {
+            let known = members.iter().find(|(known, _)| Arc::ptr_eq(known, bus)).map(|(_, member)| member.clone());
+            let member = known.unwrap_or_else(|| {
+                let member = bus.subscribe(group);
+                members.push((bus, member.clone()));
+                member
+            });
+            (*topic, member)
+        });
+        let subscribers = subscribers.collect();
+        Arc::new(SubscriberByTopic { subscribers, others: self.others.subscribe(group) })
+    }
+}
+
+struct SubscriberByTopic {
+    subscribers: HashMap<&'static str, Arc<dyn Subscriber>>,
+    others: Arc<dyn Subscriber>,
+}
+
+impl SubscriberByTopic {
+    fn of(&self, topic: &str) -> &dyn Subscriber {
+        self.subscribers.get(topic).map_or(&*self.others, |subscriber| &**subscriber)
+    }
+}
+
+#[async_trait]
+impl Subscriber for SubscriberByTopic {
+    async fn fetch(&self, topic: &str, partition: i32, after: i64, max: usize) -> Result<Vec<Event>, BusError> {
+        self.of(topic).fetch(topic, partition, after, max).await
+    }
+
+    fn release(&self, topic: &str, partition: i32) {
+        self.of(topic).release(topic, partition);
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::Subscriber;
+use crate::bus::{Bus, Subscriber};
 use crate::dead;
 use crate::event::Event;
 use crate::handler::{Group, Lease};
@@ -91,7 +91,7 @@ impl Consumers {
     pub async fn start(
         db: Database,
         log: Log,
-        bus: Arc<dyn Subscriber>,
+        bus: Arc<dyn Bus>,
         groups: Vec<Group>,
         options: ConsumerOptions,
     ) -> db::Result<Self> {
@@ -106,7 +106,7 @@ impl Consumers {
             let context = Context {
                 db: db.clone(),
                 log: log.clone(),
-                bus: bus.clone(),
+                bus: bus.subscribe(group.name),
                 group,
                 options: options.clone(),
                 alarms: alarms.clone(),

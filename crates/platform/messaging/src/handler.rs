@@ -68,6 +68,11 @@ pub trait EffectHandler: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Whether an event that fails again and again becomes a dead letter. Else its partition waits.
+    fn gives_up(&self) -> bool {
+        true
+    }
+
     /// Called when the partition was taken, before its first event: cut back what was not recorded.
     ///
     /// # Errors
@@ -82,6 +87,15 @@ pub trait EffectHandler: Send + Sync + 'static {
 pub enum Handler {
     Transactional(Arc<dyn TransactionalHandler>),
     Effect(Arc<dyn EffectHandler>),
+}
+
+impl Handler {
+    pub(crate) fn gives_up(&self) -> bool {
+        match self {
+            Self::Transactional(_) => true,
+            Self::Effect(handler) => handler.gives_up(),
+        }
+    }
 }
 
 /// What a reset does to a group.
@@ -102,6 +116,8 @@ pub enum Start {
     Floor,
     /// With what comes next.
     Now,
+    /// With what was not relayed yet.
+    Relayed,
 }
 
 /// A consumer group: a name, what it reads, and what it does.

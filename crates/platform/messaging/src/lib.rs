@@ -1,7 +1,7 @@
 //! Events: emitted in a unit of work, numbered in a log, brought to every consumer group once and in order.
 //!
 //! - [`emit`] adds an event to a unit of work; the [`Log`] gives it its position.
-//! - A [`Subscriber`] is the bus: [`InProcess`] reads the log.
+//! - A [`Bus`] brings it to groups: [`InProcess`] reads the log; one that is elsewhere is fed by the [`relay_group`].
 //! - [`Consumers`] hosts [`Group`]s; each is one number a partition, moved in the handler's own transaction.
 //! - [`admin`] is what operators see and ask; [`purge`] cuts what is old.
 
@@ -17,6 +17,7 @@ mod lease;
 mod log;
 mod partition;
 mod place;
+mod relay;
 mod resume;
 mod retention;
 mod schema;
@@ -25,12 +26,13 @@ mod store;
 mod tail;
 mod worker;
 
-pub use bus::{BusError, InProcess, Subscriber};
+pub use bus::{Bus, BusError, ByTopic, InProcess, Publisher, Subscriber};
 pub use consumers::{ConsumerOptions, Consumers};
 pub use depth::report_depths;
 pub use event::{DomainEvent, Event, MAX_PAYLOAD_BYTES, emit, emit_because};
 pub use handler::{EffectHandler, Group, Handler, HandlerError, Lease, Replay, Start, TransactionalHandler};
 pub use log::{Log, TopicSpec};
 pub use partition::partition_of;
+pub use relay::{RELAY, relay_group};
 pub use retention::purge;
 pub use sequencer::{run_sequencer, sequence_all};

@@ -61,6 +61,7 @@ pub(crate) fn register(tx: &mut Tx<'_>, log: &Log, group: &Group) -> db::Result<
         for partition in partitions {
             let begin = match group.start {
                 Start::Now if is_new => partition.next - 1,
+                Start::Relayed => partition.relayed.max(partition.floor - 1),
                 // also where the topic gained partitions: what is in them came after the group had begun
                 Start::Floor | Start::Now => partition.floor - 1,
             };

@@ -89,6 +89,19 @@ pub(crate) fn set_floor(conn: &mut Conn, topic: &str, partition: i32, floor: i64
     Ok(())
 }
 
+/// The mark only rises.
+pub(crate) fn raise_relayed(conn: &mut Conn, topic: &str, partition: i32, relayed: i64) -> db::Result<()> {
+    diesel::update(topic_partition::table.find((topic, partition)))
+        .filter(topic_partition::relayed.lt(relayed))
+        .set(topic_partition::relayed.eq(relayed))
+        .execute(conn)?;
+    Ok(())
+}
+
+pub(crate) fn relayed(conn: &mut Conn, topic: &str, partition: i32) -> db::Result<i64> {
+    Ok(topic_partition::table.find((topic, partition)).select(topic_partition::relayed).first(conn)?)
+}
+
 pub(crate) fn insert_event(conn: &mut Conn, event: &Event, appended_at: Time) -> db::Result<()> {
     let row = (
         event_log::topic.eq(&*event.topic),

@@ -122,11 +122,16 @@ impl Worker {
 
     /// The same, where the last holder may have been killed by an event.
     pub(crate) fn careful(self) -> Self {
-        Self { careful: Careful::ToBe, ..self }
+        if self.context.group.handler.gives_up() { Self { careful: Careful::ToBe, ..self } } else { self }
     }
 
     /// Runs until it is stopped. A batch that was begun is finished first.
     pub(crate) async fn run(mut self) {
+        self.work().await;
+        self.context.bus.release(&self.place.topic, self.place.partition);
+    }
+
+    async fn work(&mut self) {
         let mut pauses = 0_u32;
         while !self.stop.is_cancelled() {
             match self.round().await {
@@ -166,7 +171,8 @@ impl Worker {
             fetched = context.bus.fetch(&topic, partition, position, context.options.batch) => fetched,
         };
         let events = fetched.map_err(|error| Stop::Away(error.to_string()))?;
-        let events = self.without_gaps(position, events).await?;
+        let events =
+            if events.is_empty() { self.left_out(position).await? } else { self.without_gaps(position, events).await? };
         if events.is_empty() || !self.holds_lease().await {
             return Ok(());
         }
@@ -241,6 +247,22 @@ impl Worker {
         Ok(events)
     }
 
+    /// What the bus should hold behind `position` by what it has acknowledged, and does not: from the log.
+    async fn left_out(&self, position: i64) -> Result<Vec<Event>, Stop> {
+        let (db, log, place) = (&self.context.db, &self.context.log, &self.place);
+        if log.end(&place.topic, place.partition).is_none_or(|end| *end.borrow() <= position + 1) {
+            return Ok(Vec::new()); // there is nothing more anywhere
+        }
+        let (topic, partition) = (place.topic.clone(), place.partition);
+        let relayed = db.read(move |conn| store::relayed(conn, &topic, partition)).await?;
+        if relayed <= position {
+            return Ok(Vec::new());
+        }
+        self.context.alarm(place, position + 1, relayed + 1);
+        let missing = ((relayed - position) as usize).min(self.context.options.batch);
+        Ok(store::read_events(db, log, &place.topic, place.partition, position, missing).await?)
+    }
+
     async fn handle(&mut self, events: Vec<Event>) -> Result<(), Stop> {
         let Some(state) = &self.state else { return Ok(()) };
         let Careful::Until(careful_until) = self.careful else { return Ok(()) };
@@ -280,9 +302,13 @@ impl Worker {
             }
             Ok(())
         };
-        match &self.context.group.handler {
+        let handled = match &self.context.group.handler {
             Handler::Transactional(handler) => self.transact(handler, events, trace, advance).await,
             Handler::Effect(handler) => self.effect(handler, events, trace, advance).await,
+        }?;
+        match handled {
+            Err(why) if !self.context.group.handler.gives_up() => Err(Stop::Away(why)),
+            handled => Ok(handled),
         }
     }
 

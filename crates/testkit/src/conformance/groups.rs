@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use diesel::connection::SimpleConnection;
 use messaging::admin::{self, ResetError, ResetTo};
-use messaging::{BusError, Consumers, Event, Group, HandlerError, Start, Subscriber};
+use messaging::{Bus, BusError, Consumers, Event, Group, HandlerError, Start, Subscriber};
 
 use super::{Bed, Complaints, PARTITIONS, TICKS, Ticked, effecting, following, following_but, options, tick, until};
 
@@ -167,6 +167,15 @@ pub async fn a_reset_rebuilds_while_members_run(bed: Bed) {
     complaints.assert_none();
 }
 
+/// A bus whose subscribers are not to be relied on.
+struct Spoilt<F>(Arc<dyn Bus>, F);
+
+impl<S: Subscriber, F: Fn(Arc<dyn Subscriber>) -> S + Send + Sync + 'static> Bus for Spoilt<F> {
+    fn subscribe(&self, group: &str) -> Arc<dyn Subscriber> {
+        Arc::new((self.1)(self.0.subscribe(group)))
+    }
+}
+
 /// Leaves every third event out, and brings every fifth twice.
 struct Leaky(Arc<dyn Subscriber>);
 
@@ -186,7 +195,7 @@ impl Subscriber for Leaky {
 /// What the bus leaves out is read from the log, and raises the alarm; what it brings twice is skipped.
 pub async fn a_gap_is_repaired_from_the_log_and_raises_the_alarm(bed: Bed) {
     let complaints = Complaints::default();
-    let consumers = bed.host_on(Arc::new(Leaky(bed.bus.clone())), vec![following("patient", &complaints)]).await;
+    let consumers = bed.host_on(Arc::new(Spoilt(bed.bus.clone(), Leaky)), vec![following("patient", &complaints)]).await;
     bed.tick_all(10, 30, 16).await;
     bed.until_handled("patient", 10, 30).await;
     assert!(consumers.alarms() > 0, "{}", bed.name);
@@ -209,7 +218,7 @@ impl Subscriber for Hasty {
 pub async fn a_gap_larger_than_a_batch_is_repaired(bed: Bed) {
     let complaints = Complaints::default();
     bed.tick_all(2, 180, 32).await;
-    let consumers = bed.host_on(Arc::new(Hasty(bed.bus.clone())), vec![following("diligent", &complaints)]).await;
+    let consumers = bed.host_on(Arc::new(Spoilt(bed.bus.clone(), Hasty)), vec![following("diligent", &complaints)]).await;
     bed.until_handled("diligent", 2, 180).await;
     assert!(consumers.alarms() > 0, "{}", bed.name);
     consumers.stop().await;

@@ -16,13 +16,14 @@ use db::{Database, Tx};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use messaging::{
-    ConsumerOptions, Consumers, DomainEvent, EffectHandler, Event, Group, Handler, HandlerError, InProcess, Lease,
-    Replay, Start, Subscriber, TopicSpec, TransactionalHandler, emit, run_sequencer,
+    Bus, ConsumerOptions, Consumers, DomainEvent, EffectHandler, Event, Group, Handler, HandlerError, InProcess, Lease,
+    Replay, Start, TopicSpec, TransactionalHandler, emit, relay_group, run_sequencer,
 };
+use messaging_kafka::{Kafka, MockKafka};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{TestDatabase, databases_with};
+use crate::{TestDatabase, databases_with, kafka};
 
 /// The topic of the suite.
 pub const TICKS: &str = "ticks";
@@ -34,17 +35,42 @@ pub struct Bed {
     /// For messages: `in-process over SQLite`.
     pub name: String,
     pub database: TestDatabase,
-    pub bus: Arc<dyn Subscriber>,
+    pub bus: Arc<dyn Bus>,
+    /// The relay, where the bus is not the log itself.
+    _relay: Option<Relay>,
     _sequencer: DropGuard,
+    /// A cluster inside the process.
+    _mock: Option<MockKafka>,
+}
+
+struct Relay(Option<Consumers>);
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(Consumers::abort);
+    }
 }
 
 /// A fresh bed of each kind that is to be had here.
 pub async fn beds() -> Vec<Bed> {
-    beds_with(PARTITIONS).await
+    let topics = [(TICKS, PARTITIONS)];
+    let mut beds = beds_on_the_log(PARTITIONS).await;
+    if let Some(on_sqlite) = beds_on_the_log(PARTITIONS).await.into_iter().next() {
+        let mock = MockKafka::new(&topics);
+        let cluster = mock.connect().expect("its options");
+        let bed = on_sqlite.on_kafka("librdkafka's mock cluster", &cluster).await;
+        beds.push(Bed { _mock: Some(mock), ..bed });
+    }
+    if let Some(cluster) = kafka(&topics).await {
+        for bed in beds_on_the_log(PARTITIONS).await {
+            beds.push(bed.on_kafka("Kafka", &cluster).await);
+        }
+    }
+    beds
 }
 
-/// As [`beds`], with this many partitions.
-pub async fn beds_with(partitions: i32) -> Vec<Bed> {
+/// Those whose bus is the log itself, with this many partitions.
+pub async fn beds_on_the_log(partitions: i32) -> Vec<Bed> {
     let topics = [TopicSpec { name: TICKS, partitions }];
     let mut beds = Vec::new();
     for database in databases_with(&topics).await {
@@ -53,7 +79,7 @@ pub async fn beds_with(partitions: i32) -> Vec<Bed> {
         tokio::spawn(run_sequencer(database.db.clone(), database.log.clone(), stop.clone()));
         let bus = Arc::new(InProcess::new(database.db.clone(), database.log.clone()));
         let name = format!("in-process over {}", database.name);
-        beds.push(Bed { name, database, bus, _sequencer: stop.drop_guard() });
+        beds.push(Bed { name, database, bus, _relay: None, _sequencer: stop.drop_guard(), _mock: None });
     }
     beds
 }
@@ -110,6 +136,19 @@ pub fn tick(tx: &mut Tx<'_>, key: &str) -> db::Result<()> {
 }
 
 impl Bed {
+    /// The same with a cluster as the bus, and a relay to it.
+    async fn on_kafka(self, name: &str, cluster: &Kafka) -> Self {
+        let (db, log) = (self.database.db.clone(), self.database.log.clone());
+        let relay = relay_group(Arc::new(cluster.publisher()), log.clone(), vec![TICKS]);
+        let relay = Consumers::start(db, log.clone(), self.bus.clone(), vec![relay], options()).await;
+        Self {
+            name: format!("{name} over {}", self.database.name),
+            bus: Arc::new(cluster.bus(log.source())),
+            _relay: Some(Relay(Some(relay.expect("the relay starts")))),
+            ..self
+        }
+    }
+
     /// `count` ticks of each of `keys` keys, a unit each, `at_once` at a time.
     pub async fn tick_all(&self, keys: usize, count: usize, at_once: usize) {
         let units = (0..keys * count).map(|n| format!("key-{}", n % keys));
@@ -126,7 +165,7 @@ impl Bed {
     }
 
     /// Hosts the groups on another bus.
-    pub async fn host_on(&self, bus: Arc<dyn Subscriber>, groups: Vec<Group>) -> Consumers {
+    pub async fn host_on(&self, bus: Arc<dyn Bus>, groups: Vec<Group>) -> Consumers {
         let (db, log) = (self.database.db.clone(), self.database.log.clone());
         Consumers::start(db, log, bus, groups, options()).await.expect("the groups start")
     }

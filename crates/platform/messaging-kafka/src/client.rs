@@ -1,0 +1,191 @@
+//! A cluster, and how to make clients of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use db::types::Id;
+use messaging::BusError;
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use tokio::task::spawn_blocking;
+
+use crate::publisher::KafkaPublisher;
+use crate::subscriber::KafkaBus;
+
+/// How long a cluster may take to say that it is there.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Properties that the protocol of events rests on.
+const OURS: &[&str] = &[
+    "acks",
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.gapless.guarantee",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "group.id",
+    "group.instance.id",
+    "isolation.level",
+    "message.timeout.ms",
+    "partitioner",
+    "request.required.acks",
+    "transactional.id",
+];
+
+/// Where a cluster is and how to talk to it.
+#[derive(Debug, Clone, Default)]
+pub struct KafkaOptions {
+    /// `host:port,…`
+    pub bootstrap_servers: String,
+    /// Begins the name of each topic and group there, so that several shops can share a cluster.
+    pub prefix: String,
+    /// Any property of librdkafka.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// A property that can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {reason}")]
+pub struct BadProperty {
+    pub name: String,
+    pub reason: String,
+}
+
+/// A cluster; clones share it. Nothing is connected until something is asked.
+#[derive(Debug, Clone)]
+pub struct Kafka {
+    options: Arc<KafkaOptions>,
+}
+
+impl Kafka {
+    /// Looks at the options without connecting.
+    ///
+    /// # Errors
+    /// The first property that librdkafka does not know, that has a bad value, or that is not to be set.
+    pub fn new(options: KafkaOptions) -> Result<Self, BadProperty> {
+        let bad = |name: &str, reason: String| BadProperty { name: name.to_owned(), reason };
+        if options.bootstrap_servers.trim().is_empty() {
+            return Err(bad("bootstrap.servers", "must be set to reach Kafka: host:port,…".into()));
+        }
+        if let Some(name) = options.properties.keys().find(|name| OURS.contains(&name.as_str())) {
+            return Err(bad(name, "is not to be set: what events are promised rests on it".into()));
+        }
+        let kafka = Self { options: Arc::new(options) };
+        // alone, so that the one to blame is known
+        for (name, value) in &kafka.options.properties {
+            let mut config = ClientConfig::new();
+            if let Err(error) = config.set(name, value).create_native_config() {
+                return Err(bad(name, text(&error)));
+            }
+        }
+        kafka.config(&[]).create::<BaseConsumer>().map_err(|error| bad("properties", text(&error)))?;
+        Ok(kafka)
+    }
+
+    /// What the relay sends through.
+    pub fn publisher(&self) -> KafkaPublisher {
+        KafkaPublisher::new(self.clone())
+    }
+
+    /// What groups read from: the events of the log `source`.
+    pub fn bus(&self, source: Id) -> KafkaBus {
+        KafkaBus::new(self.clone(), source)
+    }
+
+    /// Whether a broker answers, within a few seconds.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`], with what the clients say of it.
+    pub async fn check(&self) -> Result<(), BusError> {
+        self.blocking(|kafka| {
+            let consumer: BaseConsumer<Heard> = kafka.client(&[], Heard::default())?;
+            let asked = consumer.fetch_metadata(None, PATIENCE);
+            asked.map(drop).map_err(|error| consumer.context().explain(&error))
+        })
+        .await
+    }
+
+    /// What a topic or a group is called there.
+    pub(crate) fn named(&self, name: &str) -> String {
+        format!("{}{name}", self.options.prefix)
+    }
+
+    /// `ours` come first, then what the operator set.
+    pub(crate) fn config(&self, ours: &[(&str, &str)]) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.options.bootstrap_servers).set("client.id", "jangteo");
+        ours.iter().chain(&[("log.connection.close", "false")]).for_each(|(name, value)| {
+            config.set(*name, *value);
+        });
+        self.options.properties.iter().for_each(|(name, value)| {
+            config.set(name, value);
+        });
+        config.set_log_level(RDKafkaLogLevel::Warning);
+        config
+    }
+
+    pub(crate) fn client<C: ClientContext, T: FromClientConfigAndContext<C>>(
+        &self,
+        ours: &[(&str, &str)],
+        context: C,
+    ) -> Result<T, BusError> {
+        self.config(ours).create_with_context(context).map_err(|error| away(&error))
+    }
+
+    /// What has no asynchronous form, on a thread of its own.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Self) -> Result<T, BusError> + Send + 'static,
+    ) -> Result<T, BusError> {
+        let kafka = self.clone();
+        let done = spawn_blocking(move || work(kafka)).await;
+        done.unwrap_or_else(|error| Err(BusError::Unavailable(error.to_string())))
+    }
+}
+
+/// Any error of Kafka is one that may pass: nothing is ever given up for it.
+pub(crate) fn away(error: &KafkaError) -> BusError {
+    BusError::Unavailable(format!("kafka: {}", text(error)))
+}
+
+/// The innermost cause, which is what librdkafka says.
+fn text(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, reason, name, value) => format!("{name} = {value:?}: {reason}"),
+        KafkaError::ClientCreation(reason) => reason.clone(),
+        other => other.rdkafka_error_code().map_or_else(|| other.to_string(), |code| code.to_string()),
+    }
+}
+
+/// Listens to what a client says of its connections; the clients say it again and again, so that it is only kept.
+#[derive(Default)]
+pub(crate) struct Heard {
+    last: Mutex<Option<String>>,
+}
+
+impl Heard {
+    /// The error with what was said last, which tells the reason.
+    pub(crate) fn explain(&self, error: &KafkaError) -> BusError {
+        let heard = self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let heard = heard.map_or_else(String::new, |heard| format!(" ({heard})"));
+        BusError::Unavailable(format!("kafka: {}{heard}", text(error)))
+    }
+}
+
+impl ClientContext for Heard {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(?level, facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    }
+}
+
+impl ConsumerContext for Heard {}

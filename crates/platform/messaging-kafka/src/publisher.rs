@@ -1,0 +1,217 @@
+//! Sends a partition's events in their order, and never one without all before it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use db::types::Id;
+use messaging::{BusError, Event, Publisher};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
+
+use crate::client::{Heard, Kafka, away};
+use crate::codec;
+
+/// How long a batch may take to be acknowledged. After that it is sent again by another producer, which does no harm.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A producer that sent nothing to a partition for so long may be forgotten by the brokers.
+const LONG_IDLE: Duration = Duration::from_secs(600);
+/// Records at the end of a partition that are searched for the last position.
+const LOOK_BACK: i64 = 2000;
+
+/// What a batch rests on: see `docs/operating.md` for how the others were chosen.
+const PRODUCER: &[(&str, &str)] = &[
+    ("acks", "all"),
+    ("enable.idempotence", "true"),
+    ("enable.gapless.guarantee", "true"),
+    ("message.timeout.ms", "0"), // a record is given up with its producer, and never alone
+    ("linger.ms", "0"),          // the relay brings batches
+    ("compression.type", "lz4"),
+    ("queue.buffering.max.kbytes", "131072"),
+    ("topic.metadata.refresh.interval.ms", "60000"),
+];
+
+/// Sends to a cluster; a producer that failed is replaced.
+pub struct KafkaPublisher {
+    kafka: Kafka,
+    current: Mutex<Option<Arc<Live>>>,
+}
+
+/// A producer, and when it last sent to each partition.
+struct Live {
+    producer: ThreadedProducer<Reports>,
+    sent: Mutex<HashMap<(Arc<str>, i32), Instant>>,
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        // what is still queued must not go out behind what another producer sends
+        self.producer.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
+    }
+}
+
+/// Events on their way together.
+#[derive(Default)]
+struct Batch {
+    left: AtomicUsize,
+    error: OnceLock<KafkaError>,
+    done: Notify,
+}
+
+#[derive(Default)]
+struct Reports(Heard);
+
+impl ClientContext for Reports {
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        self.0.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.error(error, reason);
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Arc<Batch>;
+
+    fn delivery(&self, report: &DeliveryResult<'_>, batch: Arc<Batch>) {
+        if let Err((error, _)) = report {
+            let _first = batch.error.set(error.clone());
+        }
+        if batch.left.fetch_sub(1, Ordering::AcqRel) == 1 || report.is_err() {
+            batch.done.notify_one();
+        }
+    }
+}
+
+impl KafkaPublisher {
+    pub(crate) fn new(kafka: Kafka) -> Self {
+        Self { kafka, current: Mutex::new(None) }
+    }
+
+    fn live(&self) -> Result<Arc<Live>, BusError> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(live) = &*current {
+            return Ok(live.clone());
+        }
+        let producer = self.kafka.client(PRODUCER, Reports::default())?;
+        let live = Arc::new(Live { producer, sent: Mutex::default() });
+        *current = Some(live.clone());
+        Ok(live)
+    }
+
+    /// Has the next batch go by another producer.
+    fn give_up(&self, failed: &Arc<Live>) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.as_ref().is_some_and(|live| Arc::ptr_eq(live, failed)) {
+            *current = None;
+        }
+    }
+}
+
+#[async_trait]
+impl Publisher for KafkaPublisher {
+    async fn publish(&self, events: &[Event]) -> Result<(), BusError> {
+        let Some(first) = events.first() else { return Ok(()) };
+        let (live, topic) = (self.live()?, self.kafka.named(&first.topic));
+        // A broker that does not know the producer takes any sequence number from it: were the first batch refused,
+        // the second could be stored, and both be reported as such (KAFKA-15591). So the first goes alone.
+        let alone = if live.is_known(first) { 0 } else { 1 };
+        let (alone, rest) = events.split_at(alone);
+        for part in [alone, rest].into_iter().filter(|part| !part.is_empty()) {
+            let sent = timeout(PATIENCE, live.send(&topic, part)).await;
+            let sent = sent.unwrap_or_else(|_| Err(live.producer.context().0.explain(&KafkaError::MessageProduction(
+                RDKafkaErrorCode::OperationTimedOut,
+            ))));
+            if let Err(error) = sent {
+                self.give_up(&live);
+                drop(spawn_blocking(move || drop(live))); // it waits for its thread to end
+                return Err(error);
+            }
+        }
+        live.sent_to(first);
+        Ok(())
+    }
+
+    async fn last_position(&self, topic: &str, partition: i32, source: Id) -> Result<Option<i64>, BusError> {
+        let topic: Arc<str> = self.kafka.named(topic).into();
+        self.kafka.blocking(move |kafka| last_position(&kafka, &topic, partition, source)).await
+    }
+}
+
+impl Live {
+    fn is_known(&self, event: &Event) -> bool {
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.get(&(event.topic.clone(), event.partition)).is_some_and(|at| at.elapsed() < LONG_IDLE)
+    }
+
+    fn sent_to(&self, event: &Event) {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.insert((event.topic.clone(), event.partition), Instant::now());
+    }
+
+    /// Returns once all are acknowledged by all in-sync replicas.
+    async fn send(&self, topic: &str, events: &[Event]) -> Result<(), BusError> {
+        let batch = Arc::new(Batch { left: AtomicUsize::new(events.len()), ..Batch::default() });
+        for event in events {
+            let mut record = BaseRecord::with_opaque_to(topic, batch.clone())
+                .partition(event.partition)
+                .key(&event.key)
+                .payload(&event.payload)
+                .timestamp(event.occurred_at.micros() / 1000)
+                .headers(codec::headers(event));
+            while let Err((error, refused)) = self.producer.send(record) {
+                if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+                    return Err(away(&error));
+                }
+                record = refused;
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
+        loop {
+            batch.done.notified().await;
+            if let Some(error) = batch.error.get() {
+                return Err(self.producer.context().0.explain(error));
+            }
+            if batch.left.load(Ordering::Acquire) == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn last_position(kafka: &Kafka, topic: &Arc<str>, partition: i32, source: Id) -> Result<Option<i64>, BusError> {
+    let ours = [("group.id", "jangteo"), ("enable.auto.commit", "false"), ("fetch.queue.backoff.ms", "5")];
+    let consumer: BaseConsumer<Heard> = kafka.client(&ours, Heard::default())?;
+    let explain = |error: KafkaError| consumer.context().explain(&error);
+    let (low, high) = consumer.fetch_watermarks(topic, partition, PATIENCE).map_err(explain)?;
+    let from = low.max(high - LOOK_BACK);
+    if from >= high {
+        return Ok(None);
+    }
+    let mut begin = TopicPartitionList::new();
+    begin.add_partition_offset(topic, partition, Offset::Offset(from)).map_err(explain)?;
+    consumer.assign(&begin).map_err(explain)?;
+    let (mut last, deadline) = (None, Instant::now() + PATIENCE);
+    while Instant::now() < deadline {
+        let Some(record) = consumer.poll(Duration::from_millis(100)) else { continue };
+        let record = record.map_err(explain)?;
+        if let Ok(event) = codec::decode(&record, topic)
+            && event.source == source
+        {
+            last = last.max(Some(event.position));
+        }
+        if record.offset() + 1 >= high {
+            return Ok(last);
+        }
+    }
+    Err(BusError::Unavailable(format!("kafka: the end of {topic}/{partition} was not read in time")))
+}

@@ -1,0 +1,358 @@
+//! Reads for the members of groups.
+//!
+//! Who handles which partition is said by leases in the database, so the partitions are assigned by hand and nobody
+//! joins a group of Kafka's. Offsets are committed all the same: they show Kafka's tools how far a group is, and tell
+//! the next member where to begin reading.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use db::types::Id;
+use futures::FutureExt;
+use messaging::{Bus, BusError, Event, Subscriber};
+use rdkafka::consumer::stream_consumer::StreamPartitionQueue;
+use rdkafka::consumer::{Consumer, StreamConsumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{Message, Offset, TopicPartitionList};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::client::{Heard, Kafka, away};
+use crate::codec;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+/// At the end of a partition, before the caller is told that there is nothing more.
+const AT_END: Duration = Duration::from_secs(3);
+
+/// Records; fewer are read sooner than a seek is done.
+const WORTH_A_SEEK: i64 = 1000;
+
+/// See `docs/operating.md` for how these were chosen.
+const CONSUMER: &[(&str, &str)] = &[
+    ("enable.auto.commit", "true"),
+    ("enable.auto.offset.store", "false"), // only what the group has handled
+    ("enable.partition.eof", "true"),
+    ("auto.offset.reset", "earliest"), // what was deleted is read from the log
+    ("fetch.queue.backoff.ms", "5"),   // librdkafka's second makes whoever catches up sleep
+    ("fetch.wait.max.ms", "100"),
+    ("queued.min.messages", "10000"),
+    ("queued.max.messages.kbytes", "16384"),
+];
+
+/// The events of one log, as a cluster has them.
+pub struct KafkaBus {
+    kafka: Kafka,
+    source: Id,
+}
+
+impl KafkaBus {
+    pub(crate) fn new(kafka: Kafka, source: Id) -> Self {
+        Self { kafka, source }
+    }
+}
+
+impl Bus for KafkaBus {
+    fn subscribe(&self, group: &str) -> Arc<dyn Subscriber> {
+        Arc::new(KafkaSubscriber {
+            kafka: self.kafka.clone(),
+            source: self.source,
+            group: self.kafka.named(group),
+            client: Mutex::new(Weak::new()),
+            readers: Mutex::default(),
+        })
+    }
+}
+
+/// A partition, and what its topic is called on Kafka.
+#[derive(Clone)]
+struct Part {
+    topic: Arc<str>,
+    name: String,
+    partition: i32,
+}
+
+type Reading = Arc<tokio::sync::Mutex<Option<Reader>>>;
+
+struct KafkaSubscriber {
+    kafka: Kafka,
+    source: Id,
+    group: String,
+    /// Lives as long as somebody reads by it.
+    client: Mutex<Weak<Client>>,
+    readers: Mutex<HashMap<(Arc<str>, i32), Reading>>,
+}
+
+#[async_trait]
+impl Subscriber for KafkaSubscriber {
+    async fn fetch(&self, topic: &str, partition: i32, after: i64, max: usize) -> Result<Vec<Event>, BusError> {
+        let reading = {
+            let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+            readers.entry((topic.into(), partition)).or_default().clone()
+        };
+        let mut reader = reading.lock().await;
+        if !reader.as_ref().is_some_and(|reader| reader.goes_on(after)) {
+            *reader = None; // lets the partition go before it is taken anew
+            let client = self.client()?;
+            let part = Part { topic: topic.into(), name: self.kafka.named(topic), partition };
+            *reader = Some(Reader::open(client, self.source, part, after).await?);
+        }
+        let Some(open) = reader.as_mut() else { return Ok(Vec::new()) };
+        let fetched = open.fetch(after, max).await;
+        if fetched.is_err() {
+            *reader = None;
+        }
+        fetched
+    }
+
+    fn release(&self, topic: &str, partition: i32) {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).remove(&(topic.into(), partition));
+    }
+}
+
+impl KafkaSubscriber {
+    /// The client of this member, or a new one after a fatal error.
+    fn client(&self) -> Result<Arc<Client>, BusError> {
+        let mut known = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = known.upgrade().filter(|client| client.works()) {
+            return Ok(client);
+        }
+        let client = Client::new(&self.kafka, &self.group)?;
+        *known = Arc::downgrade(&client);
+        Ok(client)
+    }
+}
+
+/// A client whose partitions have queues of their own. What comes for none of them is polled by a task.
+struct Client {
+    consumer: Arc<StreamConsumer<Heard>>,
+    polling: JoinHandle<()>,
+}
+
+impl Client {
+    fn new(kafka: &Kafka, group: &str) -> Result<Arc<Self>, BusError> {
+        let ours: Vec<_> = CONSUMER.iter().copied().chain([("group.id", group)]).collect();
+        let consumer: Arc<StreamConsumer<Heard>> = Arc::new(kafka.client(&ours, Heard::default())?);
+        let polled = consumer.clone();
+        let polling = tokio::spawn(async move {
+            loop {
+                match polled.recv().await {
+                    Err(KafkaError::MessageConsumptionFatal(code)) => {
+                        tracing::error!(%code, "a Kafka client met a fatal error; another takes its place");
+                        return;
+                    }
+                    Err(error) => tracing::debug!(%error, "a Kafka client"),
+                    Ok(_) => {} // of a partition that was let go
+                }
+            }
+        });
+        Ok(Arc::new(Self { consumer, polling }))
+    }
+
+    fn works(&self) -> bool {
+        !self.polling.is_finished()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.polling.abort();
+    }
+}
+
+/// Reads one partition, from some position on.
+struct Reader {
+    client: Arc<Client>,
+    source: Id,
+    part: Part,
+    queue: StreamPartitionQueue<Heard>,
+    /// Read, and not asked for yet.
+    ahead: VecDeque<Read>,
+    /// Asked for last, and not known to be handled yet.
+    returned: Option<(i64, i64)>,
+    /// Everything from this position on is still to come.
+    from: i64,
+    /// It began at the start of the partition, and has not seen yet how far behind that is.
+    from_the_start: bool,
+}
+
+struct Read {
+    event: Event,
+    offset: i64,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let Ok(partition) = list(&self.part, Offset::Invalid)
+            && let Err(error) = self.client.consumer.incremental_unassign(&partition)
+        {
+            tracing::debug!(%error, topic = &*self.part.topic, partition = self.part.partition, "not unassigned");
+        }
+    }
+}
+
+impl Reader {
+    async fn open(client: Arc<Client>, source: Id, part: Part, after: i64) -> Result<Self, BusError> {
+        let (of, at) = (client.clone(), part.clone());
+        let found = tokio::task::spawn_blocking(move || of.begin(&at, source, after)).await;
+        let (offset, from_the_start) = found.map_err(|error| BusError::Unavailable(error.to_string()))??;
+        let queue = client
+            .consumer
+            .split_partition_queue(&part.name, part.partition)
+            .ok_or_else(|| BusError::Unavailable(format!("kafka: no queue for {}/{}", part.name, part.partition)))?;
+        let partition = list(&part, offset)?;
+        client.consumer.incremental_assign(&partition).map_err(|error| away(&error))?;
+        let ahead = VecDeque::new();
+        Ok(Self { client, source, part, queue, ahead, returned: None, from: after + 1, from_the_start })
+    }
+
+    /// Whether what lies behind `after` is still to come.
+    fn goes_on(&self, after: i64) -> bool {
+        self.client.works() && after + 1 >= self.from
+    }
+
+    async fn fetch(&mut self, after: i64, max: usize) -> Result<Vec<Event>, BusError> {
+        self.note_handled(after);
+        while self.ahead.front().is_some_and(|read| read.event.position <= after) {
+            self.ahead.pop_front();
+        }
+        if self.ahead.is_empty() && !self.wait(after).await? {
+            return Ok(Vec::new());
+        }
+        while self.ahead.len() < max
+            && let Some(record) = self.queue.recv().now_or_never()
+        {
+            if let Some(read) = understood(record, &self.part, self.source)?.filter(|read| read.event.position > after) {
+                self.ahead.push_back(read);
+            }
+        }
+        let mut events = Vec::with_capacity(self.ahead.len().min(max));
+        while events.len() < max
+            && let Some(read) = self.ahead.pop_front()
+        {
+            self.returned = Some((read.event.position, read.offset));
+            events.push(read.event);
+        }
+        if let Some(last) = events.last() {
+            self.from = last.position + 1;
+        }
+        Ok(events)
+    }
+
+    /// Waits for a record behind `after`; false when the partition has come to its end, and stays there.
+    async fn wait(&mut self, after: i64) -> Result<bool, BusError> {
+        let mut at_end = false;
+        loop {
+            let record = if at_end {
+                match timeout(AT_END, self.queue.recv()).await {
+                    Ok(record) => record,
+                    Err(_) => return Ok(false),
+                }
+            } else {
+                self.queue.recv().await
+            };
+            at_end = matches!(record, Err(KafkaError::PartitionEOF(_)));
+            let Some(read) = understood(record, &self.part, self.source)? else { continue };
+            if read.event.position > after {
+                self.ahead.push_back(read);
+                return Ok(true);
+            }
+            if std::mem::take(&mut self.from_the_start) {
+                self.skip(after - read.event.position, read.offset).await?;
+            }
+        }
+    }
+
+    /// Skips `positions` behind `offset`. Every position is there at least once, so that they are at least as many
+    /// records; where some are there twice, it skips too few, which does no harm.
+    async fn skip(&self, positions: i64, offset: i64) -> Result<(), BusError> {
+        if positions < WORTH_A_SEEK {
+            return Ok(());
+        }
+        let (client, part) = (self.client.clone(), self.part.clone());
+        let seek = move || client.consumer.seek(&part.name, part.partition, Offset::Offset(offset + positions), PATIENCE);
+        let sought = tokio::task::spawn_blocking(seek).await;
+        sought.map_err(|error| BusError::Unavailable(error.to_string()))?.map_err(|error| away(&error))
+    }
+
+    /// Tells Kafka how far the group is, once it is known to be there.
+    fn note_handled(&mut self, after: i64) {
+        let Some((position, offset)) = self.returned.filter(|(position, _)| *position == after) else { return };
+        self.returned = None;
+        let stored = list(&self.part, Offset::Offset(offset + 1)).and_then(|partition| {
+            if let Some(mut element) = partition.find_partition(&self.part.name, self.part.partition) {
+                element.set_metadata(hint(self.source, position + 1));
+            }
+            self.client.consumer.store_offsets(&partition).map_err(|error| away(&error))
+        });
+        if let Err(error) = stored {
+            tracing::debug!(%error, "an offset was not stored");
+        }
+    }
+}
+
+/// `None` for what is no event of the log `source`.
+fn understood(
+    record: Result<BorrowedMessage<'_>, KafkaError>,
+    part: &Part,
+    source: Id,
+) -> Result<Option<Read>, BusError> {
+    let record = match record {
+        Ok(record) => record,
+        Err(KafkaError::PartitionEOF(_)) => return Ok(None),
+        Err(error) if passes(&error) => return Ok(None),
+        Err(error) => return Err(away(&error)),
+    };
+    match codec::decode(&record, &part.topic) {
+        Ok(event) if event.source != source => Ok(None),
+        Ok(event) => Ok(Some(Read { event, offset: record.offset() })),
+        Err(why) => {
+            let (topic, partition, offset) = (&*part.topic, part.partition, record.offset());
+            tracing::warn!(topic, partition, offset, why, "a record on Kafka is no event of ours; it is skipped");
+            Ok(None)
+        }
+    }
+}
+
+/// librdkafka goes on by itself after these.
+fn passes(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::OperationTimedOut)
+    )
+}
+
+impl Client {
+    /// Where to begin reading so that nothing behind `after` is missed: at what is committed, when its hint fits, or
+    /// at the start (`true`).
+    fn begin(&self, part: &Part, source: Id, after: i64) -> Result<(Offset, bool), BusError> {
+        let explain = |error: KafkaError| self.consumer.context().explain(&error);
+        let (low, high) = self.consumer.fetch_watermarks(&part.name, part.partition, PATIENCE).map_err(explain)?;
+        let committed = self.consumer.committed_offsets(list(part, Offset::Invalid)?, PATIENCE).map_err(explain)?;
+        if let Some(element) = committed.find_partition(&part.name, part.partition)
+            && let Offset::Offset(offset) = element.offset()
+            && (low..=high).contains(&offset)
+            && hinted(element.metadata(), source).is_some_and(|position| position <= after + 1)
+        {
+            return Ok((Offset::Offset(offset), false));
+        }
+        Ok((Offset::Offset(low), true))
+    }
+}
+
+/// What is committed with an offset: the log, and the position that is there at the earliest.
+fn hint(source: Id, position: i64) -> String {
+    format!("{source} {position}")
+}
+
+fn hinted(metadata: &str, source: Id) -> Option<i64> {
+    metadata.strip_prefix(&format!("{source} "))?.parse().ok()
+}
+
+fn list(part: &Part, offset: Offset) -> Result<TopicPartitionList, BusError> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&part.name, part.partition, offset).map_err(|error| away(&error))?;
+    Ok(list)
+}

@@ -1,0 +1,134 @@
+//! Topics as they are to be, and as they are.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+use messaging::BusError;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+
+use crate::client::{Heard, Kafka, away};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+const RETENTION_MS: &str = "retention.ms";
+
+/// How topics are to be made; what is `None` is left to the brokers.
+#[derive(Debug, Clone, Default)]
+pub struct TopicOptions {
+    /// Copies of each record.
+    pub replication: Option<i16>,
+    /// Copies that must have a record before it counts as stored.
+    pub min_insync_replicas: Option<u16>,
+    /// How long records are kept.
+    pub retention: Option<Duration>,
+}
+
+/// Something about a topic that is not as it is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    pub topic: String,
+    pub what: &'static str,
+    pub wanted: String,
+    pub found: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, what, wanted, found } = self;
+        write!(f, "the topic {topic} has {what} {found}, and should have {wanted}")
+    }
+}
+
+impl Kafka {
+    /// Makes the topics (name, partitions) that are not there, and tells how those that are there differ. Nothing
+    /// that is there is changed.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`]; what was made stays.
+    pub async fn ensure_topics(
+        &self,
+        topics: &[(String, i32)],
+        options: &TopicOptions,
+    ) -> Result<Vec<Difference>, BusError> {
+        let topics: Vec<_> = topics.iter().map(|(name, partitions)| (self.named(name), *partitions)).collect();
+        self.check().await?; // in seconds and with a reason, where an admin request only times out
+        let admin: AdminClient<Heard> = self.client(&[], Heard::default())?;
+        let within = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
+        let there = self.there().await?;
+        let settings = options.settings();
+        let missing: Vec<NewTopic<'_>> = topics
+            .iter()
+            .filter(|(name, _)| !there.contains_key(name))
+            .map(|(name, partitions)| {
+                let replication = TopicReplication::Fixed(options.replication.map_or(-1, i32::from));
+                let topic = NewTopic::new(name, *partitions, replication);
+                settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value))
+            })
+            .collect();
+        if !missing.is_empty() {
+            for made in admin.create_topics(&missing, &within).await.map_err(|error| away(&error))? {
+                match made {
+                    Ok(name) => tracing::info!(topic = name, "the topic was made on Kafka"),
+                    Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {} // somebody else was quicker
+                    Err((name, code)) => {
+                        return Err(BusError::Unavailable(format!("kafka: the topic {name} was not made: {code}")));
+                    }
+                }
+            }
+        }
+        let resources: Vec<_> = topics.iter().map(|(name, _)| ResourceSpecifier::Topic(name)).collect();
+        let described = admin.describe_configs(&resources, &within).await.map_err(|error| away(&error))?;
+        let there = self.there().await?;
+        let mut differences = Vec::new();
+        for ((topic, partitions), described) in topics.iter().zip(described) {
+            let mut compare = |what, wanted: &str, found: &str| {
+                if wanted != found {
+                    let (topic, wanted, found) = (topic.clone(), wanted.to_owned(), found.to_owned());
+                    differences.push(Difference { topic, what, wanted, found });
+                }
+            };
+            if let Some(found) = there.get(topic) {
+                compare("partitions", &partitions.to_string(), &found.partitions.to_string());
+                if let Some(wanted) = options.replication {
+                    compare("replication", &wanted.to_string(), &found.replication.to_string());
+                }
+            }
+            let described = described.map_err(|code| BusError::Unavailable(format!("kafka: {topic}: {code}")))?;
+            for (name, wanted) in &settings {
+                let found = described.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or_default();
+                compare(name, wanted, found);
+            }
+        }
+        Ok(differences)
+    }
+
+    async fn there(&self) -> Result<HashMap<String, Found>, BusError> {
+        self.blocking(|kafka| {
+            let consumer: BaseConsumer<Heard> = kafka.client(&[], Heard::default())?;
+            let metadata =
+                consumer.fetch_metadata(None, PATIENCE).map_err(|error| consumer.context().explain(&error))?;
+            let found = metadata.topics().iter().map(|topic| {
+                let replication = topic.partitions().first().map_or(0, |partition| partition.replicas().len());
+                (topic.name().to_owned(), Found { partitions: topic.partitions().len(), replication })
+            });
+            Ok(found.collect())
+        })
+        .await
+    }
+}
+
+struct Found {
+    partitions: usize,
+    replication: usize,
+}
+
+impl TopicOptions {
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        let min = self.min_insync_replicas.map(|min| (MIN_INSYNC_REPLICAS, min.to_string()));
+        let retention = self.retention.map(|retention| (RETENTION_MS, retention.as_millis().to_string()));
+        min.into_iter().chain(retention).collect()
+    }
+}

@@ -1,0 +1,68 @@
+//! The relay: copies topics from the log to a bus that is elsewhere, each partition in the order of its positions.
+//!
+//! It is a consumer group like any other, so leases, pauses, drains and lag come with it. Its position is also kept as
+//! the partition's `relayed`, the end of what the bus has acknowledged, which only rises.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use db::Tx;
+
+use crate::bus::Publisher;
+use crate::event::Event;
+use crate::handler::{EffectHandler, Group, Handler, HandlerError, Lease, Replay, Start};
+use crate::log::Log;
+use crate::store;
+
+/// The group's name.
+pub const RELAY: &str = "relay";
+
+/// The group that copies `topics` of `log` to `publisher`.
+///
+/// It must read the log itself, whatever the topics' consumers read.
+pub fn relay_group(publisher: Arc<dyn Publisher>, log: Log, topics: Vec<&'static str>) -> Group {
+    Group {
+        name: RELAY,
+        topics,
+        replay: Replay::Once("the bus would hold every event twice"),
+        start: Start::Relayed,
+        handler: Handler::Effect(Arc::new(Relay { publisher, log })),
+    }
+}
+
+struct Relay {
+    publisher: Arc<dyn Publisher>,
+    log: Log,
+}
+
+#[async_trait]
+impl EffectHandler for Relay {
+    async fn handle(&self, _: &Lease, events: &[Event]) -> Result<(), HandlerError> {
+        self.publisher.publish(events).await.map_err(|error| HandlerError::Unavailable(error.to_string()))
+    }
+
+    fn gives_up(&self) -> bool {
+        false
+    }
+
+    fn record(&self, tx: &mut Tx<'_>, lease: &Lease, events: &[Event]) -> db::Result<()> {
+        let Some(last) = events.last() else { return Ok(()) };
+        store::raise_relayed(tx, &lease.topic, lease.partition, last.position)
+    }
+
+    /// A bus that is ahead of the log means that the database was restored from a backup: positions would be given
+    /// a second time, to other events, and groups would skip those.
+    async fn taken(&self, lease: &Lease) -> Result<(), HandlerError> {
+        let (topic, partition, source) = (&*lease.topic, lease.partition, self.log.source());
+        let away = |error: crate::BusError| HandlerError::Unavailable(error.to_string());
+        let there = self.publisher.last_position(topic, partition, source).await.map_err(away)?;
+        let end = self.log.end(topic, partition).map_or(0, |end| *end.borrow());
+        match there {
+            Some(there) if there >= end => Err(HandlerError::Unavailable(format!(
+                "the bus holds position {there} of {topic}/{partition}, and the log only {end} events: was the database \
+                 restored from a backup? Give its log a new source"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}

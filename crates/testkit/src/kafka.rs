@@ -1,0 +1,26 @@
+//! Kafka for tests: the cluster of `KAFKA_BOOTSTRAP_SERVERS`.
+
+use messaging_kafka::{Kafka, KafkaOptions, TopicOptions};
+use uuid::Uuid;
+
+use crate::left_out;
+
+/// A place of its own on the cluster, for one test: topics whose names begin with something new. `None` when there is
+/// no cluster.
+///
+/// # Panics
+/// When a cluster is named and does not answer, or must be there and is not named.
+pub async fn kafka(topics: &[(&str, i32)]) -> Option<Kafka> {
+    let servers = std::env::var("KAFKA_BOOTSTRAP_SERVERS").ok().filter(|servers| !servers.is_empty());
+    let Some(bootstrap_servers) = servers else {
+        left_out("Kafka", "KAFKA_BOOTSTRAP_SERVERS is not set");
+        return None;
+    };
+    let prefix = format!("jangteo-test-{}-", Uuid::new_v4().simple());
+    let options = KafkaOptions { bootstrap_servers, prefix, ..KafkaOptions::default() };
+    let kafka = Kafka::new(options).expect("options without properties");
+    let topics: Vec<_> = topics.iter().map(|(name, partitions)| ((*name).to_owned(), *partitions)).collect();
+    let made = kafka.ensure_topics(&topics, &TopicOptions::default()).await;
+    made.unwrap_or_else(|error| panic!("the cluster of KAFKA_BOOTSTRAP_SERVERS: {error}"));
+    Some(kafka)
+}
