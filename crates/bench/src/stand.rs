@@ -38,7 +38,8 @@ impl Stand {
         let shop = Shop::open(settings).await.unwrap_or_else(|error| panic!("the shop opens: {error}"));
         let hosted = if consumers { Some(shop.host().await.expect("the consumers start")) } else { None };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let server = Server::start(&shop, listener).expect("the server starts");
+        let secret = shop.token_secret().expect("a secret");
+        let server = Server::start(&shop, &secret, listener).expect("the server starts");
         Self { address: server.address().to_string(), shop, server, hosted, _folder: folder }
     }
 

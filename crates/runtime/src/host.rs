@@ -1,66 +1,143 @@
-//! Runs what a shop needs beside its API, and stops it again.
+//! Runs what a shop needs beside its API, or what a worker does, and stops it again.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use messaging::{ConsumerOptions, Consumers, Group, InProcess};
+use futures::future::join_all;
+use messaging::{Bus, ConsumerOptions, Consumers, Group, InProcess, Paced};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::background;
 use crate::shop::Shop;
+use crate::{background, record};
 
 /// Before a task that panicked is started again.
 const RESTART: Duration = Duration::from_secs(1);
 
-/// What runs beside the API: the sequencer (PostgreSQL), consumer groups, expiry of orders, deletion of old rows.
+/// What a process is there for.
+#[derive(Clone)]
+pub enum Role {
+    /// The API's: the sequencer (PostgreSQL), expiry of orders, deletion of old rows; consumer groups and the relay as
+    /// the settings say.
+    Shop,
+    /// The sequencer, and the relay to Kafka.
+    Relay,
+    /// A member of these groups.
+    Consumer(Vec<Group>),
+}
+
+/// What runs beside the API, or what a worker does.
+#[derive(Default)]
 pub struct Hosted {
     /// Expiry and deletion, which make work for others.
     chores: CancellationToken,
-    sequencer: CancellationToken,
-    consumers: Consumers,
+    /// The sequencer, and those who look after the buses.
+    below: CancellationToken,
+    consumers: Vec<Consumers>,
     tasks: JoinSet<()>,
 }
 
 impl Shop {
-    /// Hosts all groups, and everything else.
+    /// Hosts what the process of the API does.
     ///
     /// # Errors
     /// The database's.
     pub async fn host(&self) -> db::Result<Hosted> {
-        self.host_groups(self.groups.to_vec()).await
+        self.host_as(Role::Shop).await
     }
 
-    /// Hosts these groups, and everything else. The others, if registered, fall behind.
+    /// Hosts what a process does that is there for `role`. Groups that nobody hosts, if registered, fall behind.
     ///
     /// # Errors
-    /// The database's.
-    pub async fn host_groups(&self, groups: Vec<Group>) -> db::Result<Hosted> {
-        let (db, log) = (self.db.clone(), self.log.clone());
-        let bus = Arc::new(InProcess::new(db.clone(), log.clone()));
-        let consumers = Consumers::start(db, log, bus, groups, ConsumerOptions::default()).await?;
-        let (chores, sequencer) = (CancellationToken::new(), CancellationToken::new());
-        let mut tasks = JoinSet::new();
-        let of = self.clone();
-        tasks.spawn(supervised("sequencer", sequencer.clone(), move |stop| {
-            messaging::run_sequencer(of.db.clone(), of.log.clone(), stop)
-        }));
-        let of = self.clone();
-        tasks.spawn(supervised("expiry", chores.clone(), move |stop| background::expire_orders(of.clone(), stop)));
-        let of = self.clone();
-        tasks.spawn(supervised("purge", chores.clone(), move |stop| background::purge(of.clone(), stop)));
-        let of = self.clone();
-        tasks.spawn(supervised("report", chores.clone(), move |stop| background::report(of.clone(), stop)));
-        Ok(Hosted { chores, sequencer, consumers, tasks })
+    /// The database's; nothing is left running.
+    pub async fn host_as(&self, role: Role) -> db::Result<Hosted> {
+        record::record(self).await?;
+        let mut hosted = Hosted::default();
+        if let Err(error) = hosted.join_groups(self, &role).await {
+            hosted.abort();
+            return Err(error);
+        }
+        hosted.start_tasks(self, &role);
+        Ok(hosted)
+    }
+
+    /// Whether a process that is there for `role` can't do its work without Kafka.
+    pub fn needs_kafka(&self, role: &Role) -> bool {
+        match role {
+            Role::Shop => false,
+            Role::Relay => !self.buses.on_kafka().is_empty(),
+            Role::Consumer(groups) => {
+                groups.iter().flat_map(|group| &group.topics).any(|topic| self.buses.on_kafka().contains(topic))
+            }
+        }
     }
 }
 
 impl Hosted {
-    /// Gaps that the bus left and that were filled from the log; more than none is an alarm.
+    async fn join_groups(&mut self, shop: &Shop, role: &Role) -> db::Result<()> {
+        let host = &shop.settings.host;
+        let mut bus = shop.buses.of_consumers(&shop.db, &shop.log);
+        let groups = match role {
+            Role::Shop if host.consumers => shop.groups.to_vec(),
+            Role::Shop | Role::Relay => Vec::new(),
+            Role::Consumer(groups) => {
+                if let Some(most) = shop.settings.worker.events_per_second {
+                    bus = Arc::new(Paced::new(bus, most));
+                }
+                groups.clone()
+            }
+        };
+        self.join(shop, bus, groups).await?;
+        let relays = matches!(role, Role::Relay) || matches!(role, Role::Shop if host.relay);
+        match shop.buses.relay(&shop.log).filter(|_| relays) {
+            // whatever bus its topics are on, it reads the log
+            Some(relay) => {
+                self.join(shop, Arc::new(InProcess::new(shop.db.clone(), shop.log.clone())), vec![relay]).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn join(&mut self, shop: &Shop, bus: Arc<dyn Bus>, groups: Vec<Group>) -> db::Result<()> {
+        let options = ConsumerOptions::default();
+        self.consumers.push(Consumers::start(shop.db.clone(), shop.log.clone(), bus, groups, options).await?);
+        Ok(())
+    }
+
+    fn start_tasks(&mut self, shop: &Shop, role: &Role) {
+        let (chores, below) = (self.chores.clone(), self.below.clone());
+        if let Role::Shop = role {
+            self.spawn("expiry", shop, &chores, background::expire_orders);
+            self.spawn("purge", shop, &chores, background::purge);
+        }
+        if let Role::Shop | Role::Relay = role {
+            self.spawn("report", shop, &chores, background::report);
+            self.spawn("sequencer", shop, &below, |shop, stop| messaging::run_sequencer(shop.db, shop.log, stop));
+        } else {
+            self.spawn("follower", shop, &below, |shop, stop| messaging::follow_log(shop.db, shop.log, stop));
+        }
+        self.spawn("record", shop, &below, record::watch);
+        self.spawn("kafka", shop, &below, |shop, stop| shop.buses.watch(shop.log, stop));
+    }
+
+    fn spawn<F>(
+        &mut self,
+        name: &'static str,
+        shop: &Shop,
+        stop: &CancellationToken,
+        work: impl Fn(Shop, CancellationToken) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (shop, stop) = (shop.clone(), stop.clone());
+        self.tasks.spawn(supervised(name, stop, move |stop| work(shop.clone(), stop)));
+    }
+
+    /// Gaps that a bus left and that were filled from the log; more than none is an alarm.
     pub fn alarms(&self) -> u64 {
-        self.consumers.alarms()
+        self.consumers.iter().map(Consumers::alarms).sum()
     }
 
     /// Lets everything finish what it began, within `deadline`. `false` when something was cut short: nothing is
@@ -68,9 +145,9 @@ impl Hosted {
     pub async fn stop(mut self, deadline: Duration) -> bool {
         let all = async {
             self.chores.cancel();
-            self.consumers.stop().await;
+            join_all(self.consumers.into_iter().map(Consumers::stop)).await;
             // last, so that what the others emitted at the end has its positions
-            self.sequencer.cancel();
+            self.below.cancel();
             while self.tasks.join_next().await.is_some() {}
         };
         timeout(deadline, all).await.is_ok()
@@ -78,7 +155,7 @@ impl Hosted {
 
     /// Ends at once, as a killed process does.
     pub fn abort(mut self) {
-        self.consumers.abort();
+        self.consumers.into_iter().for_each(Consumers::abort);
         self.tasks.abort_all();
     }
 }

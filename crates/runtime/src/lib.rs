@@ -1,12 +1,17 @@
-//! Composition: reads the settings, opens the database, and hosts what runs beside the API.
+//! Composition: reads the settings, opens the database, chooses the bus of each topic, and hosts what runs beside the
+//! API, or what a worker does.
 //!
 //! [`settings::Settings::load`], then [`Shop::open`], then [`Shop::host`]; [`Hosted::stop`] and [`Shop::close`] at
 //! the end. A shop that is opened but not hosted changes nothing by itself: what a command line needs.
 
 mod background;
+mod buses;
 mod error;
 mod fixed;
+pub mod health;
 mod host;
+pub mod process;
+mod record;
 mod secret_file;
 pub mod settings;
 mod shop;
@@ -16,6 +21,8 @@ mod shop;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub use background::{Expired, expire_due};
+pub use buses::Buses;
 pub use error::OpenError;
-pub use host::Hosted;
+pub use host::{Hosted, Role};
+pub use record::recorded_buses;
 pub use shop::{Purge, Shop};

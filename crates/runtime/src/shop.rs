@@ -13,7 +13,9 @@ use db::{Database, Tx};
 use messaging::{Group, Log, TopicSpec};
 use tokio::time::timeout;
 
+use crate::buses::Buses;
 use crate::error::OpenError;
+use crate::process::one_line;
 use crate::settings::{SettingError, Settings};
 use crate::{fixed, secret_file};
 
@@ -37,27 +39,19 @@ pub struct Shop {
     pub hub: Hub,
     /// Wakes requests that wait for their coupon.
     pub issuer_wake: IssuerWake,
-    /// Signs tokens: `auth.token_secret`, or the one kept in `data_dir`.
-    pub token_secret: Secret,
+    pub buses: Buses,
     pub(crate) purges: Vec<(&'static str, Purge)>,
 }
 
 impl Shop {
-    /// Opens the database, brings its schema up to date, and makes what is missing: folder, secret, topics.
+    /// Opens the database, brings its schema up to date, and makes the topics of the log that are missing. Kafka is not
+    /// asked for anything.
     ///
     /// # Errors
     /// [`OpenError::Setting`] names the setting that must be changed.
     pub async fn open(settings: Settings) -> Result<Self, OpenError> {
         fixed::set_currency(&settings.currency)?;
-        let data_dir = |error: std::io::Error| SettingError {
-            key: "data_dir".into(),
-            reason: format!("{}: {error}", settings.data_dir.display()),
-        };
-        fs::create_dir_all(&settings.data_dir).map_err(data_dir)?;
-        let token_secret = match &settings.auth.token_secret {
-            unset if unset.is_empty() => secret_file::token_secret(&settings.data_dir).map_err(data_dir)?,
-            set => set.clone(),
-        };
+        let buses = Buses::new(&settings.bus)?;
         let (db, log) = open_database(&settings).await?;
         fixed::check_currency(&db, &settings.currency).await?;
         let (hub, issuer_wake) = (Hub::new(), IssuerWake::default());
@@ -71,7 +65,21 @@ impl Shop {
         };
         let groups = groups(&of_consumers, &parts).map_err(SettingError::from)?.into();
         let settings = Arc::new(settings);
-        Ok(Self { settings, db, log, groups, hub, issuer_wake, token_secret, purges: purges() })
+        Ok(Self { settings, db, log, groups, hub, issuer_wake, buses, purges: purges() })
+    }
+
+    /// What signs tokens: `auth.token_secret`, or the one kept in `data_dir`, made if there is none.
+    ///
+    /// # Errors
+    /// When the folder or the file can't be made or read.
+    pub fn token_secret(&self) -> Result<Secret, SettingError> {
+        if !self.settings.auth.token_secret.is_empty() {
+            return Ok(self.settings.auth.token_secret.clone());
+        }
+        let folder = &self.settings.data_dir;
+        let secret = fs::create_dir_all(folder).and_then(|()| secret_file::token_secret(folder));
+        secret
+            .map_err(|error| SettingError { key: "data_dir".into(), reason: format!("{}: {error}", folder.display()) })
     }
 
     /// Has `purge` run now and then while the shop is hosted, until it says that there is no more.
@@ -93,6 +101,11 @@ impl Shop {
         looked.unwrap_or_else(|_| Err(db::Error::Unavailable("the database does not answer".into())))
     }
 
+    /// What does not work, though the shop does: an item for each, for operators.
+    pub fn degraded(&self) -> Vec<String> {
+        self.buses.kafka_is_away().map(|away| format!("kafka: {away}")).into_iter().collect()
+    }
+
     /// Finishes what was queued; nothing is taken afterwards.
     pub async fn close(&self) {
         self.db.close().await;
@@ -104,9 +117,11 @@ async fn open_database(settings: &Settings) -> Result<(Database, Log), OpenError
     let mut options = db::Options::new(url.expose());
     options.pool_size = settings.database.pool_size.get();
     let log = Log::new();
-    let db = Database::open(options, &contracts::MIGRATIONS, log.recorder())
-        .await
-        .map_err(|error| SettingError { key: "database.url".into(), reason: format!("{url}: {error}") })?;
+    let db = Database::open(options, &contracts::MIGRATIONS, log.recorder()).await.map_err(|error| {
+        let reason = one_line(&format!("{url}: {error}"));
+        let named = SettingError { key: "database.url".into(), reason };
+        if matches!(error, db::Error::Unavailable(_)) { OpenError::Away(named) } else { named.into() }
+    })?;
     // check() holds them under a thousand
     let partitions = settings.events.partitions.get() as i32;
     let specs: Vec<_> = topics::ALL.iter().map(|name| TopicSpec { name, partitions }).collect();

@@ -1,6 +1,8 @@
 //! What the runtime promises: settings that say what is wrong with them, a file that tells the truth, every consumer
-//! wired, and a shop that opens, runs and stops.
+//! wired, a shop that opens, runs and stops, and topics that move to another bus and back.
 
+#[path = "runtime/buses.rs"]
+mod buses;
 #[path = "runtime/file.rs"]
 mod file;
 #[path = "runtime/hosting.rs"]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use consumers::coupon_issuer::IssuerWake;
 use consumers::notification::Hub;
+use consumers::secret::Secret;
 use db::Database;
 use messaging::{Group, Log};
 use tokio_util::sync::CancellationToken;
@@ -39,10 +40,10 @@ pub struct Storefront {
 }
 
 impl Storefront {
-    /// Over an open shop.
-    pub fn new(shop: &runtime::Shop, stop: CancellationToken) -> Self {
+    /// Over an open shop, which signs tokens with this secret.
+    pub fn new(shop: &runtime::Shop, token_secret: &Secret, stop: CancellationToken) -> Self {
         let settings = &shop.settings;
-        let keys = Keys::new(shop.token_secret.expose().as_bytes());
+        let keys = Keys::new(token_secret.expose().as_bytes());
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Self {
             db: shop.db.clone(),

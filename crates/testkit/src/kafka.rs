@@ -11,14 +11,23 @@ use crate::left_out;
 /// # Panics
 /// When a cluster is named and does not answer, or must be there and is not named.
 pub async fn kafka(topics: &[(&str, i32)]) -> Option<Kafka> {
+    kafka_with(topics, []).await
+}
+
+/// As [`kafka`], with properties of librdkafka.
+///
+/// # Panics
+/// As [`kafka`].
+pub async fn kafka_with<const N: usize>(topics: &[(&str, i32)], properties: [(&str, &str); N]) -> Option<Kafka> {
     let servers = std::env::var("KAFKA_BOOTSTRAP_SERVERS").ok().filter(|servers| !servers.is_empty());
     let Some(bootstrap_servers) = servers else {
         left_out("Kafka", "KAFKA_BOOTSTRAP_SERVERS is not set");
         return None;
     };
     let prefix = format!("jangteo-test-{}-", Uuid::new_v4().simple());
-    let options = KafkaOptions { bootstrap_servers, prefix, ..KafkaOptions::default() };
-    let kafka = Kafka::new(options).expect("options without properties");
+    let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let options = KafkaOptions { bootstrap_servers, prefix, properties };
+    let kafka = Kafka::new(options).expect("good properties");
     let topics: Vec<_> = topics.iter().map(|(name, partitions)| ((*name).to_owned(), *partitions)).collect();
     let made = kafka.ensure_topics(&topics, &TopicOptions::default()).await;
     made.unwrap_or_else(|error| panic!("the cluster of KAFKA_BOOTSTRAP_SERVERS: {error}"));

@@ -12,7 +12,7 @@ use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
 pub use databases::{Place, TestDatabase, databases, databases_with, places};
-pub use kafka::kafka;
+pub use kafka::{kafka, kafka_with};
 pub use postgres::PgServer;
 
 /// Says once that what needs `server` is left out.

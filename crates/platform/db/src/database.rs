@@ -59,7 +59,7 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when it is away or in use by another process, [`Error::Defect`] when the URL is of
-    /// neither kind or the schema is newer than this binary.
+    /// neither kind, leads to no database or does not let us in, or the schema is newer than this binary.
     pub async fn open(options: Options, migrations: &'static Migrations, recorder: Arc<dyn Recorder>) -> Result<Self> {
         let opened = spawn_blocking(move || match options.url.split_once(':') {
             Some(("sqlite", path)) => {

@@ -45,14 +45,29 @@ impl ManageConnection for Connector {
 
 /// A connection that lets go by itself: a frozen process must not hold rows that others wait for.
 pub(crate) fn connect_postgres(url: &str) -> Result<Conn> {
-    let away = |error: diesel::ConnectionError| Error::Unavailable(error.to_string());
-    let mut conn = PgConnection::establish(&with_timeouts(url)).map_err(away)?;
+    let mut conn = PgConnection::establish(&with_timeouts(url)).map_err(|error| {
+        let text = error.to_string();
+        if WRONG_URL.iter().any(|wrong| text.contains(wrong)) { Error::Defect(text) } else { Error::Unavailable(text) }
+    })?;
     conn.batch_execute(
         "SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '5s'; SET statement_timeout = '60s'; \
          SET timezone = 'UTC'",
     )?;
     Ok(Conn::Pg(conn))
 }
+
+/// How libpq and the server say that it is the URL that is wrong. A server that speaks another language than English
+/// counts as away.
+const WRONG_URL: &[&str] = &[
+    "password authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "does not exist", // the role or the database
+    "invalid URI",
+    "invalid port",
+    "invalid connection option",
+    "invalid integer value",
+];
 
 /// libpq's own time-outs, unless the URL sets them.
 fn with_timeouts(url: &str) -> String {

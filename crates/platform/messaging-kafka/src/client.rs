@@ -8,8 +8,10 @@ use db::types::Id;
 use messaging::BusError;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use tokio::task::spawn_blocking;
 
 use crate::publisher::KafkaPublisher;
@@ -103,9 +105,12 @@ impl Kafka {
     /// [`BusError::Unavailable`], with what the clients say of it.
     pub async fn check(&self) -> Result<(), BusError> {
         self.blocking(|kafka| {
-            let consumer: BaseConsumer<Heard> = kafka.client(&[], Heard::default())?;
-            let asked = consumer.fetch_metadata(None, PATIENCE);
-            asked.map(drop).map_err(|error| consumer.context().explain(&error))
+            // unlike a consumer it is told the reason
+            let producer: BaseProducer<Heard> = kafka.client(&[], Heard::default())?;
+            producer.client().fetch_metadata(None, PATIENCE).map(drop).map_err(|error| {
+                producer.poll(Duration::from_millis(200)); // it is told one event after the other
+                producer.context().explain(&error)
+            })
         })
         .await
     }
@@ -184,8 +189,16 @@ impl ClientContext for Heard {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        // that all are down says nothing of why
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        }
     }
+}
+
+impl ProducerContext for Heard {
+    type DeliveryOpaque = ();
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }
 
 impl ConsumerContext for Heard {}

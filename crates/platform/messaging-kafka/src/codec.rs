@@ -35,9 +35,9 @@ pub(crate) fn headers(event: &Event) -> OwnedHeaders {
     ];
     let traceparent = event.traceparent.iter().map(|traceparent| (TRACEPARENT, traceparent.clone()));
     let headers = OwnedHeaders::new_with_capacity(ours.len() + 1);
-    ours.into_iter().chain(traceparent).fold(headers, |headers, (key, value)| {
-        headers.insert(Header { key, value: Some(&value) })
-    })
+    ours.into_iter()
+        .chain(traceparent)
+        .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(&value) }))
 }
 
 /// A log's UUID as the URI that CloudEvents wants of a source.

@@ -7,13 +7,14 @@ mod client;
 mod codec;
 #[cfg(feature = "mock")]
 mod mock;
+mod peek;
 mod publisher;
 mod subscriber;
 mod topics;
 
 pub use client::{BadProperty, Kafka, KafkaOptions};
 #[cfg(feature = "mock")]
-pub use mock::MockKafka;
+pub use mock::{MockKafka, Refusal};
 pub use publisher::KafkaPublisher;
 pub use subscriber::KafkaBus;
 pub use topics::{Difference, TopicOptions};

@@ -2,8 +2,11 @@
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::client::{BadProperty, Kafka, KafkaOptions};
+
+const BROKERS: i32 = 3;
 
 /// A cluster that lives as long as this. It makes no topics when asked to: name them at the start.
 pub struct MockKafka {
@@ -16,7 +19,7 @@ impl MockKafka {
     /// # Panics
     /// When librdkafka makes none.
     pub fn new(topics: &[(&str, i32)]) -> Self {
-        let cluster = MockCluster::new(3).expect("a mock cluster");
+        let cluster = MockCluster::new(BROKERS).expect("a mock cluster");
         for (name, partitions) in topics {
             cluster.create_topic(name, *partitions, 3).expect("a topic of the mock cluster");
         }
@@ -28,6 +31,51 @@ impl MockKafka {
     /// # Errors
     /// None: it has no properties.
     pub fn connect(&self) -> Result<Kafka, BadProperty> {
-        Kafka::new(KafkaOptions { bootstrap_servers: self.cluster.bootstrap_servers(), ..KafkaOptions::default() })
+        self.connect_with([])
+    }
+
+    /// To reach it by, with properties of librdkafka.
+    ///
+    /// # Errors
+    /// The first that can't be used.
+    pub fn connect_with<const N: usize>(&self, properties: [(&str, &str); N]) -> Result<Kafka, BadProperty> {
+        let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let bootstrap_servers = self.cluster.bootstrap_servers();
+        Kafka::new(KafkaOptions { bootstrap_servers, properties, ..KafkaOptions::default() })
+    }
+
+    /// Has the brokers answer the next requests to store records with these errors.
+    pub fn refuse(&self, refusals: &[Refusal]) {
+        let errors: Vec<_> = refusals.iter().map(|refusal| refusal.code()).collect();
+        self.cluster.request_errors(RDKafkaApiKey::Produce, &errors);
+    }
+
+    /// Takes all brokers away, or brings them back.
+    ///
+    /// # Panics
+    /// When librdkafka does not do it.
+    pub fn set_up(&self, up: bool) {
+        for broker in 1..=BROKERS {
+            let set = if up { self.cluster.broker_up(broker) } else { self.cluster.broker_down(broker) };
+            set.expect("a broker of the mock cluster");
+        }
+    }
+}
+
+/// How a broker refuses records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It may be asked again at once: too few replicas are in sync.
+    ForNow,
+    /// It will refuse the same records each time.
+    ForGood,
+}
+
+impl Refusal {
+    fn code(self) -> RDKafkaRespErr {
+        match self {
+            Self::ForNow => RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+            Self::ForGood => RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+        }
     }
 }

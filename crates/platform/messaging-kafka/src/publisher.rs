@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use db::types::Id;
 use messaging::{BusError, Event, Publisher};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
-use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
@@ -128,9 +127,13 @@ impl Publisher for KafkaPublisher {
         let (alone, rest) = events.split_at(alone);
         for part in [alone, rest].into_iter().filter(|part| !part.is_empty()) {
             let sent = timeout(PATIENCE, live.send(&topic, part)).await;
-            let sent = sent.unwrap_or_else(|_| Err(live.producer.context().0.explain(&KafkaError::MessageProduction(
-                RDKafkaErrorCode::OperationTimedOut,
-            ))));
+            let sent = sent.unwrap_or_else(|_| {
+                Err(live
+                    .producer
+                    .context()
+                    .0
+                    .explain(&KafkaError::MessageProduction(RDKafkaErrorCode::OperationTimedOut)))
+            });
             if let Err(error) = sent {
                 self.give_up(&live);
                 drop(spawn_blocking(move || drop(live))); // it waits for its thread to end
@@ -142,8 +145,8 @@ impl Publisher for KafkaPublisher {
     }
 
     async fn last_position(&self, topic: &str, partition: i32, source: Id) -> Result<Option<i64>, BusError> {
-        let topic: Arc<str> = self.kafka.named(topic).into();
-        self.kafka.blocking(move |kafka| last_position(&kafka, &topic, partition, source)).await
+        let records = self.kafka.newest(topic, partition, LOOK_BACK).await?;
+        Ok(records.into_iter().filter(|event| event.source == source).map(|event| event.position).max())
     }
 }
 
@@ -186,32 +189,4 @@ impl Live {
             }
         }
     }
-}
-
-fn last_position(kafka: &Kafka, topic: &Arc<str>, partition: i32, source: Id) -> Result<Option<i64>, BusError> {
-    let ours = [("group.id", "jangteo"), ("enable.auto.commit", "false"), ("fetch.queue.backoff.ms", "5")];
-    let consumer: BaseConsumer<Heard> = kafka.client(&ours, Heard::default())?;
-    let explain = |error: KafkaError| consumer.context().explain(&error);
-    let (low, high) = consumer.fetch_watermarks(topic, partition, PATIENCE).map_err(explain)?;
-    let from = low.max(high - LOOK_BACK);
-    if from >= high {
-        return Ok(None);
-    }
-    let mut begin = TopicPartitionList::new();
-    begin.add_partition_offset(topic, partition, Offset::Offset(from)).map_err(explain)?;
-    consumer.assign(&begin).map_err(explain)?;
-    let (mut last, deadline) = (None, Instant::now() + PATIENCE);
-    while Instant::now() < deadline {
-        let Some(record) = consumer.poll(Duration::from_millis(100)) else { continue };
-        let record = record.map_err(explain)?;
-        if let Ok(event) = codec::decode(&record, topic)
-            && event.source == source
-        {
-            last = last.max(Some(event.position));
-        }
-        if record.offset() + 1 >= high {
-            return Ok(last);
-        }
-    }
-    Err(BusError::Unavailable(format!("kafka: the end of {topic}/{partition} was not read in time")))
 }

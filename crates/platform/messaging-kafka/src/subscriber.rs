@@ -176,6 +176,8 @@ struct Reader {
     from: i64,
     /// It began at the start of the partition, and has not seen yet how far behind that is.
     from_the_start: bool,
+    /// The partition has come to its end, which librdkafka says once.
+    at_end: bool,
 }
 
 struct Read {
@@ -205,7 +207,7 @@ impl Reader {
         let partition = list(&part, offset)?;
         client.consumer.incremental_assign(&partition).map_err(|error| away(&error))?;
         let ahead = VecDeque::new();
-        Ok(Self { client, source, part, queue, ahead, returned: None, from: after + 1, from_the_start })
+        Ok(Self { client, source, part, queue, ahead, returned: None, from: after + 1, from_the_start, at_end: false })
     }
 
     /// Whether what lies behind `after` is still to come.
@@ -224,7 +226,9 @@ impl Reader {
         while self.ahead.len() < max
             && let Some(record) = self.queue.recv().now_or_never()
         {
-            if let Some(read) = understood(record, &self.part, self.source)?.filter(|read| read.event.position > after) {
+            self.at_end = matches!(record, Err(KafkaError::PartitionEOF(_)));
+            if let Some(read) = understood(record, &self.part, self.source)?.filter(|read| read.event.position > after)
+            {
                 self.ahead.push_back(read);
             }
         }
@@ -243,9 +247,8 @@ impl Reader {
 
     /// Waits for a record behind `after`; false when the partition has come to its end, and stays there.
     async fn wait(&mut self, after: i64) -> Result<bool, BusError> {
-        let mut at_end = false;
         loop {
-            let record = if at_end {
+            let record = if self.at_end {
                 match timeout(AT_END, self.queue.recv()).await {
                     Ok(record) => record,
                     Err(_) => return Ok(false),
@@ -253,7 +256,7 @@ impl Reader {
             } else {
                 self.queue.recv().await
             };
-            at_end = matches!(record, Err(KafkaError::PartitionEOF(_)));
+            self.at_end = matches!(record, Err(KafkaError::PartitionEOF(_)));
             let Some(read) = understood(record, &self.part, self.source)? else { continue };
             if read.event.position > after {
                 self.ahead.push_back(read);
@@ -272,7 +275,8 @@ impl Reader {
             return Ok(());
         }
         let (client, part) = (self.client.clone(), self.part.clone());
-        let seek = move || client.consumer.seek(&part.name, part.partition, Offset::Offset(offset + positions), PATIENCE);
+        let seek =
+            move || client.consumer.seek(&part.name, part.partition, Offset::Offset(offset + positions), PATIENCE);
         let sought = tokio::task::spawn_blocking(seek).await;
         sought.map_err(|error| BusError::Unavailable(error.to_string()))?.map_err(|error| away(&error))
     }
@@ -320,7 +324,11 @@ fn understood(
 fn passes(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
-        Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::OperationTimedOut)
+        Some(
+            RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::OperationTimedOut
+        )
     )
 }
 

@@ -5,6 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use messaging::BusError;
+#[cfg(feature = "mock")]
+use rdkafka::admin::AlterConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
@@ -103,6 +105,21 @@ impl Kafka {
             }
         }
         Ok(differences)
+    }
+
+    /// Sets the size in bytes over which the brokers refuse records of a topic. For tests.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`]
+    #[cfg(feature = "mock")]
+    pub async fn limit_messages(&self, topic: &str, bytes: u32) -> Result<(), BusError> {
+        let admin: AdminClient<Heard> = self.client(&[], Heard::default())?;
+        let (name, bytes) = (self.named(topic), bytes.to_string());
+        let change = AlterConfig::new(ResourceSpecifier::Topic(&name)).set("max.message.bytes", &bytes);
+        let altered = admin.alter_configs([&change], &AdminOptions::new()).await.map_err(|error| away(&error))?;
+        altered.into_iter().try_for_each(|altered| {
+            altered.map(drop).map_err(|(_, code)| BusError::Unavailable(format!("kafka: {name}: {code}")))
+        })
     }
 
     async fn there(&self) -> Result<HashMap<String, Found>, BusError> {

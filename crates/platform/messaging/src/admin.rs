@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use db::types::{Id, JsonText, Time};
 use db::{Conn, Tx};
+use diesel::dsl::count_star;
 use diesel::prelude::*;
 use serde::Serialize;
 
 use crate::dead::{self, DEAD, DISCARDED, REPLAY};
 use crate::event::Event;
 use crate::handler::{Group, Replay};
+use crate::place;
+use crate::relay::RELAY;
 use crate::schema::{
-    consumer_group, dead_letter, event_log, group_position, handling_attempt, parked_event, topic_partition,
+    consumer_group, dead_letter, event_log, group_position, handling_attempt, outbox, parked_event, topic_partition,
 };
 use crate::store::{self, LogRow};
 
@@ -78,6 +81,21 @@ pub struct ConsumerLag {
     pub lag: i64,
     /// `rebuildable`, `re-sendable` or `once`.
     pub mode: String,
+}
+
+/// How far a partition has come on its way to groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionStatus {
+    pub topic: String,
+    pub partition: i32,
+    /// The position of the last event there is, -1 for none.
+    pub end: i64,
+    /// The position of the last event that the relay has copied, -1 for none.
+    pub relayed: i64,
+    /// Events that the relay has still to copy; `None` when it does not copy the topic.
+    pub to_relay: Option<i64>,
+    /// Events that wait for their position.
+    pub in_outbox: i64,
 }
 
 /// A dead letter.
@@ -150,6 +168,7 @@ fn view(conn: &mut Conn, stored: StoredEvent) -> db::Result<EventView> {
         .filter(group_position::topic.eq(&*event.topic))
         .filter(group_position::partition.eq(event.partition))
         .filter(group_position::source.eq(event.source))
+        .filter(group_position::grp.ne(RELAY)) // it is not handled by being on the bus
         .order(group_position::grp)
         .select((group_position::grp, group_position::position))
         .load(conn)?;
@@ -203,6 +222,36 @@ pub fn consumers(conn: &mut Conn) -> db::Result<Vec<ConsumerLag>> {
         ConsumerLag { group, topic, partition, position, end, lag: end - position, mode }
     };
     Ok(rows.into_iter().map(lag).collect())
+}
+
+/// Every partition, by topic and number.
+///
+/// # Errors
+/// The database's.
+pub fn partitions(conn: &mut Conn) -> db::Result<Vec<PartitionStatus>> {
+    let source = store::source_of(conn)?;
+    let relay = place::positions(conn, RELAY, source)?;
+    let waiting = waiting_in_outbox(conn)?;
+    let status = |row: store::PartitionRow| {
+        let copied = relay.iter().find(|at| at.topic == row.topic && at.partition == row.partition);
+        let waits = waiting.iter().find(|(topic, partition, _)| *topic == row.topic && *partition == row.partition);
+        PartitionStatus {
+            end: row.next - 1,
+            relayed: row.relayed,
+            to_relay: copied.map(|copied| row.next - 1 - copied.position),
+            in_outbox: waits.map_or(0, |(_, _, events)| *events),
+            topic: row.topic,
+            partition: row.partition,
+        }
+    };
+    Ok(store::partitions(conn)?.into_iter().map(status).collect())
+}
+
+/// SQLite has no outbox, for its writer numbers at once.
+fn waiting_in_outbox(conn: &mut Conn) -> db::Result<Vec<(String, i32, i64)>> {
+    let Conn::Pg(conn) = conn else { return Ok(Vec::new()) };
+    let by_partition = (outbox::topic, outbox::partition);
+    Ok(outbox::table.group_by(by_partition).select((outbox::topic, outbox::partition, count_star())).load(conn)?)
 }
 
 /// Which dead letters to list.

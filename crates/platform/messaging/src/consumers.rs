@@ -1,8 +1,8 @@
 //! Hosts consumer groups: joins each as a member, holds leases, and runs a worker for each partition held.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use db::Database;
@@ -49,9 +49,28 @@ pub(crate) struct Context {
     pub(crate) group: Group,
     pub(crate) options: ConsumerOptions,
     pub(crate) alarms: Arc<AtomicU64>,
+    /// When it was last said that a partition pauses.
+    pub(crate) paused: Mutex<Option<Instant>>,
 }
 
+/// Pauses in a row before it is said: what is back at once is not worth a line.
+const PAUSES_TOLD: u32 = 5;
+/// Between two lines that say that a group pauses: what is away is away for all of its partitions.
+const PAUSED_AGAIN: Duration = Duration::from_secs(60);
+
 impl Context {
+    /// Says that a partition pauses, for the `pauses`th time in a row.
+    pub(crate) fn paused(&self, place: &Place, pauses: u32, why: &str) {
+        let (group, topic, partition) = (place.group, &*place.topic, place.partition);
+        let mut said = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        if pauses < PAUSES_TOLD || said.is_some_and(|said| said.elapsed() < PAUSED_AGAIN) {
+            tracing::debug!(group, topic, partition, pauses, why, "paused");
+        } else {
+            *said = Some(Instant::now());
+            tracing::warn!(group, topic, partition, pauses, why, "paused; others of the group may be, too");
+        }
+    }
+
     pub(crate) fn alarm(&self, place: &Place, due: i64, came: i64) {
         self.alarms.fetch_add(1, Ordering::Relaxed);
         metrics::counter!(names::BUS_GAPS, "group" => place.group, "topic" => place.topic.to_string()).increment(1);
@@ -110,6 +129,7 @@ impl Consumers {
                 group,
                 options: options.clone(),
                 alarms: alarms.clone(),
+                paused: Mutex::default(),
             };
             let member = Member::new(Arc::new(context), stop.clone());
             members.push(tokio::spawn(member.run()));

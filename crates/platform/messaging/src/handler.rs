@@ -73,7 +73,8 @@ pub trait EffectHandler: Send + Sync + 'static {
         true
     }
 
-    /// Called when the partition was taken, before its first event: cut back what was not recorded.
+    /// Called when the partition was taken, before its first event: cut back what was not recorded. It may be dropped
+    /// before its end, when the member is asked to stop.
     ///
     /// # Errors
     /// The partition waits, and it is called again.

@@ -52,28 +52,33 @@ pub(crate) fn register(tx: &mut Tx<'_>, log: &Log, group: &Group) -> db::Result<
         .do_update()
         .set(consumer_group::mode.eq(mode))
         .execute(conn))?;
-    let mut topics = group.topics.clone();
+    begin(tx, log, group.name, group.start, &group.topics)
+}
+
+/// Makes the rows of `group` in `topics` where they are missing.
+pub(crate) fn begin(tx: &mut Tx<'_>, log: &Log, group: &str, start: Start, topics: &[&str]) -> db::Result<()> {
+    let mut topics = topics.to_vec();
     topics.sort_unstable();
     let now = tx.now()?;
     for topic in topics {
         let partitions = store::lock_partitions(tx, topic)?;
-        let is_new = reads_nothing_yet(tx, group.name, topic, log.source())?;
+        let is_new = reads_nothing_yet(tx, group, topic, log.source())?;
         for partition in partitions {
-            let begin = match group.start {
+            let begin = match start {
                 Start::Now if is_new => partition.next - 1,
                 Start::Relayed => partition.relayed.max(partition.floor - 1),
                 // also where the topic gained partitions: what is in them came after the group had begun
                 Start::Floor | Start::Now => partition.floor - 1,
             };
             let position = (
-                group_position::grp.eq(group.name),
+                group_position::grp.eq(group),
                 group_position::topic.eq(topic),
                 group_position::partition.eq(partition.partition),
                 group_position::source.eq(log.source()),
                 group_position::position.eq(begin),
             );
             let lease = (
-                group_lease::grp.eq(group.name),
+                group_lease::grp.eq(group),
                 group_lease::topic.eq(topic),
                 group_lease::partition.eq(partition.partition),
                 group_lease::expires_at.eq(now),
@@ -84,6 +89,16 @@ pub(crate) fn register(tx: &mut Tx<'_>, log: &Log, group: &Group) -> db::Result<
             })?;
         }
     }
+    Ok(())
+}
+
+/// Forgets how far `group` has come in `topic`, and who of it had the lease.
+pub(crate) fn forget(conn: &mut Conn, group: &str, topic: &str) -> db::Result<()> {
+    // the lease first, as whoever handles takes them
+    let leases = group_lease::table.filter(group_lease::grp.eq(group)).filter(group_lease::topic.eq(topic));
+    diesel::delete(leases).execute(conn)?;
+    let positions = group_position::table.filter(group_position::grp.eq(group)).filter(group_position::topic.eq(topic));
+    diesel::delete(positions).execute(conn)?;
     Ok(())
 }
 

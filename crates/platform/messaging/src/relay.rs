@@ -12,7 +12,7 @@ use crate::bus::Publisher;
 use crate::event::Event;
 use crate::handler::{EffectHandler, Group, Handler, HandlerError, Lease, Replay, Start};
 use crate::log::Log;
-use crate::store;
+use crate::{place, store};
 
 /// The group's name.
 pub const RELAY: &str = "relay";
@@ -28,6 +28,22 @@ pub fn relay_group(publisher: Arc<dyn Publisher>, log: Log, topics: Vec<&'static
         start: Start::Relayed,
         handler: Handler::Effect(Arc::new(Relay { publisher, log })),
     }
+}
+
+/// Registers the relay with `topics`, behind what it has relayed before: from now on the log keeps the rest for it.
+///
+/// # Errors
+/// The database's.
+pub fn begin_relaying(tx: &mut Tx<'_>, log: &Log, topics: &[&str]) -> db::Result<()> {
+    place::begin(tx, log, RELAY, Start::Relayed, topics)
+}
+
+/// Takes the relay away from `topics`, which are on another bus no more: the log keeps nothing for it.
+///
+/// # Errors
+/// The database's.
+pub fn end_relaying(tx: &mut Tx<'_>, topics: &[&str]) -> db::Result<()> {
+    topics.iter().try_for_each(|topic| place::forget(tx, RELAY, topic))
 }
 
 struct Relay {

@@ -19,6 +19,8 @@ use crate::store;
 const BATCH: i64 = 5000;
 /// How often the outbox is looked at though nobody rang, in case the one who should have was killed.
 const POLL: Duration = Duration::from_millis(500);
+/// The same where others look.
+const SELDOM: Duration = Duration::from_secs(5);
 /// How often the ends are read though nobody notified.
 const ENDS_POLL: Duration = Duration::from_secs(1);
 const CHANNEL: &str = "event_log";
@@ -28,18 +30,28 @@ const SAID_AT_ONCE: usize = 50;
 /// Runs until `stop`. On SQLite the writer numbers, and all that is left is to see the events of a commit that went
 /// through although it was reported to have failed.
 pub async fn run_sequencer(db: Database, log: Log, stop: CancellationToken) {
+    run(&db, &log, POLL, stop).await;
+}
+
+/// The same in a process beside others that run the sequencer: numbers at once what this process left in the outbox,
+/// and leaves the rest to them.
+pub async fn follow_log(db: Database, log: Log, stop: CancellationToken) {
+    run(&db, &log, SELDOM, stop).await;
+}
+
+async fn run(db: &Database, log: &Log, poll: Duration, stop: CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => {}
-        () = number(&db, &log) => {}
-        () = follow_ends(&db, &log) => {}
+        () = number(db, log, poll) => {}
+        () = follow_ends(db, log) => {}
     }
 }
 
-async fn number(db: &Database, log: &Log) {
+async fn number(db: &Database, log: &Log, poll: Duration) {
     if !db.is_shared() {
         std::future::pending::<()>().await;
     }
-    let mut poll = interval(POLL);
+    let mut poll = interval(poll);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! { () = log.outbox_rung() => {}, _ = poll.tick() => {} }

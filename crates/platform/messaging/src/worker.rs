@@ -144,8 +144,7 @@ impl Worker {
                     self.state = None;
                     let pause = backoff(pauses);
                     pauses += 1;
-                    let (topic, partition) = (&*self.place.topic, self.place.partition);
-                    tracing::warn!(group = self.place.group, topic, partition, ?pause, why, "paused");
+                    self.context.paused(&self.place, pauses, &why);
                     tokio::select! { () = self.stop.cancelled() => {}, () = sleep(pause) => {} }
                 }
             }
@@ -171,8 +170,11 @@ impl Worker {
             fetched = context.bus.fetch(&topic, partition, position, context.options.batch) => fetched,
         };
         let events = fetched.map_err(|error| Stop::Away(error.to_string()))?;
-        let events =
-            if events.is_empty() { self.left_out(position).await? } else { self.without_gaps(position, events).await? };
+        let events = if events.is_empty() {
+            self.left_out(position).await?
+        } else {
+            self.without_gaps(position, events).await?
+        };
         if events.is_empty() || !self.holds_lease().await {
             return Ok(());
         }
@@ -195,7 +197,8 @@ impl Worker {
             self.careful = Careful::Until(position + self.context.options.batch as i64);
         }
         if let Handler::Effect(handler) = &self.context.group.handler {
-            let taken = guarded(async { handler.taken(&self.lease).await }).await;
+            let taken = guarded(async { handler.taken(&self.lease).await });
+            let taken = tokio::select! { () = self.stop.cancelled() => return Ok(()), taken = taken => taken };
             taken.map_err(|error| Stop::Away(error.to_string()))?;
         }
         self.shared.position.store(position, Ordering::Relaxed);

@@ -1,10 +1,12 @@
 //! What a value's type alone can't say.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use contracts::{Currency, topics};
 
-use super::{Backend, SettingError, Settings};
+use super::{SettingError, Settings};
+use crate::buses::Buses;
 
 /// What signs tokens must not be guessed.
 const SECRET_BYTES: usize = 32;
@@ -16,6 +18,7 @@ impl Settings {
     /// The first setting whose value can't be.
     pub(super) fn check(&self) -> Result<(), SettingError> {
         self.check_bus()?;
+        self.check_host()?;
         expect("data_dir", !self.data_dir.as_os_str().is_empty(), "expected a folder")?;
         expect("http.body_limit", self.http.body_limit.0 > 0, "expected more than 0")?;
         for origin in &self.http.cors_origins {
@@ -47,15 +50,31 @@ impl Settings {
     }
 
     fn check_bus(&self) -> Result<(), SettingError> {
-        let not_yet = "kafka is not in this build yet; in-process is";
-        expect("bus.backend", self.bus.backend == Backend::InProcess, not_yet)?;
-        for (topic, backend) in &self.bus.topics {
-            let key = format!("bus.topics.{topic}");
+        for topic in self.bus.topics.keys() {
             let known = format!("there is no such topic, but {}", topics::ALL.join(", "));
-            expect(&key, topics::ALL.contains(&topic.as_str()), &known)?;
-            expect(&key, *backend == Backend::InProcess, not_yet)?;
+            expect(&format!("bus.topics.{topic}"), topics::ALL.contains(&topic.as_str()), &known)?;
         }
-        Ok(())
+        let kafka = &self.bus.kafka;
+        let replication = kafka.replication.map_or(0, NonZeroU16::get);
+        let reason = format!("expected 1 to {}, got {replication}", i16::MAX);
+        expect("bus.kafka.replication", i16::try_from(replication).is_ok(), &reason)?;
+        let min = kafka.min_insync_replicas.map_or(0, NonZeroU16::get);
+        let reason = format!("expected no more than replication, which is {replication}, got {min}");
+        expect("bus.kafka.min_insync_replicas", replication == 0 || min <= replication, &reason)?;
+        let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let reason = format!("expected letters, digits, dots, dashes and underscores, got {:?}", kafka.prefix);
+        expect("bus.kafka.prefix", kafka.prefix.chars().all(known), &reason)?;
+        if let Some(retention) = kafka.retention {
+            positive("bus.kafka.retention", retention)?;
+        }
+        Buses::new(&self.bus).map(drop)
+    }
+
+    fn check_host(&self) -> Result<(), SettingError> {
+        let alone = "must be true with SQLite, whose file belongs to one process: no other could do it";
+        let shared = self.database_url().is_shared();
+        expect("host.consumers", shared || self.host.consumers, alone)?;
+        expect("host.relay", shared || self.host.relay, alone)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The settings, section by section, with their defaults.
 
 use std::collections::BTreeMap;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ pub struct Settings {
     pub http: HttpSettings,
     pub database: DatabaseSettings,
     pub bus: BusSettings,
+    pub host: HostSettings,
     pub events: EventsSettings,
     pub admin: AdminSettings,
     pub auth: AuthSettings,
@@ -41,6 +42,7 @@ impl Default for Settings {
             http: HttpSettings::default(),
             database: DatabaseSettings::default(),
             bus: BusSettings::default(),
+            host: HostSettings::default(),
             events: EventsSettings::default(),
             admin: AdminSettings::default(),
             auth: AuthSettings::default(),
@@ -157,6 +159,16 @@ pub enum Backend {
     Kafka,
 }
 
+impl Backend {
+    /// As in the settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InProcess => "in-process",
+            Self::Kafka => "kafka",
+        }
+    }
+}
+
 /// Which bus each topic is on.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -167,14 +179,42 @@ pub struct BusSettings {
     pub kafka: KafkaSettings,
 }
 
+impl BusSettings {
+    /// The bus that `topic` is on.
+    pub fn of(&self, topic: &str) -> Backend {
+        self.topics.get(topic).copied().unwrap_or(self.backend)
+    }
+}
+
 /// The cluster.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KafkaSettings {
+    /// `host:port,…`; must be set when a topic is on Kafka.
     pub bootstrap_servers: Option<String>,
+    /// Begins the names of topics and groups there.
+    pub prefix: String,
+    /// Copies of each record, when a topic is made; the brokers decide unless set.
+    pub replication: Option<NonZeroU16>,
+    /// Copies that must have a record before it counts as stored.
+    pub min_insync_replicas: Option<NonZeroU16>,
+    /// How long records are kept.
+    #[serde(with = "humantime_serde")]
+    pub retention: Option<Duration>,
     /// Of librdkafka.
     pub properties: BTreeMap<String, Secret>,
 }
+
+/// What `shop` runs itself beside its API.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HostSettings {
+    /// All consumer groups.
+    pub consumers: bool,
+    /// The relay, for topics on Kafka.
+    pub relay: bool,
+}
+defaults!(HostSettings { consumers: true, relay: true });
 
 /// The event log.
 #[derive(Debug, Clone, Deserialize)]
@@ -258,6 +298,8 @@ defaults!(RateLimitSettings {
 #[serde(default, deny_unknown_fields)]
 pub struct WorkerSettings {
     pub http: WorkerHttpSettings,
+    /// Events that it handles, at the most; as fast as it can unless set.
+    pub events_per_second: Option<NonZeroU32>,
 }
 
 /// Health and metrics of a worker binary.

@@ -15,6 +15,11 @@ impl DatabaseUrl {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// Whether several processes can have the database open.
+    pub fn is_shared(&self) -> bool {
+        !self.0.starts_with("sqlite:")
+    }
 }
 
 impl FromStr for DatabaseUrl {

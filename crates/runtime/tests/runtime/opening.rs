@@ -23,7 +23,8 @@ async fn a_shop_opens_again_with_what_it_made_at_first() {
     for place in testkit::places().await {
         let folder = TempDir::new().unwrap();
         let shop = Shop::open(settings(folder.path(), &place.url)).await.unwrap();
-        let secret = shop.token_secret.clone();
+        assert!(!folder.path().join("data").exists(), "nobody has asked for anything that is kept there");
+        let secret = shop.token_secret().unwrap();
         assert!(secret.expose().len() >= 32);
         let file = folder.path().join("data/token-secret");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
@@ -34,14 +35,14 @@ async fn a_shop_opens_again_with_what_it_made_at_first() {
         drop(shop);
 
         let again = opened_again(settings(folder.path(), &place.url)).await;
-        assert_eq!(again.token_secret.expose(), secret.expose());
+        assert_eq!(again.token_secret().unwrap().expose(), secret.expose());
         again.close().await;
         drop(again);
 
         let mut set = settings(folder.path(), &place.url);
         set.auth.token_secret = "a secret of several instances, long enough".into();
         let again = opened_again(set).await;
-        assert_eq!(again.token_secret.expose(), "a secret of several instances, long enough");
+        assert_eq!(again.token_secret().unwrap().expose(), "a secret of several instances, long enough");
         again.close().await;
     }
 }
@@ -92,11 +93,25 @@ async fn a_server_that_is_away_is_named_without_its_password() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_away_may_come_back_and_one_that_knows_us_not_does_not() {
+    let folder = TempDir::new().unwrap();
+    let away = Shop::open(settings(folder.path(), "postgres://shop@127.0.0.1:1/shop")).await.err().unwrap();
+    assert!(away.may_pass(), "{away}");
+    let Some(place) = testkit::places().await.into_iter().find(|place| place.name == "PostgreSQL") else { return };
+    let nothing = place.url.replace("jangteo_test_", "no_such_");
+    let error = Shop::open(settings(folder.path(), &nothing)).await.err().unwrap();
+    assert!(!error.may_pass() && error.to_string().contains("does not exist"), "{error}");
+}
+
+#[tokio::test]
 async fn a_data_folder_that_cannot_be_made_is_named() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("data"), "a file").unwrap();
-    let refusal = refusal(settings(folder.path(), "sqlite:unused.db")).await;
+    let url = format!("sqlite:{}", folder.path().join("shop.db").display());
+    let shop = Shop::open(settings(folder.path(), &url)).await.unwrap();
+    let refusal = shop.token_secret().unwrap_err().to_string();
     assert!(refusal.starts_with("setting data_dir: "), "{refusal}");
+    shop.close().await;
 }
 
 #[tokio::test]

@@ -123,11 +123,30 @@ fn a_bad_variable_is_one_line_that_names_the_setting() {
         ),
         ("SHOP__RATE_LIMIT__ENABLED", "maybe", r#"rate_limit.enabled: expected true or false, got "maybe""#),
         ("SHOP__BUS__BACKEND", "rabbit", r#"bus.backend: expected one of in-process, kafka, got "rabbit""#),
-        ("SHOP__BUS__BACKEND", "kafka", "bus.backend: kafka is not in this build yet; in-process is"),
+        ("SHOP__BUS__BACKEND", "kafka", "bus.kafka.bootstrap_servers: must be set to reach Kafka: host:port,…"),
         (
             "SHOP__BUS__TOPICS__STOCK_LOW",
             "kafka",
-            "bus.topics.stock-low: kafka is not in this build yet; in-process is",
+            "bus.kafka.bootstrap_servers: must be set to reach Kafka: host:port,…",
+        ),
+        ("SHOP__BUS__KAFKA__REPLICATION", "0", "bus.kafka.replication: expected a whole number from 1, got 0"),
+        ("SHOP__BUS__KAFKA__REPLICATION", "40000", "bus.kafka.replication: expected 1 to 32767, got 40000"),
+        ("SHOP__BUS__KAFKA__RETENTION", "0s", "bus.kafka.retention: expected more than 0"),
+        (
+            "SHOP__BUS__KAFKA__PREFIX",
+            "a b",
+            r#"bus.kafka.prefix: expected letters, digits, dots, dashes and underscores, got "a b""#,
+        ),
+        ("SHOP__WORKER__EVENTS_PER_SECOND", "0", "worker.events_per_second: expected a whole number from 1, got 0"),
+        (
+            "SHOP__HOST__CONSUMERS",
+            "false",
+            "host.consumers: must be true with SQLite, whose file belongs to one process: no other could do it",
+        ),
+        (
+            "SHOP__HOST__RELAY",
+            "false",
+            "host.relay: must be true with SQLite, whose file belongs to one process: no other could do it",
         ),
         ("SHOP__LOG__FORMAT", "xml", r#"log.format: expected one of pretty, json, got "xml""#),
         ("SHOP__CURRENCY__CODE", "won", r#"currency.code: expected three capital letters like KRW, got "won""#),
@@ -144,6 +163,35 @@ fn a_bad_variable_is_one_line_that_names_the_setting() {
     for (name, value, line) in cases {
         assert_eq!(of_variables(&[(name, value)]).unwrap_err(), format!("setting {line}"), "{name}={value}");
     }
+}
+
+#[test]
+fn a_property_of_kafka_that_cannot_be_is_named_without_its_value() {
+    let with = |name: &'static str, value: &'static str| {
+        of_variables(&[
+            ("SHOP__BUS__TOPICS__PAYMENT_COMPLETED", "kafka"),
+            ("SHOP__BUS__KAFKA__BOOTSTRAP_SERVERS", "localhost:9092"),
+            (name, value),
+        ])
+    };
+    let settings = with("SHOP__BUS__KAFKA__PROPERTIES__LINGER_MS", "5").unwrap();
+    assert_eq!(settings.bus.of("payment-completed"), Backend::Kafka);
+    assert_eq!(settings.bus.of("order-created"), Backend::InProcess);
+    for (name, value, begin) in [
+        ("SHOP__BUS__KAFKA__PROPERTIES__SASL_PASWORD", "hunter2", "bus.kafka.properties.sasl.pasword: "),
+        ("SHOP__BUS__KAFKA__PROPERTIES__LINGER_MS", "hunter2", "bus.kafka.properties.linger.ms: "),
+        ("SHOP__BUS__KAFKA__PROPERTIES__ACKS", "1", "bus.kafka.properties.acks: is not to be set"),
+        ("SHOP__BUS__TOPICS__PAYMENTS", "kafka", "bus.topics.payments: there is no such topic, but "),
+    ] {
+        let line = with(name, value).unwrap_err();
+        assert!(line.starts_with(&format!("setting {begin}")) && !line.contains("hunter2"), "{line}");
+        assert_eq!(line.lines().count(), 1, "{line}");
+    }
+    let copies = [("SHOP__BUS__KAFKA__REPLICATION", "2"), ("SHOP__BUS__KAFKA__MIN_INSYNC_REPLICAS", "3")];
+    assert_eq!(
+        of_variables(&copies).unwrap_err(),
+        "setting bus.kafka.min_insync_replicas: expected no more than replication, which is 2, got 3"
+    );
 }
 
 #[test]

@@ -4,9 +4,9 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use member::Role;
 use runtime::Shop;
+use runtime::process::Failure;
 use runtime::settings::Settings;
 
-use super::Failure;
 use crate::auth::hash_password;
 
 const NAME: &str = "Administrator";

@@ -6,10 +6,9 @@ use contracts::Money;
 use csv::StringRecord;
 use indicatif::{ProgressBar, ProgressStyle};
 use runtime::Shop;
+use runtime::process::Failure;
 use runtime::settings::Settings;
 use stock::NewProduct;
-
-use super::Failure;
 
 /// Products entered by one call.
 const CHUNK: usize = 500;

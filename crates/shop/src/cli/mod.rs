@@ -1,8 +1,7 @@
-//! The command line of `shop`.
-//!
-//! Exit codes: 0 done, 1 it failed, 2 the command line or a setting is wrong. Errors are one line.
+//! The command line of `shop`; [`runtime::process`] says how it ends.
 
 mod admin;
+mod bus;
 mod import;
 mod serve;
 
@@ -10,14 +9,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use runtime::OpenError;
-use runtime::settings::{SettingError, Settings};
+use runtime::process::{self, Failure};
+use runtime::settings::Settings;
 
 pub use admin::ensure_admin;
 
+const NAME: &str = "shop";
+
 /// A small but real shop.
 #[derive(Parser)]
-#[command(name = "shop", version)]
+#[command(name = NAME, version)]
 struct Cli {
     /// The file with settings; config/shop.toml if it is there.
     #[arg(long, global = true, value_name = "FILE")]
@@ -28,7 +29,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve the API and run all consumers (the default).
+    /// Serve the API, and run the consumers and the relay as the settings say (the default).
     Serve,
     /// Bring the database's schema up to date, and end.
     Migrate,
@@ -39,40 +40,19 @@ enum Command {
     },
     /// Say whether the settings can be used, without touching anything.
     CheckConfig,
+    /// What carries events.
+    Bus {
+        #[command(subcommand)]
+        command: BusCommand,
+    },
     /// Make a new password for the admin of admin.email, and print it.
     ResetAdminPassword,
 }
 
-/// Why a command ended without being done, in one line.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// The command line or a setting must be changed.
-    #[error("{0}")]
-    Usage(String),
-    /// It could not be done.
-    #[error("{0}")]
-    Failed(String),
-}
-
-impl From<SettingError> for Failure {
-    fn from(error: SettingError) -> Self {
-        Self::Usage(error.to_string())
-    }
-}
-
-impl From<OpenError> for Failure {
-    fn from(error: OpenError) -> Self {
-        match error {
-            OpenError::Setting(error) => error.into(),
-            OpenError::Database(error) => error.into(),
-        }
-    }
-}
-
-impl From<db::Error> for Failure {
-    fn from(error: db::Error) -> Self {
-        Self::Failed(error.to_string())
-    }
+#[derive(Subcommand)]
+enum BusCommand {
+    /// Show which bus each topic is on and how far it has come there, and whether Kafka answers.
+    Status,
 }
 
 /// Does what the command line says.
@@ -80,11 +60,11 @@ pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() => error.exit(),
-        Err(error) => return end(Failure::Usage(first_line(&error.to_string()))),
+        Err(error) => return Failure::of_arguments(NAME, &error.to_string()).end(NAME),
     };
     match run_command(cli) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => end(failure),
+        Err(failure) => failure.end(NAME),
     }
 }
 
@@ -95,13 +75,12 @@ fn run_command(cli: Cli) -> Result<(), Failure> {
         println!("the settings are good");
         return Ok(());
     }
-    let failed = |error: std::io::Error| Failure::Failed(error.to_string());
-    let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
-    threads.block_on(async {
+    process::run(async {
         match command {
             Command::Serve => serve::serve(settings).await,
             Command::Migrate => migrate(settings).await,
             Command::ImportProducts { file } => import::import_products(settings, &file).await,
+            Command::Bus { command: BusCommand::Status } => bus::status(settings).await,
             Command::ResetAdminPassword => admin::reset_admin_password(settings).await,
             Command::CheckConfig => Ok(()),
         }
@@ -113,18 +92,4 @@ async fn migrate(settings: Settings) -> Result<(), Failure> {
     runtime::Shop::open(settings).await?.close().await;
     println!("the schema of {url} is up to date");
     Ok(())
-}
-
-fn end(failure: Failure) -> ExitCode {
-    eprintln!("shop: {failure}");
-    match failure {
-        Failure::Usage(_) => ExitCode::from(2),
-        Failure::Failed(_) => ExitCode::FAILURE,
-    }
-}
-
-/// clap says how to get help in further lines.
-fn first_line(text: &str) -> String {
-    let line = text.lines().next().unwrap_or_default();
-    format!("{} (see shop --help)", line.trim_start_matches("error: "))
 }

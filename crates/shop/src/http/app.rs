@@ -7,6 +7,7 @@ use actix_web::http::header::{HeaderName, LOCATION, RETRY_AFTER};
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::{self, Data, PathConfig, PayloadConfig};
 use actix_web::{App, Error, HttpRequest, HttpResponse};
+use runtime::health;
 use runtime::settings::HttpSettings;
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::AppExt;
@@ -73,9 +74,9 @@ pub fn app(
     let limit = settings.body_limit.0;
     let app = App::new().into_utoipa_app();
     let (app, _) = app.service(scope(PREFIX).configure(routes)).split_for_parts();
-    app.service(probes::livez)
+    app.service(health::livez)
         .service(probes::readyz)
-        .service(probes::metrics)
+        .service(health::metrics)
         .service(docs::docs)
         .service(docs::problems)
         .service(docs::problem_kind)

@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix_web::HttpServer;
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
+use consumers::secret::Secret;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -38,14 +39,14 @@ pub fn purge_answers(tx: &mut db::Tx<'_>) -> db::Result<bool> {
 }
 
 impl Server {
-    /// Begins to answer on `listener`. What runs beside the API is not hosted by it.
+    /// Begins to answer on `listener`, with tokens signed by this secret. What runs beside the API is not hosted by it.
     ///
     /// # Errors
     /// When the listener can't be used.
-    pub fn start(shop: &runtime::Shop, listener: TcpListener) -> io::Result<Self> {
+    pub fn start(shop: &runtime::Shop, token_secret: &Secret, listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
-        let storefront = Data::new(Storefront::new(shop, stop.clone()));
+        let storefront = Data::new(Storefront::new(shop, token_secret, stop.clone()));
         let (settings, described, of_apps) = (shop.settings.clone(), Described::new(), storefront.clone());
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let server = HttpServer::new(move || app(of_apps.clone(), described.clone(), &settings.http))

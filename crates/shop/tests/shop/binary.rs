@@ -291,6 +291,52 @@ async fn the_first_admin_is_made_once_and_its_password_can_be_made_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_shop_without_its_kafka_sells_and_says_so() {
+    let kafka = [("SHOP__BUS__BACKEND", "kafka"), ("SHOP__BUS__KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")];
+    let mut shop = Binary::new(&[("SHOP__ADMIN__PASSWORD", ADMIN.1), kafka[0], kafka[1]]);
+    let api = shop.start().await;
+    let root = admin(&api).await;
+    let mug = json!({ "name": "Mug", "price": "10", "stock": 5 });
+    let product = root.post("/products", mug).send().await.expect(201).text("id");
+    let buyer = shopper(&api, "100").await;
+    let order = buyer.order(&product, 2).send().await.expect(201).text("id");
+    buyer.pay(&order).send().await.expect(201);
+    eventually("it is told", || async {
+        let ready = api.get("//readyz").send().await.expect(200).body;
+        let told = ready["degraded"][0].as_str().expect("an item").to_owned();
+        (told.starts_with("kafka: 127.0.0.1:1: ") && !told.contains("not asked")).then_some(())
+    })
+    .await;
+    assert_eq!(shop.terminate().await, Some(0), "{}", shop.log());
+    assert_eq!(shop.log().matches("Kafka is away").count(), 1, "{}", shop.log());
+
+    let status = shop.run(&["bus", "status"]);
+    let text = String::from_utf8(status.stdout).unwrap();
+    let of_payments = |text: &str| {
+        let rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+        rows.filter(|row| row.starts_with("payment-completed ")).collect::<Vec<_>>()
+    };
+    let rows = of_payments(&text);
+    assert_eq!((status.status.code(), rows.len()), (Some(0), 4), "{text}");
+    assert!(rows.iter().any(|row| row.ends_with(" kafka kafka 0 -1 1 0")), "{text}");
+    assert!(text.contains("\nKafka at 127.0.0.1:1 does not answer: "), "{text}");
+
+    shop.settings.retain(|(name, _)| !name.starts_with("SHOP__BUS"));
+    let text = String::from_utf8(shop.run(&["bus", "status"]).stdout).unwrap();
+    assert!(of_payments(&text).iter().any(|row| row.ends_with(" in-process kafka 0 -1 1 0")), "{text}");
+    let api = shop.start().await;
+    eventually("what had waited is handled", || async {
+        let days = admin(&api).await.get("/admin/settlements").send().await.expect(200).body;
+        (days["items"][0]["payments"] == 1).then_some(())
+    })
+    .await;
+    assert_eq!(api.get("//readyz").send().await.expect(200).body, json!({ "status": "ready" }));
+    assert_eq!(shop.terminate().await, Some(0), "{}", shop.log());
+    let text = String::from_utf8(shop.run(&["bus", "status"]).stdout).unwrap();
+    assert!(of_payments(&text).iter().any(|row| row.ends_with(" in-process in-process 0 -1 - 0")), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn products_are_imported_all_or_none() {
     let mut shop = Binary::new(&[("SHOP__ADMIN__PASSWORD", ADMIN.1)]);
     let rows: String = (0..1_200).map(|nth| format!("Product {nth},{},5\n", 100 + nth)).collect();

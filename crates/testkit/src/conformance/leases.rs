@@ -107,7 +107,9 @@ async fn expiry(bed: &Bed, member: Id) -> Time {
 pub async fn the_dead_are_forgotten(bed: Bed) {
     let member = || bed.host(vec![effecting("mourners", |_, _| async { Ok(()) })]);
     let members = async || {
-        let count = |conn: &mut db::Conn| -> db::Result<i64> { Ok(group_member::table.count().get_result(conn)?) };
+        let count = |conn: &mut db::Conn| -> db::Result<i64> {
+            Ok(group_member::table.filter(group_member::grp.eq("mourners")).count().get_result(conn)?)
+        };
         bed.database.db.read(count).await.expect("the members")
     };
     let dead = [member().await, member().await, member().await];

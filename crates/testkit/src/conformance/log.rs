@@ -94,7 +94,7 @@ pub async fn retention_never_passes_a_slow_group(bed: Bed) {
     consumers.stop().await;
     // nobody handles these
     bed.tick_all(5, 10, 8).await;
-    bed.until_numbered(150).await;
+    bed.until_relayed(150).await;
     let (db, log) = (&bed.database.db, &bed.database.log);
     let none = purge(db, log, &[group.clone()], Duration::ZERO).await.expect("a purge");
     assert_eq!(none, 0, "{}: a rebuildable group needs the whole log", bed.name);
@@ -116,7 +116,7 @@ pub async fn a_long_log_is_cut_to_its_end(bed: Bed) {
     for _ in 0..5 {
         db.write(many).await.expect("ticks");
     }
-    bed.until_numbered(2500).await;
+    bed.until_relayed(2500).await;
     let purged = purge(db, log, &[], Duration::ZERO).await.expect("a purge");
     assert_eq!(purged, 2500, "{}", bed.name);
     db.write(|tx| tick(tx, "key")).await.expect("a tick");
@@ -224,7 +224,7 @@ pub async fn the_view_of_an_event_follows_its_groups(bed: Bed) {
         async || bed.database.db.read(move |conn| admin::event(conn, id)).await.expect("a view").expect("the event");
     let pending = view().await;
     assert_eq!((pending.groups.len(), pending.groups[0].status), (1, admin::EventStatus::Pending), "{}", bed.name);
-    assert!(!pending.relayed, "{}", bed.name);
+    assert!(!pending.relayed || bed.is_relayed(), "{}", bed.name);
     let consumers = bed.host(vec![group]).await;
     bed.until_handled("reader", 1, 1).await;
     assert_eq!(view().await.groups[0].status, admin::EventStatus::Handled, "{}", bed.name);

@@ -36,8 +36,8 @@ pub struct Bed {
     pub name: String,
     pub database: TestDatabase,
     pub bus: Arc<dyn Bus>,
-    /// The relay, where the bus is not the log itself.
-    _relay: Option<Relay>,
+    /// Where the bus is not the log itself.
+    relay: Option<Relay>,
     _sequencer: DropGuard,
     /// A cluster inside the process.
     _mock: Option<MockKafka>,
@@ -79,7 +79,7 @@ pub async fn beds_on_the_log(partitions: i32) -> Vec<Bed> {
         tokio::spawn(run_sequencer(database.db.clone(), database.log.clone(), stop.clone()));
         let bus = Arc::new(InProcess::new(database.db.clone(), database.log.clone()));
         let name = format!("in-process over {}", database.name);
-        beds.push(Bed { name, database, bus, _relay: None, _sequencer: stop.drop_guard(), _mock: None });
+        beds.push(Bed { name, database, bus, relay: None, _sequencer: stop.drop_guard(), _mock: None });
     }
     beds
 }
@@ -144,7 +144,7 @@ impl Bed {
         Self {
             name: format!("{name} over {}", self.database.name),
             bus: Arc::new(cluster.bus(log.source())),
-            _relay: Some(Relay(Some(relay.expect("the relay starts")))),
+            relay: Some(Relay(Some(relay.expect("the relay starts")))),
             ..self
         }
     }
@@ -196,6 +196,21 @@ impl Bed {
         let end = |n| *log.end(TICKS, n).expect("a partition").borrow();
         until(&format!("{}: all is numbered", self.name), async || {
             (0..log.partitions(TICKS)).map(end).sum::<i64>() == count as i64
+        })
+        .await;
+    }
+
+    /// Whether the bus is not the log itself.
+    pub fn is_relayed(&self) -> bool {
+        self.relay.is_some()
+    }
+
+    /// Waits until `count` events are in the log and, where the bus is not the log, on the bus.
+    pub async fn until_relayed(&self, count: usize) {
+        self.until_numbered(count).await;
+        until(&format!("{}: all is relayed", self.name), async || {
+            let rows = self.database.db.read(messaging::admin::consumers).await.expect("the lag");
+            rows.iter().filter(|row| row.group == messaging::RELAY).all(|row| row.lag == 0)
         })
         .await;
     }

@@ -173,7 +173,7 @@ impl Drop for TestShop {
 async fn run(runtime: &runtime::Shop) -> (Server, Hosted) {
     let hosted = runtime.host().await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    (Server::start(runtime, listener).unwrap(), hosted)
+    (Server::start(runtime, &runtime.token_secret().unwrap(), listener).unwrap(), hosted)
 }
 
 /// Asks until there is an answer.

@@ -1,0 +1,56 @@
+//! Looks at a partition without being of any group.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use messaging::{BusError, Event};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::{Message, Offset, TopicPartitionList};
+
+use crate::client::{Heard, Kafka};
+use crate::codec;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Kafka {
+    /// All events that a partition holds, of whatever log, as often as they are there. For tests and checks.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`]
+    pub async fn records(&self, topic: &str, partition: i32) -> Result<Vec<Event>, BusError> {
+        self.newest(topic, partition, i64::MAX).await
+    }
+
+    /// The events among the newest `count` records of a partition.
+    pub(crate) async fn newest(&self, topic: &str, partition: i32, count: i64) -> Result<Vec<Event>, BusError> {
+        let topic: Arc<str> = topic.into();
+        self.blocking(move |kafka| kafka.read_newest(&topic, partition, count)).await
+    }
+
+    fn read_newest(&self, topic: &Arc<str>, partition: i32, count: i64) -> Result<Vec<Event>, BusError> {
+        let name = self.named(topic);
+        let ours = [("group.id", "jangteo"), ("enable.auto.commit", "false"), ("fetch.queue.backoff.ms", "5")];
+        let consumer: BaseConsumer<Heard> = self.client(&ours, Heard::default())?;
+        let explain = |error: KafkaError| consumer.context().explain(&error);
+        let (low, high) = consumer.fetch_watermarks(&name, partition, PATIENCE).map_err(explain)?;
+        let mut events = Vec::new();
+        let from = low.max(high.saturating_sub(count));
+        if from >= high {
+            return Ok(events);
+        }
+        let mut begin = TopicPartitionList::new();
+        begin.add_partition_offset(&name, partition, Offset::Offset(from)).map_err(explain)?;
+        consumer.assign(&begin).map_err(explain)?;
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let Some(record) = consumer.poll(Duration::from_millis(100)) else { continue };
+            let record = record.map_err(explain)?;
+            events.extend(codec::decode(&record, topic));
+            if record.offset() + 1 >= high {
+                return Ok(events);
+            }
+        }
+        Err(BusError::Unavailable(format!("kafka: the end of {name}/{partition} was not read in time")))
+    }
+}

@@ -1,0 +1,188 @@
+//! What the publisher and the subscriber promise, on librdkafka's mock cluster, which can be told to fail.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use db::types::{Id, Time};
+use messaging::{Bus, Event, Publisher, Subscriber};
+use messaging_kafka::{Kafka, KafkaOptions, MockKafka, Refusal};
+use tokio::time::timeout;
+
+const TOPIC: &str = "things";
+
+fn events(source: Id, positions: std::ops::Range<i64>) -> Vec<Event> {
+    let event = |position| Event {
+        id: Id::new(),
+        source,
+        topic: TOPIC.into(),
+        partition: 0,
+        position,
+        key: format!("key-{}", position % 7),
+        kind: "test.thing".into(),
+        version: 2,
+        aggregate_version: position * 10,
+        occurred_at: Time::now(),
+        traceparent: (position % 2 == 0).then(|| "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        payload: format!(r#"{{"position":{position},"text":"장터"}}"#),
+    };
+    positions.map(event).collect()
+}
+
+fn cluster() -> (MockKafka, Kafka) {
+    let mock = MockKafka::new(&[(TOPIC, 1)]);
+    let kafka = mock.connect().expect("its options");
+    (mock, kafka)
+}
+
+/// All that comes behind `after` until the end of the partition.
+async fn all(subscriber: &Arc<dyn Subscriber>, after: i64) -> Vec<Event> {
+    let (mut all, mut after) = (Vec::new(), after);
+    loop {
+        let fetched = timeout(Duration::from_secs(60), subscriber.fetch(TOPIC, 0, after, 100)).await;
+        let fetched = fetched.expect("an answer").expect("the mock cluster answers");
+        let Some(last) = fetched.last() else { return all };
+        after = last.position;
+        all.extend(fetched);
+    }
+}
+
+fn positions(events: &[Event]) -> Vec<i64> {
+    events.iter().map(|event| event.position).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_comes_out_as_it_went_in() {
+    let (_mock, kafka) = cluster();
+    let source = Id::new();
+    let sent = events(source, 0..250);
+    kafka.publisher().publish(&sent).await.expect("stored");
+    assert_eq!(all(&kafka.bus(source).subscribe("readers"), -1).await, sent);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_may_go_back_and_forth() {
+    let (_mock, kafka) = cluster();
+    let source = Id::new();
+    kafka.publisher().publish(&events(source, 0..3000)).await.expect("stored");
+    let subscriber = kafka.bus(source).subscribe("readers");
+    for after in [-1, 2500, 10, 2998, 0] {
+        let fetched = subscriber.fetch(TOPIC, 0, after, 5).await.expect("events");
+        let expected: Vec<i64> = (after + 1..(after + 6).min(3000)).collect();
+        assert!(
+            !fetched.is_empty() && expected.starts_with(&positions(&fetched)),
+            "{after}: {:?}",
+            positions(&fetched)
+        );
+    }
+    subscriber.release(TOPIC, 0);
+    let again = subscriber.fetch(TOPIC, 0, 2000, 1).await.expect("events");
+    assert_eq!(positions(&again), [2001]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_events_of_another_log_are_left_out() {
+    let (_mock, kafka) = cluster();
+    let (ours, other) = (Id::new(), Id::new());
+    let publisher = kafka.publisher();
+    for round in 0..5 {
+        publisher.publish(&events(other, round * 3..round * 3 + 3)).await.expect("stored");
+        publisher.publish(&events(ours, round * 2..round * 2 + 2)).await.expect("stored");
+    }
+    assert_eq!(positions(&all(&kafka.bus(ours).subscribe("readers"), -1).await), Vec::from_iter(0..10));
+    assert_eq!(publisher.last_position(TOPIC, 0, ours).await.expect("it answers"), Some(9));
+    assert_eq!(publisher.last_position(TOPIC, 0, other).await.expect("it answers"), Some(14));
+    assert_eq!(publisher.last_position(TOPIC, 0, Id::new()).await.expect("it answers"), None);
+}
+
+/// Whatever is refused: what is stored for the first time is in the order of the positions and has no gap, and an
+/// acknowledged event is there.
+fn assert_in_order(records: &[Event], source: Id, count: i64, when: &str) {
+    let mut first = BTreeMap::new();
+    for (at, event) in records.iter().filter(|event| event.source == source).enumerate() {
+        first.entry(event.position).or_insert(at);
+    }
+    assert!(first.keys().copied().eq(0..count), "{when}: {:?}", first.keys());
+    assert!(first.values().is_sorted(), "{when}: {first:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_stored_without_all_before_it() {
+    for (refusals, sends) in [
+        (vec![Refusal::ForNow; 3], 1),
+        (vec![Refusal::ForGood], 2),
+        (vec![Refusal::ForNow, Refusal::ForGood], 2),
+        (vec![Refusal::ForGood; 3], 4),
+    ] {
+        let mock = MockKafka::new(&[(TOPIC, 1)]);
+        // unlike a broker the mock takes a batch that does not follow the last: so one is on its way at a time
+        let kafka = mock.connect_with([("max.in.flight.requests.per.connection", "1")]).expect("its options");
+        let (source, publisher) = (Id::new(), kafka.publisher());
+        publisher.publish(&events(source, 0..10)).await.expect("stored");
+        mock.refuse(&refusals);
+        let sent = events(source, 10..400);
+        let mut tries = 1;
+        while let Err(error) = publisher.publish(&sent).await {
+            assert!(tries < sends, "{refusals:?}: {error}");
+            tries += 1;
+        }
+        publisher.publish(&events(source, 400..410)).await.expect("stored");
+        let records = kafka.records(TOPIC, 0).await.expect("the mock cluster answers");
+        assert_in_order(&records, source, 410, &format!("{refusals:?}"));
+    }
+}
+
+/// A broker refuses one event for its size, while many that follow it are on their way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_passes_an_event_that_a_broker_refuses() {
+    let plain = [("compression.type", "none")];
+    let Some(kafka) = testkit::kafka_with(&[(TOPIC, 1)], plain).await else { return };
+    let (source, publisher) = (Id::new(), kafka.publisher());
+    let mut all = events(source, 0..5000);
+    all[3000].payload = format!("\"{}\"", "x".repeat(800_000));
+    kafka.limit_messages(TOPIC, 300_000).await.expect("a limit");
+    publisher.publish(&all[..100]).await.expect("stored");
+    publisher.publish(&all[100..]).await.expect_err("one is too large");
+    publisher.publish(&all[100..]).await.expect_err("and stays so");
+    let before = kafka.records(TOPIC, 0).await.expect("Kafka answers");
+    assert!(before.iter().all(|event| event.position < 3000), "{:?}", before.iter().map(|it| it.position).max());
+    kafka.limit_messages(TOPIC, 1_000_000).await.expect("no limit");
+    publisher.publish(&all[100..]).await.expect("stored");
+    assert_in_order(&kafka.records(TOPIC, 0).await.expect("Kafka answers"), source, 5000, "too large");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_is_waited_for() {
+    let (mock, kafka) = cluster();
+    let (source, publisher) = (Id::new(), kafka.publisher());
+    let subscriber = kafka.bus(source).subscribe("readers");
+    publisher.publish(&events(source, 0..5)).await.expect("stored");
+    assert_eq!(positions(&all(&subscriber, -1).await), Vec::from_iter(0..5));
+    mock.set_up(false);
+    let sent = events(source, 5..10);
+    let (published, ()) = tokio::join!(publisher.publish(&sent), async { mock.set_up(true) });
+    if published.is_err() {
+        publisher.publish(&sent).await.expect("stored");
+    }
+    assert_eq!(positions(&all(&subscriber, 4).await), Vec::from_iter(5..10));
+}
+
+#[test]
+fn a_property_that_cannot_be_used_is_named() {
+    let with = |name: &str, value: &str| {
+        let properties = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        Kafka::new(KafkaOptions { bootstrap_servers: "127.0.0.1:1".into(), properties, ..KafkaOptions::default() })
+    };
+    for (name, value) in [("no.such.property", "1"), ("linger.ms", "soon"), ("acks", "0"), ("security.protocol", "x")] {
+        assert_eq!(with(name, value).expect_err(name).name, name);
+    }
+    assert!(with("linger.ms", "5").is_ok());
+    assert_eq!(Kafka::new(KafkaOptions::default()).expect_err("no servers").name, "bootstrap.servers");
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_not_there_is_told_in_one_line() {
+    let options = KafkaOptions { bootstrap_servers: "127.0.0.1:1".into(), ..KafkaOptions::default() };
+    let error = Kafka::new(options).expect("options").check().await.expect_err("nobody is there").to_string();
+    assert!(error.contains("127.0.0.1:1") && error.contains("refused") && !error.contains('\n'), "{error}");
+}

@@ -1,0 +1,180 @@
+//! Which bus each topic is on, and Kafka as this process finds it.
+
+use std::collections::HashMap;
+use std::num::NonZeroU16;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use consumers::secret::Secret;
+use contracts::topics;
+use db::Database;
+use messaging::{Bus, BusError, ByTopic, Group, InProcess, Log, relay_group};
+use messaging_kafka::{BadProperty, Difference, Kafka, KafkaOptions, TopicOptions};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::process::one_line;
+use crate::settings::{Backend, BusSettings, KafkaSettings, SettingError};
+
+/// Between two looks whether Kafka is there.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// The first and the longest pause while it is away.
+const FIRST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// The bus of each topic; clones share what is known of Kafka.
+#[derive(Clone)]
+pub struct Buses {
+    on_kafka: Arc<[&'static str]>,
+    /// When a topic is there.
+    cluster: Option<Cluster>,
+}
+
+/// Kafka, as the settings have it.
+#[derive(Clone)]
+struct Cluster {
+    kafka: Kafka,
+    servers: Arc<str>,
+    options: TopicOptions,
+    found: Arc<Mutex<Found>>,
+}
+
+/// What the last look at Kafka came to.
+enum Found {
+    NotAsked,
+    There,
+    Away(String),
+}
+
+impl Buses {
+    /// By the settings; nothing is connected.
+    ///
+    /// # Errors
+    /// A setting of Kafka that can't be used, when a topic is there.
+    pub(crate) fn new(settings: &BusSettings) -> Result<Self, SettingError> {
+        let is_there = |topic: &&'static str| settings.of(topic) == Backend::Kafka;
+        let on_kafka: Arc<[&'static str]> = topics::ALL.into_iter().filter(is_there).collect();
+        let cluster = if on_kafka.is_empty() { None } else { Some(Cluster::new(&settings.kafka)?) };
+        Ok(Self { on_kafka, cluster })
+    }
+
+    /// The topics on Kafka.
+    pub fn on_kafka(&self) -> &[&'static str] {
+        &self.on_kafka
+    }
+
+    /// What groups read from.
+    pub(crate) fn of_consumers(&self, db: &Database, log: &Log) -> Arc<dyn Bus> {
+        let in_process = Arc::new(InProcess::new(db.clone(), log.clone()));
+        let Some(cluster) = &self.cluster else { return in_process };
+        let kafka: Arc<dyn Bus> = Arc::new(cluster.kafka.bus(log.source()));
+        let there: HashMap<_, _> = self.on_kafka.iter().map(|topic| (*topic, kafka.clone())).collect();
+        Arc::new(ByTopic::new(there, in_process))
+    }
+
+    /// The group that copies to Kafka what is there; `None` when nothing is.
+    pub(crate) fn relay(&self, log: &Log) -> Option<Group> {
+        let cluster = self.cluster.as_ref()?;
+        Some(relay_group(Arc::new(cluster.kafka.publisher()), log.clone(), self.on_kafka.to_vec()))
+    }
+
+    /// Why Kafka is not to be reached, as long as it is needed and is not.
+    pub fn kafka_is_away(&self) -> Option<String> {
+        let cluster = self.cluster.as_ref()?;
+        match &*cluster.found.lock().unwrap_or_else(PoisonError::into_inner) {
+            Found::There => None,
+            Found::NotAsked => Some(format!("{}: not asked yet", cluster.servers)),
+            Found::Away(reason) => Some(format!("{}: {reason}", cluster.servers)),
+        }
+    }
+
+    /// Asks Kafka once, and has its topics made if they are missing: what differs from the settings, or why it is not
+    /// to be reached. `None` when nothing is there.
+    pub async fn ensure_topics(&self, log: &Log) -> Option<Result<Vec<Difference>, String>> {
+        Some(self.cluster.as_ref()?.ensure(&self.on_kafka, log).await)
+    }
+
+    /// Where Kafka is, when something is there.
+    pub fn kafka_servers(&self) -> Option<&str> {
+        self.cluster.as_ref().map(|cluster| &*cluster.servers)
+    }
+
+    /// Has the topics made on Kafka once it is there, and keeps an eye on whether it is, until `stop`.
+    pub(crate) async fn watch(self, log: Log, stop: CancellationToken) {
+        let Some(cluster) = &self.cluster else { return };
+        let mut failures = 1;
+        while !stop.is_cancelled() {
+            // after a failure again, for it may come back as another cluster
+            let looked =
+                if failures > 0 { cluster.ensure_and_tell(&self.on_kafka, &log).await } else { cluster.look().await };
+            failures = if looked.is_ok() { 0 } else { failures + 1 };
+            cluster.note(looked);
+            let pause = if failures == 0 { LOOK_EVERY } else { (FIRST * 2_u32.pow(failures.min(8))).min(LONGEST) };
+            tokio::select! { () = stop.cancelled() => {}, () = sleep(pause) => {} }
+        }
+    }
+}
+
+impl Cluster {
+    fn new(settings: &KafkaSettings) -> Result<Self, SettingError> {
+        let servers = settings.bootstrap_servers.clone().unwrap_or_default();
+        let exposed = |(name, value): (&String, &Secret)| (name.clone(), value.expose().to_owned());
+        let options = KafkaOptions {
+            bootstrap_servers: servers.clone(),
+            prefix: settings.prefix.clone(),
+            properties: settings.properties.iter().map(exposed).collect(),
+        };
+        let kafka = Kafka::new(options).map_err(|bad| named(bad, settings))?;
+        let options = TopicOptions {
+            // check() holds it under the limit
+            replication: settings.replication.map(|copies| copies.get() as i16),
+            min_insync_replicas: settings.min_insync_replicas.map(NonZeroU16::get),
+            retention: settings.retention,
+        };
+        Ok(Self { kafka, servers: servers.into(), options, found: Arc::new(Mutex::new(Found::NotAsked)) })
+    }
+
+    async fn look(&self) -> Result<(), String> {
+        self.kafka.check().await.map_err(reason)
+    }
+
+    async fn ensure(&self, topics: &[&str], log: &Log) -> Result<Vec<Difference>, String> {
+        let topics: Vec<_> = topics.iter().map(|topic| ((*topic).to_owned(), log.partitions(topic))).collect();
+        self.kafka.ensure_topics(&topics, &self.options).await.map_err(reason)
+    }
+
+    async fn ensure_and_tell(&self, topics: &[&str], log: &Log) -> Result<(), String> {
+        let differences = self.ensure(topics, log).await?;
+        differences.iter().for_each(|difference| tracing::warn!("on Kafka {difference}"));
+        Ok(())
+    }
+
+    /// Says so when Kafka goes and when it comes, and nothing in between.
+    fn note(&self, looked: Result<(), String>) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let servers = &*self.servers;
+        match (&*found, &looked) {
+            (Found::There, Ok(())) | (Found::Away(_), Err(_)) => {}
+            (_, Ok(())) => tracing::info!(servers, "Kafka is there"),
+            (_, Err(reason)) => tracing::warn!(servers, reason, "Kafka is away; events wait in the log"),
+        }
+        *found = looked.map_or_else(Found::Away, |()| Found::There);
+    }
+}
+
+fn reason(error: BusError) -> String {
+    let BusError::Unavailable(reason) = error;
+    one_line(reason.strip_prefix("kafka: ").unwrap_or(&reason))
+}
+
+/// Under the name that the property has as a setting, and without its value, which may be secret.
+fn named(bad: BadProperty, settings: &KafkaSettings) -> SettingError {
+    let value = settings.properties.get(&bad.name).map(|value| value.expose().to_owned()).unwrap_or_default();
+    let reason = if value.is_empty() { bad.reason } else { bad.reason.replace(&value, "…") };
+    let key = match &*bad.name {
+        "bootstrap.servers" => "bus.kafka.bootstrap_servers".into(),
+        "properties" => "bus.kafka.properties".into(),
+        name => format!("bus.kafka.properties.{name}"),
+    };
+    SettingError { key, reason: one_line(&reason) }
+}

@@ -1,0 +1,119 @@
+//! Health and metrics over HTTP: what a worker listens for, and what it has in common with the API.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix_web::web::Data;
+use actix_web::{App, HttpResponse, HttpServer, get};
+use serde::Serialize;
+
+use crate::shop::Shop;
+
+/// The process runs.
+#[get("/livez")]
+pub async fn livez() -> HttpResponse {
+    HttpResponse::Ok().json(serde_json::json!({ "status": "live" }))
+}
+
+/// In the text format of Prometheus.
+#[get("/metrics")]
+pub async fn metrics() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(telemetry::metrics::render())
+}
+
+/// The answer of `/readyz`.
+#[derive(Debug, Serialize)]
+pub struct Readiness {
+    status: &'static str,
+    /// What does not work: an item for each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    degraded: Vec<String>,
+}
+
+impl Readiness {
+    /// It can do its work, if not all that it does.
+    pub fn ready(degraded: Vec<String>) -> Self {
+        Self { status: "ready", degraded }
+    }
+
+    fn not_ready(degraded: Vec<String>) -> Self {
+        Self { status: "not ready", degraded }
+    }
+}
+
+/// What a worker knows of itself; clones share it.
+#[derive(Clone)]
+pub struct Health(Arc<Mutex<State>>);
+
+enum State {
+    /// For this reason.
+    Idle(String),
+    /// `true`: and can't without Kafka.
+    Working(Shop, bool),
+}
+
+impl Health {
+    /// Of a worker that does nothing yet.
+    pub fn starting() -> Self {
+        Self(Arc::new(Mutex::new(State::Idle("it is starting".into()))))
+    }
+
+    /// It does nothing for this reason: it waits, or it stops.
+    pub fn idle(&self, why: impl Into<String>) {
+        self.set(State::Idle(why.into()));
+    }
+
+    /// It works.
+    pub fn working(&self, shop: &Shop, needs_kafka: bool) {
+        self.set(State::Working(shop.clone(), needs_kafka));
+    }
+
+    fn set(&self, state: State) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// Whether it can do its work: its database answers, and Kafka if its topics are there.
+    async fn readiness(&self) -> Result<Readiness, Readiness> {
+        let (shop, needs_kafka) = match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            State::Idle(why) => return Err(Readiness::not_ready(vec![why.clone()])),
+            State::Working(shop, needs_kafka) => (shop.clone(), *needs_kafka),
+        };
+        let mut degraded = shop.degraded();
+        let lacks_kafka = needs_kafka && shop.buses.kafka_is_away().is_some();
+        let database = shop.check_database().await;
+        if let Err(error) = &database {
+            degraded.push(format!("database: {error}"));
+        }
+        if lacks_kafka || database.is_err() {
+            Err(Readiness::not_ready(degraded))
+        } else {
+            Ok(Readiness::ready(degraded))
+        }
+    }
+}
+
+#[get("/readyz")]
+async fn readyz(health: Data<Health>) -> HttpResponse {
+    match health.readiness().await {
+        Ok(ready) => HttpResponse::Ok().json(ready),
+        Err(not_ready) => HttpResponse::ServiceUnavailable().json(not_ready),
+    }
+}
+
+/// Answers `/livez`, `/readyz` and `/metrics` for as long as the process lives.
+///
+/// # Errors
+/// When the listener can't be used.
+pub fn serve(listener: TcpListener, health: Health) -> io::Result<SocketAddr> {
+    let address = listener.local_addr()?;
+    let health = Data::new(health);
+    let app = move || App::new().app_data(health.clone()).service(livez).service(readyz).service(metrics);
+    let server = HttpServer::new(app).workers(1).disable_signals().listen(listener)?.run();
+    tokio::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "nobody answers for health and metrics any more");
+        }
+    });
+    Ok(address)
+}

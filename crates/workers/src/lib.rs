@@ -1,0 +1,138 @@
+//! What the worker binaries share: the command line, the wait for the database, health, and the end.
+//!
+//! A worker is a member of consumer groups, or the relay, in a process of its own beside the shop, with the settings
+//! of the shop. Each may be started any number of times: they share the work. [`runtime::process`] says how they end.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{CommandFactory, FromArgMatches, Parser};
+use runtime::health::{self, Health};
+use runtime::process::{self, Failure, Stop};
+use runtime::settings::{SettingError, Settings};
+use runtime::{Hosted, OpenError, Role, Shop};
+use tokio::time::sleep;
+
+/// Between two tries to reach the database at the start.
+const TRY_EVERY: Duration = Duration::from_secs(3);
+
+/// A worker binary.
+#[derive(Debug, Clone, Copy)]
+pub struct Worker {
+    /// The binary's name.
+    pub name: &'static str,
+    /// What it does, for `--help`.
+    pub about: &'static str,
+    pub task: Task,
+}
+
+/// What a worker does.
+#[derive(Debug, Clone, Copy)]
+pub enum Task {
+    /// Gives events their positions, and copies to Kafka the topics that are there.
+    Relay,
+    /// Takes part in the consumer groups of these names, as far as the settings have them.
+    Groups(&'static [&'static str]),
+}
+
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    /// The file with settings; config/shop.toml if it is there.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Only say whether the settings can be used, without touching anything.
+    #[arg(long)]
+    check_config: bool,
+}
+
+/// The whole of a binary.
+pub fn run(worker: Worker) -> ExitCode {
+    let command = Cli::command().name(worker.name).about(worker.about);
+    let cli = match command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => return Failure::of_arguments(worker.name, &error.to_string()).end(worker.name),
+    };
+    match run_command(worker, cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.end(worker.name),
+    }
+}
+
+fn run_command(worker: Worker, cli: Cli) -> Result<(), Failure> {
+    let settings = Settings::load(cli.config.as_deref())?;
+    let url = settings.database_url();
+    if !url.is_shared() {
+        let reason = format!(
+            "{url} is SQLite, whose file belongs to one process, the shop, which does this work itself; a worker needs \
+             postgres://…"
+        );
+        return Err(SettingError { key: "database.url".into(), reason }.into());
+    }
+    if cli.check_config {
+        println!("the settings are good");
+        return Ok(());
+    }
+    process::run(work(worker, settings))
+}
+
+/// Works until the process is told to stop, and then finishes what it began.
+async fn work(worker: Worker, settings: Settings) -> Result<(), Failure> {
+    let address = settings.worker.http.address.as_ref();
+    let listener = address.map(|address| process::listen("worker.http.address", address)).transpose()?;
+    let _telemetry = settings.observe()?;
+    let mut stop = Stop::listen()?;
+    let health = Health::starting();
+    if let Some(listener) = listener {
+        let address = health::serve(listener, health.clone())?;
+        tracing::info!(%address, "health and metrics");
+    }
+    let (shop, hosted) = tokio::select! {
+        started = start(worker, &settings, &health) => started?,
+        () = stop.asked() => return Ok(()),
+    };
+    tracing::info!(worker = worker.name, database = %settings.database_url(), "working");
+
+    stop.asked().await;
+    tracing::info!("stopping: what was begun is finished");
+    health.idle("it is stopping");
+    let finish = async {
+        if !hosted.stop(settings.http.shutdown_timeout).await {
+            tracing::warn!("something was cut short; it goes on at the next start");
+        }
+        shop.close().await;
+    };
+    tokio::select! {
+        () = finish => Ok(()),
+        () = stop.asked() => Err(Failure::Failed("stopped at once; what was under way is done again".into())),
+    }
+}
+
+/// Waits for the database for as long as it takes: it may be started after us.
+async fn start(worker: Worker, settings: &Settings, health: &Health) -> Result<(Shop, Hosted), Failure> {
+    loop {
+        match try_start(worker, settings, health).await {
+            Err(error) if error.may_pass() => {
+                tracing::warn!(%error, again_in = ?TRY_EVERY, "waiting for the database");
+                health.idle(format!("waiting for the database: {error}"));
+                sleep(TRY_EVERY).await;
+            }
+            started => return Ok(started?),
+        }
+    }
+}
+
+async fn try_start(worker: Worker, settings: &Settings, health: &Health) -> Result<(Shop, Hosted), OpenError> {
+    let shop = Shop::open(settings.clone()).await?;
+    let role = match worker.task {
+        Task::Relay => Role::Relay,
+        Task::Groups(names) => {
+            Role::Consumer(shop.groups.iter().filter(|group| names.contains(&group.name)).cloned().collect())
+        }
+    };
+    let hosted = shop.host_as(role.clone()).await?;
+    health.working(&shop, shop.needs_kafka(&role));
+    Ok((shop, hosted))
+}

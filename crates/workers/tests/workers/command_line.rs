@@ -1,0 +1,59 @@
+//! What a worker says of itself, and of what is wrong with its start.
+
+use std::net::TcpListener;
+
+use crate::process::{WORKERS, command, postgres, said};
+
+#[test]
+fn each_says_what_it_does() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, _) in WORKERS {
+        let help = command(name, folder.path(), &[]).arg("--help").output().unwrap();
+        let text = String::from_utf8(help.stdout).unwrap();
+        assert!(help.status.success() && text.contains(&format!("Usage: {name} ")), "{name}: {text}");
+        assert!(
+            text.contains("--config <FILE>") && text.lines().next().is_some_and(|about| about.len() > 20),
+            "{text}"
+        );
+        let version = command(name, folder.path(), &[]).arg("--version").output().unwrap();
+        assert!(String::from_utf8(version.stdout).unwrap().starts_with(&format!("{name} 0.")));
+    }
+}
+
+#[test]
+fn sqlite_belongs_to_the_shop_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, _) in WORKERS {
+        let (code, line) = said(&command(name, folder.path(), &[]).output().unwrap());
+        assert_eq!(code, Some(2), "{line}");
+        assert!(line.starts_with(&format!("{name}: setting database.url: sqlite:")), "{line}");
+    }
+    assert!(!folder.path().join("data").exists(), "nothing was made");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_start_is_one_line() {
+    let Some(place) = postgres().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let run = |settings: &[(&str, &str)], arguments: &[&str]| {
+        let settings: Vec<_> = [("SHOP__DATABASE__URL", &*place.url)].iter().chain(settings).copied().collect();
+        said(&command("settlement", folder.path(), &settings).args(arguments).output().unwrap())
+    };
+    let is_wrong = |(code, line): (Option<i32>, String), what: &str| {
+        assert!(code == Some(2) && line.starts_with("settlement: ") && line.contains(what), "{what}: {line}");
+    };
+    is_wrong(run(&[], &["--wrong"]), "--wrong");
+    is_wrong(run(&[], &["--config", "nowhere.toml"]), "setting --config: nowhere.toml");
+    is_wrong(run(&[("SHOP__ORDER__EXPIRES_AFTER", "soon")], &["--check-config"]), "order.expires_after");
+    is_wrong(run(&[("SHOP__BUS__BACKEND", "kafka")], &[]), "bus.kafka.bootstrap_servers");
+    is_wrong(run(&[("SHOP__EXPORT__SINK", "splunk")], &[]), "export.splunk.token");
+    let nothing = place.url.replace("jangteo_test_", "no_such_");
+    is_wrong(run(&[("SHOP__DATABASE__URL", &nothing)], &[]), "does not exist");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    is_wrong(run(&[("SHOP__WORKER__HTTP__ADDRESS", &address)], &[]), "SHOP__WORKER__HTTP__ADDRESS");
+
+    let url = ("SHOP__DATABASE__URL", &*place.url);
+    let good = command("settlement", folder.path(), &[url]).arg("--check-config").output().unwrap();
+    assert_eq!((good.status.code(), &*good.stdout), (Some(0), &b"the settings are good\n"[..]));
+}
