@@ -1,4 +1,5 @@
 """A shop of its own for a check: started on a free port and a folder, called over HTTP, killed or stopped."""
+import glob
 import http.client
 import json
 import os
@@ -15,18 +16,81 @@ class Gone(Exception):
     """The connection broke: what was asked may have been done or not."""
 
 
-class Shop:
+class Api:
+    """Who asks a shop at `port` of this machine; threads have a connection each."""
+    patience = 60  # seconds for an answer
+
+    def __init__(self, admin_password):
+        self.admin_password, self.port = admin_password, None
+        self.local = threading.local()
+
+    def call(self, method, path, body=None, token=None, key=None, prefix="/api/v1"):
+        """(status, parsed body). Raises Gone when the answer did not come."""
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        if key:
+            headers["Idempotency-Key"] = key
+        port, connection = self.port, getattr(self.local, "connection", None)
+        if connection is None or connection.port != port:
+            connection = self.local.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=self.patience)
+        try:
+            connection.request(method, prefix + path, None if body is None else json.dumps(body), headers)
+            answer = connection.getresponse()
+            text = answer.read()
+        except (http.client.HTTPException, OSError) as error:
+            connection.close()
+            self.local.connection = None
+            raise Gone(str(error)) from error
+        try:
+            return answer.status, json.loads(text)
+        except ValueError:
+            return answer.status, text.decode("utf-8", "replace")
+
+    def ok(self, *arguments, **more):
+        """The body of an answer that must be a 2xx."""
+        status, body = self.call(*arguments, **more)
+        if not 200 <= status < 300:
+            raise SystemExit(f"{arguments[0]} {arguments[1]} answered {status}: {str(body)[:300]}")
+        return body
+
+    def pages(self, path, token):
+        """All items of a list."""
+        cursor, more = None, "&" if "?" in path else "?"
+        while True:
+            page = self.ok("GET", f"{path}{more}limit=100" + (f"&cursor={cursor}" if cursor else ""), token=token)
+            yield from page["items"]
+            cursor = page["next_cursor"]
+            if not cursor:
+                return
+
+    def sign_in(self, email, password):
+        return self.ok("POST", "/sessions", {"email": email, "password": password})["access_token"]
+
+    def admin(self):
+        return self.sign_in(ADMIN[0], self.admin_password)
+
+    def member(self, points):
+        """A new member with that much in its wallet: its id, its token, and how to sign in again."""
+        email, password = f"kim-{uuid.uuid4()}@example.com", "correct horse battery staple"
+        member = self.ok("POST", "/members", {"email": email, "password": password, "name": "Kim"})
+        token = self.sign_in(email, password)
+        self.ok("POST", "/wallet/charges", {"amount": str(points)}, token=token, key=str(uuid.uuid4()))
+        return {"id": member["id"], "token": token, "email": email, "password": password}
+
+
+class Shop(Api):
     """A process, and where it listens. `binary` is run with the folder as its data_dir."""
 
     def __init__(self, binary, folder, **settings):
+        super().__init__(ADMIN[1])
         self.folder = folder
         self.log = os.path.join(folder, "log")
         self.env = dict(os.environ, SHOP__HTTP__ADDRESS="127.0.0.1:0", SHOP__DATA_DIR=os.path.join(folder, "data"),
                         SHOP__ADMIN__EMAIL=ADMIN[0], SHOP__ADMIN__PASSWORD=ADMIN[1],
                         SHOP__RATE_LIMIT__ENABLED="false", SHOP__LOG__FILTER="warn")
         self.env.update({f"SHOP__{name.upper()}": value for name, value in settings.items()})
-        self.binary, self.process, self.port = os.path.abspath(binary), None, None
-        self.local = threading.local()
+        self.binary, self.process = os.path.abspath(binary), None
 
     def start(self, prepare=None, patience=60):
         """Until it is ready; returns the seconds that took. `prepare` runs in the new process."""
@@ -69,56 +133,9 @@ class Shop:
             except subprocess.TimeoutExpired:
                 self.kill()
 
-    def call(self, method, path, body=None, token=None, key=None, prefix="/api/v1"):
-        """(status, parsed body). Raises Gone when the answer did not come."""
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        if key:
-            headers["Idempotency-Key"] = key
-        port, connection = self.port, getattr(self.local, "connection", None)
-        if connection is None or connection.port != port:
-            connection = self.local.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        try:
-            connection.request(method, prefix + path, None if body is None else json.dumps(body), headers)
-            answer = connection.getresponse()
-            text = answer.read()
-        except (http.client.HTTPException, OSError) as error:
-            connection.close()
-            self.local.connection = None
-            raise Gone(str(error)) from error
-        try:
-            return answer.status, json.loads(text)
-        except ValueError:
-            return answer.status, text.decode("utf-8", "replace")
-
-    def ok(self, *arguments, **more):
-        """The body of an answer that must be a 2xx."""
-        status, body = self.call(*arguments, **more)
-        if not 200 <= status < 300:
-            raise SystemExit(f"{arguments[0]} {arguments[1]} answered {status}: {str(body)[:300]}")
-        return body
-
-    def pages(self, path, token):
-        """All items of a list."""
-        cursor, more = None, "&" if "?" in path else "?"
-        while True:
-            page = self.ok("GET", f"{path}{more}limit=100" + (f"&cursor={cursor}" if cursor else ""), token=token)
-            yield from page["items"]
-            cursor = page["next_cursor"]
-            if not cursor:
-                return
-
-    def sign_in(self, email, password):
-        return self.ok("POST", "/sessions", {"email": email, "password": password})["access_token"]
-
-    def admin(self):
-        return self.sign_in(*ADMIN)
-
-    def member(self, points):
-        """A new member with that much in its wallet: its id, its token, and how to sign in again."""
-        email, password = f"kim-{uuid.uuid4()}@example.com", "correct horse battery staple"
-        member = self.ok("POST", "/members", {"email": email, "password": password, "name": "Kim"})
-        token = self.sign_in(email, password)
-        self.ok("POST", "/wallet/charges", {"amount": str(points)}, token=token, key=str(uuid.uuid4()))
-        return {"id": member["id"], "token": token, "email": email, "password": password}
+    def exported(self):
+        """The lines of the export files, each partition's in their order."""
+        files = os.path.join(self.env["SHOP__DATA_DIR"], "exports", "**", "*.ndjson")
+        for file in sorted(glob.glob(files, recursive=True)):
+            with open(file, "rb") as lines:
+                yield from lines

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use db::Database;
 use messaging::{Log, TopicSpec};
 
+use crate::kafka::kafka_place;
 use crate::{left_out, postgres};
 
 /// Partitions of each topic in tests: enough that keys fall apart.
@@ -14,10 +15,12 @@ pub const PARTITIONS: i32 = 4;
 /// Where a fresh and empty database is; it goes with this.
 #[derive(Clone)]
 pub struct Place {
-    /// `SQLite` or `PostgreSQL`, for messages.
+    /// `SQLite` or `PostgreSQL`, for messages; with Kafka `SQLite and Kafka`.
     pub name: &'static str,
     /// For the setting `database.url`.
     pub url: String,
+    /// What to set besides, as in the environment: nothing, or all that puts the topics on Kafka.
+    pub bus: Vec<(&'static str, String)>,
     /// The folder or the database itself.
     _keep: Arc<dyn Any + Send + Sync>,
 }
@@ -39,6 +42,29 @@ pub async fn places() -> Vec<Place> {
     let mut places = vec![sqlite()];
     places.extend(postgres(false).await);
     places
+}
+
+/// As [`places`], with each bus: what is set here and nothing else makes a shop another one.
+pub async fn combinations() -> Vec<Place> {
+    let mut combinations = places().await;
+    if kafka_place().is_some() {
+        for place in places().await {
+            combinations.extend(on_kafka(place));
+        }
+    }
+    combinations
+}
+
+/// The same database with the topics on Kafka, under names of their own; `None` when there is no Kafka.
+pub fn on_kafka(place: Place) -> Option<Place> {
+    let (servers, prefix) = kafka_place()?;
+    let name = if place.name == "SQLite" { "SQLite and Kafka" } else { "PostgreSQL and Kafka" };
+    let bus = vec![
+        ("SHOP__BUS__BACKEND", "kafka".to_owned()),
+        ("SHOP__BUS__KAFKA__BOOTSTRAP_SERVERS", servers),
+        ("SHOP__BUS__KAFKA__PREFIX", prefix),
+    ];
+    Some(Place { name, bus, ..place })
 }
 
 /// A migrated database of each kind, with the shop's topics: SQLite always, PostgreSQL when it is to be had.
@@ -64,14 +90,14 @@ fn shop_topics() -> Vec<TopicSpec> {
 fn sqlite() -> Place {
     let folder = tempfile::Builder::new().prefix("jangteo-test-").tempdir().expect("a temporary folder");
     let url = format!("sqlite:{}", folder.path().join("shop.db").display());
-    Place { name: "SQLite", url, _keep: Arc::new(folder) }
+    Place { name: "SQLite", url, bus: Vec::new(), _keep: Arc::new(folder) }
 }
 
 async fn postgres(migrated: bool) -> Option<Place> {
     let server = blocking(postgres::server).await.map_err(|reason| left_out("PostgreSQL", reason)).ok()?;
     let template = if migrated { server.template(migrate).await } else { None };
     let database = blocking(move || server.create(template)).await;
-    Some(Place { name: "PostgreSQL", url: database.url(), _keep: Arc::new(database) })
+    Some(Place { name: "PostgreSQL", url: database.url(), bus: Vec::new(), _keep: Arc::new(database) })
 }
 
 async fn migrate(url: String) {

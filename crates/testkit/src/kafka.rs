@@ -19,12 +19,7 @@ pub async fn kafka(topics: &[(&str, i32)]) -> Option<Kafka> {
 /// # Panics
 /// As [`kafka`].
 pub async fn kafka_with<const N: usize>(topics: &[(&str, i32)], properties: [(&str, &str); N]) -> Option<Kafka> {
-    let servers = std::env::var("KAFKA_BOOTSTRAP_SERVERS").ok().filter(|servers| !servers.is_empty());
-    let Some(bootstrap_servers) = servers else {
-        left_out("Kafka", "KAFKA_BOOTSTRAP_SERVERS is not set");
-        return None;
-    };
-    let prefix = format!("jangteo-test-{}-", Uuid::new_v4().simple());
+    let (bootstrap_servers, prefix) = kafka_place()?;
     let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let options = KafkaOptions { bootstrap_servers, prefix, properties };
     let kafka = Kafka::new(options).expect("good properties");
@@ -32,4 +27,16 @@ pub async fn kafka_with<const N: usize>(topics: &[(&str, i32)], properties: [(&s
     let made = kafka.ensure_topics(&topics, &TopicOptions::default()).await;
     made.unwrap_or_else(|error| panic!("the cluster of KAFKA_BOOTSTRAP_SERVERS: {error}"));
     Some(kafka)
+}
+
+/// The servers, and how the names of one test's topics begin. `None` when there is no cluster.
+///
+/// # Panics
+/// When one must be there and is not named.
+pub fn kafka_place() -> Option<(String, String)> {
+    let servers = std::env::var("KAFKA_BOOTSTRAP_SERVERS").ok().filter(|servers| !servers.is_empty());
+    if servers.is_none() {
+        left_out("Kafka", "KAFKA_BOOTSTRAP_SERVERS is not set");
+    }
+    Some((servers?, format!("jangteo-test-{}-", Uuid::new_v4().simple())))
 }

@@ -11,7 +11,7 @@ mod postgres;
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
-pub use databases::{Place, TestDatabase, databases, databases_with, places};
+pub use databases::{Place, TestDatabase, combinations, databases, databases_with, on_kafka, places};
 pub use kafka::{kafka, kafka_with};
 pub use postgres::PgServer;
 

@@ -90,6 +90,12 @@ impl Context {
         metrics::histogram!(names::CONSUMER_DELAY_SECONDS, "group" => place.group).record(micros as f64 / 1e6);
     }
 
+    fn lag(&self, topic: &str, partition: i32, events: i64) {
+        metrics::gauge!(names::CONSUMER_LAG, "group" => self.group.name, "topic" => topic.to_owned(),
+            "partition" => partition.to_string())
+        .set(events as f64);
+    }
+
     pub(crate) fn count(&self, place: &Place, outcome: &'static str, events: u64) {
         metrics::counter!(names::CONSUMER_EVENTS, "group" => place.group, "outcome" => outcome).increment(events);
     }
@@ -273,6 +279,7 @@ impl Member {
     fn end(&mut self, part: Part) {
         let Some(running) = self.running.remove(&part) else { return };
         running.stop.cancel();
+        self.context.lag(&part.0, part.1, 0); // another member's from now on
         self.ending.insert(part, Owned(tokio::spawn(running.let_go(self.context.clone()))));
     }
 
@@ -318,9 +325,7 @@ impl Member {
             }
             if let Some(end) = self.context.log.end(topic, *partition) {
                 let lag = (*end.borrow() - 1 - known.max(-1)).max(0);
-                metrics::gauge!(names::CONSUMER_LAG, "group" => group, "topic" => topic.to_string(),
-                    "partition" => partition.to_string())
-                .set(lag as f64);
+                self.context.lag(topic, *partition, lag);
             }
         }
         Ok(())

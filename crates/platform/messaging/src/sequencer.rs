@@ -9,6 +9,7 @@ use std::time::Duration;
 use db::{Conn, Database, Heard, Tx};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Integer, Text};
+use telemetry::names;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -76,7 +77,11 @@ pub async fn sequence_all(db: &Database, log: &Log) -> db::Result<()> {
         for topic in waiting {
             let name = topic.clone();
             match db.write(move |tx| sequence(tx, &name)).await {
-                Ok(ends) => ends.iter().for_each(|end| log.rise(&topic, end.partition, end.next)),
+                Ok(ends) => {
+                    let moved: i64 = ends.iter().map(|end| end.count).sum();
+                    metrics::counter!(names::EVENT_LOG_EVENTS, "topic" => topic.clone()).increment(moved as u64);
+                    ends.iter().for_each(|end| log.rise(&topic, end.partition, end.next));
+                }
                 // the other topics don't wait for this one
                 Err(error) => failed = Err(error),
             }
@@ -108,6 +113,8 @@ struct End {
     partition: i32,
     #[diesel(sql_type = BigInt)]
     next: i64,
+    #[diesel(sql_type = BigInt)]
+    count: i64,
 }
 
 fn sequence(tx: &mut Tx<'_>, topic: &str) -> db::Result<Vec<End>> {
@@ -145,7 +152,7 @@ const MOVE: &str = "
     SET next = next + moved.count
     FROM (SELECT partition, count(*) AS count FROM appended GROUP BY partition) moved
     WHERE place.topic = $1 AND place.partition = moved.partition
-    RETURNING place.partition, place.next";
+    RETURNING place.partition, place.next, moved.count";
 
 /// Learns how far the log has come by what others numbered.
 async fn follow_ends(db: &Database, log: &Log) {

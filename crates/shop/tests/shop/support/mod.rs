@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The real server, in this process, on a free port. End a test with [`finish`](Self::finish).
 pub struct TestShop {
-    /// `SQLite` or `PostgreSQL`.
+    /// Of the database and the bus, for messages.
     pub name: &'static str,
     pub runtime: runtime::Shop,
     api: Api,
@@ -50,15 +50,15 @@ impl TestShop {
         Self::start_with(&[], vec![]).await
     }
 
-    /// On each kind of database that is to be had.
+    /// On each kind of database and bus that is to be had.
     pub async fn everywhere() -> Vec<Self> {
         Self::everywhere_with(&[]).await
     }
 
-    /// On each kind of database, with these settings.
+    /// On each kind of database and bus, with these settings.
     pub async fn everywhere_with(settings: &[(&str, &str)]) -> Vec<Self> {
         let mut shops = Vec::new();
-        for place in testkit::places().await {
+        for place in testkit::combinations().await {
             shops.push(Self::open(place, settings, vec![]).await);
         }
         shops
@@ -80,9 +80,14 @@ impl TestShop {
             ("SHOP__RATE_LIMIT__ENABLED", "false"),
             ("SHOP__HTTP__WORKERS", "2"),
         ];
+        let bus = place.bus.iter().map(|(name, value)| (*name, value.as_str()));
         // later ones win
-        let settings: Vec<(String, String)> =
-            ours.iter().chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let settings: Vec<(String, String)> = ours
+            .into_iter()
+            .chain(bus)
+            .chain(settings.iter().copied())
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
         let settings = Settings::from(None, settings).unwrap_or_else(|error| panic!("{error}"));
         let mut runtime = runtime::Shop::open(settings).await.unwrap_or_else(|error| panic!("{error}"));
         runtime.groups = runtime.groups.iter().cloned().chain(more).collect::<Vec<_>>().into();
