@@ -1,13 +1,23 @@
 """Adds a shop up: what it answered, against what its API and its export files say afterwards."""
-import glob
 import json
-import os
 import time
 from collections import Counter, defaultdict
 
 
 class Findings(list):
-    """What does not hold."""
+    """What does not hold, and what each of it is about."""
+
+    def __init__(self):
+        super().__init__()
+        self.about, self.kinds = None, {}
+
+    def append(self, what):
+        super().append(what)
+        self.kinds[what] = self.about
+
+    def take(self, others):
+        self.extend(others)
+        self.kinds.update(others.kinds)
 
     def same(self, what, got, expected):
         if got != expected:
@@ -17,18 +27,22 @@ class Findings(list):
 def audit(shop, admin, ledger, members, products, campaigns, stock, coupons):
     """(figures, what does not hold)."""
     wrong = Findings()
+    wrong.about = "lost"
     requests(shop, ledger, wrong)
     caught_up(shop, admin, wrong)
     orders = list(shop.pages("/admin/orders", admin))
     answered(ledger, orders, wrong)
+    wrong.about = "sums"
     stocks(shop, orders, products, stock, wrong)
     wallets(shop, ledger, orders, members, wrong)
-    issued = sum(draw(shop, admin, campaign, coupons, wrong) for campaign in campaigns)
-    held(shop, orders, members, issued, wrong)
+    issued = {campaign: draw(shop, admin, campaign, coupons, wrong) for campaign in campaigns}
+    held(shop, orders, members, sum(issued.values()), wrong)
+    wrong.about = "effects"
     effects(shop, admin, orders, members, wrong)
+    figures(shop, admin, orders, issued, wrong)
     exports(shop, orders, wrong)
     paid = sum(order["status"] == "paid" for order in orders)
-    return {"orders": len(orders), "paid": paid, "issued": issued}, wrong
+    return {"orders": len(orders), "paid": paid, "issued": sum(issued.values())}, wrong
 
 
 def requests(shop, ledger, wrong):
@@ -144,26 +158,49 @@ def effects(shop, admin, orders, members, wrong):
     differ = set(deliveries) ^ {(order["id"], of_status[order["status"]]) for order in orders}
     wrong.same("deliveries that differ from their order", len(differ), 0)
 
-    payments = Counter(order["member_id"] for order in orders if order["status"] in ("paid", "refunded"))
+    of_kind = {"payment-completed": ("paid", "refunded"), "order-cancelled": ("cancelled", "refunded")}
     for member in members:
         rows = list(shop.pages("/me/notifications", member["token"]))
-        told = sum(row["kind"] == "payment-completed" for row in rows)
-        wrong.same(f"payments that {member['id']} was told of", told, payments[member["id"]])
+        told = Counter(row["kind"] for row in rows)
+        expected = Counter({kind: sum(order["member_id"] == member["id"] and order["status"] in statuses
+                                      for order in orders) for kind, statuses in of_kind.items()})
+        expected["coupon-issued"] = sum(1 for _ in shop.pages("/me/coupons", member["token"]))
+        wrong.same(f"what {member['id']} was told of", {kind: told[kind] for kind in expected}, dict(expected))
         wrong.same("numbers of notifications", [row["number"] for row in rows], list(range(len(rows), 0, -1)))
+
+
+def figures(shop, admin, orders, issued, wrong):
+    """Popular products and coupons by campaign add up to the orders and issues."""
+    sold = Counter()
+    for order in orders:
+        if order["status"] == "paid":
+            sold.update({item["product_id"]: item["quantity"] for item in order["items"]})
+    best = dict(sorted(sold.items(), key=lambda product: (-product[1], product[0]))[:5])
+    deadline = time.monotonic() + 5  # it is told from a cache
+    while True:
+        told = {row["product_id"]: row["sold"] for row in shop.ok("GET", "/products/popular")["items"]}
+        if told == best or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    wrong.same("popular products", told, best)
+    told = {row["coupon_id"]: row["issued"] for row in shop.ok("GET", "/admin/analytics/coupons", token=admin)["items"]}
+    wrong.same("coupons issued by campaign", told, {campaign: count for campaign, count in issued.items() if count})
 
 
 def exports(shop, orders, wrong):
     """The export files hold each event once, each partition in order."""
     ids, topics, last = Counter(), Counter(), {}
-    for file in sorted(glob.glob(os.path.join(shop.env["SHOP__DATA_DIR"], "exports", "**", "*.ndjson"), recursive=True)):
-        with open(file, encoding="utf-8") as lines:
-            for line in lines:
-                event = json.loads(line)
-                ids[event["id"]] += 1
-                topics[event["topic"]] += 1
-                place = (event["topic"], event["partition"])
-                wrong.same(f"export of {place}, the position after", event["position"], last.get(place, -1) + 1)
-                last[place] = event["position"]
+    for line in shop.exported():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            wrong.append(f"exported, and no event: {line[:100]}")
+            continue
+        ids[event["id"]] += 1
+        topics[event["topic"]] += 1
+        place = (event["topic"], event["partition"])
+        wrong.same(f"export of {place}, the position after", event["position"], last.get(place, -1) + 1)
+        last[place] = event["position"]
     wrong.same("events exported more than once", sum(count > 1 for count in ids.values()), 0)
     statuses = Counter(order["status"] for order in orders)
     expected = {"order-created": len(orders), "order-cancelled": statuses["cancelled"] + statuses["refunded"],

@@ -15,6 +15,8 @@ mod coupons;
 mod described;
 #[path = "shop/failures.rs"]
 mod failures;
+#[path = "shop/flips.rs"]
+mod flips;
 #[path = "shop/notifications.rs"]
 mod notifications;
 #[path = "shop/purchases.rs"]

@@ -24,7 +24,7 @@ const QUEUE: usize = 8192;
 /// The file, locked for this process.
 pub(crate) struct SqliteFile {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl SqliteFile {
@@ -50,12 +50,19 @@ impl SqliteFile {
         lock_path.push(".lock");
         let lock = File::options().create(true).truncate(false).write(true).open(lock_path).map_err(unavailable)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), lock }),
             Err(TryLockError::WouldBlock) => Err(Error::Unavailable(format!(
                 "{} is in use by another process; SQLite means one process (for several set database.url to postgres://…)",
                 path.display()
             ))),
             Err(TryLockError::Error(error)) => Err(unavailable(error)),
+        }
+    }
+
+    /// Lets another process have it, or this one again; readers that are still pooled do no harm.
+    fn unlock(&self) {
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(path = %self.path.display(), %error, "the lock of the database goes only with the process");
         }
     }
 
@@ -175,7 +182,9 @@ impl Writer {
                 while let Some(late) = waiting.blocking_recv() {
                     late.refuse("the database is closed");
                 }
-                drop(self); // the connection and the lock, before anybody is told
+                let file = self.file.clone();
+                drop(self); // the connection, before anybody is told
+                file.unlock();
                 // the closer may have given up waiting
                 let _ = done.send(());
                 return;

@@ -35,7 +35,7 @@ pub struct TestShop {
     admin: TestMember,
     running: Option<(Server, Hosted)>,
     folder: TempDir,
-    _place: Place,
+    place: Place,
 }
 
 impl fmt::Display for TestShop {
@@ -70,33 +70,32 @@ impl TestShop {
         Self::open(place, settings, groups).await
     }
 
-    async fn open(place: Place, settings: &[(&str, &str)], more: Vec<Group>) -> Self {
+    /// At a place of one's own choice.
+    pub async fn open(place: Place, settings: &[(&str, &str)], more: Vec<Group>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let data_dir = folder.path().to_str().expect("UTF-8").to_owned();
-        let ours = [
-            ("SHOP__DATA_DIR", data_dir.as_str()),
-            ("SHOP__DATABASE__URL", place.url.as_str()),
-            ("SHOP__ADMIN__PASSWORD", ADMIN.1),
-            ("SHOP__RATE_LIMIT__ENABLED", "false"),
-            ("SHOP__HTTP__WORKERS", "2"),
-        ];
-        let bus = place.bus.iter().map(|(name, value)| (*name, value.as_str()));
-        // later ones win
-        let settings: Vec<(String, String)> = ours
-            .into_iter()
-            .chain(bus)
-            .chain(settings.iter().copied())
-            .map(|(name, value)| (name.into(), value.into()))
-            .collect();
-        let settings = Settings::from(None, settings).unwrap_or_else(|error| panic!("{error}"));
-        let mut runtime = runtime::Shop::open(settings).await.unwrap_or_else(|error| panic!("{error}"));
-        runtime.groups = runtime.groups.iter().cloned().chain(more).collect::<Vec<_>>().into();
-        let runtime = runtime.with_purge("answers", purge_answers);
+        let runtime = open_runtime(&place, &folder, settings, more).await;
         ensure_admin(&runtime).await.unwrap_or_else(|error| panic!("{error}"));
-        let running = run(&runtime).await;
+        let running = run(&runtime, "127.0.0.1:0").await;
         let api = Api::at(running.0.address());
         let admin = TestMember::sign_in(&api, ADMIN.0, ADMIN.1).await;
-        Self { name: place.name, runtime, api, admin, running: Some(running), folder, _place: place }
+        Self { name: place.name, runtime, api, admin, running: Some(running), folder, place }
+    }
+
+    /// Ends the process in the middle of what it does, or lets it finish what it began; and starts another at the same
+    /// address, with these settings. What the bus left out before is an alarm that must not be.
+    pub async fn restart(&mut self, kill: bool, settings: &[(&str, &str)]) {
+        let (server, hosted) = self.running.take().expect("it runs");
+        let address = server.address().to_string();
+        assert_eq!(hosted.alarms(), 0, "{self}");
+        server.stop().await.unwrap();
+        if kill {
+            hosted.abort();
+        } else {
+            assert!(hosted.stop(Duration::from_secs(20)).await, "{self}: consumers were cut short");
+        }
+        self.runtime.close().await;
+        self.runtime = open_runtime(&self.place, &self.folder, settings, vec![]).await;
+        self.running = Some(run(&self.runtime, &address).await);
     }
 
     /// Over HTTP, as nobody in particular.
@@ -175,9 +174,32 @@ impl Drop for TestShop {
     }
 }
 
-async fn run(runtime: &runtime::Shop) -> (Server, Hosted) {
+async fn open_runtime(place: &Place, folder: &TempDir, settings: &[(&str, &str)], more: Vec<Group>) -> runtime::Shop {
+    let data_dir = folder.path().to_str().expect("UTF-8").to_owned();
+    let ours = [
+        ("SHOP__DATA_DIR", data_dir.as_str()),
+        ("SHOP__DATABASE__URL", place.url.as_str()),
+        ("SHOP__ADMIN__PASSWORD", ADMIN.1),
+        ("SHOP__RATE_LIMIT__ENABLED", "false"),
+        ("SHOP__HTTP__WORKERS", "2"),
+    ];
+    let bus = place.bus.iter().map(|(name, value)| (*name, value.as_str()));
+    // later ones win
+    let settings: Vec<(String, String)> = ours
+        .into_iter()
+        .chain(bus)
+        .chain(settings.iter().copied())
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
+    let settings = Settings::from(None, settings).unwrap_or_else(|error| panic!("{error}"));
+    let mut runtime = runtime::Shop::open(settings).await.unwrap_or_else(|error| panic!("{error}"));
+    runtime.groups = runtime.groups.iter().cloned().chain(more).collect::<Vec<_>>().into();
+    runtime.with_purge("answers", purge_answers)
+}
+
+async fn run(runtime: &runtime::Shop, address: &str) -> (Server, Hosted) {
     let hosted = runtime.host().await.unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind(address).unwrap();
     (Server::start(runtime, &runtime.token_secret().unwrap(), listener).unwrap(), hosted)
 }
 
