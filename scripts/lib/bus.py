@@ -18,7 +18,7 @@ def records(servers, folder, topic):
         command = [os.path.join(SCRIPTS, "kafka"), "cli", folder, "console-consumer", "--topic", topic,
                    "--from-beginning", "--timeout-ms", "5000"]
         for show in ("partition=true", "headers=true", "key=true", "value=false"):
-            command += ["--formatter-property", f"print.{show}"]
+            command += ["--property", f"print.{show}"]
         separator = ":"
     said = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           timeout=PATIENCE, check=kcat is not None, text=True, start_new_session=True)

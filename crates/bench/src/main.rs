@@ -5,6 +5,7 @@
 mod client;
 mod limit;
 mod load;
+mod relay;
 mod report;
 mod stand;
 
@@ -27,6 +28,12 @@ struct Options {
     /// Only the parts whose name contains this: limit, hot, sustained, latency, product, coupon.
     #[arg(long, default_value = "")]
     only: String,
+    /// Measures from PostgreSQL to Kafka instead: an empty database, postgres://…
+    #[arg(long, requires = "kafka")]
+    database_url: Option<String>,
+    /// The cluster, host:port,…
+    #[arg(long, requires = "database_url")]
+    kafka: Option<String>,
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -34,6 +41,9 @@ async fn main() {
     let options = Options::parse();
     let log = LogSettings { format: LogFormat::Pretty, filter: "warn".into() };
     let _telemetry = telemetry::init(&log, None).expect("logs and metrics");
+    if let (Some(database_url), Some(servers)) = (&options.database_url, &options.kafka) {
+        return relay::run(database_url, servers, options.seconds).await;
+    }
     let runs = |part: &str| part.contains(&options.only);
     let time = Duration::from_secs(options.seconds);
     if runs("limit") {
@@ -164,14 +174,24 @@ async fn coupons(stand: &Stand, quantity: i64) -> contracts::CouponId {
     stand.shop.db.write(unit).await.expect("a coupon").id
 }
 
-/// The cumulative buckets of [`names::CONSUMER_DELAY_SECONDS`], all groups together.
+/// The cumulative buckets of [`names::CONSUMER_DELAY_SECONDS`].
 struct Delays(Vec<(f64, f64)>);
 
 impl Delays {
+    /// Of all groups together.
     fn now() -> Self {
+        Self::matching("")
+    }
+
+    fn of(group: &str) -> Self {
+        Self::matching(&format!("group=\"{group}\""))
+    }
+
+    fn matching(label: &str) -> Self {
         let mut buckets = std::collections::BTreeMap::<String, f64>::new();
         let prefix = format!("{}_bucket{{", names::CONSUMER_DELAY_SECONDS);
-        for line in telemetry::metrics::render().lines().filter(|line| line.starts_with(&prefix)) {
+        let rendered = telemetry::metrics::render();
+        for line in rendered.lines().filter(|line| line.starts_with(&prefix) && line.contains(label)) {
             let bound = line.split("le=\"").nth(1).and_then(|rest| rest.split('"').next());
             let count = line.rsplit(' ').next().and_then(|count| count.parse::<f64>().ok());
             if let (Some(bound), Some(count)) = (bound, count) {

@@ -89,19 +89,25 @@ impl Hosted {
                 groups.clone()
             }
         };
-        self.join(shop, bus, groups).await?;
+        self.join(shop, bus, groups, ConsumerOptions::default()).await?;
         let relays = matches!(role, Role::Relay) || matches!(role, Role::Shop if host.relay);
         match shop.buses.relay(&shop.log).filter(|_| relays) {
             // whatever bus its topics are on, it reads the log
             Some(relay) => {
-                self.join(shop, Arc::new(InProcess::new(shop.db.clone(), shop.log.clone())), vec![relay]).await
+                let log = Arc::new(InProcess::new(shop.db.clone(), shop.log.clone()));
+                self.join(shop, log, vec![relay], ConsumerOptions::relay()).await
             }
             None => Ok(()),
         }
     }
 
-    async fn join(&mut self, shop: &Shop, bus: Arc<dyn Bus>, groups: Vec<Group>) -> db::Result<()> {
-        let options = ConsumerOptions::default();
+    async fn join(
+        &mut self,
+        shop: &Shop,
+        bus: Arc<dyn Bus>,
+        groups: Vec<Group>,
+        options: ConsumerOptions,
+    ) -> db::Result<()> {
         self.consumers.push(Consumers::start(shop.db.clone(), shop.log.clone(), bus, groups, options).await?);
         Ok(())
     }

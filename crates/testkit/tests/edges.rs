@@ -30,8 +30,8 @@ const ASIDE: &[(&str, &[&str])] = &[
 
 /// Crates of others that only some of ours may name.
 const RESERVED: &[(&str, &[&str])] = &[
-    ("rdkafka", &["messaging-kafka"]),
-    // bench measures against a bare handler
+    ("rdkafka", &["messaging-kafka", "bench"]),
+    // bench measures against the bare library
     ("actix-web", &["shop", "runtime", "event-proxy-server", "bench"]),
     ("libsqlite3-sys", &["db"]),
     ("pq-sys", &["db"]),

@@ -116,7 +116,7 @@ impl Kafka {
     }
 
     /// What a topic or a group is called there.
-    pub(crate) fn named(&self, name: &str) -> String {
+    pub fn named(&self, name: &str) -> String {
         format!("{}{name}", self.options.prefix)
     }
 

@@ -35,6 +35,13 @@ pub struct ConsumerOptions {
     pub drain: Duration,
 }
 
+impl ConsumerOptions {
+    /// For the relay, which is the quicker the more it sends at once.
+    pub fn relay() -> Self {
+        Self { batch: 2000, ..Self::default() }
+    }
+}
+
 impl Default for ConsumerOptions {
     fn default() -> Self {
         Self { batch: 500, attempts: 4, lease: Duration::from_secs(10), drain: Duration::from_secs(10) }
