@@ -57,8 +57,8 @@ def read_back(cluster, wrong):
                 counts["disordered"] += 1
                 wrong.append(f"{topic}/{partition}: the first {position} comes behind {newest[key]} of its key {key}")
             newest[key] = position
-            event = logged.get((topic, partition, position), headers["ce_id"])
-            wrong.same(f"the event at {topic}/{partition}/{position} on the bus", headers["ce_id"], event)
+            wrong.same(f"the event at {topic}/{partition}/{position} on the bus", headers["ce_id"],
+                       logged.get((topic, partition, position)))
         for (name, partition), relayed in marks.items():
             if name == topic:
                 last = max([relayed, *seen[partition]])

@@ -2,6 +2,7 @@
 import datetime
 import os
 import random
+import re
 import shlex
 import signal
 import sys
@@ -18,6 +19,7 @@ from shop import Gone
 
 MEMBERS, PRODUCTS, STOCK, POINTS, PRICE, COUPONS = 24, 8, 1_000_000, 1_000_000_000, 1000, 15
 THREADS, STEPS_PER_SECOND = 6, 15
+ALARM = "ALARM: the bus left events out"
 LEASE = 10  # seconds; also what a transaction may be idle
 RECOVERY = 120  # seconds that it may take, and far more than it should
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "reliability.md")
@@ -107,8 +109,7 @@ def flip(cluster, short):
 
 
 FAULTS = {
-    **{f"kill-{kind}": (f"kill -9 of {what}", kill(f"{kind}-1")) for kind, what in
-       (("shop", "a shop"), ("outbox-relay", "a relay"), *((kind, f"a {kind}") for kind in WORKERS))},
+    **{f"kill-{kind}": (f"kill -9 of {kind}-1", kill(f"{kind}-1")) for kind in ("shop", "outbox-relay", *WORKERS)},
     "kill-broker": ("one broker killed", kill_broker),
     "kill-brokers": ("all brokers killed", kill_brokers),
     "kill-postgres": ("PostgreSQL killed", kill_postgres),
@@ -129,7 +130,7 @@ def names(short):
 class Rounds:
     def __init__(self, cluster, short):
         self.cluster, self.short = cluster, short
-        self.ledger, self.campaigns, self.told, self.twice = Ledger(), [], set(), 0
+        self.ledger, self.campaigns, self.told, self.before = Ledger(), [], set(), Counter()
 
     def prepare(self):
         cluster = self.cluster
@@ -183,7 +184,8 @@ class Rounds:
         parked = cluster.rows("SELECT (SELECT count(*) FROM parked_event), (SELECT count(*) FROM blocked_key)")
         found.same("parked events and blocked keys", parked, [("0", "0")])
         wrong.take(found)
-        row["twice"], self.twice = row["bus"]["twice"] - self.twice, row["bus"]["twice"]
+        sums = Counter(twice=row["bus"]["twice"], alarms=sum(ALARM in error for error in cluster.errors()))
+        row["more"], self.before = sums - self.before, sums
         fresh = [what for what in wrong if what not in self.told]  # the rest was told of in its own row
         self.told.update(fresh)
         row["wrong"] = Counter(wrong.kinds[what] for what in fresh)
@@ -213,7 +215,7 @@ class Rounds:
 
 COLUMNS = {  # as it is printed, and its width
     "fault": -30, "2xx": 5, "5xx": 4, "no answer": 9, "asked again": 11, "lost": 4, "events": 6, "gaps": 4,
-    "disordered": 10, "twice on bus": 12, "sums wrong": 10, "effects wrong": 13, "next sale": 9, "recovered": 9,
+    "disordered": 10, "twice on bus": 12, "alarms": 6, "sums wrong": 10, "effects wrong": 13, "next sale": 9, "recovered": 9,
     "held": 4,
 }
 
@@ -224,8 +226,9 @@ def cells(name, row, held):
 
     bus, about = row["bus"], row["wrong"]
     return [FAULTS[name][0], row["answers"]["2xx"], row["answers"]["5xx"], row["lost"], row["repeated"], about["lost"],
-            bus["events"], bus["gaps"], bus["disordered"], row["twice"], about["sums"], about["effects"],
-            seconds(row["purchase"]), seconds(row["recovered"]), "yes" if held else "NO"]
+            bus["events"], bus["gaps"], bus["disordered"], row["more"]["twice"], row["more"]["alarms"],
+            about["sums"], about["effects"], seconds(row["purchase"]),
+            seconds(row["recovered"]), "yes" if held else "NO"]
 
 
 def line(values):
@@ -256,6 +259,8 @@ def run(arguments):
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
     began, wrong, lines, done = time.monotonic(), [], [], False
     cluster = Cluster(arguments.bin_dir)
+    if arguments.short:
+        cluster.env["KAFKA_JIT"] = "c1"  # brokers start sooner, and serve less
     print(f"a cluster in {cluster.folder}", flush=True)
     try:
         cluster.up()
@@ -290,8 +295,11 @@ def tell(lines, text):
 
 def tell_errors(cluster):
     """What the processes themselves called an error, for whoever has to find out why."""
-    errors = cluster.errors()
-    for error in errors[:20]:
-        print(f"said: {error[:400]}")
-    if len(errors) > 20:
-        print(f"and {len(errors) - 20} more")
+    said = Counter(), {}
+    for error in cluster.errors():
+        found = re.search('"message":"([^"]*)"', error)
+        what = found.group(1) if found else error[:120]
+        said[0][what] += 1
+        said[1].setdefault(what, error)
+    for what, count in said[0].most_common(20):
+        print(f"said {count} times, first by {said[1][what][:400]}")

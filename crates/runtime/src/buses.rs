@@ -88,10 +88,12 @@ impl Buses {
         }
     }
 
-    /// Asks Kafka once, and has its topics made if they are missing: what differs from the settings, or why it is not
-    /// to be reached. `None` when nothing is there.
-    pub async fn ensure_topics(&self, log: &Log) -> Option<Result<Vec<Difference>, String>> {
-        Some(self.cluster.as_ref()?.ensure(&self.on_kafka, log).await)
+    /// Asks Kafka once how its topics differ from the settings; or why it is not to be reached. `None` when nothing is
+    /// there.
+    pub async fn compare_topics(&self, log: &Log) -> Option<Result<Vec<Difference>, String>> {
+        let cluster = self.cluster.as_ref()?;
+        let topics = wanted(&self.on_kafka, log);
+        Some(cluster.kafka.compare_topics(&topics, &cluster.options).await.map_err(reason))
     }
 
     /// Where Kafka is, when something is there.
@@ -113,6 +115,11 @@ impl Buses {
             tokio::select! { () = stop.cancelled() => {}, () = sleep(pause) => {} }
         }
     }
+}
+
+/// Topics with their partitions.
+fn wanted(topics: &[&str], log: &Log) -> Vec<(String, i32)> {
+    topics.iter().map(|topic| ((*topic).to_owned(), log.partitions(topic))).collect()
 }
 
 impl Cluster {
@@ -138,13 +145,8 @@ impl Cluster {
         self.kafka.check().await.map_err(reason)
     }
 
-    async fn ensure(&self, topics: &[&str], log: &Log) -> Result<Vec<Difference>, String> {
-        let topics: Vec<_> = topics.iter().map(|topic| ((*topic).to_owned(), log.partitions(topic))).collect();
-        self.kafka.ensure_topics(&topics, &self.options).await.map_err(reason)
-    }
-
     async fn ensure_and_tell(&self, topics: &[&str], log: &Log) -> Result<(), String> {
-        let differences = self.ensure(topics, log).await?;
+        let differences = self.kafka.ensure_topics(&wanted(topics, log), &self.options).await.map_err(reason)?;
         differences.iter().for_each(|difference| tracing::warn!("on Kafka {difference}"));
         Ok(())
     }

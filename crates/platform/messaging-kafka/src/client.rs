@@ -161,7 +161,8 @@ pub(crate) fn away(error: &KafkaError) -> BusError {
 /// The innermost cause, which is what librdkafka says.
 fn text(error: &KafkaError) -> String {
     match error {
-        KafkaError::ClientConfig(_, reason, name, value) => format!("{name} = {value:?}: {reason}"),
+        // without the value, which may be a secret
+        KafkaError::ClientConfig(_, reason, name, _) => format!("{name}: {reason}"),
         KafkaError::ClientCreation(reason) => reason.clone(),
         other => other.rdkafka_error_code().map_or_else(|| other.to_string(), |code| code.to_string()),
     }

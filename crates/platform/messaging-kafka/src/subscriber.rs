@@ -5,6 +5,7 @@
 //! the next member where to begin reading.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -127,15 +128,32 @@ impl KafkaSubscriber {
 
 /// A client whose partitions have queues of their own. What comes for none of them is polled by a task.
 struct Client {
-    consumer: Arc<StreamConsumer<Heard>>,
+    consumer: Held,
     polling: JoinHandle<()>,
+}
+
+/// A consumer that is closed on a thread of its own, for closing may wait for brokers that are away.
+struct Held(Option<Arc<StreamConsumer<Heard>>>);
+
+impl Deref for Held {
+    type Target = Arc<StreamConsumer<Heard>>;
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let consumer = self.0.take();
+        drop(std::thread::spawn(move || drop(consumer)));
+    }
 }
 
 impl Client {
     fn new(kafka: &Kafka, group: &str) -> Result<Arc<Self>, BusError> {
         let ours: Vec<_> = CONSUMER.iter().copied().chain([("group.id", group)]).collect();
         let consumer: Arc<StreamConsumer<Heard>> = Arc::new(kafka.client(&ours, Heard::default())?);
-        let polled = consumer.clone();
+        let polled = Held(Some(consumer.clone()));
         let polling = tokio::spawn(async move {
             loop {
                 match polled.recv().await {
@@ -148,7 +166,7 @@ impl Client {
                 }
             }
         });
-        Ok(Arc::new(Self { consumer, polling }))
+        Ok(Arc::new(Self { consumer: Held(Some(consumer)), polling }))
     }
 
     fn works(&self) -> bool {
@@ -164,10 +182,11 @@ impl Drop for Client {
 
 /// Reads one partition, from some position on.
 struct Reader {
+    /// Before the client, which is to be the last that knows the consumer.
+    queue: StreamPartitionQueue<Heard>,
     client: Arc<Client>,
     source: Id,
     part: Part,
-    queue: StreamPartitionQueue<Heard>,
     /// Read, and not asked for yet.
     ahead: VecDeque<Read>,
     /// Asked for last, and not known to be handled yet.

@@ -58,7 +58,6 @@ impl Kafka {
         let topics: Vec<_> = topics.iter().map(|(name, partitions)| (self.named(name), *partitions)).collect();
         self.check().await?; // in seconds and with a reason, where an admin request only times out
         let admin: AdminClient<Heard> = self.client(&[], Heard::default())?;
-        let within = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
         let there = self.there().await?;
         let settings = options.settings();
         let missing: Vec<NewTopic<'_>> = topics
@@ -71,7 +70,7 @@ impl Kafka {
             })
             .collect();
         if !missing.is_empty() {
-            for made in admin.create_topics(&missing, &within).await.map_err(|error| away(&error))? {
+            for made in admin.create_topics(&missing, &within()).await.map_err(|error| away(&error))? {
                 match made {
                     Ok(name) => tracing::info!(topic = name, "the topic was made on Kafka"),
                     Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {} // somebody else was quicker
@@ -81,11 +80,47 @@ impl Kafka {
                 }
             }
         }
-        let resources: Vec<_> = topics.iter().map(|(name, _)| ResourceSpecifier::Topic(name)).collect();
-        let described = admin.describe_configs(&resources, &within).await.map_err(|error| away(&error))?;
+        self.differences(topics, options).await
+    }
+
+    /// How topics (name, partitions) differ from what they are to be, one that is not there having no partitions.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`]
+    pub async fn compare_topics(
+        &self,
+        topics: &[(String, i32)],
+        options: &TopicOptions,
+    ) -> Result<Vec<Difference>, BusError> {
+        self.check().await?;
+        let topics = topics.iter().map(|(name, partitions)| (self.named(name), *partitions)).collect();
+        self.differences(topics, options).await
+    }
+
+    async fn differences(
+        &self,
+        topics: Vec<(String, i32)>,
+        options: &TopicOptions,
+    ) -> Result<Vec<Difference>, BusError> {
         let there = self.there().await?;
-        let mut differences = Vec::new();
-        for ((topic, partitions), described) in topics.iter().zip(described) {
+        let (found, missing): (Vec<_>, Vec<_>) = topics.into_iter().partition(|(name, _)| there.contains_key(name));
+        let mut differences: Vec<_> = missing
+            .into_iter()
+            .map(|(topic, partitions)| Difference {
+                topic,
+                what: "partitions",
+                wanted: partitions.to_string(),
+                found: "0".into(),
+            })
+            .collect();
+        if found.is_empty() {
+            return Ok(differences);
+        }
+        let admin: AdminClient<Heard> = self.client(&[], Heard::default())?;
+        let resources: Vec<_> = found.iter().map(|(name, _)| ResourceSpecifier::Topic(name)).collect();
+        let described = admin.describe_configs(&resources, &within()).await.map_err(|error| away(&error))?;
+        let settings = options.settings();
+        for ((topic, partitions), described) in found.iter().zip(described) {
             let mut compare = |what, wanted: &str, found: &str| {
                 if wanted != found {
                     let (topic, wanted, found) = (topic.clone(), wanted.to_owned(), found.to_owned());
@@ -135,6 +170,10 @@ impl Kafka {
         })
         .await
     }
+}
+
+fn within() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE))
 }
 
 struct Found {

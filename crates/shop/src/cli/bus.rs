@@ -23,7 +23,7 @@ pub(super) async fn status(settings: Settings) -> Result<(), Failure> {
 }
 
 async fn of_kafka(shop: &Shop, servers: &str) -> String {
-    match shop.buses.ensure_topics(&shop.log).await {
+    match shop.buses.compare_topics(&shop.log).await {
         None => String::new(),
         Some(Err(reason)) => format!("Kafka at {servers} does not answer: {reason}"),
         Some(Ok(differences)) if differences.is_empty() => {

@@ -166,7 +166,7 @@ pub fn add_issued(conn: &mut Conn, id: CouponId, seen: i64, count: i64) -> db::R
 pub fn insert_owned<'a>(conn: &mut Conn, rows: impl Iterator<Item = &'a OwnedRow>) -> db::Result<()> {
     let rows: Vec<&OwnedRow> = rows.collect();
     for rows in rows.chunks(CHUNK) {
-        let _ids: Vec<OwnedCouponId> = insert_each!(&mut *conn, rows.to_vec(), |values| {
+        let _ids: Vec<OwnedCouponId> = insert_each!(&mut *conn, Vec::from(rows), |values| {
             diesel::insert_into(owned_coupon::table).values(values).returning(owned_coupon::id)
         })?;
     }
