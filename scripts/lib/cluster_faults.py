@@ -3,7 +3,6 @@ import datetime
 import os
 import random
 import re
-import shlex
 import signal
 import sys
 import time
@@ -235,15 +234,14 @@ def line(values):
     return " ".join(f"{value:{'<' if width < 0 else '>'}{abs(width)}}" for value, width in zip(values, COLUMNS.values()))
 
 
-def write(lines):
+def write(lines, build):
     """Between the marks of the page."""
     with open(PAGE, encoding="utf-8") as page:
         text = page.read()
     before, rest = text.split(MARKS[0], 1)
     _, after = rest.split(MARKS[1], 1)
-    command = shlex.join(["scripts/faults", *sys.argv[1:]])
     today = datetime.datetime.now(datetime.timezone.utc).date()
-    table = "\n".join([f"$ {command}    # {today}, {os.cpu_count()} cores", *lines])
+    table = "\n".join([f"$ scripts/faults cluster    # {today}, {os.cpu_count()} cores, a {build} build", *lines])
     with open(PAGE, "w", encoding="utf-8") as page:
         page.write(f"{before}{MARKS[0]}```\n{table}\n```\n{MARKS[1]}{after}")
 
@@ -284,7 +282,7 @@ def run(arguments):
         cluster.destroy(keep=arguments.keep and (wrong or not done))
     print(f"in {time.monotonic() - began:.0f} s")
     if done and not arguments.short and not arguments.only:
-        write(lines)
+        write(lines, os.path.basename(os.path.abspath(arguments.bin_dir)) if arguments.bin_dir else "release")
     return wrong
 
 
