@@ -21,6 +21,8 @@ use crate::Delays;
 use crate::report::ratio;
 
 const TOPIC: &str = "bench";
+/// Where librdkafka alone sends to.
+const BARE: &str = "bare";
 const PARTITIONS: i32 = 12;
 const BACKLOG: usize = 100_000;
 /// Events made in one unit of work while the backlog is made.
@@ -69,7 +71,8 @@ impl Stage {
         let prefix = format!("bench-{}-", Uuid::new_v4().simple());
         let options = KafkaOptions { bootstrap_servers: servers.into(), prefix, ..KafkaOptions::default() };
         let kafka = Kafka::new(options).expect("good options");
-        kafka.ensure_topics(&[(TOPIC.into(), PARTITIONS)], &TopicOptions::default()).await.expect("Kafka answers");
+        let topics = [TOPIC, BARE].map(|topic| (topic.to_owned(), PARTITIONS));
+        kafka.ensure_topics(&topics, &TopicOptions::default()).await.expect("Kafka answers");
         Self { db, log, kafka }
     }
 
@@ -117,7 +120,7 @@ pub async fn run(database_url: &str, servers: &str, seconds: u64) {
 
 /// The same number of records of the same size, sent as fast as librdkafka takes them.
 async fn bare(servers: &str, stage: &Stage) -> f64 {
-    let topic = stage.kafka.named(TOPIC);
+    let topic = stage.kafka.named(BARE);
     let servers = servers.to_owned();
     let send = move || {
         let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()

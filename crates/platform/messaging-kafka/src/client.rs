@@ -25,6 +25,7 @@ const OURS: &[&str] = &[
     "acks",
     "auto.offset.reset",
     "bootstrap.servers",
+    "delivery.timeout.ms", // another name of message.timeout.ms
     "enable.auto.commit",
     "enable.auto.offset.store",
     "enable.gapless.guarantee",
@@ -34,6 +35,7 @@ const OURS: &[&str] = &[
     "group.instance.id",
     "isolation.level",
     "message.timeout.ms",
+    "metadata.broker.list", // another name of bootstrap.servers
     "partitioner",
     "request.required.acks",
     "transactional.id",

@@ -30,7 +30,8 @@ impl Kafka {
 
     fn read_newest(&self, topic: &Arc<str>, partition: i32, count: i64) -> Result<Vec<Event>, BusError> {
         let name = self.named(topic);
-        let ours = [("group.id", "jangteo"), ("enable.auto.commit", "false"), ("fetch.queue.backoff.ms", "5")];
+        let group = self.named("peek"); // a consumer must name one; nothing is committed
+        let ours = [("group.id", group.as_str()), ("enable.auto.commit", "false"), ("fetch.queue.backoff.ms", "5")];
         let consumer: BaseConsumer<Heard> = self.client(&ours, Heard::default())?;
         let explain = |error: KafkaError| consumer.context().explain(&error);
         let (low, high) = consumer.fetch_watermarks(&name, partition, PATIENCE).map_err(explain)?;

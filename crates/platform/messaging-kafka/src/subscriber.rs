@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -73,6 +74,8 @@ struct Part {
     topic: Arc<str>,
     name: String,
     partition: i32,
+    /// Records that are no events were met, and told of.
+    has_strangers: Arc<AtomicBool>,
 }
 
 type Reading = Arc<tokio::sync::Mutex<Option<Reader>>>;
@@ -97,7 +100,8 @@ impl Subscriber for KafkaSubscriber {
         if !reader.as_ref().is_some_and(|reader| reader.goes_on(after)) {
             *reader = None; // lets the partition go before it is taken anew
             let client = self.client()?;
-            let part = Part { topic: topic.into(), name: self.kafka.named(topic), partition };
+            let has_strangers = Arc::default();
+            let part = Part { topic: topic.into(), name: self.kafka.named(topic), partition, has_strangers };
             *reader = Some(Reader::open(client, self.source, part, after).await?);
         }
         let Some(open) = reader.as_mut() else { return Ok(Vec::new()) };
@@ -333,7 +337,18 @@ fn understood(
         Ok(event) => Ok(Some(Read { event, offset: record.offset() })),
         Err(why) => {
             let (topic, partition, offset) = (&*part.topic, part.partition, record.offset());
-            tracing::warn!(topic, partition, offset, why, "a record on Kafka is no event of ours; it is skipped");
+            // one word of the first: somebody else may write to the topic as fast as we read
+            if part.has_strangers.swap(true, Ordering::Relaxed) {
+                tracing::debug!(topic, partition, offset, why, "a record on Kafka is no event of ours");
+            } else {
+                tracing::warn!(
+                    topic,
+                    partition,
+                    offset,
+                    why,
+                    "records on Kafka are no events of ours; they are skipped"
+                );
+            }
             Ok(None)
         }
     }

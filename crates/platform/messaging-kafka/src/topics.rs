@@ -122,7 +122,8 @@ impl Kafka {
         let settings = options.settings();
         for ((topic, partitions), described) in found.iter().zip(described) {
             let mut compare = |what, wanted: &str, found: &str| {
-                if wanted != found {
+                // a broker that has only heard of the topic knows nothing of its settings yet
+                if wanted != found && !found.is_empty() {
                     let (topic, wanted, found) = (topic.clone(), wanted.to_owned(), found.to_owned());
                     differences.push(Difference { topic, what, wanted, found });
                 }

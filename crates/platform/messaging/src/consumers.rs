@@ -243,6 +243,9 @@ impl Member {
         // counted from before it is asked for, so that it never lasts longer here than in the database
         let valid_until = Instant::now() + ttl;
         let held = self.context.db.write(move |tx| lease::renew(tx, group, id, ttl)).await?;
+        if self.stop.is_cancelled() {
+            return Ok(()); // the workers are ending, as they should
+        }
         self.ending.retain(|_, task| !task.0.is_finished());
         self.running.retain(|(topic, partition), running| {
             if running.task.0.is_finished() {

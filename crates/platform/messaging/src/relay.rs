@@ -3,7 +3,8 @@
 //! It is a consumer group like any other, so leases, pauses, drains and lag come with it. Its position is also kept as
 //! the partition's `relayed`, the end of what the bus has acknowledged, which only rises.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use db::Tx;
@@ -26,7 +27,7 @@ pub fn relay_group(publisher: Arc<dyn Publisher>, log: Log, topics: Vec<&'static
         topics,
         replay: Replay::Once("the bus would hold every event twice"),
         start: Start::Relayed,
-        handler: Handler::Effect(Arc::new(Relay { publisher, log })),
+        handler: Handler::Effect(Arc::new(Relay { publisher, log, compared: Mutex::default() })),
     }
 }
 
@@ -49,6 +50,8 @@ pub fn end_relaying(tx: &mut Tx<'_>, topics: &[&str]) -> db::Result<()> {
 struct Relay {
     publisher: Arc<dyn Publisher>,
     log: Log,
+    /// Partitions that are known not to be ahead of the log, each with the lease under which that was seen.
+    compared: Mutex<HashMap<(Arc<str>, i32), i64>>,
 }
 
 #[async_trait]
@@ -69,6 +72,10 @@ impl EffectHandler for Relay {
     /// A bus that is ahead of the log means that the database was restored from a backup: positions would be given
     /// a second time, to other events, and groups would skip those.
     async fn taken(&self, lease: &Lease) -> Result<(), HandlerError> {
+        let part = (lease.topic.clone(), lease.partition);
+        if self.compared.lock().unwrap_or_else(PoisonError::into_inner).get(&part) == Some(&lease.number) {
+            return Ok(());
+        }
         let (topic, partition, source) = (&*lease.topic, lease.partition, self.log.source());
         let away = |error: crate::BusError| HandlerError::Unavailable(error.to_string());
         let there = self.publisher.last_position(topic, partition, source).await.map_err(away)?;
@@ -78,7 +85,10 @@ impl EffectHandler for Relay {
                 "the bus holds position {there} of {topic}/{partition}, and the log only {end} events: was the database \
                  restored from a backup? Give its log a new source"
             ))),
-            _ => Ok(()),
+            _ => {
+                self.compared.lock().unwrap_or_else(PoisonError::into_inner).insert(part, lease.number);
+                Ok(())
+            }
         }
     }
 }

@@ -50,6 +50,8 @@ pub(crate) struct Worker {
     careful: Careful,
     /// A position and its attempts, the last of which came to no end and could not be taken back.
     pub(crate) counted: Option<(i64, i32)>,
+    /// Behind this position the bus had nothing, though it had acknowledged more.
+    missed: Option<i64>,
 }
 
 /// What the worker knows of the database; dropped and read again whenever that may have changed.
@@ -117,7 +119,7 @@ impl Worker {
         let (group, source) = (context.group.name, context.log.source());
         let place = Place { group, topic: lease.topic.clone(), partition: lease.partition, source };
         let careful = Careful::Until(-1);
-        Self { context, place, lease, shared, valid_until, stop, state: None, careful, counted: None }
+        Self { context, place, lease, shared, valid_until, stop, state: None, careful, counted: None, missed: None }
     }
 
     /// The same, where the last holder may have been killed by an event.
@@ -251,7 +253,7 @@ impl Worker {
     }
 
     /// What the bus should hold behind `position` by what it has acknowledged, and does not: from the log.
-    async fn left_out(&self, position: i64) -> Result<Vec<Event>, Stop> {
+    async fn left_out(&mut self, position: i64) -> Result<Vec<Event>, Stop> {
         let (db, log, place) = (&self.context.db, &self.context.log, &self.place);
         if log.end(&place.topic, place.partition).is_none_or(|end| *end.borrow() <= position + 1) {
             return Ok(Vec::new()); // there is nothing more anywhere
@@ -259,6 +261,10 @@ impl Worker {
         let (topic, partition) = (place.topic.clone(), place.partition);
         let relayed = db.read(move |conn| store::relayed(conn, &topic, partition)).await?;
         if relayed <= position {
+            return Ok(Vec::new());
+        }
+        // it may have been acknowledged just now, and be on its way here; when it is not there the next time it is lost
+        if self.missed.replace(position) != Some(position) {
             return Ok(Vec::new());
         }
         self.context.alarm(place, position + 1, relayed + 1);
