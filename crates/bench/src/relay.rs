@@ -83,7 +83,7 @@ impl Stage {
     }
 
     async fn relay(&self) -> Consumers {
-        let group = relay_group(Arc::new(self.kafka.publisher()), self.log.clone(), vec![TOPIC]);
+        let group = relay_group(Arc::new(self.kafka.publisher()), self.db.clone(), self.log.clone(), vec![TOPIC]);
         let bus = Arc::new(InProcess::new(self.db.clone(), self.log.clone()));
         let (db, log) = (self.db.clone(), self.log.clone());
         Consumers::start(db, log, bus, vec![group], ConsumerOptions::relay()).await.expect("the relay starts")

@@ -18,6 +18,8 @@ use crate::settings::{Backend, BusSettings, KafkaSettings, SettingError};
 
 /// Between two looks whether Kafka is there.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Looks, of which one sees to the topics as well.
+const ENSURE_EVERY: u32 = 12;
 /// The first and the longest pause while it is away.
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(10);
@@ -73,9 +75,9 @@ impl Buses {
     }
 
     /// The group that copies to Kafka what is there; `None` when nothing is.
-    pub(crate) fn relay(&self, log: &Log) -> Option<Group> {
+    pub(crate) fn relay(&self, db: &Database, log: &Log) -> Option<Group> {
         let cluster = self.cluster.as_ref()?;
-        Some(relay_group(Arc::new(cluster.kafka.publisher()), log.clone(), self.on_kafka.to_vec()))
+        Some(relay_group(Arc::new(cluster.kafka.publisher()), db.clone(), log.clone(), self.on_kafka.to_vec()))
     }
 
     /// Why Kafka is not to be reached, as long as it is needed and is not.
@@ -104,11 +106,17 @@ impl Buses {
     /// Has the topics made on Kafka once it is there, and keeps an eye on whether it is, until `stop`.
     pub(crate) async fn watch(self, log: Log, stop: CancellationToken) {
         let Some(cluster) = &self.cluster else { return };
-        let mut failures = 1;
+        let (mut failures, mut looks) = (1, 0_u32);
         while !stop.is_cancelled() {
-            // after a failure again, for it may come back as another cluster
-            let looked =
-                if failures > 0 { cluster.ensure_and_tell(&self.on_kafka, &log).await } else { cluster.look().await };
+            looks = looks.wrapping_add(1);
+            // after a failure again, for it may come back as another cluster; now and then for a topic that was deleted
+            let looked = if failures > 0 {
+                cluster.ensure_and_tell(&self.on_kafka, &log).await
+            } else if looks.is_multiple_of(ENSURE_EVERY) {
+                cluster.ensure(&self.on_kafka, &log).await.map(drop)
+            } else {
+                cluster.look().await
+            };
             failures = if looked.is_ok() { 0 } else { failures + 1 };
             cluster.note(looked);
             let pause = if failures == 0 { LOOK_EVERY } else { (FIRST * 2_u32.pow(failures.min(8))).min(LONGEST) };
@@ -145,8 +153,12 @@ impl Cluster {
         self.kafka.check().await.map_err(reason)
     }
 
+    async fn ensure(&self, topics: &[&str], log: &Log) -> Result<Vec<Difference>, String> {
+        self.kafka.ensure_topics(&wanted(topics, log), &self.options).await.map_err(reason)
+    }
+
     async fn ensure_and_tell(&self, topics: &[&str], log: &Log) -> Result<(), String> {
-        let differences = self.kafka.ensure_topics(&wanted(topics, log), &self.options).await.map_err(reason)?;
+        let differences = self.ensure(topics, log).await?;
         differences.iter().for_each(|difference| tracing::warn!("on Kafka {difference}"));
         Ok(())
     }

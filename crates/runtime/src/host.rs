@@ -53,7 +53,10 @@ impl Shop {
     /// # Errors
     /// The database's; nothing is left running.
     pub async fn host_as(&self, role: Role) -> db::Result<Hosted> {
-        record::record(self).await?;
+        // a worker that is started with old settings must not take the relay away from all others
+        if !matches!(role, Role::Consumer(_)) {
+            record::record(self).await?;
+        }
         let mut hosted = Hosted::default();
         if let Err(error) = hosted.join_groups(self, &role).await {
             hosted.abort();
@@ -91,7 +94,7 @@ impl Hosted {
         };
         self.join(shop, bus, groups, ConsumerOptions::default()).await?;
         let relays = matches!(role, Role::Relay) || matches!(role, Role::Shop if host.relay);
-        match shop.buses.relay(&shop.log).filter(|_| relays) {
+        match shop.buses.relay(&shop.db, &shop.log).filter(|_| relays) {
             // whatever bus its topics are on, it reads the log
             Some(relay) => {
                 let log = Arc::new(InProcess::new(shop.db.clone(), shop.log.clone()));

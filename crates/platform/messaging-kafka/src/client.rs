@@ -12,6 +12,7 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::publisher::KafkaPublisher;
@@ -150,9 +151,24 @@ impl Kafka {
         work: impl FnOnce(Self) -> Result<T, BusError> + Send + 'static,
     ) -> Result<T, BusError> {
         let kafka = self.clone();
-        let done = spawn_blocking(move || work(kafka)).await;
-        done.unwrap_or_else(|error| Err(BusError::Unavailable(error.to_string())))
+        blocking(move || work(kafka)).await
     }
+}
+
+/// Threads that may wait for Kafka at once: the others are there for the database.
+const WAITING: usize = 16;
+
+/// What has no asynchronous form, on a thread of its own.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BusError> + Send + 'static,
+) -> Result<T, BusError> {
+    static TURNS: Semaphore = Semaphore::const_new(WAITING);
+    let turn = TURNS.acquire().await.map_err(|error| BusError::Unavailable(error.to_string()))?;
+    let done = spawn_blocking(move || {
+        let _turn = turn;
+        work()
+    });
+    done.await.unwrap_or_else(|error| Err(BusError::Unavailable(error.to_string())))
 }
 
 /// Any error of Kafka is one that may pass: nothing is ever given up for it.

@@ -1,6 +1,7 @@
 //! Sends a partition's events in their order, and never one without all before it.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,9 +12,8 @@ use messaging::{BusError, Event, Publisher};
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
 use tokio::sync::Notify;
-use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use crate::client::{Heard, Kafka, away};
@@ -46,14 +46,28 @@ pub struct KafkaPublisher {
 
 /// A producer, and when it last sent to each partition.
 struct Live {
-    producer: ThreadedProducer<Reports>,
+    producer: Held,
     sent: Mutex<HashMap<(Arc<str>, i32), Instant>>,
 }
 
-impl Drop for Live {
+/// A producer that is ended on a thread of its own, for it may wait for brokers that are away. What is still queued is
+/// given up: it must not go out behind what another producer sends.
+struct Held(Option<ThreadedProducer<Reports>>);
+
+impl Deref for Held {
+    type Target = ThreadedProducer<Reports>;
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
-        // what is still queued must not go out behind what another producer sends
-        self.producer.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
+        let producer = self.0.take();
+        drop(std::thread::spawn(move || {
+            let Some(producer) = producer else { return };
+            producer.purge(PurgeConfig::default().queue().inflight());
+        }));
     }
 }
 
@@ -102,7 +116,7 @@ impl KafkaPublisher {
             return Ok(live.clone());
         }
         let producer = self.kafka.client(PRODUCER, Reports::default())?;
-        let live = Arc::new(Live { producer, sent: Mutex::default() });
+        let live = Arc::new(Live { producer: Held(Some(producer)), sent: Mutex::default() });
         *current = Some(live.clone());
         Ok(live)
     }
@@ -136,7 +150,6 @@ impl Publisher for KafkaPublisher {
             });
             if let Err(error) = sent {
                 self.give_up(&live);
-                drop(spawn_blocking(move || drop(live))); // it waits for its thread to end
                 return Err(error);
             }
         }
@@ -144,9 +157,9 @@ impl Publisher for KafkaPublisher {
         Ok(())
     }
 
-    async fn last_position(&self, topic: &str, partition: i32, source: Id) -> Result<Option<i64>, BusError> {
+    async fn last_event(&self, topic: &str, partition: i32, source: Id) -> Result<Option<Event>, BusError> {
         let records = self.kafka.newest(topic, partition, LOOK_BACK).await?;
-        Ok(records.into_iter().filter(|event| event.source == source).map(|event| event.position).max())
+        Ok(records.into_iter().filter(|event| event.source == source).max_by_key(|event| event.position))
     }
 }
 

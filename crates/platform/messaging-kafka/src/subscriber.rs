@@ -22,7 +22,7 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::client::{Heard, Kafka, away};
+use crate::client::{Heard, Kafka, away, blocking};
 use crate::codec;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -40,8 +40,8 @@ const CONSUMER: &[(&str, &str)] = &[
     ("auto.offset.reset", "earliest"), // what was deleted is read from the log
     ("fetch.queue.backoff.ms", "5"),   // librdkafka's second makes whoever catches up sleep
     ("fetch.wait.max.ms", "100"),
-    ("queued.min.messages", "10000"),
-    ("queued.max.messages.kbytes", "16384"),
+    ("queued.min.messages", "2000"),
+    ("queued.max.messages.kbytes", "4096"),
 ];
 
 /// The events of one log, as a cluster has them.
@@ -221,8 +221,7 @@ impl Drop for Reader {
 impl Reader {
     async fn open(client: Arc<Client>, source: Id, part: Part, after: i64) -> Result<Self, BusError> {
         let (of, at) = (client.clone(), part.clone());
-        let found = tokio::task::spawn_blocking(move || of.begin(&at, source, after)).await;
-        let (offset, from_the_start) = found.map_err(|error| BusError::Unavailable(error.to_string()))??;
+        let (offset, from_the_start) = blocking(move || of.begin(&at, source, after)).await?;
         let queue = client
             .consumer
             .split_partition_queue(&part.name, part.partition)
@@ -240,6 +239,7 @@ impl Reader {
 
     async fn fetch(&mut self, after: i64, max: usize) -> Result<Vec<Event>, BusError> {
         self.note_handled(after);
+        self.from = self.from.max(after + 1);
         while self.ahead.front().is_some_and(|read| read.event.position <= after) {
             self.ahead.pop_front();
         }
@@ -259,11 +259,13 @@ impl Reader {
         while events.len() < max
             && let Some(read) = self.ahead.pop_front()
         {
-            self.returned = Some((read.event.position, read.offset));
+            if self.returned.is_none_or(|(position, _)| position < read.event.position) {
+                self.returned = Some((read.event.position, read.offset));
+            }
             events.push(read.event);
         }
         if let Some(last) = events.last() {
-            self.from = last.position + 1;
+            self.from = self.from.max(last.position + 1);
         }
         Ok(events)
     }
@@ -298,10 +300,11 @@ impl Reader {
             return Ok(());
         }
         let (client, part) = (self.client.clone(), self.part.clone());
-        let seek =
-            move || client.consumer.seek(&part.name, part.partition, Offset::Offset(offset + positions), PATIENCE);
-        let sought = tokio::task::spawn_blocking(seek).await;
-        sought.map_err(|error| BusError::Unavailable(error.to_string()))?.map_err(|error| away(&error))
+        let seek = move || {
+            let to = Offset::Offset(offset + positions);
+            client.consumer.seek(&part.name, part.partition, to, PATIENCE).map_err(|error| away(&error))
+        };
+        blocking(seek).await
     }
 
     /// Tells Kafka how far the group is, once it is known to be there.

@@ -90,9 +90,9 @@ async fn the_events_of_another_log_are_left_out() {
         publisher.publish(&events(ours, round * 2..round * 2 + 2)).await.expect("stored");
     }
     assert_eq!(positions(&all(&kafka.bus(ours).subscribe("readers"), -1).await), Vec::from_iter(0..10));
-    assert_eq!(publisher.last_position(TOPIC, 0, ours).await.expect("it answers"), Some(9));
-    assert_eq!(publisher.last_position(TOPIC, 0, other).await.expect("it answers"), Some(14));
-    assert_eq!(publisher.last_position(TOPIC, 0, Id::new()).await.expect("it answers"), None);
+    assert_eq!(publisher.last_event(TOPIC, 0, ours).await.expect("it answers").map(|it| it.position), Some(9));
+    assert_eq!(publisher.last_event(TOPIC, 0, other).await.expect("it answers").map(|it| it.position), Some(14));
+    assert_eq!(publisher.last_event(TOPIC, 0, Id::new()).await.expect("it answers"), None);
 }
 
 /// Whatever is refused: what is stored for the first time is in the order of the positions and has no gap, and an

@@ -67,11 +67,11 @@ pub trait Publisher: Send + Sync + 'static {
     /// [`BusError::Unavailable`]; the same events may be sent again.
     async fn publish(&self, events: &[Event]) -> Result<(), BusError>;
 
-    /// The highest position of `source` that the end of the partition shows; `None` when it shows none.
+    /// The event of `source` with the highest position that the end of the partition shows; `None` when it shows none.
     ///
     /// # Errors
     /// [`BusError::Unavailable`]
-    async fn last_position(&self, topic: &str, partition: i32, source: Id) -> Result<Option<i64>, BusError>;
+    async fn last_event(&self, topic: &str, partition: i32, source: Id) -> Result<Option<Event>, BusError>;
 }
 
 /// The bus inside one process, or among processes that share a PostgreSQL: it reads the event log.

@@ -197,6 +197,7 @@ impl Running {
             self.task.0.abort();
             let (topic, partition) = (&*self.lease.topic, self.lease.partition);
             tracing::warn!(group, topic, partition, "a batch was abandoned");
+            context.bus.release(topic, partition);
         }
         let lease = self.lease.clone();
         if let Err(error) = context.db.write(move |tx| lease::release(tx, group, &lease)).await {

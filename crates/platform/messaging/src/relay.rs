@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use db::Tx;
+use db::{Database, Tx};
 
 use crate::bus::Publisher;
 use crate::event::Event;
@@ -21,13 +21,13 @@ pub const RELAY: &str = "relay";
 /// The group that copies `topics` of `log` to `publisher`.
 ///
 /// It must read the log itself, whatever the topics' consumers read.
-pub fn relay_group(publisher: Arc<dyn Publisher>, log: Log, topics: Vec<&'static str>) -> Group {
+pub fn relay_group(publisher: Arc<dyn Publisher>, db: Database, log: Log, topics: Vec<&'static str>) -> Group {
     Group {
         name: RELAY,
         topics,
         replay: Replay::Once("the bus would hold every event twice"),
         start: Start::Relayed,
-        handler: Handler::Effect(Arc::new(Relay { publisher, log, compared: Mutex::default() })),
+        handler: Handler::Effect(Arc::new(Relay { publisher, db, log, compared: Mutex::default() })),
     }
 }
 
@@ -49,6 +49,7 @@ pub fn end_relaying(tx: &mut Tx<'_>, topics: &[&str]) -> db::Result<()> {
 
 struct Relay {
     publisher: Arc<dyn Publisher>,
+    db: Database,
     log: Log,
     /// Partitions that are known not to be ahead of the log, each with the lease under which that was seen.
     compared: Mutex<HashMap<(Arc<str>, i32), i64>>,
@@ -69,8 +70,8 @@ impl EffectHandler for Relay {
         store::raise_relayed(tx, &lease.topic, lease.partition, last.position)
     }
 
-    /// A bus that is ahead of the log means that the database was restored from a backup: positions would be given
-    /// a second time, to other events, and groups would skip those.
+    /// A bus that holds another event than the log, or one that the log has not come to, means that the database was
+    /// restored from a backup: positions are given a second time, to other events, and groups would skip those.
     async fn taken(&self, lease: &Lease) -> Result<(), HandlerError> {
         let part = (lease.topic.clone(), lease.partition);
         if self.compared.lock().unwrap_or_else(PoisonError::into_inner).get(&part) == Some(&lease.number) {
@@ -78,17 +79,28 @@ impl EffectHandler for Relay {
         }
         let (topic, partition, source) = (&*lease.topic, lease.partition, self.log.source());
         let away = |error: crate::BusError| HandlerError::Unavailable(error.to_string());
-        let there = self.publisher.last_position(topic, partition, source).await.map_err(away)?;
-        let end = self.log.end(topic, partition).map_or(0, |end| *end.borrow());
-        match there {
-            Some(there) if there >= end => Err(HandlerError::Unavailable(format!(
-                "the bus holds position {there} of {topic}/{partition}, and the log only {end} events: was the database \
-                 restored from a backup? Give its log a new source"
-            ))),
+        let there = self.publisher.last_event(topic, partition, source).await.map_err(away)?;
+        let ours = match &there {
+            Some(there) => store::read_events(&self.db, &self.log, topic, partition, there.position - 1, 1).await?,
+            None => Vec::new(),
+        };
+        match (there, ours.first()) {
+            // what is on the bus and cut from the log is older than all that the log has
+            (Some(there), Some(ours)) if there.position == ours.position && there.id != ours.id => {
+                Err(restored(topic, partition, there.position))
+            }
+            (Some(there), None) => Err(restored(topic, partition, there.position)),
             _ => {
                 self.compared.lock().unwrap_or_else(PoisonError::into_inner).insert(part, lease.number);
                 Ok(())
             }
         }
     }
+}
+
+fn restored(topic: &str, partition: i32, position: i64) -> HandlerError {
+    HandlerError::Unavailable(format!(
+        "the bus holds an event at position {position} of {topic}/{partition} that the log does not know: was the \
+         database restored from a backup? Positions would be given twice"
+    ))
 }

@@ -25,6 +25,9 @@ use crate::{lease, store};
 /// The longest pause between two tries while something is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// How long an event that the bus has acknowledged may take to come, before it counts as left out.
+const ON_ITS_WAY: Duration = Duration::from_secs(20);
+
 /// Before the position is read again: whoever moved it may still be moving it.
 const STALE_PAUSE: Duration = Duration::from_millis(5);
 
@@ -50,8 +53,11 @@ pub(crate) struct Worker {
     careful: Careful,
     /// A position and its attempts, the last of which came to no end and could not be taken back.
     pub(crate) counted: Option<(i64, i32)>,
-    /// Behind this position the bus had nothing, though it had acknowledged more.
-    missed: Option<i64>,
+    /// Behind this position the bus had nothing, though it had acknowledged more; and since when.
+    missed: Option<(i64, Instant)>,
+    /// Events handled at once: one after what is outside was away, then more and more again, so that an event that is
+    /// refused does not have all before it sent again and again.
+    batch: usize,
 }
 
 /// What the worker knows of the database; dropped and read again whenever that may have changed.
@@ -118,8 +124,20 @@ impl Worker {
     ) -> Self {
         let (group, source) = (context.group.name, context.log.source());
         let place = Place { group, topic: lease.topic.clone(), partition: lease.partition, source };
-        let careful = Careful::Until(-1);
-        Self { context, place, lease, shared, valid_until, stop, state: None, careful, counted: None, missed: None }
+        let (careful, batch) = (Careful::Until(-1), context.options.batch);
+        Self {
+            context,
+            place,
+            lease,
+            shared,
+            valid_until,
+            stop,
+            state: None,
+            careful,
+            counted: None,
+            missed: None,
+            batch,
+        }
     }
 
     /// The same, where the last holder may have been killed by an event.
@@ -144,6 +162,7 @@ impl Worker {
                 }
                 Err(Stop::Away(why)) => {
                     self.state = None;
+                    self.batch = 1;
                     let pause = backoff(pauses);
                     pauses += 1;
                     self.context.paused(&self.place, pauses, &why);
@@ -169,7 +188,7 @@ impl Worker {
                 self.state = None;
                 return Ok(());
             }
-            fetched = context.bus.fetch(&topic, partition, position, context.options.batch) => fetched,
+            fetched = context.bus.fetch(&topic, partition, position, self.batch) => fetched,
         };
         let events = fetched.map_err(|error| Stop::Away(error.to_string()))?;
         let events = if events.is_empty() {
@@ -263,13 +282,22 @@ impl Worker {
         if relayed <= position {
             return Ok(Vec::new());
         }
-        // it may have been acknowledged just now, and be on its way here; when it is not there the next time it is lost
-        if self.missed.replace(position) != Some(position) {
-            return Ok(Vec::new());
+        // it may have been acknowledged just now, and be on its way here
+        match self.missed {
+            Some((missed, since)) if missed == position && since.elapsed() > ON_ITS_WAY => {}
+            Some((missed, _)) if missed == position => return Ok(Vec::new()),
+            _ => {
+                self.missed = Some((position, Instant::now()));
+                return Ok(Vec::new());
+            }
         }
         self.context.alarm(place, position + 1, relayed + 1);
         let missing = ((relayed - position) as usize).min(self.context.options.batch);
-        Ok(store::read_events(db, log, &place.topic, place.partition, position, missing).await?)
+        let found = store::read_events(db, log, &place.topic, place.partition, position, missing).await?;
+        if !found.iter().map(|event| event.position).eq(position + 1..=position + missing as i64) {
+            return Err(Stop::Away(format!("events from {} on are neither on the bus nor in the log", position + 1)));
+        }
+        Ok(found)
     }
 
     async fn handle(&mut self, events: Vec<Event>) -> Result<(), Stop> {
@@ -362,6 +390,7 @@ impl Worker {
     pub(crate) fn moved(&mut self, events: &Arc<[Event]>, how: &'static str) -> Result<(), Stop> {
         if let (Some(state), Some(last)) = (&mut self.state, events.last()) {
             state.position = last.position;
+            self.batch = (self.batch * 2).min(self.context.options.batch);
             self.shared.position.store(last.position, Ordering::Relaxed);
             if matches!(self.careful, Careful::Until(end) if last.position >= end) {
                 self.careful = Careful::Until(-1); // a reset would lead back under it
