@@ -70,14 +70,18 @@ async fn a_worker_whose_topics_are_on_kafka_is_not_ready_without_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_with_other_settings_than_the_last_says_so() {
+async fn the_relay_moves_a_topic_and_whoever_has_other_settings_says_so() {
     let Some(place) = postgres().await else { return };
-    let first = Process::start("settlement", &place.url, &[]);
+    let first = Process::start("outbox-relay", &place.url, &[]);
     first.is_ready().await;
     let settings = [("SHOP__BUS__TOPICS__STOCK_LOW", "kafka"), ("SHOP__BUS__KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")];
-    let second = Process::start("settlement", &place.url, &settings);
+    let second = Process::start("outbox-relay", &place.url, &settings);
     let moved = second.says("topics move to another bus").await;
     assert_eq!((&moved["topics"], &moved["bus"]), (&"stock-low".into(), &"kafka".into()));
-    let differs = first.says("another process has put these topics").await;
-    assert_eq!(differs["topics"], "stock-low");
+    // a consumer moves nothing back
+    let consumer = Process::start("settlement", &place.url, &[]);
+    for with_other_settings in [&first, &consumer] {
+        let differs = with_other_settings.says("another process has put these topics").await;
+        assert_eq!(differs["topics"], "stock-low");
+    }
 }
