@@ -1,6 +1,5 @@
 //! Which bus each topic is on, and Kafka as this process finds it.
 
-use std::collections::HashMap;
 use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -70,8 +69,7 @@ impl Buses {
         let in_process = Arc::new(InProcess::new(db.clone(), log.clone()));
         let Some(cluster) = &self.cluster else { return in_process };
         let kafka: Arc<dyn Bus> = Arc::new(cluster.kafka.bus(log.source()));
-        let there: HashMap<_, _> = self.on_kafka.iter().map(|topic| (*topic, kafka.clone())).collect();
-        Arc::new(ByTopic::new(there, in_process))
+        Arc::new(ByTopic::new(self.on_kafka.clone(), kafka, in_process))
     }
 
     /// The group that copies to Kafka what is there; `None` when nothing is.

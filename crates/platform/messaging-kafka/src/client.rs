@@ -1,6 +1,7 @@
 //! A cluster, and how to make clients of it.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -145,7 +146,7 @@ impl Kafka {
         self.config(ours).create_with_context(context).map_err(|error| away(&error))
     }
 
-    /// What has no asynchronous form, on a thread of its own.
+    /// [`blocking`], with the cluster.
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(Self) -> Result<T, BusError> + Send + 'static,
@@ -169,6 +170,30 @@ pub(crate) async fn blocking<T: Send + 'static>(
         work()
     });
     done.await.unwrap_or_else(|error| Err(BusError::Unavailable(error.to_string())))
+}
+
+/// A client that is closed on a thread of its own, for closing may wait for brokers that are away. A producer gives up
+/// what it has still queued, so that nothing goes out behind what another one sends.
+pub(crate) struct Aside<T: Send + 'static>(Option<T>);
+
+impl<T: Send + 'static> Aside<T> {
+    pub(crate) fn new(client: T) -> Self {
+        Self(Some(client))
+    }
+}
+
+impl<T: Send + 'static> Deref for Aside<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl<T: Send + 'static> Drop for Aside<T> {
+    fn drop(&mut self) {
+        let client = self.0.take();
+        drop(std::thread::spawn(move || drop(client)));
+    }
 }
 
 /// Any error of Kafka is one that may pass: nothing is ever given up for it.

@@ -1,7 +1,6 @@
 //! Sends a partition's events in their order, and never one without all before it.
 
 use std::collections::HashMap;
-use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,11 +11,11 @@ use messaging::{BusError, Event, Publisher};
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use crate::client::{Heard, Kafka, away};
+use crate::client::{Aside, Heard, Kafka, away};
 use crate::codec;
 
 /// How long a batch may take to be acknowledged. After that it is sent again by another producer, which does no harm.
@@ -46,29 +45,8 @@ pub struct KafkaPublisher {
 
 /// A producer, and when it last sent to each partition.
 struct Live {
-    producer: Held,
+    producer: Aside<ThreadedProducer<Reports>>,
     sent: Mutex<HashMap<(Arc<str>, i32), Instant>>,
-}
-
-/// A producer that is ended on a thread of its own, for it may wait for brokers that are away. What is still queued is
-/// given up: it must not go out behind what another producer sends.
-struct Held(Option<ThreadedProducer<Reports>>);
-
-impl Deref for Held {
-    type Target = ThreadedProducer<Reports>;
-    fn deref(&self) -> &Self::Target {
-        self.0.as_ref().expect("it is there until it is dropped")
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let producer = self.0.take();
-        drop(std::thread::spawn(move || {
-            let Some(producer) = producer else { return };
-            producer.purge(PurgeConfig::default().queue().inflight());
-        }));
-    }
 }
 
 /// Events on their way together.
@@ -116,7 +94,7 @@ impl KafkaPublisher {
             return Ok(live.clone());
         }
         let producer = self.kafka.client(PRODUCER, Reports::default())?;
-        let live = Arc::new(Live { producer: Held(Some(producer)), sent: Mutex::default() });
+        let live = Arc::new(Live { producer: Aside::new(producer), sent: Mutex::default() });
         *current = Some(live.clone());
         Ok(live)
     }

@@ -5,7 +5,6 @@
 //! the next member where to begin reading.
 
 use std::collections::{HashMap, VecDeque};
-use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -22,7 +21,7 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::client::{Heard, Kafka, away, blocking};
+use crate::client::{Aside, Heard, Kafka, away, blocking};
 use crate::codec;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -132,32 +131,15 @@ impl KafkaSubscriber {
 
 /// A client whose partitions have queues of their own. What comes for none of them is polled by a task.
 struct Client {
-    consumer: Held,
+    consumer: Aside<Arc<StreamConsumer<Heard>>>,
     polling: JoinHandle<()>,
-}
-
-/// A consumer that is closed on a thread of its own, for closing may wait for brokers that are away.
-struct Held(Option<Arc<StreamConsumer<Heard>>>);
-
-impl Deref for Held {
-    type Target = Arc<StreamConsumer<Heard>>;
-    fn deref(&self) -> &Self::Target {
-        self.0.as_ref().expect("it is there until it is dropped")
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let consumer = self.0.take();
-        drop(std::thread::spawn(move || drop(consumer)));
-    }
 }
 
 impl Client {
     fn new(kafka: &Kafka, group: &str) -> Result<Arc<Self>, BusError> {
         let ours: Vec<_> = CONSUMER.iter().copied().chain([("group.id", group)]).collect();
         let consumer: Arc<StreamConsumer<Heard>> = Arc::new(kafka.client(&ours, Heard::default())?);
-        let polled = Held(Some(consumer.clone()));
+        let polled = Aside::new(consumer.clone());
         let polling = tokio::spawn(async move {
             loop {
                 match polled.recv().await {
@@ -170,7 +152,7 @@ impl Client {
                 }
             }
         });
-        Ok(Arc::new(Self { consumer: Held(Some(consumer)), polling }))
+        Ok(Arc::new(Self { consumer: Aside::new(consumer), polling }))
     }
 
     fn works(&self) -> bool {

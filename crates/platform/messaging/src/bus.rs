@@ -2,7 +2,6 @@
 //!
 //! A backend is a [`Publisher`] for the relay and a [`Bus`] for the groups. The log itself is one: [`InProcess`].
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -115,45 +114,36 @@ impl Subscriber for InProcess {
     }
 }
 
-/// Several buses as one: each topic is on one of them.
+/// Two buses as one: some topics are on one of them, all others on the other.
 pub struct ByTopic {
-    buses: HashMap<&'static str, Arc<dyn Bus>>,
+    topics: Arc<[&'static str]>,
+    theirs: Arc<dyn Bus>,
     others: Arc<dyn Bus>,
 }
 
 impl ByTopic {
-    /// `buses` for the topics that it names, `others` for all else.
-    pub fn new(buses: HashMap<&'static str, Arc<dyn Bus>>, others: Arc<dyn Bus>) -> Self {
-        Self { buses, others }
+    /// `theirs` for the `topics`, `others` for all else.
+    pub fn new(topics: Arc<[&'static str]>, theirs: Arc<dyn Bus>, others: Arc<dyn Bus>) -> Self {
+        Self { topics, theirs, others }
     }
 }
 
 impl Bus for ByTopic {
     fn subscribe(&self, group: &str) -> Arc<dyn Subscriber> {
-        let mut members = Vec::<(&Arc<dyn Bus>, Arc<dyn Subscriber>)>::new();
-        // one member of each bus, however many topics are on it
-        let subscribers = self.buses.iter().map(|(topic, bus)| {
-            let known = members.iter().find(|(known, _)| Arc::ptr_eq(known, bus)).map(|(_, member)| member.clone());
-            let member = known.unwrap_or_else(|| {
-                let member = bus.subscribe(group);
-                members.push((bus, member.clone()));
-                member
-            });
-            (*topic, member)
-        });
-        let subscribers = subscribers.collect();
-        Arc::new(SubscriberByTopic { subscribers, others: self.others.subscribe(group) })
+        let (theirs, others) = (self.theirs.subscribe(group), self.others.subscribe(group));
+        Arc::new(SubscriberByTopic { topics: self.topics.clone(), theirs, others })
     }
 }
 
 struct SubscriberByTopic {
-    subscribers: HashMap<&'static str, Arc<dyn Subscriber>>,
+    topics: Arc<[&'static str]>,
+    theirs: Arc<dyn Subscriber>,
     others: Arc<dyn Subscriber>,
 }
 
 impl SubscriberByTopic {
     fn of(&self, topic: &str) -> &dyn Subscriber {
-        self.subscribers.get(topic).map_or(&*self.others, |subscriber| &**subscriber)
+        if self.topics.contains(&topic) { &*self.theirs } else { &*self.others }
     }
 }
 
