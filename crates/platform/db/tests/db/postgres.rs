@@ -42,7 +42,8 @@ async fn a_deadlock_is_run_again() {
     };
     let (answers, ()) = futures::join!(futures::future::join_all(units), both);
     answers.into_iter().for_each(|answer| answer.expect("both succeed"));
-    assert_eq!(runs.load(Ordering::SeqCst), 3, "one of them was run again");
+    // three, or more: a victim that is quick gets its row back before the other wakes, and they deadlock once more
+    assert!(runs.load(Ordering::SeqCst) >= 3, "one of them was run again");
     assert_eq!(ground.accounts().await, [(1, 2), (2, 2)]);
     assert_eq!(ground.recorded().await.len(), 2);
 }
