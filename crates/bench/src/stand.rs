@@ -79,7 +79,7 @@ impl Stand {
 
     /// How many events some group has still to handle, all groups together.
     pub async fn lag(&self) -> i64 {
-        let rows = self.shop.db.read(messaging::admin::consumers).await.expect("the lag");
+        let rows = self.shop.lags().await.expect("the lag");
         rows.iter().map(|row| row.lag).sum()
     }
 

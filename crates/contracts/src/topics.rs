@@ -13,6 +13,9 @@ pub const COUPON_USED: &str = "coupon-used";
 pub const COUPON_RETURNED: &str = "coupon-returned";
 pub const DELIVERY_CHANGED: &str = "delivery-changed";
 
+/// Those whose events change no state, so that they may go straight to a bus, without the log.
+pub const DIRECT: [&str; 1] = [COUPON_ISSUE_REQUESTED];
+
 /// All of them; each is registered in the log at the start.
 pub const ALL: [&str; 12] = [
     ORDER_CREATED,

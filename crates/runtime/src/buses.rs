@@ -7,13 +7,13 @@ use std::time::Duration;
 use consumers::secret::Secret;
 use contracts::topics;
 use db::Database;
-use messaging::{Bus, BusError, ByTopic, Group, InProcess, Log, relay_group};
+use messaging::{Bus, BusError, ByTopic, Direct, DirectBus, DirectTopic, Group, InProcess, Log, relay_group};
 use messaging_kafka::{BadProperty, Difference, Kafka, KafkaOptions, TopicOptions};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::process::one_line;
-use crate::settings::{Backend, BusSettings, KafkaSettings, SettingError};
+use crate::settings::{Backend, BusSettings, KafkaSettings, SettingError, Settings};
 
 /// Between two looks whether Kafka is there.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -48,15 +48,37 @@ enum Found {
 }
 
 impl Buses {
-    /// By the settings; nothing is connected.
+    /// By the settings; nothing is connected. `waits_there` when there is something to read on Kafka though no topic
+    /// may be there.
     ///
     /// # Errors
-    /// A setting of Kafka that can't be used, when a topic is there.
-    pub(crate) fn new(settings: &BusSettings) -> Result<Self, SettingError> {
+    /// A setting of Kafka that can't be used, when Kafka is needed.
+    pub(crate) fn new(settings: &BusSettings, waits_there: bool) -> Result<Self, SettingError> {
         let is_there = |topic: &&'static str| settings.of(topic) == Backend::Kafka;
         let on_kafka: Arc<[&'static str]> = topics::ALL.into_iter().filter(is_there).collect();
-        let cluster = if on_kafka.is_empty() { None } else { Some(Cluster::new(&settings.kafka)?) };
+        if waits_there && settings.kafka.bootstrap_servers.is_none() {
+            let reason = "must still be set: requests for coupons wait on Kafka (shop drain, with the settings as they \
+                          were, has them handled before the topic moves)";
+            return Err(SettingError { key: "bus.kafka.bootstrap_servers".into(), reason: reason.into() });
+        }
+        let cluster = if on_kafka.is_empty() && !waits_there { None } else { Some(Cluster::new(&settings.kafka)?) };
         Ok(Self { on_kafka, cluster })
+    }
+
+    /// The topics whose events need not go through the log.
+    pub(crate) fn direct(&self, db: &Database, log: &Log, settings: &Settings) -> Direct {
+        let topic = |name| DirectTopic {
+            name,
+            direct: self.on_kafka.contains(&name),
+            max_waiting: settings.coupon.max_waiting_requests.get().into(),
+        };
+        let bus = self.cluster.as_ref().map(|cluster| Arc::new(cluster.kafka.direct()) as Arc<dyn DirectBus>);
+        Direct::new(db.clone(), log.clone(), bus, topics::DIRECT.into_iter().map(topic).collect())
+    }
+
+    /// The topics that the relay copies to Kafka.
+    fn relayed(&self) -> Vec<&'static str> {
+        self.on_kafka.iter().copied().filter(|topic| !topics::DIRECT.contains(topic)).collect()
     }
 
     /// The topics on Kafka.
@@ -65,17 +87,25 @@ impl Buses {
     }
 
     /// What groups read from.
-    pub(crate) fn of_consumers(&self, db: &Database, log: &Log) -> Arc<dyn Bus> {
-        let in_process = Arc::new(InProcess::new(db.clone(), log.clone()));
-        let Some(cluster) = &self.cluster else { return in_process };
-        let kafka: Arc<dyn Bus> = Arc::new(cluster.kafka.bus(log.source()));
-        Arc::new(ByTopic::new(self.on_kafka.clone(), kafka, in_process))
+    pub(crate) fn of_consumers(&self, db: &Database, log: &Log, direct: &Direct) -> Arc<dyn Bus> {
+        let in_process: Arc<dyn Bus> = Arc::new(InProcess::new(db.clone(), log.clone()));
+        let direct = direct.bus(in_process.clone());
+        let sequenced = match &self.cluster {
+            Some(cluster) => {
+                let kafka = Arc::new(cluster.kafka.bus(log.source()));
+                Arc::new(ByTopic::new(self.relayed().into(), kafka, in_process))
+            }
+            None => in_process,
+        };
+        Arc::new(ByTopic::new(topics::DIRECT.into(), direct, sequenced))
     }
 
     /// The group that copies to Kafka what is there; `None` when nothing is.
     pub(crate) fn relay(&self, db: &Database, log: &Log) -> Option<Group> {
         let cluster = self.cluster.as_ref()?;
-        Some(relay_group(Arc::new(cluster.kafka.publisher()), db.clone(), log.clone(), self.on_kafka.to_vec()))
+        let topics = self.relayed();
+        let publisher = Arc::new(cluster.kafka.publisher());
+        (!topics.is_empty()).then(|| relay_group(publisher, db.clone(), log.clone(), topics))
     }
 
     /// Why Kafka is not to be reached, as long as it is needed and is not.

@@ -81,7 +81,7 @@ impl Shop {
 impl Hosted {
     async fn join_groups(&mut self, shop: &Shop, role: &Role) -> db::Result<()> {
         let host = &shop.settings.host;
-        let mut bus = shop.buses.of_consumers(&shop.db, &shop.log);
+        let mut bus = shop.buses.of_consumers(&shop.db, &shop.log, &shop.direct);
         let groups = match role {
             Role::Shop if host.consumers => shop.groups.to_vec(),
             Role::Shop | Role::Relay => Vec::new(),
@@ -128,6 +128,7 @@ impl Hosted {
             self.spawn("follower", shop, &below, |shop, stop| messaging::follow_log(shop.db, shop.log, stop));
         }
         self.spawn("record", shop, &below, record::watch);
+        self.spawn("epochs", shop, &below, |shop, stop| shop.direct.keep(stop));
         self.spawn("kafka", shop, &below, |shop, stop| shop.buses.watch(shop.log, stop));
     }
 

@@ -10,7 +10,8 @@ use consumers::secret::Secret;
 use consumers::{Parts, groups};
 use contracts::topics;
 use db::{Database, Tx};
-use messaging::{Group, Log, TopicSpec};
+use messaging::admin::{self, ConsumerLag};
+use messaging::{Direct, Group, Log, TopicSpec};
 use tokio::time::timeout;
 
 use crate::buses::Buses;
@@ -40,6 +41,8 @@ pub struct Shop {
     /// Wakes requests that wait for their coupon.
     pub issuer_wake: IssuerWake,
     pub buses: Buses,
+    /// Takes requests for coupons.
+    pub direct: Direct,
     pub(crate) purges: Vec<(&'static str, Purge)>,
 }
 
@@ -51,8 +54,11 @@ impl Shop {
     /// [`OpenError::Setting`] names the setting that must be changed.
     pub async fn open(settings: Settings) -> Result<Self, OpenError> {
         fixed::set_currency(&settings.currency)?;
-        let buses = Buses::new(&settings.bus)?;
         let (db, log) = open_database(&settings).await?;
+        // whatever the settings say now
+        let waits_there = db.read(|conn| Direct::is_waited_for(conn, &topics::DIRECT)).await?;
+        let buses = Buses::new(&settings.bus, waits_there)?;
+        let direct = buses.direct(&db, &log, &settings);
         fixed::check_currency(&db, &settings.currency).await?;
         let (hub, issuer_wake) = (Hub::new(), IssuerWake::default());
         let of_consumers =
@@ -65,7 +71,7 @@ impl Shop {
         };
         let groups = groups(&of_consumers, &parts).map_err(SettingError::from)?.into();
         let settings = Arc::new(settings);
-        Ok(Self { settings, db, log, groups, hub, issuer_wake, buses, purges: purges() })
+        Ok(Self { settings, db, log, groups, hub, issuer_wake, buses, direct, purges: purges() })
     }
 
     /// What signs tokens: `auth.token_secret`, or the one kept in `data_dir`, made if there is none.
@@ -101,9 +107,20 @@ impl Shop {
         looked.unwrap_or_else(|_| Err(db::Error::Unavailable("the database does not answer".into())))
     }
 
+    /// How far every group is in every partition that it reads.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn lags(&self) -> db::Result<Vec<ConsumerLag>> {
+        let direct = self.direct.refresh().await?;
+        self.db.read(move |conn| admin::consumers(conn, &direct)).await
+    }
+
     /// What does not work, though the shop does: an item for each, for operators.
     pub fn degraded(&self) -> Vec<String> {
-        self.buses.kafka_is_away().map(|away| format!("kafka: {away}")).into_iter().collect()
+        let kafka = self.buses.kafka_is_away().map(|away| format!("kafka: {away}"));
+        let requests = self.direct.away().map(|away| format!("coupon requests: {away}"));
+        kafka.into_iter().chain(requests).collect()
     }
 
     /// Finishes what was queued; nothing is taken afterwards.
@@ -124,7 +141,8 @@ async fn open_database(settings: &Settings) -> Result<(Database, Log), OpenError
     })?;
     // check() holds them under a thousand
     let partitions = settings.events.partitions.get() as i32;
-    let specs: Vec<_> = topics::ALL.iter().map(|name| TopicSpec { name, partitions }).collect();
+    let spec = |name| TopicSpec { name, partitions, direct: topics::DIRECT.contains(&name) };
+    let specs: Vec<_> = topics::ALL.into_iter().map(spec).collect();
     log.open(&db, &specs).await?;
     Ok((db, log))
 }

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use contracts::topics;
 use db::Database;
 use messaging::{Log, TopicSpec};
 
@@ -84,7 +85,7 @@ pub async fn databases_with(topics: &[TopicSpec]) -> Vec<TestDatabase> {
 }
 
 fn shop_topics() -> Vec<TopicSpec> {
-    contracts::topics::ALL.iter().map(|name| TopicSpec { name, partitions: PARTITIONS }).collect()
+    topics::ALL.iter().map(|name| TopicSpec { name, partitions: PARTITIONS, direct: topics::DIRECT.contains(name) }).collect()
 }
 
 fn sqlite() -> Place {

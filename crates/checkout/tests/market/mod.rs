@@ -8,6 +8,7 @@ use checkout::{CheckoutError, Item};
 use contracts::events::CouponIssueRequested;
 use contracts::{CouponId, MemberId, Money, OrderId, OwnedCouponId, ProductId, RequestId};
 use coupon::{Discount, NewCoupon, OwnedStatus};
+use db::types::Time;
 use db::Database;
 use messaging::admin::{EventQuery, StoredEvent};
 use order::Order;
@@ -76,7 +77,13 @@ impl Market {
 
     /// As the issuer does, from the request's event.
     async fn issue(&self, coupon: CouponId, member: MemberId) -> OwnedCouponId {
-        self.db.write(move |tx| coupon::request_issue(tx, RequestId::new(), coupon, member)).await.unwrap();
+        let asked = CouponIssueRequested {
+            request_id: RequestId::new(),
+            coupon_id: coupon,
+            member_id: member,
+            requested_at: Time::now(),
+        };
+        self.db.write(move |tx| messaging::emit(tx, &asked)).await.unwrap();
         let requests = self.events(EventQuery { key: Some(coupon.to_string()), ..EventQuery::default() }).await;
         let request = requests.into_iter().next().expect("it was asked for").event;
         let decided = self.db.write(move |tx| {

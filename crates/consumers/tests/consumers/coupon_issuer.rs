@@ -38,9 +38,15 @@ fn asked(coupon_id: CouponId, position: i64) -> (RequestId, Event) {
 async fn ask(db: &Database, coupon: CouponId) -> RequestId {
     let (request, member) = (RequestId::new(), MemberId::new());
     loop {
-        match db.write(move |tx| coupon::request_issue(tx, request, coupon, member)).await {
-            Ok(()) => return request,
-            Err(CouponError::Database(db::Error::Unavailable(_))) => {}
+        let unit = move |tx: &mut db::Tx<'_>| {
+            let requested_at = tx.now()?;
+            let asked =
+                CouponIssueRequested { request_id: request, coupon_id: coupon, member_id: member, requested_at };
+            messaging::emit(tx, &asked)
+        };
+        match db.write(unit).await {
+            Ok(_) => return request,
+            Err(db::Error::Unavailable(_)) => {}
             Err(error) => panic!("{error}"),
         }
     }

@@ -14,5 +14,5 @@ pub use model::{
     Availability, Coupon, Discount, IssueRequest, IssueStatus, NewCoupon, OwnedCoupon, OwnedStatus, Reconciliation,
     RejectReason,
 };
-pub use service::issuing::{issue, owned_by, reconciliation, request, request_issue, requests};
+pub use service::issuing::{issue, owned_by, reconciliation, request, requests};
 pub use service::{availability, close_at, create, get, give_back, owned_page, page, redeem, reserve};

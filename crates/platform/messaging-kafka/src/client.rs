@@ -16,6 +16,7 @@ use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use crate::direct::KafkaDirect;
 use crate::publisher::KafkaPublisher;
 use crate::subscriber::KafkaBus;
 
@@ -36,6 +37,8 @@ const OURS: &[&str] = &[
     "group.id",
     "group.instance.id",
     "isolation.level",
+    "max.in.flight", // another name of the next
+    "max.in.flight.requests.per.connection",
     "message.timeout.ms",
     "metadata.broker.list", // another name of bootstrap.servers
     "partitioner",
@@ -101,6 +104,11 @@ impl Kafka {
     /// What groups read from: the events of the log `source`.
     pub fn bus(&self, source: Id) -> KafkaBus {
         KafkaBus::new(self.clone(), source)
+    }
+
+    /// What takes events that go straight there.
+    pub fn direct(&self) -> KafkaDirect {
+        KafkaDirect::new(self.clone())
     }
 
     /// Whether a broker answers, within a few seconds.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::DateTime;
 use db::types::{Id, Time};
-use messaging::Event;
+use messaging::{Event, UNNUMBERED};
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use uuid::Uuid;
@@ -14,7 +14,7 @@ const SOURCE: &str = "ce_source";
 const ID: &str = "ce_id";
 const KIND: &str = "ce_type";
 const TIME: &str = "ce_time";
-/// The event's position; "sequence" is CloudEvents' extension of that name.
+/// The event's position, but where the offset is; "sequence" is CloudEvents' extension of that name.
 const SEQUENCE: &str = "ce_sequence";
 const VERSION: &str = "ce_dataversion";
 const AGGREGATE_VERSION: &str = "ce_aggregateversion";
@@ -28,14 +28,15 @@ pub(crate) fn headers(event: &Event) -> OwnedHeaders {
         (SOURCE, source(event.source)),
         (KIND, event.kind.clone()),
         (TIME, event.occurred_at.to_string()),
-        (SEQUENCE, event.position.to_string()),
         (VERSION, event.version.to_string()),
         (AGGREGATE_VERSION, event.aggregate_version.to_string()),
         ("content-type", "application/json".to_owned()),
     ];
+    let sequence = (event.position != UNNUMBERED).then(|| (SEQUENCE, event.position.to_string()));
     let traceparent = event.traceparent.iter().map(|traceparent| (TRACEPARENT, traceparent.clone()));
-    let headers = OwnedHeaders::new_with_capacity(ours.len() + 1);
+    let headers = OwnedHeaders::new_with_capacity(ours.len() + 2);
     ours.into_iter()
+        .chain(sequence)
         .chain(traceparent)
         .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(&value) }))
 }
@@ -66,7 +67,7 @@ pub(crate) fn decode(record: &BorrowedMessage<'_>, topic: &Arc<str>) -> Result<E
         source: Id(parsed::<Uuid>(SOURCE, source)?),
         topic: topic.clone(),
         partition: record.partition(),
-        position: parsed(SEQUENCE, &header(SEQUENCE)?)?,
+        position: header(SEQUENCE).map_or(Ok(record.offset()), |sequence| parsed(SEQUENCE, &sequence))?,
         key: text(record.key(), "key")?,
         kind: header(KIND)?,
         version: parsed(VERSION, &header(VERSION)?)?,

@@ -1,10 +1,12 @@
 //! Kafka as a bus: the only crate that names rdkafka.
 //!
 //! Records are CloudEvents in binary mode: any Kafka client reads them. A record is in the partition that the log gave
-//! its event, with the event's position as `ce_sequence`; offsets mean nothing here.
+//! its event, with the event's position as `ce_sequence`. Offsets mean nothing, but for topics that the log does not
+//! number.
 
 mod client;
 mod codec;
+mod direct;
 #[cfg(feature = "mock")]
 mod mock;
 mod peek;
@@ -13,6 +15,7 @@ mod subscriber;
 mod topics;
 
 pub use client::{BadProperty, Kafka, KafkaOptions};
+pub use direct::KafkaDirect;
 #[cfg(feature = "mock")]
 pub use mock::{MockKafka, Refusal};
 pub use publisher::KafkaPublisher;

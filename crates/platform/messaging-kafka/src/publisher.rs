@@ -45,20 +45,23 @@ pub struct KafkaPublisher {
 
 /// A producer, and when it last sent to each partition.
 struct Live {
-    producer: Aside<ThreadedProducer<Reports>>,
+    sender: Sender,
     sent: Mutex<HashMap<(Arc<str>, i32), Instant>>,
 }
 
+/// A producer.
+pub(crate) struct Sender(Aside<ThreadedProducer<Reports>>);
+
 /// Events on their way together.
 #[derive(Default)]
-struct Batch {
+pub(crate) struct Batch {
     left: AtomicUsize,
     error: OnceLock<KafkaError>,
     done: Notify,
 }
 
 #[derive(Default)]
-struct Reports(Heard);
+pub(crate) struct Reports(Heard);
 
 impl ClientContext for Reports {
     fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
@@ -93,8 +96,7 @@ impl KafkaPublisher {
         if let Some(live) = &*current {
             return Ok(live.clone());
         }
-        let producer = self.kafka.client(PRODUCER, Reports::default())?;
-        let live = Arc::new(Live { producer: Aside::new(producer), sent: Mutex::default() });
+        let live = Arc::new(Live { sender: Sender::new(&self.kafka, PRODUCER)?, sent: Mutex::default() });
         *current = Some(live.clone());
         Ok(live)
     }
@@ -118,15 +120,8 @@ impl Publisher for KafkaPublisher {
         let alone = if live.is_known(first) { 0 } else { 1 };
         let (alone, rest) = events.split_at(alone);
         for part in [alone, rest].into_iter().filter(|part| !part.is_empty()) {
-            let sent = timeout(PATIENCE, live.send(&topic, part)).await;
-            let sent = sent.unwrap_or_else(|_| {
-                Err(live
-                    .producer
-                    .context()
-                    .0
-                    .explain(&KafkaError::MessageProduction(RDKafkaErrorCode::OperationTimedOut)))
-            });
-            if let Err(error) = sent {
+            let sent = timeout(PATIENCE, live.sender.send(&topic, part)).await;
+            if let Err(error) = sent.unwrap_or_else(|_| Err(live.sender.late())) {
                 self.give_up(&live);
                 return Err(error);
             }
@@ -151,9 +146,25 @@ impl Live {
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         sent.insert((event.topic.clone(), event.partition), Instant::now());
     }
+}
+
+impl Sender {
+    pub(crate) fn new(kafka: &Kafka, ours: &[(&str, &str)]) -> Result<Self, BusError> {
+        Ok(Self(Aside::new(kafka.client(ours, Reports::default())?)))
+    }
+
+    /// False after an error that another producer may not have.
+    pub(crate) fn works(&self) -> bool {
+        self.0.client().fatal_error().is_none()
+    }
+
+    /// What to say of events that are not acknowledged in time.
+    pub(crate) fn late(&self) -> BusError {
+        self.0.context().0.explain(&KafkaError::MessageProduction(RDKafkaErrorCode::OperationTimedOut))
+    }
 
     /// Returns once all are acknowledged by all in-sync replicas.
-    async fn send(&self, topic: &str, events: &[Event]) -> Result<(), BusError> {
+    pub(crate) async fn send(&self, topic: &str, events: &[Event]) -> Result<(), BusError> {
         let batch = Arc::new(Batch { left: AtomicUsize::new(events.len()), ..Batch::default() });
         for event in events {
             let mut record = BaseRecord::with_opaque_to(topic, batch.clone())
@@ -162,7 +173,7 @@ impl Live {
                 .payload(&event.payload)
                 .timestamp(event.occurred_at.micros() / 1000)
                 .headers(codec::headers(event));
-            while let Err((error, refused)) = self.producer.send(record) {
+            while let Err((error, refused)) = self.0.send(record) {
                 if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
                     return Err(away(&error));
                 }
@@ -173,7 +184,7 @@ impl Live {
         loop {
             batch.done.notified().await;
             if let Some(error) = batch.error.get() {
-                return Err(self.producer.context().0.explain(error));
+                return Err(self.0.context().0.explain(error));
             }
             if batch.left.load(Ordering::Acquire) == 0 {
                 return Ok(());

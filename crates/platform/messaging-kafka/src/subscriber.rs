@@ -47,11 +47,17 @@ const CONSUMER: &[(&str, &str)] = &[
 pub struct KafkaBus {
     kafka: Kafka,
     source: Id,
+    by_offset: bool,
 }
 
 impl KafkaBus {
     pub(crate) fn new(kafka: Kafka, source: Id) -> Self {
-        Self { kafka, source }
+        Self { kafka, source, by_offset: false }
+    }
+
+    /// Of events that the log did not number: their positions are the offsets.
+    pub(crate) fn by_offset(kafka: Kafka, source: Id) -> Self {
+        Self { kafka, source, by_offset: true }
     }
 }
 
@@ -60,6 +66,7 @@ impl Bus for KafkaBus {
         Arc::new(KafkaSubscriber {
             kafka: self.kafka.clone(),
             source: self.source,
+            by_offset: self.by_offset,
             group: self.kafka.named(group),
             client: Mutex::new(Weak::new()),
             readers: Mutex::default(),
@@ -73,6 +80,8 @@ struct Part {
     topic: Arc<str>,
     name: String,
     partition: i32,
+    /// Positions are offsets.
+    by_offset: bool,
     /// Records that are no events were met, and told of.
     has_strangers: Arc<AtomicBool>,
 }
@@ -82,6 +91,7 @@ type Reading = Arc<tokio::sync::Mutex<Option<Reader>>>;
 struct KafkaSubscriber {
     kafka: Kafka,
     source: Id,
+    by_offset: bool,
     group: String,
     /// Lives as long as somebody reads by it.
     client: Mutex<Weak<Client>>,
@@ -100,7 +110,8 @@ impl Subscriber for KafkaSubscriber {
             *reader = None; // lets the partition go before it is taken anew
             let client = self.client()?;
             let has_strangers = Arc::default();
-            let part = Part { topic: topic.into(), name: self.kafka.named(topic), partition, has_strangers };
+            let (name, by_offset) = (self.kafka.named(topic), self.by_offset);
+            let part = Part { topic: topic.into(), name, partition, by_offset, has_strangers };
             *reader = Some(Reader::open(client, self.source, part, after).await?);
         }
         let Some(open) = reader.as_mut() else { return Ok(Vec::new()) };
@@ -357,6 +368,13 @@ impl Client {
     fn begin(&self, part: &Part, source: Id, after: i64) -> Result<(Offset, bool), BusError> {
         let explain = |error: KafkaError| self.consumer.context().explain(&error);
         let (low, high) = self.consumer.fetch_watermarks(&part.name, part.partition, PATIENCE).map_err(explain)?;
+        if part.by_offset {
+            if after >= 0 && low > after + 1 {
+                let (topic, partition, lost) = (&*part.topic, part.partition, low - after - 1);
+                tracing::error!(topic, partition, lost, "ALARM: Kafka deleted records before they were handled");
+            }
+            return Ok((Offset::Offset(low.max(after + 1)), false));
+        }
         let committed = self.consumer.committed_offsets(list(part, Offset::Invalid)?, PATIENCE).map_err(explain)?;
         if let Some(element) = committed.find_partition(&part.name, part.partition)
             && let Offset::Offset(offset) = element.offset()

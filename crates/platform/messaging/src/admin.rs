@@ -1,5 +1,6 @@
 //! What operators see and ask: events, lag, dead letters, replay and reset.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use db::types::{Id, JsonText, Time};
@@ -9,6 +10,7 @@ use diesel::prelude::*;
 use serde::Serialize;
 
 use crate::dead::{self, DEAD, DISCARDED, REPLAY};
+use crate::direct::{self, Ends};
 use crate::event::Event;
 use crate::handler::{Group, Replay};
 use crate::place;
@@ -199,12 +201,16 @@ fn view(conn: &mut Conn, stored: StoredEvent) -> db::Result<EventView> {
     Ok(EventView { relayed: relayed.is_some_and(|relayed| relayed >= event.position), groups, stored })
 }
 
-/// Every group's position and lag, by group, topic and partition.
+/// Every group's position and lag, by group, topic and partition. `direct` tells where direct topics end on the bus.
 ///
 /// # Errors
 /// The database's.
-pub fn consumers(conn: &mut Conn) -> db::Result<Vec<ConsumerLag>> {
+pub fn consumers(conn: &mut Conn, direct: &BTreeMap<&str, Ends>) -> db::Result<Vec<ConsumerLag>> {
     let ends = store::partitions(conn)?;
+    let mut epochs = BTreeMap::new();
+    for topic in direct.keys() {
+        epochs.insert(*topic, direct::load(conn, topic)?);
+    }
     let rows: Vec<(String, String, i32, i64, String)> = group_position::table
         .inner_join(consumer_group::table.on(consumer_group::name.eq(group_position::grp)))
         .order((group_position::grp, group_position::topic, group_position::partition))
@@ -217,6 +223,11 @@ pub fn consumers(conn: &mut Conn) -> db::Result<Vec<ConsumerLag>> {
         ))
         .load(conn)?;
     let lag = |(group, topic, partition, position, mode): (String, String, i32, i64, String)| {
+        if let (Some(epochs), Some(ends)) = (epochs.get(&*topic), direct.get(&*topic)) {
+            let lag = direct::waiting(epochs, ends, partition, position);
+            let end = epochs.last().map_or(-1, |last| ends.of(last, partition) - 1);
+            return ConsumerLag { group, topic, partition, position, end, lag, mode };
+        }
         let end =
             ends.iter().find(|end| end.topic == topic && end.partition == partition).map_or(-1, |end| end.next - 1);
         ConsumerLag { group, topic, partition, position, end, lag: end - position, mode }

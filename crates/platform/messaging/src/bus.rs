@@ -51,6 +51,11 @@ pub trait Subscriber: Send + Sync + 'static {
 
     /// The member handles the partition no more; what was read ahead of it can go.
     fn release(&self, _topic: &str, _partition: i32) {}
+
+    /// How many events are behind `after`, where the bus knows better than the log.
+    fn waiting(&self, _topic: &str, _partition: i32, _after: i64) -> Option<i64> {
+        None
+    }
 }
 
 /// Copies the log to a bus that is elsewhere.
@@ -155,5 +160,9 @@ impl Subscriber for SubscriberByTopic {
 
     fn release(&self, topic: &str, partition: i32) {
         self.of(topic).release(topic, partition);
+    }
+
+    fn waiting(&self, topic: &str, partition: i32, after: i64) -> Option<i64> {
+        self.of(topic).waiting(topic, partition, after)
     }
 }

@@ -334,8 +334,8 @@ impl Member {
             if moved || resume {
                 running.shared.look.notify_one();
             }
-            if let Some(end) = self.context.log.end(topic, *partition) {
-                let lag = (*end.borrow() - 1 - known.max(-1)).max(0);
+            let by_log = || Some((*self.context.log.end(topic, *partition)?.borrow() - 1 - known.max(-1)).max(0));
+            if let Some(lag) = self.context.bus.waiting(topic, *partition, known.max(-1)).or_else(by_log) {
                 self.context.lag(topic, *partition, lag);
             }
         }

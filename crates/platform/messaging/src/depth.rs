@@ -51,11 +51,18 @@ fn depths(conn: &mut Conn, log: &Log) -> db::Result<BTreeMap<String, Depth>> {
     for row in store::partitions(conn)? {
         let due = slowest.get(&(row.topic.clone(), row.partition)).map_or(row.next, |position| position + 1);
         let oldest = if due < row.next { appended_at(conn, &row.topic, row.partition, due)? } else { None };
+        let events = if log.is_direct(&row.topic) { kept(conn, &row)? } else { row.next - row.floor };
         let depth = depths.entry(row.topic).or_default();
-        depth.events += row.next - row.floor;
+        depth.events += events;
         depth.oldest = [depth.oldest, oldest].into_iter().flatten().min();
     }
     Ok(depths)
+}
+
+/// Counted, for positions have holes.
+fn kept(conn: &mut Conn, row: &store::PartitionRow) -> db::Result<i64> {
+    let of_topic = event_log::table.filter(event_log::topic.eq(&row.topic));
+    Ok(of_topic.filter(event_log::partition.eq(row.partition)).count().get_result(conn)?)
 }
 
 fn appended_at(conn: &mut Conn, topic: &str, partition: i32, position: i64) -> db::Result<Option<Time>> {

@@ -48,11 +48,17 @@ pub fn emit_because<E: DomainEvent>(tx: &mut Tx<'_>, cause: &Event, event: &E) -
     stage(tx, event, cause.traceparent.clone())
 }
 
-fn stage<E: DomainEvent>(tx: &mut Tx<'_>, event: &E, traceparent: Option<String>) -> db::Result<Id> {
+/// The event as JSON, if it is not too large for any bus.
+pub(crate) fn payload<E: DomainEvent>(event: &E) -> db::Result<String> {
     let payload = serde_json::to_string(event).map_err(|e| db::Error::Defect(format!("{}: {e}", E::TYPE)))?;
     if payload.len() > MAX_PAYLOAD_BYTES {
         return Err(db::Error::Defect(format!("{}: a payload of {} bytes is over the limit", E::TYPE, payload.len())));
     }
+    Ok(payload)
+}
+
+fn stage<E: DomainEvent>(tx: &mut Tx<'_>, event: &E, traceparent: Option<String>) -> db::Result<Id> {
+    let payload = payload(event)?;
     let id = Id::new();
     let occurred_at = tx.now()?;
     tx.stage(Staged {
@@ -69,6 +75,9 @@ fn stage<E: DomainEvent>(tx: &mut Tx<'_>, event: &E, traceparent: Option<String>
     Ok(id)
 }
 
+/// The position of an event that the bus is to number.
+pub const UNNUMBERED: i64 = -1;
+
 /// An event out of the log, with its place in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
@@ -78,7 +87,7 @@ pub struct Event {
     pub source: Id,
     pub topic: Arc<str>,
     pub partition: i32,
-    /// Its number in the partition: from 0, without gaps.
+    /// Its number in the partition: from 0, without gaps. (With gaps on a [direct](crate::Direct) topic.)
     pub position: i64,
     pub key: String,
     /// [`DomainEvent::TYPE`].

@@ -20,6 +20,8 @@ use crate::{lease, store};
 pub struct TopicSpec {
     pub name: &'static str,
     pub partitions: i32,
+    /// Its events may go to the bus without the log (see [`Direct`](crate::Direct)), so that positions have holes.
+    pub direct: bool,
 }
 
 /// The event log of a database; clones share it.
@@ -34,6 +36,7 @@ pub struct Log {
 struct Shared {
     source: OnceLock<Id>,
     topics: RwLock<HashMap<Arc<str>, Arc<Topic>>>,
+    direct: OnceLock<Vec<&'static str>>,
     /// Rung when there may be something in the outbox.
     outbox: Notify,
     /// Counts what an operator asked of the groups, so that they look at once.
@@ -92,6 +95,8 @@ impl Log {
             }
         }
         drop(known);
+        let direct = topics.iter().filter(|topic| topic.direct).map(|topic| topic.name);
+        self.shared.direct.get_or_init(|| direct.collect());
         self.shared.source.get_or_init(|| source);
         Ok(())
     }
@@ -107,6 +112,11 @@ impl Log {
     /// Into how many partitions `topic` is divided; 0 when there is no such topic.
     pub fn partitions(&self, topic: &str) -> i32 {
         self.topic(topic).map_or(0, |topic| topic.partitions.len() as i32)
+    }
+
+    /// Whether the topic's positions may have holes.
+    pub(crate) fn is_direct(&self, topic: &str) -> bool {
+        self.shared.direct.get().is_some_and(|direct| direct.contains(&topic))
     }
 
     /// The position that the partition's next event gets, now and as it rises. `None` without such a partition.

@@ -73,6 +73,10 @@ impl Subscriber for PacedSubscriber {
     fn release(&self, topic: &str, partition: i32) {
         self.subscriber.release(topic, partition);
     }
+
+    fn waiting(&self, topic: &str, partition: i32, after: i64) -> Option<i64> {
+        self.subscriber.waiting(topic, partition, after)
+    }
 }
 
 #[cfg(test)]

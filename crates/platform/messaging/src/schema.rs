@@ -54,6 +54,28 @@ diesel::table! {
 }
 
 diesel::table! {
+    use diesel::sql_types::*;
+    use db::types::{UtcTime, Uuid};
+    topic_epoch (topic, number) {
+        topic -> Text,
+        number -> BigInt,
+        source -> Uuid,
+        direct -> Bool,
+        cluster -> Nullable<Text>,
+        closed_at -> Nullable<UtcTime>,
+    }
+}
+
+diesel::table! {
+    topic_epoch_end (topic, number, partition) {
+        topic -> Text,
+        number -> BigInt,
+        partition -> Integer,
+        position -> BigInt,
+    }
+}
+
+diesel::table! {
     consumer_group (name) {
         name -> Text,
         mode -> Text,

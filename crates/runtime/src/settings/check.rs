@@ -67,7 +67,7 @@ impl Settings {
         if let Some(retention) = kafka.retention {
             positive("bus.kafka.retention", retention)?;
         }
-        Buses::new(&self.bus).map(drop)
+        Buses::new(&self.bus, false).map(drop)
     }
 
     fn check_host(&self) -> Result<(), SettingError> {

@@ -30,7 +30,7 @@ async fn recorded(shop: &Shop) -> String {
 }
 
 async fn lags(shop: &Shop) -> Vec<ConsumerLag> {
-    shop.db.read(admin::consumers).await.unwrap()
+    shop.lags().await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

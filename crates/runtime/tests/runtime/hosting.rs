@@ -35,7 +35,7 @@ async fn an_order_that_is_not_paid_expires_and_every_group_hears_of_it() {
         let back = shop.db.read(move |conn| stock::get(conn, product)).await.unwrap().unwrap();
         assert_eq!(back.available, 5, "{}", place.name);
         eventually("every group has handled everything", || async {
-            let lags = shop.db.read(messaging::admin::consumers).await.unwrap();
+            let lags = shop.lags().await.unwrap();
             let ended: i64 = lags.iter().map(|lag| lag.end + 1).sum();
             ended > 0 && lags.iter().all(|lag| lag.lag == 0)
         })

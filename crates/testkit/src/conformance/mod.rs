@@ -71,7 +71,7 @@ pub async fn beds() -> Vec<Bed> {
 
 /// Those whose bus is the log itself, with this many partitions.
 pub async fn beds_on_the_log(partitions: i32) -> Vec<Bed> {
-    let topics = [TopicSpec { name: TICKS, partitions }];
+    let topics = [TopicSpec { name: TICKS, partitions, direct: false }];
     let mut beds = Vec::new();
     for database in databases_with(&topics).await {
         make_tables(&database.db).await;
@@ -209,7 +209,7 @@ impl Bed {
     pub async fn until_relayed(&self, count: usize) {
         self.until_numbered(count).await;
         until(&format!("{}: all is relayed", self.name), async || {
-            let rows = self.database.db.read(messaging::admin::consumers).await.expect("the lag");
+            let rows = self.database.db.read(|conn| messaging::admin::consumers(conn, &Default::default())).await.expect("the lag");
             rows.iter().filter(|row| row.group == messaging::RELAY).all(|row| row.lag == 0)
         })
         .await;

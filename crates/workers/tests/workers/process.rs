@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use checkout::Item;
 use contracts::{MemberId, Money, ProductId};
-use messaging::admin::{self, ConsumerLag};
+use messaging::admin::ConsumerLag;
 use runtime::settings::Settings;
 use runtime::{Hosted, Shop};
 use serde_json::Value;
@@ -167,7 +167,7 @@ impl Market {
     }
 
     pub async fn lags(&self) -> Vec<ConsumerLag> {
-        self.shop.db.read(admin::consumers).await.unwrap()
+        self.shop.lags().await.unwrap()
     }
 
     /// Waits until the groups that are there have handled so many events, and all that there are.

@@ -13,22 +13,6 @@ use crate::model::{Coupon, IssueRequest, IssueStatus, Reconciliation, RejectReas
 use crate::store::issuing as store;
 use crate::store::issuing::OwnedRow;
 
-/// Puts a request for a coupon on the bus. It is decided by [`issue`], whatever [`crate::availability`] says now.
-///
-/// # Errors
-/// Whatever the database says.
-pub fn request_issue(
-    tx: &mut Tx<'_>,
-    request: RequestId,
-    coupon: CouponId,
-    member: MemberId,
-) -> Result<(), CouponError> {
-    let requested_at = tx.now()?;
-    let event = CouponIssueRequested { request_id: request, coupon_id: coupon, member_id: member, requested_at };
-    messaging::emit(tx, &event)?;
-    Ok(())
-}
-
 /// Decides requests, each with the event that brought it, and returns how each ended.
 ///
 /// Per coupon the first distinct members by position win, as long as there are coupons. A request that was decided

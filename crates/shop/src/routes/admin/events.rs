@@ -62,8 +62,7 @@ pub async fn one(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>) -> Answ
 #[utoipa::path(tag = "admin", responses((status = 200, body = Page<ConsumerView>)), security(("bearer" = [])))]
 #[get("/admin/consumers")]
 pub async fn consumers(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpResponse> {
-    let lags = shop.db.read(admin::consumers).await?;
-    Ok(reply::ok(&Page::<ConsumerView>::all(lags)))
+    Ok(reply::ok(&Page::<ConsumerView>::all(shop.runtime.lags().await?)))
 }
 
 /// Has a group handle a topic anew from some point; 409 for a group that must not repeat. The answer is where the
@@ -83,8 +82,7 @@ pub async fn reset(
     shop.db.write(move |tx| admin::reset(tx, &groups, &name, &topic, to)).await?;
     tracing::info!(group = of, ?to, "a consumer group was reset");
     shop.log.ask_groups();
-    let lags = shop.db.read(admin::consumers).await?;
-    let lags: Vec<_> = lags.into_iter().filter(|lag| lag.group == of).collect();
+    let lags: Vec<_> = shop.runtime.lags().await?.into_iter().filter(|lag| lag.group == of).collect();
     Ok(reply::ok(&Page::<ConsumerView>::all(lags)))
 }
 

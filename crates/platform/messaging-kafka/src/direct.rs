@@ -1,0 +1,99 @@
+//! Events that go straight to Kafka, without the log.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use db::types::Id;
+use messaging::{Bus, BusError, DirectBus, Event};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use tokio::time::timeout;
+
+use crate::client::{Aside, Heard, Kafka, blocking};
+use crate::publisher::Sender;
+use crate::subscriber::KafkaBus;
+
+/// How long Kafka may take to say how far it is.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an event may take to be stored, with its turn in a queue that is full.
+const STORED_WITHIN: Duration = Duration::from_secs(12);
+
+/// See `docs/operating.md` for how these were chosen.
+const PRODUCER: &[(&str, &str)] = &[
+    ("acks", "all"),
+    ("enable.idempotence", "true"),
+    // A broker that does not know the producer takes any sequence number from it: with two requests on their way, the
+    // second could be stored though the first was refused, and both be reported as such (KAFKA-15591).
+    ("max.in.flight.requests.per.connection", "1"),
+    ("message.timeout.ms", "10000"), // somebody waits for the answer
+    ("linger.ms", "1"),
+    ("compression.type", "lz4"),
+    ("queue.buffering.max.messages", "50000"),
+];
+
+type Asker = Aside<BaseConsumer<Heard>>;
+
+/// Takes events for topics that the log does not number.
+pub struct KafkaDirect {
+    kafka: Kafka,
+    sender: Mutex<Option<Arc<Sender>>>,
+    asker: Mutex<Option<Arc<Asker>>>,
+}
+
+impl KafkaDirect {
+    pub(crate) fn new(kafka: Kafka) -> Self {
+        Self { kafka, sender: Mutex::default(), asker: Mutex::default() }
+    }
+
+    fn sender(&self) -> Result<Arc<Sender>, BusError> {
+        let mut sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = sender.as_ref().filter(|sender| sender.works()) {
+            return Ok(sender.clone());
+        }
+        let new = Arc::new(Sender::new(&self.kafka, PRODUCER)?);
+        *sender = Some(new.clone());
+        Ok(new)
+    }
+
+    fn asker(&self) -> Result<Arc<Asker>, BusError> {
+        let mut asker = self.asker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(asker) = &*asker {
+            return Ok(asker.clone());
+        }
+        let group = self.kafka.named("peek"); // a consumer must name one; nothing is committed
+        let ours = [("group.id", group.as_str()), ("enable.auto.commit", "false")];
+        let new = Arc::new(Asker::new(self.kafka.client(&ours, Heard::default())?));
+        *asker = Some(new.clone());
+        Ok(new)
+    }
+}
+
+#[async_trait]
+impl DirectBus for KafkaDirect {
+    async fn send(&self, event: &Event) -> Result<(), BusError> {
+        let (sender, topic) = (self.sender()?, self.kafka.named(&event.topic));
+        timeout(STORED_WITHIN, sender.send(&topic, std::slice::from_ref(event))).await.unwrap_or_else(|_| Err(sender.late()))
+    }
+
+    async fn ends(&self, topic: &str, partitions: i32) -> Result<Vec<i64>, BusError> {
+        let (asker, name) = (self.asker()?, self.kafka.named(topic));
+        blocking(move || {
+            let end = |partition| asker.fetch_watermarks(&name, partition, PATIENCE).map(|(_, high)| high);
+            (0..partitions).map(|partition| end(partition).map_err(|error| asker.context().explain(&error))).collect()
+        })
+        .await
+    }
+
+    async fn cluster(&self) -> Result<String, BusError> {
+        let asker = self.asker()?;
+        blocking(move || {
+            let none = || BusError::Unavailable("kafka: the cluster does not say which it is".into());
+            asker.client().fetch_cluster_id(PATIENCE).ok_or_else(none)
+        })
+        .await
+    }
+
+    fn read(&self, source: Id) -> Arc<dyn Bus> {
+        Arc::new(KafkaBus::by_offset(self.kafka.clone(), source))
+    }
+}
