@@ -26,7 +26,10 @@ pub async fn purchases_without_http(products: usize, at_once: usize, seconds: u6
     let log = Log::new();
     let options = Options::new(format!("sqlite:{}", folder.path().join("limit.db").display()));
     let db = Database::open(options, &contracts::MIGRATIONS, log.recorder()).await.expect("the database opens");
-    let specs: Vec<_> = topics::ALL.iter().map(|name| TopicSpec { name, partitions: PARTITIONS, direct: topics::DIRECT.contains(name) }).collect();
+    let specs: Vec<_> = topics::ALL
+        .iter()
+        .map(|name| TopicSpec { name, partitions: PARTITIONS, direct: topics::DIRECT.contains(name) })
+        .collect();
     log.open(&db, &specs).await.expect("the log opens");
     let stock = db.write(move |tx| stock::create_many(tx, &new_products(products))).await.expect("the products");
     let members: Vec<MemberId> = (0..at_once).map(|_| MemberId::new()).collect();

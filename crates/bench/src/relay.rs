@@ -67,7 +67,9 @@ impl Stage {
         let log = Log::new();
         let options = db::Options::new(database_url);
         let db = Database::open(options, &contracts::MIGRATIONS, log.recorder()).await.expect("the database opens");
-        log.open(&db, &[TopicSpec { name: TOPIC, partitions: PARTITIONS, direct: false }]).await.expect("the log opens");
+        log.open(&db, &[TopicSpec { name: TOPIC, partitions: PARTITIONS, direct: false }])
+            .await
+            .expect("the log opens");
         let prefix = format!("bench-{}-", Uuid::new_v4().simple());
         let options = KafkaOptions { bootstrap_servers: servers.into(), prefix, ..KafkaOptions::default() };
         let kafka = Kafka::new(options).expect("good options");

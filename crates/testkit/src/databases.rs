@@ -85,7 +85,10 @@ pub async fn databases_with(topics: &[TopicSpec]) -> Vec<TestDatabase> {
 }
 
 fn shop_topics() -> Vec<TopicSpec> {
-    topics::ALL.iter().map(|name| TopicSpec { name, partitions: PARTITIONS, direct: topics::DIRECT.contains(name) }).collect()
+    topics::ALL
+        .iter()
+        .map(|name| TopicSpec { name, partitions: PARTITIONS, direct: topics::DIRECT.contains(name) })
+        .collect()
 }
 
 fn sqlite() -> Place {

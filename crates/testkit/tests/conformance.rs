@@ -1,5 +1,6 @@
 //! Every promise of the bus on every bus: see `testkit::conformance`.
 
+use testkit::conformance::direct::{self, beds_in_memory, direct_beds};
 use testkit::conformance::{beds, beds_on_the_log, failures, groups, leases, log};
 
 macro_rules! on_every_bed {
@@ -58,3 +59,34 @@ async fn a_topic_of_many_partitions_is_numbered() {
 async fn processes_that_start_together_make_one_log() {
     log::processes_that_start_together_make_one_log().await;
 }
+
+macro_rules! on_every_direct_bed {
+    ($($promise:ident),+ $(,)?) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $promise() {
+            for bed in direct_beds().await {
+                direct::$promise(bed).await;
+            }
+        }
+    )+};
+}
+
+on_every_direct_bed!(
+    moving_loses_nothing_and_keeps_the_order,
+    a_drained_topic_ends_and_is_opened_again,
+    a_process_with_other_settings_takes_nothing,
+    too_many_that_wait_are_refused,
+);
+
+macro_rules! in_memory {
+    ($($promise:ident),+ $(,)?) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $promise() {
+            for (bed, bus) in beds_in_memory().await {
+                direct::$promise(bed, bus).await;
+            }
+        }
+    )+};
+}
+
+in_memory!(a_frozen_sender_takes_nothing_once_thawed, a_deleted_topic_begins_again, another_cluster_is_not_mistaken,);

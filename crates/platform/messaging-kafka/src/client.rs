@@ -103,7 +103,7 @@ impl Kafka {
 
     /// What groups read from: the events of the log `source`.
     pub fn bus(&self, source: Id) -> KafkaBus {
-        KafkaBus::new(self.clone(), source)
+        KafkaBus::new(self.clone(), Some(source))
     }
 
     /// What takes events that go straight there.

@@ -1,10 +1,10 @@
 //! Events that go straight to Kafka, without the log.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use db::types::Id;
 use messaging::{Bus, BusError, DirectBus, Event};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::time::timeout;
@@ -70,16 +70,22 @@ impl KafkaDirect {
 
 #[async_trait]
 impl DirectBus for KafkaDirect {
-    async fn send(&self, event: &Event) -> Result<(), BusError> {
+    async fn send(&self, event: &Event) -> Result<i64, BusError> {
         let (sender, topic) = (self.sender()?, self.kafka.named(&event.topic));
-        timeout(STORED_WITHIN, sender.send(&topic, std::slice::from_ref(event))).await.unwrap_or_else(|_| Err(sender.late()))
+        let sent = timeout(STORED_WITHIN, sender.send(&topic, std::slice::from_ref(event))).await;
+        sent.unwrap_or_else(|_| Err(sender.late()))
     }
 
-    async fn ends(&self, topic: &str, partitions: i32) -> Result<Vec<i64>, BusError> {
+    async fn held(&self, topic: &str, partitions: i32) -> Result<Vec<Range<i64>>, BusError> {
         let (asker, name) = (self.asker()?, self.kafka.named(topic));
         blocking(move || {
-            let end = |partition| asker.fetch_watermarks(&name, partition, PATIENCE).map(|(_, high)| high);
-            (0..partitions).map(|partition| end(partition).map_err(|error| asker.context().explain(&error))).collect()
+            let held = |partition| {
+                let (low, high) = asker
+                    .fetch_watermarks(&name, partition, PATIENCE)
+                    .map_err(|error| asker.context().explain(&error))?;
+                Ok(low..high)
+            };
+            (0..partitions).map(held).collect()
         })
         .await
     }
@@ -93,7 +99,7 @@ impl DirectBus for KafkaDirect {
         .await
     }
 
-    fn read(&self, source: Id) -> Arc<dyn Bus> {
-        Arc::new(KafkaBus::by_offset(self.kafka.clone(), source))
+    fn read(&self) -> Arc<dyn Bus> {
+        Arc::new(KafkaBus::new(self.kafka.clone(), None))
     }
 }

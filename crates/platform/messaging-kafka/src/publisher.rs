@@ -1,17 +1,17 @@
 //! Sends a partition's events in their order, and never one without all before it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use db::types::Id;
 use messaging::{BusError, Event, Publisher};
-use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientContext, Message};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
@@ -56,6 +56,8 @@ pub(crate) struct Sender(Aside<ThreadedProducer<Reports>>);
 #[derive(Default)]
 pub(crate) struct Batch {
     left: AtomicUsize,
+    /// The highest offset that was acknowledged.
+    offset: AtomicI64,
     error: OnceLock<KafkaError>,
     done: Notify,
 }
@@ -77,8 +79,9 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = Arc<Batch>;
 
     fn delivery(&self, report: &DeliveryResult<'_>, batch: Arc<Batch>) {
-        if let Err((error, _)) = report {
-            let _first = batch.error.set(error.clone());
+        match report {
+            Ok(record) => drop(batch.offset.fetch_max(record.offset(), Ordering::AcqRel)),
+            Err((error, _)) => drop(batch.error.set(error.clone())), // the first
         }
         if batch.left.fetch_sub(1, Ordering::AcqRel) == 1 || report.is_err() {
             batch.done.notify_one();
@@ -163,8 +166,8 @@ impl Sender {
         self.0.context().0.explain(&KafkaError::MessageProduction(RDKafkaErrorCode::OperationTimedOut))
     }
 
-    /// Returns once all are acknowledged by all in-sync replicas.
-    pub(crate) async fn send(&self, topic: &str, events: &[Event]) -> Result<(), BusError> {
+    /// Returns once all are acknowledged by all in-sync replicas: the offset of the last.
+    pub(crate) async fn send(&self, topic: &str, events: &[Event]) -> Result<i64, BusError> {
         let batch = Arc::new(Batch { left: AtomicUsize::new(events.len()), ..Batch::default() });
         for event in events {
             let mut record = BaseRecord::with_opaque_to(topic, batch.clone())
@@ -187,7 +190,7 @@ impl Sender {
                 return Err(self.0.context().0.explain(error));
             }
             if batch.left.load(Ordering::Acquire) == 0 {
-                return Ok(());
+                return Ok(batch.offset.load(Ordering::Acquire));
             }
         }
     }

@@ -46,18 +46,13 @@ const CONSUMER: &[(&str, &str)] = &[
 /// The events of one log, as a cluster has them.
 pub struct KafkaBus {
     kafka: Kafka,
-    source: Id,
-    by_offset: bool,
+    source: Option<Id>,
 }
 
 impl KafkaBus {
-    pub(crate) fn new(kafka: Kafka, source: Id) -> Self {
-        Self { kafka, source, by_offset: false }
-    }
-
-    /// Of events that the log did not number: their positions are the offsets.
-    pub(crate) fn by_offset(kafka: Kafka, source: Id) -> Self {
-        Self { kafka, source, by_offset: true }
+    /// The events of one log, or all records, whose positions are their offsets then.
+    pub(crate) fn new(kafka: Kafka, source: Option<Id>) -> Self {
+        Self { kafka, source }
     }
 }
 
@@ -66,7 +61,6 @@ impl Bus for KafkaBus {
         Arc::new(KafkaSubscriber {
             kafka: self.kafka.clone(),
             source: self.source,
-            by_offset: self.by_offset,
             group: self.kafka.named(group),
             client: Mutex::new(Weak::new()),
             readers: Mutex::default(),
@@ -80,8 +74,8 @@ struct Part {
     topic: Arc<str>,
     name: String,
     partition: i32,
-    /// Positions are offsets.
-    by_offset: bool,
+    /// Of the log; none where positions are offsets.
+    source: Option<Id>,
     /// Records that are no events were met, and told of.
     has_strangers: Arc<AtomicBool>,
 }
@@ -90,8 +84,7 @@ type Reading = Arc<tokio::sync::Mutex<Option<Reader>>>;
 
 struct KafkaSubscriber {
     kafka: Kafka,
-    source: Id,
-    by_offset: bool,
+    source: Option<Id>,
     group: String,
     /// Lives as long as somebody reads by it.
     client: Mutex<Weak<Client>>,
@@ -110,9 +103,9 @@ impl Subscriber for KafkaSubscriber {
             *reader = None; // lets the partition go before it is taken anew
             let client = self.client()?;
             let has_strangers = Arc::default();
-            let (name, by_offset) = (self.kafka.named(topic), self.by_offset);
-            let part = Part { topic: topic.into(), name, partition, by_offset, has_strangers };
-            *reader = Some(Reader::open(client, self.source, part, after).await?);
+            let (name, source) = (self.kafka.named(topic), self.source);
+            let part = Part { topic: topic.into(), name, partition, source, has_strangers };
+            *reader = Some(Reader::open(client, part, after).await?);
         }
         let Some(open) = reader.as_mut() else { return Ok(Vec::new()) };
         let fetched = open.fetch(after, max).await;
@@ -182,7 +175,6 @@ struct Reader {
     /// Before the client, which is to be the last that knows the consumer.
     queue: StreamPartitionQueue<Heard>,
     client: Arc<Client>,
-    source: Id,
     part: Part,
     /// Read, and not asked for yet.
     ahead: VecDeque<Read>,
@@ -212,9 +204,9 @@ impl Drop for Reader {
 }
 
 impl Reader {
-    async fn open(client: Arc<Client>, source: Id, part: Part, after: i64) -> Result<Self, BusError> {
+    async fn open(client: Arc<Client>, part: Part, after: i64) -> Result<Self, BusError> {
         let (of, at) = (client.clone(), part.clone());
-        let (offset, from_the_start) = blocking(move || of.begin(&at, source, after)).await?;
+        let (offset, from_the_start) = blocking(move || of.begin(&at, after)).await?;
         let queue = client
             .consumer
             .split_partition_queue(&part.name, part.partition)
@@ -222,7 +214,7 @@ impl Reader {
         let partition = list(&part, offset)?;
         client.consumer.incremental_assign(&partition).map_err(|error| away(&error))?;
         let ahead = VecDeque::new();
-        Ok(Self { client, source, part, queue, ahead, returned: None, from: after + 1, from_the_start, at_end: false })
+        Ok(Self { client, part, queue, ahead, returned: None, from: after + 1, from_the_start, at_end: false })
     }
 
     /// Whether what lies behind `after` is still to come.
@@ -243,8 +235,7 @@ impl Reader {
             && let Some(record) = self.queue.recv().now_or_never()
         {
             self.at_end = matches!(record, Err(KafkaError::PartitionEOF(_)));
-            if let Some(read) = understood(record, &self.part, self.source)?.filter(|read| read.event.position > after)
-            {
+            if let Some(read) = understood(record, &self.part)?.filter(|read| read.event.position > after) {
                 self.ahead.push_back(read);
             }
         }
@@ -275,7 +266,7 @@ impl Reader {
                 self.queue.recv().await
             };
             self.at_end = matches!(record, Err(KafkaError::PartitionEOF(_)));
-            let Some(read) = understood(record, &self.part, self.source)? else { continue };
+            let Some(read) = understood(record, &self.part)? else { continue };
             if read.event.position > after {
                 self.ahead.push_back(read);
                 return Ok(true);
@@ -305,8 +296,10 @@ impl Reader {
         let Some((position, offset)) = self.returned.filter(|(position, _)| *position == after) else { return };
         self.returned = None;
         let stored = list(&self.part, Offset::Offset(offset + 1)).and_then(|partition| {
-            if let Some(mut element) = partition.find_partition(&self.part.name, self.part.partition) {
-                element.set_metadata(hint(self.source, position + 1));
+            if let Some(mut element) = partition.find_partition(&self.part.name, self.part.partition)
+                && let Some(source) = self.part.source
+            {
+                element.set_metadata(hint(source, position + 1));
             }
             self.client.consumer.store_offsets(&partition).map_err(|error| away(&error))
         });
@@ -316,23 +309,21 @@ impl Reader {
     }
 }
 
-/// `None` for what is no event of the log `source`.
-fn understood(
-    record: Result<BorrowedMessage<'_>, KafkaError>,
-    part: &Part,
-    source: Id,
-) -> Result<Option<Read>, BusError> {
+/// `None` for what is no event of the log that is read.
+fn understood(record: Result<BorrowedMessage<'_>, KafkaError>, part: &Part) -> Result<Option<Read>, BusError> {
     let record = match record {
         Ok(record) => record,
         Err(KafkaError::PartitionEOF(_)) => return Ok(None),
         Err(error) if passes(&error) => return Ok(None),
         Err(error) => return Err(away(&error)),
     };
+    let offset = record.offset();
     match codec::decode(&record, &part.topic) {
-        Ok(event) if event.source != source => Ok(None),
-        Ok(event) => Ok(Some(Read { event, offset: record.offset() })),
+        Ok(event) if part.source.is_none() => Ok(Some(Read { event: Event { position: offset, ..event }, offset })),
+        Ok(event) if part.source != Some(event.source) => Ok(None),
+        Ok(event) => Ok(Some(Read { event, offset })),
         Err(why) => {
-            let (topic, partition, offset) = (&*part.topic, part.partition, record.offset());
+            let (topic, partition) = (&*part.topic, part.partition);
             // one word of the first: somebody else may write to the topic as fast as we read
             if part.has_strangers.swap(true, Ordering::Relaxed) {
                 tracing::debug!(topic, partition, offset, why, "a record on Kafka is no event of ours");
@@ -345,7 +336,7 @@ fn understood(
                     "records on Kafka are no events of ours; they are skipped"
                 );
             }
-            Ok(None)
+            Ok(part.source.is_none().then(|| Read { event: codec::stranger(&record, &part.topic), offset }))
         }
     }
 }
@@ -365,16 +356,16 @@ fn passes(error: &KafkaError) -> bool {
 impl Client {
     /// Where to begin reading so that nothing behind `after` is missed: at what is committed, when its hint fits, or
     /// at the start (`true`).
-    fn begin(&self, part: &Part, source: Id, after: i64) -> Result<(Offset, bool), BusError> {
+    fn begin(&self, part: &Part, after: i64) -> Result<(Offset, bool), BusError> {
         let explain = |error: KafkaError| self.consumer.context().explain(&error);
         let (low, high) = self.consumer.fetch_watermarks(&part.name, part.partition, PATIENCE).map_err(explain)?;
-        if part.by_offset {
+        let Some(source) = part.source else {
             if after >= 0 && low > after + 1 {
                 let (topic, partition, lost) = (&*part.topic, part.partition, low - after - 1);
                 tracing::error!(topic, partition, lost, "ALARM: Kafka deleted records before they were handled");
             }
             return Ok((Offset::Offset(low.max(after + 1)), false));
-        }
+        };
         let committed = self.consumer.committed_offsets(list(part, Offset::Invalid)?, PATIENCE).map_err(explain)?;
         if let Some(element) = committed.find_partition(&part.name, part.partition)
             && let Offset::Offset(offset) = element.offset()

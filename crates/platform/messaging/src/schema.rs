@@ -67,11 +67,12 @@ diesel::table! {
 }
 
 diesel::table! {
-    topic_epoch_end (topic, number, partition) {
+    topic_epoch_partition (topic, number, partition) {
         topic -> Text,
         number -> BigInt,
         partition -> Integer,
-        position -> BigInt,
+        first -> BigInt,
+        next -> Nullable<BigInt>,
     }
 }
 

@@ -16,10 +16,10 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::consumers::Context;
-use crate::dead;
 use crate::event::Event;
 use crate::handler::{EffectHandler, Handler, HandlerError, Lease, TransactionalHandler};
 use crate::place::{self, Place};
+use crate::{dead, direct};
 use crate::{lease, store};
 
 /// The longest pause between two tries while something is away.
@@ -191,7 +191,9 @@ impl Worker {
             fetched = context.bus.fetch(&topic, partition, position, self.batch) => fetched,
         };
         let events = fetched.map_err(|error| Stop::Away(error.to_string()))?;
-        let events = if events.is_empty() {
+        let events = if self.context.log.is_direct(&topic) {
+            self.without_skipped(position, events).await?
+        } else if events.is_empty() {
             self.left_out(position).await?
         } else {
             self.without_gaps(position, events).await?
@@ -244,11 +246,7 @@ impl Worker {
     /// Skips what is handled already, and fills a gap from the log; events come out numbered without a hole.
     async fn without_gaps(&self, position: i64, fetched: Vec<Event>) -> Result<Vec<Event>, Stop> {
         let mut events: Vec<Event> = Vec::with_capacity(fetched.len());
-        let new = fetched.into_iter().filter(|event| event.position > position);
-        if self.context.log.is_direct(&self.place.topic) {
-            return Ok(new.collect());
-        }
-        for event in new {
+        for event in fetched.into_iter().filter(|event| event.position > position) {
             let due = events.last().map_or(position, |last| last.position) + 1;
             if event.position < due {
                 continue;
@@ -271,6 +269,22 @@ impl Worker {
                 }
             }
             events.push(event);
+        }
+        Ok(events)
+    }
+
+    /// Of a direct topic, whose positions have holes: moves past what is no event.
+    async fn without_skipped(&mut self, position: i64, fetched: Vec<Event>) -> Result<Vec<Event>, Stop> {
+        let (skipped, events): (Vec<_>, Vec<_>) = fetched
+            .into_iter()
+            .filter(|event| event.position > position)
+            .partition(|event| event.kind == direct::SKIPPED);
+        if let (Some(last), true) = (skipped.last(), events.is_empty()) {
+            let (place, new) = (self.place.clone(), last.position);
+            if !self.context.db.write(move |tx| place::advance(tx, &place, position, new)).await? {
+                return Err(Stop::Stale);
+            }
+            self.state = None; // where to go on is read again
         }
         Ok(events)
     }

@@ -2,6 +2,7 @@
 //!
 //! A new backend is added to [`beds`], and nowhere else.
 
+pub mod direct;
 pub mod failures;
 pub mod groups;
 pub mod leases;
@@ -209,7 +210,12 @@ impl Bed {
     pub async fn until_relayed(&self, count: usize) {
         self.until_numbered(count).await;
         until(&format!("{}: all is relayed", self.name), async || {
-            let rows = self.database.db.read(|conn| messaging::admin::consumers(conn, &Default::default())).await.expect("the lag");
+            let rows = self
+                .database
+                .db
+                .read(|conn| messaging::admin::consumers(conn, &Default::default()))
+                .await
+                .expect("the lag");
             rows.iter().filter(|row| row.group == messaging::RELAY).all(|row| row.lag == 0)
         })
         .await;

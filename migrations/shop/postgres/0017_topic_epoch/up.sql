@@ -9,11 +9,12 @@ CREATE TABLE topic_epoch (
     PRIMARY KEY (topic, number)
 );
 
--- Where a closed epoch ends: the position behind its last event. No row: not known yet.
-CREATE TABLE topic_epoch_end (
+-- Where an epoch lies. No row: it is not known yet where it begins, and nothing is taken.
+CREATE TABLE topic_epoch_partition (
     topic text NOT NULL,
     number bigint NOT NULL,
     partition integer NOT NULL,
-    position bigint NOT NULL,
+    first bigint NOT NULL,                 -- the position of the first event that may be of it
+    next bigint,                           -- the position behind its last event, once it was closed and that is known
     PRIMARY KEY (topic, number, partition)
 );

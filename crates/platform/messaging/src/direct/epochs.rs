@@ -8,7 +8,7 @@ use db::{Conn, Tx, on_each};
 use diesel::dsl::{exists, select};
 use diesel::prelude::*;
 
-use crate::schema::{group_position, outbox, topic_epoch, topic_epoch_end, topic_partition};
+use crate::schema::{group_position, outbox, topic_epoch, topic_epoch_partition, topic_partition};
 use crate::store::{self, PartitionRow};
 
 /// Bits of a position that number within an epoch; those above are the epoch's number. So positions rise from epoch to
@@ -27,10 +27,8 @@ pub struct Epoch {
     pub cluster: Option<String>,
     /// No events are taken from then on.
     pub closed_at: Option<Time>,
-    /// By partition: the position of the first event that may be of this epoch.
-    begins: BTreeMap<i32, i64>,
-    /// By partition, once known: the position behind its last event.
-    ends: BTreeMap<i32, i64>,
+    /// By partition, once known: the position of the first event that may be of this epoch, and the one behind its last.
+    bounds: BTreeMap<i32, (i64, Option<i64>)>,
 }
 
 #[derive(Queryable)]
@@ -48,14 +46,22 @@ impl Epoch {
         self.number << BITS
     }
 
+    /// Positions from here on are of a later epoch.
+    pub(super) fn limit(&self) -> i64 {
+        (self.number + 1) << BITS
+    }
+
     /// The position of the partition's first event that may be of this epoch.
     pub(super) fn begin(&self, partition: i32) -> i64 {
-        self.begins.get(&partition).copied().unwrap_or_else(|| self.base())
+        self.bounds.get(&partition).map_or_else(|| self.base(), |(first, _)| *first)
     }
 
     /// The position behind the partition's last event, once that is known.
     pub(super) fn end(&self, partition: i32) -> Option<i64> {
-        self.ends.get(&partition).copied()
+        match self.bounds.get(&partition) {
+            Some((_, next)) => *next,
+            None => (!self.is_open()).then(|| self.base()), // it never took anything
+        }
     }
 
     /// Whether nothing of it is behind `position`.
@@ -67,9 +73,19 @@ impl Epoch {
         self.closed_at.is_none()
     }
 
-    /// Closed, and where it ends is not known in all partitions.
-    fn lacks_ends(&self, partitions: i32) -> bool {
-        !self.is_open() && (self.ends.len() as i32) < partitions
+    /// Whether nobody can still be writing.
+    pub(super) fn is_over(&self, grace: Duration, now: Time) -> bool {
+        self.closed_at.is_some_and(|closed| closed + grace < now)
+    }
+
+    /// It is not known yet where it begins.
+    pub(super) fn lacks_begins(&self) -> bool {
+        self.bounds.is_empty()
+    }
+
+    /// Closed, and it is not known yet where it ends.
+    pub(super) fn lacks_ends(&self) -> bool {
+        !self.is_open() && self.bounds.values().any(|(_, next)| next.is_none())
     }
 }
 
@@ -84,7 +100,9 @@ pub struct Ends {
 impl Ends {
     /// The position behind the last event of an epoch.
     pub(crate) fn of(&self, epoch: &Epoch, partition: i32) -> i64 {
-        let now = if epoch.direct {
+        let now = if epoch.lacks_begins() {
+            epoch.base()
+        } else if epoch.direct {
             self.bus.get(&partition).map_or(0, |offset| epoch.base() + offset)
         } else {
             self.log.get(&partition).copied().unwrap_or_default()
@@ -107,24 +125,17 @@ pub(crate) fn load(conn: &mut Conn, topic: &str) -> db::Result<Vec<Epoch>> {
         .order(epoch::number)
         .select((epoch::number, epoch::source, epoch::direct, epoch::cluster, epoch::closed_at))
         .load(conn)?;
-    let ends: Vec<(i64, i32, i64)> = topic_epoch_end::table
-        .filter(topic_epoch_end::topic.eq(topic))
-        .select((topic_epoch_end::number, topic_epoch_end::partition, topic_epoch_end::position))
+    use topic_epoch_partition as part;
+    let bounds: Vec<(i64, i32, i64, Option<i64>)> = part::table
+        .filter(part::topic.eq(topic))
+        .select((part::number, part::partition, part::first, part::next))
         .load(conn)?;
-    let mut epochs: Vec<Epoch> = Vec::with_capacity(rows.len());
-    for Row { number, source, direct, cluster, closed_at } in rows {
-        let ends = ends.iter().filter(|end| end.0 == number).map(|end| (end.1, end.2)).collect();
-        // on the same bus it begins where the last one there ended
-        let before = epochs.iter().rev().find(|before| direct && before.direct);
-        let before = before.filter(|before| before.cluster == cluster || cluster.is_none());
-        let begins = before.map(|before| {
-            let moved = |(partition, end): (&i32, &i64)| (*partition, end - before.base() + (number << BITS));
-            before.ends.iter().map(moved).collect()
-        });
-        let begins = begins.unwrap_or_default();
-        epochs.push(Epoch { number, source, direct, cluster, closed_at, begins, ends });
-    }
-    Ok(epochs)
+    let epoch = |Row { number, source, direct, cluster, closed_at }| {
+        let bounds =
+            bounds.iter().filter(|bound| bound.0 == number).map(|bound| (bound.1, (bound.2, bound.3))).collect();
+        Epoch { number, source, direct, cluster, closed_at, bounds }
+    };
+    Ok(rows.into_iter().map(epoch).collect())
 }
 
 /// Has the topic's events go straight to the bus from now on, or through the log. Whatever went the other way is
@@ -155,11 +166,22 @@ fn open(tx: &mut Tx<'_>, topic: &str, number: i64, direct: bool, partitions: &[P
     let source = Id(uuid::Uuid::new_v4());
     let row = (epoch::topic.eq(topic), epoch::number.eq(number), epoch::source.eq(source), epoch::direct.eq(direct));
     diesel::insert_into(epoch::table).values(row).execute(&mut **tx)?;
+    // where it begins on the bus, the bus must say
     for partition in partitions.iter().filter(|_| !direct) {
+        let first = number << BITS;
+        set_begin(tx, topic, number, partition.partition, first)?;
         diesel::update(topic_partition::table.find((topic, partition.partition)))
-            .set(topic_partition::next.eq(partition.next.max(number << BITS)))
+            .set(topic_partition::next.eq(partition.next.max(first)))
             .execute(&mut **tx)?;
     }
+    Ok(())
+}
+
+/// What is known already stays.
+fn set_begin(conn: &mut Conn, topic: &str, number: i64, partition: i32, first: i64) -> db::Result<()> {
+    use topic_epoch_partition as part;
+    let row = (part::topic.eq(topic), part::number.eq(number), part::partition.eq(partition), part::first.eq(first));
+    on_each!(conn, |conn| diesel::insert_into(part::table).values(row).on_conflict_do_nothing().execute(conn))?;
     Ok(())
 }
 
@@ -190,52 +212,48 @@ fn end(tx: &mut Tx<'_>, topic: &str, epoch: &Epoch, partitions: &[PartitionRow])
 
 /// What is known already stays.
 fn set_end(conn: &mut Conn, topic: &str, number: i64, partition: i32, position: i64) -> db::Result<()> {
-    use topic_epoch_end as table;
-    let row = (
-        table::topic.eq(topic),
-        table::number.eq(number),
-        table::partition.eq(partition),
-        table::position.eq(position),
-    );
-    on_each!(conn, |conn| diesel::insert_into(table::table).values(row).on_conflict_do_nothing().execute(conn))?;
+    use topic_epoch_partition as part;
+    diesel::update(part::table.find((topic, number, partition)))
+        .filter(part::next.is_null())
+        .set(part::next.eq(position))
+        .execute(conn)?;
     Ok(())
 }
 
-/// Writes down where closed epochs end, once nobody can still be writing: `grace` after they were closed. `bus` is
-/// where the bus ends, if that was asked after `asked`.
-pub(super) fn set_ends(tx: &mut Tx<'_>, topic: &str, grace: Duration, bus: Option<(Time, &Ends)>) -> db::Result<()> {
+/// Writes down where closed epochs of the log end, once nobody can still be writing: `grace` after they were closed.
+pub(super) fn set_log_ends(tx: &mut Tx<'_>, topic: &str, grace: Duration) -> db::Result<()> {
     let partitions = store::lock_partitions(tx, topic)?;
-    let over = |epoch: &Epoch, at: Time| epoch.closed_at.is_some_and(|closed| closed + grace < at);
     let now = tx.now()?;
-    for epoch in load(tx, topic)?.iter().filter(|epoch| epoch.lacks_ends(partitions.len() as i32)) {
-        match bus {
-            Some((asked, ends)) if epoch.direct && over(epoch, asked) => {
-                for (partition, offset) in &ends.bus {
-                    set_end(tx, topic, epoch.number, *partition, epoch.base() + offset)?;
-                }
-            }
-            None if !epoch.direct && over(epoch, now) && !is_in_outbox(tx, topic)? => {
-                end(tx, topic, epoch, &partitions)?;
-            }
-            _ => {}
+    for epoch in load(tx, topic)?.iter().filter(|epoch| !epoch.direct && epoch.lacks_ends()) {
+        if epoch.is_over(grace, now) && !is_in_outbox(tx, topic)? {
+            end(tx, topic, epoch, &partitions)?;
         }
     }
     Ok(())
 }
 
-/// Whether an epoch waits for its ends: of the log, or of the bus.
-pub(super) fn any_lacks_ends(epochs: &[Epoch], partitions: i32, direct: bool) -> bool {
-    epochs.iter().any(|epoch| epoch.direct == direct && epoch.lacks_ends(partitions))
+/// Writes down where a closed epoch of the bus ends: behind these offsets, which are those of its last records.
+pub(super) fn set_bus_ends(tx: &mut Tx<'_>, topic: &str, epoch: &Epoch, last: &[(i32, i64)]) -> db::Result<()> {
+    store::lock_partitions(tx, topic)?;
+    last.iter()
+        .try_for_each(|(partition, offset)| set_end(tx, topic, epoch.number, *partition, epoch.base() + offset + 1))
 }
 
-/// The bus says for the first time where it is.
-pub(super) fn set_cluster(tx: &mut Tx<'_>, topic: &str, number: i64, cluster: &str) -> db::Result<()> {
-    use topic_epoch as table;
-    diesel::update(table::table.find((topic, number)))
-        .filter(table::cluster.is_null())
-        .set(table::cluster.eq(cluster))
+/// Whether an epoch waits for its ends: of the log, or of the bus.
+pub(super) fn any_lacks_ends(epochs: &[Epoch], direct: bool) -> bool {
+    epochs.iter().any(|epoch| epoch.direct == direct && epoch.lacks_ends())
+}
+
+/// The bus says for the first time where it is, and where the epoch begins: behind all that is there already.
+pub(super) fn set_begins(tx: &mut Tx<'_>, topic: &str, number: i64, cluster: &str, bus: &Ends) -> db::Result<()> {
+    store::lock_partitions(tx, topic)?;
+    diesel::update(topic_epoch::table.find((topic, number)))
+        .filter(topic_epoch::cluster.is_null())
+        .set(topic_epoch::cluster.eq(cluster))
         .execute(&mut **tx)?;
-    Ok(())
+    bus.bus
+        .iter()
+        .try_for_each(|(partition, offset)| set_begin(tx, topic, number, *partition, (number << BITS) + offset))
 }
 
 /// The topic was deleted on the bus, with whatever nobody had handled yet: another epoch begins.
@@ -249,14 +267,7 @@ pub(super) fn give_up(tx: &mut Tx<'_>, topic: &str, number: i64) -> db::Result<(
         let handled = handled.map(|(_, _, position)| position + 1).min().unwrap_or_default();
         set_end(tx, topic, number, row.partition, handled.max(last.begin(row.partition)))?;
     }
-    open(tx, topic, number + 1, true, &partitions)?;
-    // not what was there before under the same name
-    use topic_epoch as table;
-    diesel::update(table::table.find((topic, number))).set(table::cluster.eq("deleted")).execute(&mut **tx)?;
-    diesel::update(table::table.find((topic, number + 1)))
-        .set(table::cluster.eq(&last.cluster))
-        .execute(&mut **tx)?;
-    Ok(())
+    open(tx, topic, number + 1, true, &partitions)
 }
 
 /// Group, partition and position of all who read the topic.

@@ -12,6 +12,7 @@ mod epochs;
 mod reading;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -39,20 +40,26 @@ const GOOD_FOR: Duration = Duration::from_secs(3);
 /// After an epoch was closed, before anybody asks where it ends: longer than what somebody saw of it is good.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// What a closed epoch ends with on the bus, so that a reader knows that nothing more is to come.
+const CLOSED: &str = "bus.epoch.closed";
+/// What stands for a record that nobody handles, so that a group moves past it.
+pub(crate) const SKIPPED: &str = "";
+
 /// A bus that is elsewhere and takes events without the log.
 #[async_trait]
 pub trait DirectBus: Send + Sync + 'static {
-    /// Stores the event in the partition that it has, and returns once it is safe. Its position counts for nothing.
+    /// Stores the event in the partition that it has, and returns its offset once it is safe. Its position counts for
+    /// nothing.
     ///
     /// # Errors
     /// [`BusError::Unavailable`]; the event may be stored all the same.
-    async fn send(&self, event: &Event) -> Result<(), BusError>;
+    async fn send(&self, event: &Event) -> Result<i64, BusError>;
 
-    /// The offset that the next event of each of the topic's partitions gets. Whatever was stored before is under it.
+    /// Of each of the topic's partitions the offsets of what it holds: from the first to that which comes next.
     ///
     /// # Errors
     /// [`BusError::Unavailable`]
-    async fn ends(&self, topic: &str, partitions: i32) -> Result<Vec<i64>, BusError>;
+    async fn held(&self, topic: &str, partitions: i32) -> Result<Vec<Range<i64>>, BusError>;
 
     /// What tells this cluster from any other.
     ///
@@ -60,8 +67,8 @@ pub trait DirectBus: Send + Sync + 'static {
     /// [`BusError::Unavailable`]
     async fn cluster(&self) -> Result<String, BusError>;
 
-    /// Reads what was sent with this source. Positions are offsets: they rise, with holes.
-    fn read(&self, source: Id) -> Arc<dyn Bus>;
+    /// Reads all records of a topic, those of others too. Positions are offsets.
+    fn read(&self) -> Arc<dyn Bus>;
 }
 
 /// Why an event was not taken.
@@ -124,11 +131,6 @@ struct Known {
 impl Known {
     fn open_epoch(&self) -> Option<&Epoch> {
         self.epochs.last().filter(|last| last.is_open())
-    }
-
-    /// On one bus an epoch takes nothing before it is known where the last one there ended, and so where it begins.
-    fn waits_for_ends(&self, partitions: i32) -> bool {
-        self.open_epoch().is_some_and(|open| open.direct) && epochs::any_lacks_ends(&self.epochs, partitions, true)
     }
 
     fn is_good(&self) -> bool {
@@ -206,16 +208,16 @@ impl Direct {
         let Some(epoch) = known.open_epoch() else {
             return Err(EmitError::Unavailable("the topic is being drained; a shop that starts opens it again".into()));
         };
-        if known.waits_for_ends(self.shared.log.partitions(topic)) {
-            return Err(EmitError::Unavailable("it is not known yet where the last epoch on this bus ended".into()));
-        }
         if epoch.direct != by_settings.direct {
             return Err(EmitError::Unavailable("another process has put the topic on another bus".into()));
         }
-        match known.away {
-            Some(away) if epoch.direct => Err(EmitError::Unavailable(away)),
-            _ => Ok((epoch.clone(), by_settings.max_waiting)),
+        if let Some(away) = known.away.as_ref().filter(|_| epoch.direct) {
+            return Err(EmitError::Unavailable(away.clone()));
         }
+        if epoch.lacks_begins() {
+            return Err(EmitError::Unavailable("it is not known yet how far the bus is".into()));
+        }
+        Ok((epoch.clone(), by_settings.max_waiting))
     }
 
     async fn send<E: DomainEvent>(&self, epoch: &Epoch, event: &E) -> Result<(), EmitError> {
@@ -237,7 +239,7 @@ impl Direct {
             traceparent: TraceContext::current().map(|trace| trace.to_string()),
             payload: event::payload(event)?,
         };
-        bus.send(&record).await.map_err(|BusError::Unavailable(why)| EmitError::Unknown(why))
+        bus.send(&record).await.map(drop).map_err(|BusError::Unavailable(why)| EmitError::Unknown(why))
     }
 
     /// Has the topics go where the settings of this process say. Whatever went another way is handled first.
@@ -299,6 +301,11 @@ impl Direct {
         self.look().await?;
         self.look_at_bus().await?;
         Ok(self.locked().iter().map(|(topic, known)| (*topic, known.ends.clone())).collect())
+    }
+
+    /// The number of the epoch in which a topic's events are taken now, by what was last seen.
+    pub fn epoch(&self, topic: &str) -> Option<i64> {
+        self.known(topic).open_epoch().map(|open| open.number)
     }
 
     /// Events of these topics that a group has still to handle.
@@ -371,9 +378,8 @@ impl Direct {
     async fn set_ends_of_log(&self) -> db::Result<()> {
         for topic in &self.shared.topics {
             let (name, grace) = (topic.name, self.grace());
-            let partitions = self.shared.log.partitions(name);
-            if epochs::any_lacks_ends(&self.known(name).epochs, partitions, false) {
-                self.shared.db.write(move |tx| epochs::set_ends(tx, name, grace, None)).await?;
+            if epochs::any_lacks_ends(&self.known(name).epochs, false) {
+                self.shared.db.write(move |tx| epochs::set_log_ends(tx, name, grace)).await?;
                 self.look().await?;
             }
         }
@@ -389,7 +395,8 @@ impl Direct {
     async fn look_at_bus(&self) -> db::Result<()> {
         let Some(bus) = &self.shared.bus else { return Ok(()) };
         for topic in &self.shared.topics {
-            let (name, partitions, known) = (topic.name, self.shared.log.partitions(topic.name), self.known(topic.name));
+            let (name, partitions, known) =
+                (topic.name, self.shared.log.partitions(topic.name), self.known(topic.name));
             let is_needed = |epoch: &Epoch| {
                 let handled = known.positions.iter().all(|(_, partition, at)| epoch.is_done(*partition, *at));
                 epoch.direct && (epoch.is_open() || !handled)
@@ -398,8 +405,7 @@ impl Direct {
                 self.locked().entry(name).or_default().away = None;
                 continue;
             };
-            let asked = self.now();
-            let answer = async { Ok::<_, BusError>((bus.cluster().await?, bus.ends(name, partitions).await?)) };
+            let answer = async { Ok::<_, BusError>((bus.cluster().await?, bus.held(name, partitions).await?)) };
             let there = match answer.await {
                 Ok((cluster, _)) if epoch.cluster.as_ref().is_some_and(|known| *known != cluster) => Err(format!(
                     "events of {name} wait on the cluster {}, and this is {cluster}: end what is on the former first \
@@ -410,7 +416,10 @@ impl Direct {
                 Err(BusError::Unavailable(why)) => Err(why),
             };
             match there {
-                Ok((cluster, offsets)) => self.seen_on_bus(name, epoch, cluster, offsets, asked).await?,
+                Ok((cluster, held)) => {
+                    let ends = (0..).zip(held.into_iter().map(|held| held.end)).collect();
+                    self.seen_on_bus(bus, name, cluster, Ends { bus: ends, ..Ends::default() }).await?;
+                }
                 Err(why) => self.locked().entry(name).or_default().away = Some(why),
             }
         }
@@ -419,37 +428,65 @@ impl Direct {
 
     async fn seen_on_bus(
         &self,
+        bus: &Arc<dyn DirectBus>,
         topic: &'static str,
-        epoch: &Epoch,
         cluster: String,
-        offsets: Vec<i64>,
-        asked: Time,
+        ends: Ends,
     ) -> db::Result<()> {
-        let number = epoch.number;
-        if epoch.cluster.is_none() {
-            self.shared.db.write(move |tx| epochs::set_cluster(tx, topic, number, &cluster)).await?;
-            self.look().await?;
-        }
-        let (ends, epochs, gone) = {
+        let (epochs, gone) = {
             let mut known = self.locked();
             let known = known.entry(topic).or_default();
-            known.away = None;
-            known.ends.bus = (0..).zip(offsets).collect();
+            (known.away, known.ends.bus) = (None, ends.bus.clone());
             let shrunk = known.shows_less_than_handled();
             let gone = std::mem::replace(&mut known.shrunk, shrunk) && shrunk;
-            (known.ends.clone(), known.epochs.clone(), gone)
+            (known.epochs.clone(), gone)
         };
+        let Some(last) = epochs.last() else { return Ok(()) };
+        let (grace, now) = (self.grace(), self.now());
+        let number = last.number;
         if gone {
             tracing::error!(topic, "the topic was deleted on the bus; what nobody had handled yet is lost");
             self.shared.db.write(move |tx| epochs::give_up(tx, topic, number)).await?;
-            self.look().await
-        } else if epochs::any_lacks_ends(&epochs, ends.bus.len() as i32, true) {
-            let grace = self.grace();
-            self.shared.db.write(move |tx| epochs::set_ends(tx, topic, grace, Some((asked, &ends)))).await?;
-            self.look().await
+        } else if let Some(over) = epochs.iter().find(|it| it.direct && it.lacks_ends() && it.is_over(grace, now)) {
+            let over = over.clone();
+            match self.end_on_bus(bus, topic, &over).await {
+                Ok(last) => self.shared.db.write(move |tx| epochs::set_bus_ends(tx, topic, &over, &last)).await?,
+                Err(BusError::Unavailable(why)) => tracing::debug!(topic, why, "an epoch was not ended; trying again"),
+            }
+        } else if last.direct && last.lacks_begins() && !epochs::any_lacks_ends(&epochs, true) {
+            self.shared.db.write(move |tx| epochs::set_begins(tx, topic, number, &cluster, &ends)).await?;
         } else {
-            Ok(())
+            return Ok(());
         }
+        self.look().await
+    }
+
+    /// Sends the last record of a closed epoch to each partition, and returns their offsets.
+    async fn end_on_bus(
+        &self,
+        bus: &Arc<dyn DirectBus>,
+        topic: &str,
+        epoch: &Epoch,
+    ) -> Result<Vec<(i32, i64)>, BusError> {
+        let mut last = Vec::new();
+        for partition in 0..self.shared.log.partitions(topic) {
+            let record = Event {
+                id: Id::new(),
+                source: epoch.source,
+                topic: topic.into(),
+                partition,
+                position: event::UNNUMBERED,
+                key: String::new(),
+                kind: CLOSED.into(),
+                version: 1,
+                aggregate_version: epoch.number,
+                occurred_at: self.now(),
+                traceparent: None,
+                payload: "{}".into(),
+            };
+            last.push((partition, bus.send(&record).await?));
+        }
+        Ok(last)
     }
 
     fn known(&self, topic: &str) -> Known {

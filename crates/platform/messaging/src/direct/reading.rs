@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use tokio::time::timeout;
 
-use super::{Direct, Epoch, waiting};
+use super::{CLOSED, Direct, Epoch, LOOK_EVERY, SKIPPED, waiting};
 use crate::bus::{Bus, BusError, Subscriber};
 use crate::event::Event;
 
@@ -43,7 +44,9 @@ impl Subscriber for EpochSubscriber {
             let next = epochs.iter().find(|epoch| !epoch.is_done(partition, after));
             let fetched = async {
                 match next {
-                    Some(epoch) => self.fetch_of(epoch, topic, partition, after.max(epoch.begin(partition) - 1), max).await,
+                    Some(epoch) => {
+                        self.fetch_of(epoch, topic, partition, after.max(epoch.begin(partition) - 1), max).await
+                    }
                     None => std::future::pending().await,
                 }
             };
@@ -51,18 +54,21 @@ impl Subscriber for EpochSubscriber {
                 _ = changed.changed() => continue,
                 fetched = fetched => fetched?,
             };
-            let Some((epoch, end)) = next.and_then(|epoch| Some((epoch, epoch.end(partition)?))) else {
-                return Ok(fetched);
-            };
-            let of_epoch: Vec<Event> = fetched.into_iter().filter(|event| event.position < end).collect();
-            if !of_epoch.is_empty() {
-                return Ok(of_epoch);
+            let Some(epoch) = next else { return Ok(fetched) };
+            let end = epoch.end(partition).unwrap_or_else(|| epoch.limit());
+            let is_more = fetched.last().is_some_and(|last| last.position >= end);
+            let events: Vec<Event> = fetched.into_iter().filter(|event| event.position < end).collect();
+            if !events.is_empty() {
+                return Ok(events);
             }
-            // what is left before its end, if anything, was sent in another epoch
-            if !self.shows_all(epoch, topic, partition, end).await? {
-                return Ok(Vec::new());
+            if epoch.end(partition).is_some() && (is_more || self.is_deleted(epoch, topic, partition, end).await?) {
+                after = end - 1;
+            } else if is_more {
+                // of an epoch that this process has not heard of yet, or before it is known where this one ends
+                drop(timeout(LOOK_EVERY, changed.changed()).await);
+            } else {
+                return Ok(events);
             }
-            after = end - 1;
         }
     }
 
@@ -93,7 +99,12 @@ impl EpochSubscriber {
         }
         let base = epoch.base();
         let mut events = self.on_bus(epoch)?.fetch(topic, partition, after - base, max).await?;
-        events.iter_mut().for_each(|event| event.position += base);
+        for event in &mut events {
+            event.position += base;
+            if event.source != epoch.source || event.kind == CLOSED {
+                event.kind = SKIPPED.into();
+            }
+        }
         Ok(events)
     }
 
@@ -101,16 +112,23 @@ impl EpochSubscriber {
         let bus = self.direct.shared.bus.as_ref();
         let bus = bus.ok_or_else(|| BusError::Unavailable("events wait on a bus that is not set".into()))?;
         let mut on_bus = self.on_bus.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = || bus.read(epoch.source).subscribe(&self.group);
+        let open = || bus.read().subscribe(&self.group);
         Ok(on_bus.entry(epoch.number).or_insert_with(open).clone())
     }
 
-    /// Whether a bus that showed nothing more of the epoch has all that was stored in it.
-    async fn shows_all(&self, epoch: &Epoch, topic: &str, partition: i32, end: i64) -> Result<bool, BusError> {
-        let Some(bus) = self.direct.shared.bus.as_ref().filter(|_| epoch.direct) else { return Ok(true) };
-        let partitions = self.direct.shared.log.partitions(topic);
-        let is_there = epoch.cluster == Some(bus.cluster().await?);
-        let offset = bus.ends(topic, partitions).await?.get(partition as usize).copied().unwrap_or_default();
-        Ok(is_there && epoch.base() + offset >= end)
+    /// Whether the bus holds nothing of the epoch any more, though it was not handled.
+    async fn is_deleted(&self, epoch: &Epoch, topic: &str, partition: i32, end: i64) -> Result<bool, BusError> {
+        let Some(bus) = self.direct.shared.bus.as_ref().filter(|_| epoch.direct) else {
+            return Ok(false);
+        };
+        if epoch.cluster != Some(bus.cluster().await?) {
+            return Ok(false);
+        }
+        let held = bus.held(topic, self.direct.shared.log.partitions(topic)).await?;
+        let is_deleted = held.get(partition as usize).is_some_and(|held| epoch.base() + held.start >= end);
+        if is_deleted {
+            tracing::error!(topic, partition, "ALARM: records were deleted on the bus before they were handled");
+        }
+        Ok(is_deleted)
     }
 }
