@@ -13,6 +13,8 @@ mod catalogue;
 mod coupons;
 #[path = "shop/described.rs"]
 mod described;
+#[path = "shop/direct.rs"]
+mod direct;
 #[path = "shop/failures.rs"]
 mod failures;
 #[path = "shop/flips.rs"]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use consumers::coupon_issuer::{IssuerWake, group, outcome};
 use contracts::events::{CouponIssueRequested, CouponIssued};
 use contracts::{CouponId, MemberId, Money, RequestId};
-use coupon::{Coupon, CouponError, Discount, IssueRequest, IssueStatus, NewCoupon};
+use coupon::{Coupon, Discount, IssueRequest, IssueStatus, NewCoupon};
 use db::Database;
 use db::types::Time;
 use messaging::{ConsumerOptions, Consumers, Event, InProcess, run_sequencer};

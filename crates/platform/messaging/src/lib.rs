@@ -31,7 +31,7 @@ mod worker;
 pub use bus::{Bus, BusError, ByTopic, InProcess, Publisher, Subscriber};
 pub use consumers::{ConsumerOptions, Consumers};
 pub use depth::report_depths;
-pub use direct::{Direct, DirectBus, DirectTopic, EmitError, Ends};
+pub use direct::{Direct, DirectBus, DirectTopic, EmitError, Ends, Epoch};
 pub use event::{DomainEvent, Event, MAX_PAYLOAD_BYTES, UNNUMBERED, emit, emit_because};
 pub use handler::{EffectHandler, Group, Handler, HandlerError, Lease, Replay, Start, TransactionalHandler};
 pub use log::{Log, TopicSpec};

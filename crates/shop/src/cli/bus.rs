@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use contracts::topics;
+use messaging::Direct;
 use messaging::admin::{self, PartitionStatus};
 use runtime::process::Failure;
 use runtime::settings::{BusSettings, Settings};
@@ -15,11 +17,26 @@ pub(super) async fn status(settings: Settings) -> Result<(), Failure> {
     let read = |conn: &mut db::Conn| -> db::Result<_> { Ok((admin::partitions(conn)?, recorded_buses(conn)?)) };
     let (partitions, recorded) = shop.db.read(read).await?;
     print!("{}", table(&shop.settings.bus, &recorded, partitions));
+    shop.direct.refresh().await?;
+    println!("\n{}", of_requests(&shop.direct));
     if let Some(servers) = shop.buses.kafka_servers() {
         println!("\n{}", of_kafka(&shop, servers).await);
     }
     shop.close().await;
     Ok(())
+}
+
+/// Positions of that topic begin anew with each move, so that the table tells little of it.
+fn of_requests(direct: &Direct) -> String {
+    let topic = topics::COUPON_ISSUE_REQUESTED;
+    let waiting = direct.waiting();
+    match direct.epoch(topic) {
+        None => format!("{topic} is closed (shop drain); {waiting} of its events wait"),
+        Some(epoch) => {
+            let way = if epoch.direct { "go straight to Kafka" } else { "go through the log" };
+            format!("Events of {topic} {way} (epoch {}); {waiting} wait", epoch.number)
+        }
+    }
 }
 
 async fn of_kafka(shop: &Shop, servers: &str) -> String {

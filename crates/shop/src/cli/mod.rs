@@ -2,6 +2,7 @@
 
 mod admin;
 mod bus;
+mod drain;
 mod import;
 mod serve;
 
@@ -45,6 +46,8 @@ enum Command {
         #[command(subcommand)]
         command: BusCommand,
     },
+    /// Take no more requests for coupons, and have those handled that wait: before their topic moves to another cluster.
+    Drain,
     /// Make a new password for the admin of admin.email, and print it.
     ResetAdminPassword,
 }
@@ -81,6 +84,7 @@ fn run_command(cli: Cli) -> Result<(), Failure> {
             Command::Migrate => migrate(settings).await,
             Command::ImportProducts { file } => import::import_products(settings, &file).await,
             Command::Bus { command: BusCommand::Status } => bus::status(settings).await,
+            Command::Drain => drain::drain(settings).await,
             Command::ResetAdminPassword => admin::reset_admin_password(settings).await,
             Command::CheckConfig => Ok(()),
         }

@@ -14,9 +14,9 @@ use tempfile::TempDir;
 use crate::support::{ADMIN, Api, TestMember, all_at_once, eventually, random_key};
 
 /// A shop in a process of its own, in a folder that outlives it.
-struct Binary {
+pub struct Binary {
     folder: TempDir,
-    settings: Vec<(String, String)>,
+    pub settings: Vec<(String, String)>,
     address: SocketAddr,
     child: Option<Child>,
 }
@@ -33,7 +33,7 @@ fn command(folder: &Path, settings: &[(String, String)]) -> Command {
 }
 
 impl Binary {
-    fn new(settings: &[(&str, &str)]) -> Self {
+    pub fn new(settings: &[(&str, &str)]) -> Self {
         let address = free_address();
         let mut all = vec![("SHOP__HTTP__ADDRESS".to_owned(), address.to_string())];
         all.push(("SHOP__RATE_LIMIT__ENABLED".into(), "false".into()));
@@ -41,7 +41,7 @@ impl Binary {
         Self { folder: tempfile::tempdir().unwrap(), settings: all, address, child: None }
     }
 
-    async fn start(&mut self) -> Api {
+    pub async fn start(&mut self) -> Api {
         let log = File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = command(self.folder.path(), &self.settings);
         self.child = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
@@ -55,25 +55,25 @@ impl Binary {
         api
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         let mut child = self.child.take().expect("it runs");
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
     /// Asks it to end and returns its exit code.
-    async fn terminate(&mut self) -> Option<i32> {
+    pub async fn terminate(&mut self) -> Option<i32> {
         let child = self.child.take().expect("it runs");
         Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
         let mut child = child;
         tokio::task::spawn_blocking(move || child.wait().unwrap().code()).await.unwrap()
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub fn run(&self, arguments: &[&str]) -> Output {
         command(self.folder.path(), &self.settings).args(arguments).stdin(Stdio::null()).output().unwrap()
     }
 }
@@ -89,17 +89,17 @@ impl Drop for Binary {
 }
 
 /// The exit code, and what was said, in one line.
-fn said(output: &Output) -> (Option<i32>, String) {
+pub fn said(output: &Output) -> (Option<i32>, String) {
     let text = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
     assert_eq!(text.lines().count(), 1, "{text}");
     (output.status.code(), text)
 }
 
-async fn admin(api: &Api) -> TestMember {
+pub async fn admin(api: &Api) -> TestMember {
     TestMember::sign_in(api, ADMIN.0, ADMIN.1).await
 }
 
-async fn shopper(api: &Api, amount: &str) -> TestMember {
+pub async fn shopper(api: &Api, amount: &str) -> TestMember {
     let email = format!("{}@example.com", random_key());
     let body = json!({ "email": email, "password": "correct-horse-battery", "name": "Kim" });
     api.post("/members", body).send().await.expect(201);

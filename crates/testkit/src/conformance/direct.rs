@@ -339,7 +339,7 @@ pub async fn a_deleted_topic_begins_again(bed: DirectBed, bus: MemoryBus) {
         process.direct.refresh().await.expect("it looks");
         process.direct.is_drained()
             && bed.database.db.read(|conn| Direct::is_waited_for(conn, &[TICKS])).await.expect("the epochs")
-            && process.direct.epoch(TICKS) == Some(1)
+            && process.direct.epoch(TICKS).is_some_and(|epoch| epoch.number == 1)
     })
     .await;
     taken(&process.direct, "a", 10).await;

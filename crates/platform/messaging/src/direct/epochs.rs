@@ -69,6 +69,13 @@ impl Epoch {
         self.end(partition).is_some_and(|end| end <= self.begin(partition).max(position + 1))
     }
 
+    /// Whether every group has come to its end, which must be known, and be behind all that it took.
+    pub(super) fn is_handled(&self, positions: &[(String, i32, i64)]) -> bool {
+        let took_nothing = self.direct && self.lacks_begins();
+        let is_done = || positions.iter().all(|(_, partition, position)| self.is_done(*partition, *position));
+        took_nothing || (!positions.is_empty() && is_done())
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.closed_at.is_none()
     }

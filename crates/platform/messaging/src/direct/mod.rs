@@ -108,6 +108,8 @@ struct Shared {
     bus: Option<Arc<dyn DirectBus>>,
     topics: Vec<DirectTopic>,
     known: Mutex<BTreeMap<&'static str, Known>>,
+    /// Held by whoever has an epoch begin.
+    beginning: tokio::sync::Mutex<()>,
     /// Rung when there is a new epoch, or an end is known.
     changed: watch::Sender<()>,
     /// The database's clock less that of this process, in microseconds.
@@ -137,6 +139,11 @@ impl Known {
         self.looked.is_some_and(|looked| looked.elapsed() < GOOD_FOR)
     }
 
+    /// Nothing was taken in it so far, and it is not known from where on the bus it will be.
+    fn is_to_begin(&self) -> bool {
+        self.open_epoch().is_some_and(|open| open.direct && open.lacks_begins())
+    }
+
     /// Positions were read before the ends were asked for, so that the ends of the same topic can't be behind them.
     fn shows_less_than_handled(&self) -> bool {
         let Some(open) = self.open_epoch().filter(|open| open.direct) else { return false };
@@ -158,8 +165,8 @@ impl Known {
 impl Direct {
     /// Over an open database and log. `bus` must be there when a topic goes to it, or when something waits there.
     pub fn new(db: Database, log: Log, bus: Option<Arc<dyn DirectBus>>, topics: Vec<DirectTopic>) -> Self {
-        let (known, changed, clock) = Default::default();
-        Self { shared: Arc::new(Shared { db, log, bus, topics, known, changed, clock }) }
+        let (known, beginning, changed, clock) = Default::default();
+        Self { shared: Arc::new(Shared { db, log, bus, topics, known, beginning, changed, clock }) }
     }
 
     /// A bus that reads these topics wherever they are or were, and all else from `others`, which knows the log.
@@ -204,6 +211,12 @@ impl Direct {
         if !self.known(topic).is_good() {
             self.look().await?;
         }
+        if self.known(topic).is_to_begin() {
+            let _turn = self.shared.beginning.lock().await;
+            if self.known(topic).is_to_begin() {
+                self.look_at_bus_and_begin(true).await?;
+            }
+        }
         let known = self.known(topic);
         let Some(epoch) = known.open_epoch() else {
             return Err(EmitError::Unavailable("the topic is being drained; a shop that starts opens it again".into()));
@@ -215,7 +228,7 @@ impl Direct {
             return Err(EmitError::Unavailable(away.clone()));
         }
         if epoch.lacks_begins() {
-            return Err(EmitError::Unavailable("it is not known yet how far the bus is".into()));
+            return Err(EmitError::Unavailable("it is not known yet where the last epoch on the bus ended".into()));
         }
         Ok((epoch.clone(), by_settings.max_waiting))
     }
@@ -303,9 +316,9 @@ impl Direct {
         Ok(self.locked().iter().map(|(topic, known)| (*topic, known.ends.clone())).collect())
     }
 
-    /// The number of the epoch in which a topic's events are taken now, by what was last seen.
-    pub fn epoch(&self, topic: &str) -> Option<i64> {
-        self.known(topic).open_epoch().map(|open| open.number)
+    /// The epoch in which a topic's events are taken now, by what was last seen.
+    pub fn epoch(&self, topic: &str) -> Option<Epoch> {
+        self.known(topic).open_epoch().cloned()
     }
 
     /// Events of these topics that a group has still to handle.
@@ -320,8 +333,7 @@ impl Direct {
     pub fn is_waited_for(conn: &mut db::Conn, topics: &[&str]) -> db::Result<bool> {
         for topic in topics {
             let (epochs, positions) = (epochs::load(conn, topic)?, epochs::positions(conn, topic)?);
-            let waits = |epoch: &Epoch| positions.iter().any(|(_, partition, at)| !epoch.is_done(*partition, *at));
-            if epochs.iter().any(|epoch| epoch.direct && waits(epoch)) {
+            if epochs.iter().any(|epoch| epoch.direct && !epoch.is_handled(&positions)) {
                 return Ok(true);
             }
         }
@@ -332,7 +344,7 @@ impl Direct {
     pub fn is_drained(&self) -> bool {
         self.locked().values().all(|known| {
             let mut closed = known.epochs.iter().filter(|epoch| !epoch.is_open());
-            closed.all(|epoch| known.positions.iter().all(|(_, partition, at)| epoch.is_done(*partition, *at)))
+            closed.all(|epoch| epoch.is_handled(&known.positions))
         })
     }
 
@@ -393,15 +405,17 @@ impl Direct {
 
     /// Asks the bus where it ends, as far as something waits there or goes there.
     async fn look_at_bus(&self) -> db::Result<()> {
+        self.look_at_bus_and_begin(false).await
+    }
+
+    /// The same, and has an epoch begin in which an event is to be sent for the first time.
+    async fn look_at_bus_and_begin(&self, begin: bool) -> db::Result<()> {
         let Some(bus) = &self.shared.bus else { return Ok(()) };
         for topic in &self.shared.topics {
             let (name, partitions, known) =
                 (topic.name, self.shared.log.partitions(topic.name), self.known(topic.name));
-            let is_needed = |epoch: &Epoch| {
-                let handled = known.positions.iter().all(|(_, partition, at)| epoch.is_done(*partition, *at));
-                epoch.direct && (epoch.is_open() || !handled)
-            };
-            let Some(epoch) = known.epochs.iter().find(|epoch| is_needed(epoch)) else {
+            let is_needed = |epoch: &&Epoch| epoch.direct && (epoch.is_open() || !epoch.is_handled(&known.positions));
+            let Some(epoch) = known.epochs.iter().find(is_needed) else {
                 self.locked().entry(name).or_default().away = None;
                 continue;
             };
@@ -418,7 +432,8 @@ impl Direct {
             match there {
                 Ok((cluster, held)) => {
                     let ends = (0..).zip(held.into_iter().map(|held| held.end)).collect();
-                    self.seen_on_bus(bus, name, cluster, Ends { bus: ends, ..Ends::default() }).await?;
+                    let ends = Ends { bus: ends, ..Ends::default() };
+                    self.seen_on_bus(bus, name, cluster, ends, begin).await?;
                 }
                 Err(why) => self.locked().entry(name).or_default().away = Some(why),
             }
@@ -432,6 +447,7 @@ impl Direct {
         topic: &'static str,
         cluster: String,
         ends: Ends,
+        begin: bool,
     ) -> db::Result<()> {
         let (epochs, gone) = {
             let mut known = self.locked();
@@ -453,7 +469,7 @@ impl Direct {
                 Ok(last) => self.shared.db.write(move |tx| epochs::set_bus_ends(tx, topic, &over, &last)).await?,
                 Err(BusError::Unavailable(why)) => tracing::debug!(topic, why, "an epoch was not ended; trying again"),
             }
-        } else if last.direct && last.lacks_begins() && !epochs::any_lacks_ends(&epochs, true) {
+        } else if begin && last.direct && last.lacks_begins() && !epochs::any_lacks_ends(&epochs, true) {
             self.shared.db.write(move |tx| epochs::set_begins(tx, topic, number, &cluster, &ends)).await?;
         } else {
             return Ok(());

@@ -1,0 +1,53 @@
+//! `shop drain`.
+
+use std::time::{Duration, Instant};
+
+use contracts::topics;
+use runtime::process::{Failure, Stop};
+use runtime::settings::Settings;
+use runtime::{Role, Shop};
+
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Between two lines.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+/// For what was begun, once all is done.
+const FINISH: Duration = Duration::from_secs(10);
+
+/// Takes no more requests for coupons, and helps to have those handled that were taken: then nothing of them is left on
+/// the bus that they are on.
+pub(super) async fn drain(settings: Settings) -> Result<(), Failure> {
+    let mut stop = Stop::listen()?;
+    let shop = Shop::open(settings).await?;
+    shop.direct.close().await?;
+    let reads = |topic: &&str| topics::DIRECT.contains(topic);
+    let readers = shop.groups.iter().filter(|group| group.topics.iter().any(|topic| reads(&topic))).cloned().collect();
+    let hosted = shop.host_as(Role::Consumer(readers)).await?;
+    let drained = tokio::select! {
+        drained = until_drained(&shop) => drained.map_err(Failure::from),
+        () = stop.asked() => Err(Failure::Failed("stopped before all was handled; no requests are taken".into())),
+    };
+    hosted.stop(FINISH).await;
+    shop.close().await;
+    drained?;
+    println!("drained: no request for a coupon waits, and none is taken until a shop starts");
+    Ok(())
+}
+
+async fn until_drained(shop: &Shop) -> db::Result<()> {
+    let mut told = Instant::now();
+    loop {
+        shop.direct.refresh().await?;
+        if shop.direct.is_drained() {
+            return Ok(());
+        }
+        if told.elapsed() > TELL_EVERY {
+            told = Instant::now();
+            match shop.direct.away() {
+                Some(away) => println!("waiting for Kafka: {away}"),
+                None => println!("{} requests wait", shop.direct.waiting()),
+            }
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
