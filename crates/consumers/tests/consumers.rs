@@ -2,6 +2,7 @@
 
 mod consumers {
     mod analytics;
+    mod catalogue;
     mod coupon_history;
     mod coupon_issuer;
     mod data_platform;

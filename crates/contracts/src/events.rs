@@ -47,11 +47,16 @@ pub struct OrderCreated {
     pub order_version: i64,
     pub member_id: MemberId,
     pub lines: Vec<OrderLine>,
+    /// Before the discount.
     pub total: Money,
+    /// What the coupon takes off.
     pub discount: Money,
+    /// `total` less `discount`.
     pub payable: Money,
+    /// The coupon that is reserved for it.
     pub owned_coupon_id: Option<OwnedCouponId>,
     pub created_at: Time,
+    /// Not paid by then, it is cancelled.
     pub expires_at: Time,
 }
 event!(OrderCreated, "shop.order.created", 1, topics::ORDER_CREATED, key: |e| e.order_id, version_of: |e| e.order_version);
@@ -174,6 +179,7 @@ pub struct CouponIssued {
     /// The how-manieth of the coupon this is, from 1.
     pub ordinal: i64,
     pub issued_at: Time,
+    /// From then on it can't be used.
     pub expires_at: Option<Time>,
 }
 event!(CouponIssued, "shop.coupon.issued", 1, topics::COUPON_ISSUED, key: |e| e.owned_coupon_id, version_of: |e| e.owned_coupon_version);
