@@ -39,7 +39,21 @@ def read_back(cluster, wrong):
               cluster.rows("SELECT topic, partition, position, id FROM event_log")}
     counts = Counter({"events": len(logged), "records": 0, "twice": 0, "gaps": 0, "disordered": 0, "foreign": 0})
     servers = cluster.servers()
+    direct = defaultdict(set)  # what went there without the log, and has no position in it
+    for topic, epoch in cluster.rows("SELECT topic, source FROM topic_epoch"):
+        direct[topic].add(f"urn:uuid:{epoch}")
     for topic in sorted({topic for topic, _ in marks}):
+        if topic in direct:
+            ids = Counter()
+            for _, _, headers in records(servers, f"{cluster.folder}/kafka", topic):
+                counts["records"] += 1
+                if headers.get("ce_source") not in direct[topic]:
+                    counts["foreign"] += 1
+                elif headers.get("ce_type") != "bus.epoch.closed":
+                    ids[headers["ce_id"]] += 1
+            counts["events"] += len(ids)
+            counts["twice"] += sum(ids.values()) - len(ids)
+            continue
         seen, newest = defaultdict(dict), {}
         for partition, key, headers in records(servers, f"{cluster.folder}/kafka", topic):
             counts["records"] += 1

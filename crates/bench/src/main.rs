@@ -13,11 +13,17 @@ use std::time::Duration;
 
 use clap::Parser;
 use report::{Figures, line, ratio};
+use runtime::Role;
 use stand::Stand;
 use telemetry::{LogFormat, LogSettings, names};
 
 const CONNECTIONS: usize = 64;
 const PRODUCTS: usize = 1000;
+/// Seconds in which coupon requests come as fast as they can, and the quiet time between them.
+const SPIKES: usize = 4;
+const BETWEEN_SPIKES: Duration = Duration::from_secs(4);
+/// Requests a second that the issuer is held to.
+const STEADY: u32 = 2000;
 
 /// Measures the shop on the embedded database.
 #[derive(Parser)]
@@ -25,10 +31,11 @@ struct Options {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 8)]
     seconds: u64,
-    /// Only the parts whose name contains this: limit, hot, sustained, latency, product, coupon.
+    /// Only the parts whose name contains this: limit, hot, sustained, latency, product, coupon; with Kafka relay, coupon,
+    /// spikes.
     #[arg(long, default_value = "")]
     only: String,
-    /// Measures from PostgreSQL to Kafka instead: an empty database, postgres://…
+    /// Measures with PostgreSQL and Kafka instead: an empty database, postgres://…
     #[arg(long, requires = "kafka")]
     database_url: Option<String>,
     /// The cluster, host:port,…
@@ -41,11 +48,27 @@ async fn main() {
     let options = Options::parse();
     let log = LogSettings { format: LogFormat::Pretty, filter: "warn".into() };
     let _telemetry = telemetry::init(&log, None).expect("logs and metrics");
+    let time = Duration::from_secs(options.seconds);
     if let (Some(database_url), Some(servers)) = (&options.database_url, &options.kafka) {
-        return relay::run(database_url, servers, options.seconds).await;
+        if "relay".contains(&options.only) {
+            relay::run(database_url, servers, options.seconds).await;
+        }
+        let prefix = format!("bench-{}-", uuid::Uuid::new_v4().simple());
+        let there = [
+            ("SHOP__DATABASE__URL", database_url.as_str()),
+            ("SHOP__BUS__BACKEND", "kafka"),
+            ("SHOP__BUS__KAFKA__BOOTSTRAP_SERVERS", servers),
+            ("SHOP__BUS__KAFKA__PREFIX", &prefix),
+        ];
+        if "coupon".contains(&options.only) {
+            coupon(time, Stand::open_with(&there, [Role::Shop]).await).await;
+        }
+        if "spikes".contains(&options.only) {
+            spikes(&there).await;
+        }
+        return;
     }
     let runs = |part: &str| part.contains(&options.only);
-    let time = Duration::from_secs(options.seconds);
     if runs("limit") {
         let sql = limit::purchases_without_http(PRODUCTS, CONNECTIONS, options.seconds).await;
         line("purchases: the same SQL without HTTP", &sql);
@@ -70,7 +93,7 @@ async fn main() {
         product(time).await;
     }
     if runs("coupon") {
-        coupon(time).await;
+        coupon(time, Stand::open(true).await).await;
     }
 }
 
@@ -129,17 +152,11 @@ async fn product(time: Duration) {
     stand.close().await;
 }
 
-async fn coupon(time: Duration) {
+async fn coupon(time: Duration, stand: Stand) {
     let bare_address = limit::serve_bare();
     let bare = load::requests(&bare_address, CONNECTIONS, "POST", "/", vec![String::new()], 202, time).await;
     line("POST: a bare handler", &bare);
-    let stand = Stand::open(true).await;
-    let headers: Vec<String> = stand
-        .buyers(CONNECTIONS)
-        .await
-        .iter()
-        .map(|buyer| format!("Authorization: Bearer {}\r\n", buyer.token))
-        .collect();
+    let headers = authorizations(&stand).await;
     let open = coupons(&stand, 1_000_000).await;
     let path = format!("/api/v1/coupons/{open}/issue-requests");
     let accepted = load::requests(&stand.address, CONNECTIONS, "POST", &path, headers.clone(), 202, time).await;
@@ -155,6 +172,47 @@ async fn coupon(time: Duration) {
     let sold_out = load::requests(&stand.address, CONNECTIONS, "POST", &path, headers[1..].to_vec(), 409, time).await;
     line("POST: coupon requests, sold out", &sold_out);
     ratio("POST: sold out to the bare handler", sold_out.per_second() / bare.per_second(), 0.5);
+    stand.close().await;
+}
+
+async fn authorizations(stand: &Stand) -> Vec<String> {
+    let buyers = stand.buyers(CONNECTIONS).await;
+    buyers.iter().map(|buyer| format!("Authorization: Bearer {}\r\n", buyer.token)).collect()
+}
+
+/// Requests come in spikes, and an issuer that is held to [`STEADY`] works through them; a line a second, for a chart.
+async fn spikes(there: &[(&str, &str)]) {
+    let steady = STEADY.to_string();
+    let mut settings = there.to_vec();
+    settings.extend([("SHOP__HOST__CONSUMERS", "false"), ("SHOP__WORKER__EVENTS_PER_SECOND", &*steady)]);
+    let issuer = consumers::coupon_issuer::group(Default::default());
+    let stand = Stand::open_with(&settings, [Role::Shop, Role::Consumer(vec![issuer])]).await;
+    let headers = authorizations(&stand).await;
+    let path = format!("/api/v1/coupons/{}/issue-requests", coupons(&stand, 1_000_000).await);
+    let address = stand.address.clone();
+    let load = tokio::spawn(async move {
+        for _ in 0..SPIKES {
+            load::requests(&address, CONNECTIONS, "POST", &path, headers.clone(), 202, Duration::from_secs(1)).await;
+            tokio::time::sleep(BETWEEN_SPIKES).await;
+        }
+    });
+    println!("second  taken/s  handled/s  waiting");
+    let (mut second, mut before) = (tokio::time::interval(Duration::from_secs(1)), (0, 0));
+    second.tick().await;
+    for number in 1_u32.. {
+        second.tick().await;
+        let rows = stand.shop.lags().await.expect("the lag");
+        let issuer = || rows.iter().filter(|row| row.group == consumers::coupon_issuer::GROUP);
+        let taken: i64 = issuer().map(|row| row.end + 1).sum();
+        let waiting: i64 = issuer().map(|row| row.lag).sum();
+        let handled = taken - waiting;
+        println!("{number:>6}  {:>7}  {:>9}  {waiting:>7}", taken - before.0, handled - before.1);
+        before = (taken, handled);
+        if load.is_finished() && waiting == 0 {
+            break;
+        }
+    }
+    load.await.expect("no panic");
     stand.close().await;
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use contracts::{Money, ProductId};
 use runtime::settings::Settings;
-use runtime::{Hosted, Shop};
+use runtime::{Hosted, Role, Shop};
 use shop::http::server::Server;
 use stock::NewProduct;
 use tempfile::TempDir;
@@ -20,7 +20,7 @@ pub struct Stand {
     pub shop: Shop,
     pub address: String,
     server: Server,
-    hosted: Option<Hosted>,
+    hosted: Vec<Hosted>,
     _folder: TempDir,
 }
 
@@ -31,12 +31,20 @@ pub struct Buyer {
 }
 
 impl Stand {
-    /// Opens a shop, with its consumers or without.
+    /// Opens a shop on the embedded database, with its consumers or without.
     pub async fn open(consumers: bool) -> Self {
+        Self::open_with(&[], consumers.then_some(Role::Shop)).await
+    }
+
+    /// Opens a shop with these settings, which hosts what these roles do.
+    pub async fn open_with(more: &[(&str, &str)], roles: impl IntoIterator<Item = Role>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let settings = settings(&folder);
+        let settings = settings(&folder, more);
         let shop = Shop::open(settings).await.unwrap_or_else(|error| panic!("the shop opens: {error}"));
-        let hosted = if consumers { Some(shop.host().await.expect("the consumers start")) } else { None };
+        let mut hosted = Vec::new();
+        for role in roles {
+            hosted.push(shop.host_as(role).await.expect("the consumers start"));
+        }
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let secret = shop.token_secret().expect("a secret");
         let server = Server::start(&shop, &secret, listener).expect("the server starts");
@@ -45,7 +53,7 @@ impl Stand {
 
     pub async fn close(self) {
         self.server.stop().await.expect("the server stops");
-        if let Some(hosted) = self.hosted {
+        for hosted in self.hosted {
             hosted.stop(Duration::from_secs(30)).await;
         }
         self.shop.close().await;
@@ -102,9 +110,10 @@ pub fn new_products(count: usize) -> Vec<NewProduct> {
     (0..count).map(|n| product(n).expect("a product within the limits")).collect()
 }
 
-fn settings(folder: &TempDir) -> Settings {
+fn settings(folder: &TempDir, more: &[(&str, &str)]) -> Settings {
     let of = |name: &str, value: &str| (OsString::from(name), OsString::from(value));
     let dir = folder.path().to_str().expect("a path in UTF-8");
-    let variables = [of("SHOP__DATA_DIR", dir), of("SHOP__RATE_LIMIT__ENABLED", "false")];
+    let ours = [of("SHOP__DATA_DIR", dir), of("SHOP__RATE_LIMIT__ENABLED", "false")];
+    let variables = ours.into_iter().chain(more.iter().map(|(name, value)| of(name, value)));
     Settings::from(None, variables).unwrap_or_else(|error| panic!("{error}"))
 }
