@@ -16,7 +16,8 @@ use crate::handler::{Group, Replay};
 use crate::place;
 use crate::relay::RELAY;
 use crate::schema::{
-    consumer_group, dead_letter, event_log, group_position, handling_attempt, outbox, parked_event, topic_partition,
+    consumer_group, dead_letter, event_log, group_member, group_position, handling_attempt, log_source, outbox,
+    parked_event, topic_partition,
 };
 use crate::store::{self, LogRow};
 
@@ -263,6 +264,43 @@ fn waiting_in_outbox(conn: &mut Conn) -> db::Result<Vec<(String, i32, i64)>> {
     let Conn::Pg(conn) = conn else { return Ok(Vec::new()) };
     let by_partition = (outbox::topic, outbox::partition);
     Ok(outbox::table.group_by(by_partition).select((outbox::topic, outbox::partition, count_star())).load(conn)?)
+}
+
+/// Why a log was not renewed.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewError {
+    /// Groups have members: processes run.
+    #[error("{0} members of groups are at work, or were killed less than a lease ago: stop all processes first")]
+    InUse(i64),
+    #[error(transparent)]
+    Database(#[from] db::Error),
+}
+
+/// Makes the log another one, after its database was restored from a backup: positions that it gives a second time are
+/// not mistaken for those that it gave before. Groups stay where they are; the relay copies again all that is kept.
+/// Returns the new source.
+///
+/// # Errors
+/// As [`RenewError`] says.
+pub fn renew_log(tx: &mut Tx<'_>) -> Result<Id, RenewError> {
+    store::lock_source(tx)?;
+    let now = tx.now()?;
+    let members = group_member::table.filter(group_member::expires_at.gt(now)).count();
+    match members.get_result(&mut **tx).map_err(db::Error::from)? {
+        0 => {}
+        members => return Err(RenewError::InUse(members)),
+    }
+    let source = Id(uuid::Uuid::new_v4());
+    let renew = |conn: &mut Conn| -> db::Result<()> {
+        diesel::update(log_source::table).set(log_source::id.eq(source)).execute(conn)?;
+        diesel::update(group_position::table).set(group_position::source.eq(source)).execute(conn)?;
+        diesel::update(topic_partition::table)
+            .set(topic_partition::relayed.eq(topic_partition::floor - 1))
+            .execute(conn)?;
+        place::forget_all(conn, RELAY)
+    };
+    renew(tx)?;
+    Ok(source)
 }
 
 /// Which dead letters to list.

@@ -87,9 +87,9 @@ impl EffectHandler for Relay {
         match (there, ours.first()) {
             // what is on the bus and cut from the log is older than all that the log has
             (Some(there), Some(ours)) if there.position == ours.position && there.id != ours.id => {
-                Err(restored(topic, partition, there.position))
+                Err(HandlerError::Unavailable(restored(topic, partition, there.position)))
             }
-            (Some(there), None) => Err(restored(topic, partition, there.position)),
+            (Some(there), None) => Err(HandlerError::Unavailable(restored(topic, partition, there.position))),
             _ => {
                 self.compared.lock().unwrap_or_else(PoisonError::into_inner).insert(part, lease.number);
                 Ok(())
@@ -98,9 +98,10 @@ impl EffectHandler for Relay {
     }
 }
 
-fn restored(topic: &str, partition: i32, position: i64) -> HandlerError {
-    HandlerError::Unavailable(format!(
+/// What to say of a bus that knows more than the log.
+pub(crate) fn restored(topic: &str, partition: i32, position: i64) -> String {
+    format!(
         "the bus holds an event at position {position} of {topic}/{partition} that the log does not know: was the \
-         database restored from a backup? Positions would be given twice"
-    ))
+         database restored from a backup? Positions would be given twice (shop renew-log makes it another log)"
+    )
 }

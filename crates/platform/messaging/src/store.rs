@@ -102,6 +102,11 @@ pub(crate) fn raise_relayed(conn: &mut Conn, topic: &str, partition: i32, relaye
     Ok(())
 }
 
+/// The position that the next event gets.
+pub(crate) fn next(conn: &mut Conn, topic: &str, partition: i32) -> db::Result<i64> {
+    Ok(topic_partition::table.find((topic, partition)).select(topic_partition::next).first(conn)?)
+}
+
 pub(crate) fn relayed(conn: &mut Conn, topic: &str, partition: i32) -> db::Result<i64> {
     Ok(topic_partition::table.find((topic, partition)).select(topic_partition::relayed).first(conn)?)
 }

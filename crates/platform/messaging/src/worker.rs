@@ -19,6 +19,7 @@ use crate::consumers::Context;
 use crate::event::Event;
 use crate::handler::{EffectHandler, Handler, HandlerError, Lease, TransactionalHandler};
 use crate::place::{self, Place};
+use crate::relay::restored;
 use crate::{dead, direct};
 use crate::{lease, store};
 
@@ -201,6 +202,7 @@ impl Worker {
         if events.is_empty() || !self.holds_lease().await {
             return Ok(());
         }
+        self.has_log(&events).await?;
         self.handle(events).await
     }
 
@@ -271,6 +273,21 @@ impl Worker {
             events.push(event);
         }
         Ok(events)
+    }
+
+    /// Holds against a database that was restored from a backup: what the bus has and the log has not come to yet will
+    /// be numbered a second time.
+    async fn has_log(&self, events: &[Event]) -> Result<(), Stop> {
+        let (log, (topic, partition)) = (&self.context.log, (&self.place.topic, self.place.partition));
+        let (Some(last), Some(end)) = (events.last(), log.end(topic, partition)) else { return Ok(()) };
+        if log.is_direct(topic) || last.position < *end.borrow() {
+            return Ok(());
+        }
+        // this process may not have heard of it yet
+        let of = topic.clone();
+        let next = self.context.db.read(move |conn| store::next(conn, &of, partition)).await?;
+        log.rise(topic, partition, next);
+        if last.position < next { Ok(()) } else { Err(Stop::Away(restored(topic, partition, last.position))) }
     }
 
     /// Of a direct topic, whose positions have holes: moves past what is no event.

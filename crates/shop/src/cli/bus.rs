@@ -1,4 +1,4 @@
-//! `shop bus`.
+//! `shop bus` and `shop renew-log`.
 
 use std::collections::BTreeMap;
 
@@ -37,6 +37,16 @@ fn of_requests(direct: &Direct) -> String {
             format!("Events of {topic} {way} (epoch {}); {waiting} wait", epoch.number)
         }
     }
+}
+
+/// Gives the log another source.
+pub(super) async fn renew_log(settings: Settings) -> Result<(), Failure> {
+    let shop = Shop::open(settings).await?;
+    let renewed = shop.db.write(admin::renew_log).await;
+    shop.close().await;
+    let source = renewed.map_err(|error| Failure::Failed(error.to_string()))?;
+    println!("the log is now {source}; the relay copies again what the log has kept");
+    Ok(())
 }
 
 async fn of_kafka(shop: &Shop, servers: &str) -> String {

@@ -48,6 +48,8 @@ enum Command {
     },
     /// Take no more requests for coupons, and have those handled that wait: before their topic moves to another cluster.
     Drain,
+    /// Make the event log another one, after its database was restored from a backup; nothing else may run.
+    RenewLog,
     /// Make a new password for the admin of admin.email, and print it.
     ResetAdminPassword,
 }
@@ -85,6 +87,7 @@ fn run_command(cli: Cli) -> Result<(), Failure> {
             Command::ImportProducts { file } => import::import_products(settings, &file).await,
             Command::Bus { command: BusCommand::Status } => bus::status(settings).await,
             Command::Drain => drain::drain(settings).await,
+            Command::RenewLog => bus::renew_log(settings).await,
             Command::ResetAdminPassword => admin::reset_admin_password(settings).await,
             Command::CheckConfig => Ok(()),
         }

@@ -337,6 +337,53 @@ async fn a_shop_without_its_kafka_sells_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_restored_shop_renews_its_log_and_goes_on() {
+    let Some(place) = testkit::places().await.into_iter().next().and_then(testkit::on_kafka) else { return };
+    let mut settings = vec![("SHOP__ADMIN__PASSWORD", ADMIN.1)];
+    settings.extend(place.bus.iter().map(|(name, value)| (*name, value.as_str())));
+    let mut shop = Binary::new(&settings);
+    let file = |shop: &Binary, name: &str| shop.folder.path().join("data").join(name);
+    let buys = async |api: &Api, times: usize| {
+        let root = admin(api).await;
+        let mug = json!({ "name": "Mug", "price": "10", "stock": 100 });
+        let product = root.post("/products", mug).send().await.expect(201).text("id");
+        let buyer = shopper(api, "1000").await;
+        for _ in 0..times {
+            let order = buyer.has_ordered(&product, 1).await;
+            buyer.pay(&order).send().await.expect(201);
+        }
+    };
+    let settled = async |api: &Api, count: i64| {
+        eventually("the payments are settled", async || {
+            let days = admin(api).await.get("/admin/settlements").send().await.expect(200).body;
+            (days["items"][0]["payments"] == count).then_some(())
+        })
+        .await;
+    };
+    let api = shop.start().await;
+    buys(&api, 3).await;
+    settled(&api, 3).await;
+    assert_eq!(shop.terminate().await, Some(0), "{}", shop.log());
+    std::fs::copy(file(&shop, "shop.db"), file(&shop, "backup.db")).unwrap();
+    let api = shop.start().await;
+    buys(&api, 5).await;
+    settled(&api, 8).await;
+    assert_eq!(shop.terminate().await, Some(0), "{}", shop.log());
+
+    std::fs::copy(file(&shop, "backup.db"), file(&shop, "shop.db")).unwrap();
+    let api = shop.start().await;
+    eventually("it is told", async || shop.log().contains("restored from a backup").then_some(())).await;
+    settled(&api, 3).await; // what Kafka has from the lost time changes nothing
+    assert_eq!(shop.terminate().await, Some(0), "{}", shop.log());
+    let renewed = shop.run(&["renew-log"]);
+    assert_eq!(renewed.status.code(), Some(0), "{renewed:?}");
+    let api = shop.start().await;
+    buys(&api, 4).await;
+    settled(&api, 7).await;
+    assert_eq!(shop.terminate().await, Some(0), "{}", shop.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn products_are_imported_all_or_none() {
     let mut shop = Binary::new(&[("SHOP__ADMIN__PASSWORD", ADMIN.1)]);
     let rows: String = (0..1_200).map(|nth| format!("Product {nth},{},5\n", 100 + nth)).collect();
