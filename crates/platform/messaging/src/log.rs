@@ -1,6 +1,7 @@
 //! The event log: gives each event its position, and tells who waits for it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use db::types::{Id, JsonText, Time};
@@ -39,6 +40,8 @@ struct Shared {
     in_outbox: Mutex<BTreeSet<&'static str>>,
     /// Rung when there are such.
     outbox: Notify,
+    /// Events that this process moved out of there.
+    moved: AtomicUsize,
     /// Counts what an operator asked of the groups, so that they look at once.
     asked: watch::Sender<u64>,
 }
@@ -147,6 +150,11 @@ impl Log {
             partition.tail.push(events);
         }
         self.rise(topic, partition, end);
+    }
+
+    /// Notes that `events` more left the outbox. Returns how many ever did.
+    pub(crate) fn moved(&self, events: usize) -> usize {
+        self.shared.moved.fetch_add(events, Ordering::Relaxed) + events
     }
 
     /// Waits until this process leaves something in the outbox, and tells of which topics.

@@ -27,6 +27,9 @@ const BATCH: usize = 5000;
 const POLL: Duration = Duration::from_millis(500);
 /// The same where others look.
 const SELDOM: Duration = Duration::from_secs(5);
+/// How often it is looked whether the outbox is to be cleared, and of how many rows it is worth it.
+const CLEARING: Duration = Duration::from_secs(1);
+const DEAD_ROWS: usize = 1000;
 /// How often the ends are read though nobody notified.
 const ENDS_POLL: Duration = Duration::from_secs(1);
 const CHANNEL: &str = "event_log";
@@ -49,6 +52,7 @@ async fn run(db: &Database, log: &Log, poll: Duration, stop: CancellationToken) 
     tokio::select! {
         () = stop.cancelled() => {}
         () = number(db, log, poll) => {}
+        () = clear_outbox(db, log) => {}
         () = follow_ends(db, log) => {}
     }
 }
@@ -98,6 +102,24 @@ async fn sequence_topics(db: &Database, log: &Log, mut topics: Vec<Arc<str>>) ->
     failed
 }
 
+/// Has the rows that were moved out leave no trace: a batch would step over them to find its first.
+async fn clear_outbox(db: &Database, log: &Log) {
+    let mut look = interval(CLEARING);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut cleared = log.moved(0);
+    loop {
+        look.tick().await;
+        let moved = log.moved(0);
+        if moved - cleared < DEAD_ROWS {
+            continue;
+        }
+        match db.vacuum("outbox").await {
+            Ok(()) => cleared = moved,
+            Err(error) => tracing::debug!(%error, "the outbox was not cleared of what was moved"),
+        }
+    }
+}
+
 /// Returns how many events were moved.
 async fn sequence_batch(db: &Database, log: &Log, topic: Arc<str>) -> db::Result<usize> {
     let log = log.clone();
@@ -106,6 +128,7 @@ async fn sequence_batch(db: &Database, log: &Log, topic: Arc<str>) -> db::Result
         let moved = appended.values().map(Vec::len).sum();
         let (log, topic) = (log.clone(), topic.clone());
         tx.after_commit(move || {
+            log.moved(moved);
             appended.into_iter().for_each(|(partition, events)| log.appended(&topic, partition, events));
         });
         Ok(moved)
