@@ -34,7 +34,8 @@ def read_back(cluster, wrong):
     """(counts, what does not hold) of all topics that the relay has copied."""
     source = f"urn:uuid:{cluster.rows('SELECT id FROM log_source')[0][0]}"
     marks = {(topic, int(partition)): int(relayed) for topic, partition, relayed in
-             cluster.rows("SELECT topic, partition, relayed FROM topic_partition")}
+             cluster.rows("SELECT topic, partition, greatest(relayed, position) FROM topic_partition LEFT JOIN "
+                          "(SELECT * FROM group_position WHERE grp = 'relay') relay USING (topic, partition)")}
     logged = {(topic, int(partition), int(position)): event for topic, partition, position, event in
               cluster.rows("SELECT topic, partition, position, id FROM event_log")}
     counts = Counter({"events": len(logged), "records": 0, "twice": 0, "gaps": 0, "disordered": 0, "foreign": 0})

@@ -238,18 +238,10 @@ struct Delays(Vec<(f64, f64)>);
 impl Delays {
     /// Of all groups together.
     fn now() -> Self {
-        Self::matching("")
-    }
-
-    fn of(group: &str) -> Self {
-        Self::matching(&format!("group=\"{group}\""))
-    }
-
-    fn matching(label: &str) -> Self {
         let mut buckets = std::collections::BTreeMap::<String, f64>::new();
         let prefix = format!("{}_bucket{{", names::CONSUMER_DELAY_SECONDS);
         let rendered = telemetry::metrics::render();
-        for line in rendered.lines().filter(|line| line.starts_with(&prefix) && line.contains(label)) {
+        for line in rendered.lines().filter(|line| line.starts_with(&prefix)) {
             let bound = line.split("le=\"").nth(1).and_then(|rest| rest.split('"').next());
             let count = line.rsplit(' ').next().and_then(|count| count.parse::<f64>().ok());
             if let (Some(bound), Some(count)) = (bound, count) {

@@ -1,15 +1,18 @@
 //! From PostgreSQL to Kafka: sequencer and relay against librdkafka alone, and how soon an event is there.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
+use db::types::Id;
 use db::{Database, Tx};
 use messaging::{
-    Bus, ConsumerOptions, Consumers, DomainEvent, Event, Group, Handler, HandlerError, InProcess, Log, Replay, Start,
-    TopicSpec, TransactionalHandler, relay_group, run_sequencer,
+    Bus, BusError, ConsumerOptions, Consumers, DomainEvent, Event, Group, Handler, HandlerError, InProcess, Log,
+    Publisher, Replay, Start, TopicSpec, TransactionalHandler, relay_group, run_sequencer,
 };
-use messaging_kafka::{Kafka, KafkaOptions, TopicOptions};
+use messaging_kafka::{Kafka, KafkaOptions, KafkaPublisher, TopicOptions};
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
@@ -17,8 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::Delays;
-use crate::report::ratio;
+use crate::report::{Figures, at_most, line, ratio};
 
 const TOPIC: &str = "bench";
 /// Where librdkafka alone sends to.
@@ -60,6 +62,7 @@ struct Stage {
     db: Database,
     log: Log,
     kafka: Kafka,
+    watch: Arc<Watch>,
 }
 
 impl Stage {
@@ -75,7 +78,7 @@ impl Stage {
         let kafka = Kafka::new(options).expect("good options");
         let topics = [TOPIC, BARE].map(|topic| (topic.to_owned(), PARTITIONS));
         kafka.ensure_topics(&topics, &TopicOptions::default()).await.expect("Kafka answers");
-        Self { db, log, kafka }
+        Self { db, log, kafka, watch: Arc::default() }
     }
 
     fn sequence(&self) -> CancellationToken {
@@ -85,15 +88,16 @@ impl Stage {
     }
 
     async fn relay(&self) -> Consumers {
-        let group = relay_group(Arc::new(self.kafka.publisher()), self.db.clone(), self.log.clone(), vec![TOPIC]);
+        let publisher = Timed(self.kafka.publisher(), self.watch.clone());
+        let group = relay_group(Arc::new(publisher), self.db.clone(), self.log.clone(), vec![TOPIC]);
         let bus = Arc::new(InProcess::new(self.db.clone(), self.log.clone()));
         let (db, log) = (self.db.clone(), self.log.clone());
         Consumers::start(db, log, bus, vec![group], ConsumerOptions::relay()).await.expect("the relay starts")
     }
 
     async fn relayed(&self) -> i64 {
-        let rows = self.db.read(messaging::admin::partitions).await.expect("the partitions");
-        rows.iter().filter(|row| row.topic == TOPIC).map(|row| row.relayed + 1).sum()
+        let rows = self.db.read(messaging::admin::consumers).await.expect("the positions");
+        rows.iter().filter(|row| row.group == messaging::RELAY).map(|row| row.position + 1).sum()
     }
 }
 
@@ -152,54 +156,104 @@ async fn bare(servers: &str, stage: &Stage) -> f64 {
     tokio::task::spawn_blocking(send).await.expect("no panic")
 }
 
-/// Counts what it handles.
-struct Count(Arc<AtomicU64>);
+/// How long units of work took, and how long after its commit each event was on Kafka, and was handled.
+#[derive(Default)]
+struct Watch {
+    commits: Mutex<HashMap<Id, Instant>>,
+    units: Mutex<Figures>,
+    to_kafka: Mutex<Figures>,
+    to_handled: Mutex<Figures>,
+    handled: AtomicU64,
+}
 
-impl TransactionalHandler for Count {
-    fn handle(&self, _: &mut Tx<'_>, events: &[Event]) -> Result<(), HandlerError> {
-        self.0.fetch_add(events.len() as u64, Ordering::Relaxed);
+impl Watch {
+    fn committed(&self, event: Id, took: Duration) {
+        self.units.lock().expect("no panic").record(took);
+        self.commits.lock().expect("no panic").insert(event, Instant::now());
+    }
+
+    /// Those made while all warms up don't count.
+    fn arrived(&self, ids: impl Iterator<Item = Id>, figures: &Mutex<Figures>) {
+        let (commits, mut figures) = (self.commits.lock().expect("no panic"), figures.lock().expect("no panic"));
+        ids.filter_map(|id| commits.get(&id)).for_each(|at| figures.record(at.elapsed()));
+    }
+}
+
+/// Looks at the clock when Kafka has acknowledged.
+struct Timed(KafkaPublisher, Arc<Watch>);
+
+#[async_trait]
+impl Publisher for Timed {
+    async fn publish(&self, events: &[Event]) -> Result<(), BusError> {
+        self.0.publish(events).await?;
+        self.1.arrived(events.iter().map(|event| event.id), &self.1.to_kafka);
+        Ok(())
+    }
+
+    async fn last_event(&self, topic: &str, partition: i32, source: Id) -> Result<Option<Event>, BusError> {
+        self.0.last_event(topic, partition, source).await
+    }
+}
+
+/// Looks at the clock when the group has committed.
+struct Reader(Arc<Watch>);
+
+impl TransactionalHandler for Reader {
+    fn handle(&self, tx: &mut Tx<'_>, events: &[Event]) -> Result<(), HandlerError> {
+        let (watch, ids) = (self.0.clone(), events.iter().map(|event| event.id).collect::<Vec<_>>());
+        tx.after_commit(move || {
+            watch.handled.fetch_add(ids.len() as u64, Ordering::Relaxed);
+            watch.arrived(ids.into_iter(), &watch.to_handled);
+        });
         Ok(())
     }
 }
 
-/// From an event's place in its unit of work, before the commit, to being on Kafka, and to being handled from there.
+/// From the commit of an event's unit of work to being on Kafka, and to being handled from there.
 async fn latency(stage: &Stage, seconds: u64) {
-    let handled = Arc::new(AtomicU64::new(0));
     let group = Group {
         name: "readers",
         topics: vec![TOPIC],
         replay: Replay::Once("a benchmark"),
         start: Start::Now,
-        handler: Handler::Transactional(Arc::new(Count(handled.clone()))),
+        handler: Handler::Transactional(Arc::new(Reader(stage.watch.clone()))),
     };
     let bus: Arc<dyn Bus> = Arc::new(stage.kafka.bus(stage.log.source()));
     let (db, log) = (stage.db.clone(), stage.log.clone());
     let readers = Consumers::start(db, log, bus, vec![group], ConsumerOptions::default()).await.expect("they start");
     let all = seconds * PACE as u64;
     let warm_up = all / 4;
-    let mut before = Vec::new();
     let begun = Instant::now();
     for n in 0..all {
         tokio::time::sleep_until((begun + Duration::from_secs_f64(n as f64 / PACE as f64)).into()).await;
-        if n == warm_up {
-            before = vec![Delays::of("relay"), Delays::of("readers")];
-        }
-        let db = stage.db.clone();
+        let (db, watch) = (stage.db.clone(), stage.watch.clone());
         tokio::spawn(async move {
-            db.write(|tx: &mut Tx<'_>| messaging::emit(tx, &Sold::new()).map(drop)).await.expect("an event");
+            let begun = Instant::now();
+            let unit = move |tx: &mut Tx<'_>| -> db::Result<()> {
+                let (watch, id) = (watch.clone(), messaging::emit(tx, &Sold::new())?);
+                if n >= warm_up {
+                    tx.after_commit(move || watch.committed(id, begun.elapsed()));
+                }
+                Ok(())
+            };
+            db.write(unit).await.expect("an event");
         });
     }
-    while handled.load(Ordering::Relaxed) < all {
+    while stage.watch.handled.load(Ordering::Relaxed) < all {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    for (group, what, before, median, most) in [
-        ("relay", "commit to Kafka", &before[0], 0.0025, 0.005),
-        ("readers", "commit to handled, by Kafka", &before[1], 0.01, 0.05),
-    ] {
-        let delays = Delays::of(group).since(before);
-        println!("{:<44} {delays}", format!("{what}: batches within"));
-        ratio(&format!("{what}: share within {} ms", median * 1000.0), delays.share_within(median), 0.5);
-        ratio(&format!("{what}: share within {} ms", most * 1000.0), delays.share_within(most), 0.99);
-    }
+    let report = |what: &str, figures: &Mutex<Figures>| {
+        let mut figures = figures.lock().expect("no panic");
+        figures.took = begun.elapsed().mul_f64(0.75);
+        line(what, &figures);
+        (figures.percentile(50.0), figures.percentile(99.0))
+    };
+    report("the unit of work with one event", &stage.watch.units);
+    let (median, most) = report("commit to Kafka", &stage.watch.to_kafka);
+    at_most("commit to Kafka: p50 in ms", median, 2.0);
+    at_most("commit to Kafka: p99 in ms", most, 5.0);
+    let (median, most) = report("commit to handled, by Kafka", &stage.watch.to_handled);
+    at_most("commit to handled: p50 in ms", median, 10.0);
+    at_most("commit to handled: p99 in ms", most, 50.0);
     readers.stop().await;
 }

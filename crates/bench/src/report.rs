@@ -46,6 +46,12 @@ impl Figures {
     }
 }
 
+impl Default for Figures {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -68,4 +74,9 @@ pub fn line(what: &str, figures: &Figures) {
 /// A ratio against its goal.
 pub fn ratio(what: &str, is: f64, goal: f64) {
     println!("{what:<44} {is:>8.2}     goal {goal}   {}", if is >= goal { "met" } else { "NOT MET" });
+}
+
+/// A figure that should be small against its goal.
+pub fn at_most(what: &str, is: f64, goal: f64) {
+    println!("{what:<44} {is:>8.2}     goal {goal}   {}", if is <= goal { "met" } else { "NOT MET" });
 }

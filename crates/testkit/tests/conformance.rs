@@ -20,6 +20,7 @@ on_every_bed!(
     log::several_sequencers_leave_no_gap_and_no_inversion,
     log::sequencers_that_are_cut_off_leave_no_gap,
     log::events_that_nobody_told_of_are_handled,
+    log::the_mark_of_what_was_relayed_outlives_the_relay,
     log::retention_never_passes_a_slow_group,
     log::a_long_log_is_cut_to_its_end,
     log::the_view_of_an_event_follows_its_groups,

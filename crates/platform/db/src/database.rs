@@ -132,6 +132,28 @@ impl Database {
         read.await.map_err(|error| E::from(Error::Panicked(error.to_string())))?
     }
 
+    /// Clears `table` of deleted rows, unless somebody else is at it. For a table that many rows pass through: each
+    /// reader steps over those that are gone, and autovacuum comes once a minute at the most. SQLite needs none.
+    ///
+    /// # Errors
+    /// One of this crate's; nothing is lost by it.
+    pub async fn vacuum(&self, table: &'static str) -> Result<()> {
+        if !self.is_shared() {
+            return Ok(());
+        }
+        let (pool, permit) = (self.shared.pool.clone(), self.permit().await?);
+        let cleared = spawn_blocking(move || {
+            let _permit = permit;
+            let mut conn = pool.get().map_err(|error| Error::Unavailable(error.to_string()))?;
+            // cut off at its end, a table is locked
+            let vacuum = format!("VACUUM (SKIP_LOCKED, INDEX_CLEANUP ON, TRUNCATE OFF) {table}");
+            let cleared = conn.conn.batch_execute(&vacuum);
+            conn.broken = cleared.is_err();
+            Ok(cleared?)
+        });
+        cleared.await.map_err(|error| Error::Panicked(error.to_string()))?
+    }
+
     /// Listens to what other processes say on `channel`. `None` on SQLite, where there are none.
     pub fn listen(&self, channel: &'static str) -> Option<Listener> {
         match &self.shared.kind {

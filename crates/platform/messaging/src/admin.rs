@@ -162,11 +162,7 @@ pub fn event(conn: &mut Conn, id: Id) -> db::Result<Option<EventView>> {
 
 fn view(conn: &mut Conn, stored: StoredEvent) -> db::Result<EventView> {
     let event = &stored.event;
-    let relayed: Option<i64> = topic_partition::table
-        .find((&*event.topic, event.partition))
-        .select(topic_partition::relayed)
-        .first(conn)
-        .optional()?;
+    let relayed = store::relayed(conn, &event.topic, event.partition, event.source)?;
     let positions: Vec<(String, i64)> = group_position::table
         .filter(group_position::topic.eq(&*event.topic))
         .filter(group_position::partition.eq(event.partition))
@@ -199,7 +195,7 @@ fn view(conn: &mut Conn, stored: StoredEvent) -> db::Result<EventView> {
         GroupView { group, status, attempts: died.map(|dead| dead.1).or(tried), error: died.map(|dead| dead.2.clone()) }
     });
     let groups = groups.collect();
-    Ok(EventView { relayed: relayed.is_some_and(|relayed| relayed >= event.position), groups, stored })
+    Ok(EventView { relayed: relayed >= event.position, groups, stored })
 }
 
 /// Every group's position and lag, by group, topic and partition. `direct` tells where direct topics end on the bus.
@@ -249,7 +245,7 @@ pub fn partitions(conn: &mut Conn) -> db::Result<Vec<PartitionStatus>> {
         let waits = waiting.iter().find(|(topic, partition, _)| *topic == row.topic && *partition == row.partition);
         PartitionStatus {
             end: row.next - 1,
-            relayed: row.relayed,
+            relayed: row.relayed.max(copied.map_or(-1, |copied| copied.position)),
             to_relay: copied.map(|copied| row.next - 1 - copied.position),
             in_outbox: waits.map_or(0, |(_, _, events)| *events),
             topic: row.topic,

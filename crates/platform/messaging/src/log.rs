@@ -1,7 +1,8 @@
 //! The event log: gives each event its position, and tells who waits for it.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use db::types::{Id, JsonText, Time};
 use db::{AfterCommit, Conn, Database, Recorder, Staged};
@@ -35,10 +36,15 @@ pub struct Log {
 #[derive(Default)]
 struct Shared {
     source: OnceLock<Id>,
+    name: OnceLock<String>,
     topics: RwLock<HashMap<Arc<str>, Arc<Topic>>>,
     direct: OnceLock<Vec<&'static str>>,
-    /// Rung when there may be something in the outbox.
+    /// Topics of which this process left something in the outbox.
+    in_outbox: Mutex<BTreeSet<&'static str>>,
+    /// Rung when there are such.
     outbox: Notify,
+    /// Events that this process moved out of there.
+    moved: AtomicUsize,
     /// Counts what an operator asked of the groups, so that they look at once.
     asked: watch::Sender<u64>,
 }
@@ -109,6 +115,11 @@ impl Log {
         *self.shared.source.get().expect("the log is opened before it is used")
     }
 
+    /// What tells this log in this process from those of other processes.
+    pub(crate) fn name(&self) -> &str {
+        self.shared.name.get_or_init(|| Id::new().to_string())
+    }
+
     /// Into how many partitions `topic` is divided; 0 when there is no such topic.
     pub fn partitions(&self, topic: &str) -> i32 {
         self.topic(topic).map_or(0, |topic| topic.partitions.len() as i32)
@@ -140,9 +151,27 @@ impl Log {
         }
     }
 
-    /// Waits until something may be in the outbox.
-    pub(crate) async fn outbox_rung(&self) {
+    /// Keeps events that were committed, the next of their partition, for groups that keep up; and wakes them.
+    pub(crate) fn appended(&self, topic: &str, partition: i32, events: Vec<Event>) {
+        let (Some(known), Some(last)) = (self.topic(topic), events.last()) else { return };
+        metrics::counter!(names::EVENT_LOG_EVENTS, "topic" => topic.to_owned()).increment(events.len() as u64);
+        let end = last.position + 1;
+        if let Some(partition) = known.partitions.get(partition as usize) {
+            partition.tail.push(events);
+        }
+        self.rise(topic, partition, end);
+    }
+
+    /// Notes that `events` more left the outbox. Returns how many ever did.
+    pub(crate) fn moved(&self, events: usize) -> usize {
+        self.shared.moved.fetch_add(events, Ordering::Relaxed) + events
+    }
+
+    /// Waits until this process leaves something in the outbox, and tells of which topics.
+    pub(crate) async fn outbox_rung(&self) -> Vec<Arc<str>> {
         self.shared.outbox.notified().await;
+        let left = std::mem::take(&mut *self.shared.in_outbox.lock().unwrap_or_else(PoisonError::into_inner));
+        left.into_iter().map(Into::into).collect()
     }
 
     /// Has the groups of this process look at once for what an operator asked: a replay, a discard, a reset.
@@ -188,22 +217,19 @@ impl Log {
                 store::insert_event(conn, &event, appended_at)?;
                 events.push(event);
             }
-            appended.push((topic, partition, next, events));
+            appended.push((topic, partition, events));
         }
         let log = self.clone();
         Ok(Box::new(move || {
-            for (topic, partition, next, events) in appended {
-                metrics::counter!(names::EVENT_LOG_EVENTS, "topic" => topic).increment(events.len() as u64);
-                if let Some(topic) = log.topic(topic) {
-                    topic.partitions[partition as usize].tail.push(events);
-                }
-                log.rise(topic, partition, next);
+            for (topic, partition, events) in appended {
+                log.appended(topic, partition, events);
             }
         }))
     }
 
     /// PostgreSQL: transactions commit side by side, so the events wait in the outbox for the sequencer.
     fn leave_in_outbox(&self, conn: &mut Conn, records: Vec<Staged>) -> db::Result<AfterCommit> {
+        let topics: BTreeSet<_> = records.iter().map(|record| record.topic).collect();
         let mut rows = Vec::with_capacity(records.len());
         for record in records {
             let partition = self.partition_for(&record)?;
@@ -224,7 +250,10 @@ impl Log {
             diesel::insert_into(outbox::table).values(rows).execute(conn)?;
         }
         let log = self.clone();
-        Ok(Box::new(move || log.shared.outbox.notify_one()))
+        Ok(Box::new(move || {
+            log.shared.in_outbox.lock().unwrap_or_else(PoisonError::into_inner).extend(topics);
+            log.shared.outbox.notify_one();
+        }))
     }
 }
 

@@ -92,14 +92,14 @@ pub(crate) fn begin(tx: &mut Tx<'_>, log: &Log, group: &str, start: Start, topic
     Ok(())
 }
 
-/// Forgets how far `group` has come in `topic`, and who of it had the lease.
-pub(crate) fn forget(conn: &mut Conn, group: &str, topic: &str) -> db::Result<()> {
+/// Forgets how far `group` has come in `topic`, and who of it had the lease. Returns the partitions and positions.
+pub(crate) fn forget(conn: &mut Conn, group: &str, topic: &str) -> db::Result<Vec<(i32, i64)>> {
     // the lease first, as whoever handles takes them
     let leases = group_lease::table.filter(group_lease::grp.eq(group)).filter(group_lease::topic.eq(topic));
     diesel::delete(leases).execute(conn)?;
     let positions = group_position::table.filter(group_position::grp.eq(group)).filter(group_position::topic.eq(topic));
-    diesel::delete(positions).execute(conn)?;
-    Ok(())
+    let forgotten = diesel::delete(positions).returning((group_position::partition, group_position::position));
+    Ok(on_each!(conn, |conn| forgotten.get_results(conn))?)
 }
 
 /// Forgets how far `group` has come anywhere.

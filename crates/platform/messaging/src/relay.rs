@@ -1,7 +1,7 @@
 //! The relay: copies topics from the log to a bus that is elsewhere, each partition in the order of its positions.
 //!
-//! It is a consumer group like any other, so leases, pauses, drains and lag come with it. Its position is also kept as
-//! the partition's `relayed`, the end of what the bus has acknowledged, which only rises.
+//! It is a consumer group like any other, so leases, pauses, drains and lag come with it. Its position is the end of
+//! what the bus has acknowledged. It only rises, and is kept as the partition's `relayed` when the relay leaves a topic.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,12 +39,21 @@ pub fn begin_relaying(tx: &mut Tx<'_>, log: &Log, topics: &[&str]) -> db::Result
     place::begin(tx, log, RELAY, Start::Relayed, topics)
 }
 
-/// Takes the relay away from `topics`, which are on another bus no more: the log keeps nothing for it.
+/// Takes the relay away from `topics`, which are on another bus no more: the log keeps nothing for it, but how far it was.
 ///
 /// # Errors
 /// The database's.
 pub fn end_relaying(tx: &mut Tx<'_>, topics: &[&str]) -> db::Result<()> {
-    topics.iter().try_for_each(|topic| place::forget(tx, RELAY, topic))
+    let mut topics = topics.to_vec();
+    topics.sort_unstable();
+    for topic in topics {
+        // before the leases, as registration does
+        store::lock_partitions(tx, topic)?;
+        for (partition, position) in place::forget(tx, RELAY, topic)? {
+            store::raise_relayed(tx, topic, partition, position)?;
+        }
+    }
+    Ok(())
 }
 
 struct Relay {
@@ -65,9 +74,9 @@ impl EffectHandler for Relay {
         false
     }
 
-    fn record(&self, tx: &mut Tx<'_>, lease: &Lease, events: &[Event]) -> db::Result<()> {
-        let Some(last) = events.last() else { return Ok(()) };
-        store::raise_relayed(tx, &lease.topic, lease.partition, last.position)
+    /// A position that is lost with the server has some events sent twice, which readers see; so nobody waits for disks.
+    fn record(&self, tx: &mut Tx<'_>, _: &Lease, _: &[Event]) -> db::Result<()> {
+        store::commit_soon(tx)
     }
 
     /// A bus that holds another event than the log, or one that the log has not come to, means that the database was

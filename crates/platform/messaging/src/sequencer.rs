@@ -4,24 +4,32 @@
 //! Any number may run. Numbering is two statements, the first of which locks: one statement that counts and locks
 //! at once sees counters from before it waited, and leaves gaps.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use db::{Conn, Database, Heard, Tx};
+use db::{Conn, Database, Heard, Prepare, Tx};
+use diesel::connection::SimpleConnection;
+use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Integer, Text};
-use telemetry::names;
+use diesel::sql_types::{Array, Text};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::event::Event;
 use crate::log::Log;
-use crate::store;
+use crate::schema::event_log;
+use crate::store::{self, LogRow};
 
-/// Events moved in one transaction at the most.
-const BATCH: i64 = 5000;
+/// Events moved in one transaction at the most; it is in [`MOVE`], too.
+const BATCH: usize = 5000;
 /// How often the outbox is looked at though nobody rang, in case the one who should have was killed.
 const POLL: Duration = Duration::from_millis(500);
 /// The same where others look.
 const SELDOM: Duration = Duration::from_secs(5);
+/// How often it is looked whether the outbox is to be cleared, and of how many rows it is worth it.
+const CLEARING: Duration = Duration::from_secs(1);
+const DEAD_ROWS: usize = 1000;
 /// How often the ends are read though nobody notified.
 const ENDS_POLL: Duration = Duration::from_secs(1);
 const CHANNEL: &str = "event_log";
@@ -44,6 +52,7 @@ async fn run(db: &Database, log: &Log, poll: Duration, stop: CancellationToken) 
     tokio::select! {
         () = stop.cancelled() => {}
         () = number(db, log, poll) => {}
+        () = clear_outbox(db, log) => {}
         () = follow_ends(db, log) => {}
     }
 }
@@ -55,8 +64,11 @@ async fn number(db: &Database, log: &Log, poll: Duration) {
     let mut poll = interval(poll);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! { () = log.outbox_rung() => {}, _ = poll.tick() => {} }
-        if let Err(error) = sequence_all(db, log).await {
+        let moved = tokio::select! {
+            topics = log.outbox_rung() => sequence_topics(db, log, topics).await,
+            _ = poll.tick() => sequence_all(db, log).await,
+        };
+        if let Err(error) = moved {
             tracing::warn!(%error, "the outbox was not sequenced; trying again");
         }
     }
@@ -67,27 +79,61 @@ async fn number(db: &Database, log: &Log, poll: Duration) {
 /// # Errors
 /// The database's; what was moved before it stays moved.
 pub async fn sequence_all(db: &Database, log: &Log) -> db::Result<()> {
-    loop {
-        let topics: Vec<String> = log.topics().iter().map(ToString::to_string).collect();
-        let waiting: Vec<String> = db.read(move |conn| waiting_topics(conn, &topics)).await?;
-        if waiting.is_empty() {
-            return Ok(());
-        }
-        let mut failed = Ok(());
-        for topic in waiting {
-            let name = topic.clone();
-            match db.write(move |tx| sequence(tx, &name)).await {
-                Ok(ends) => {
-                    let moved: i64 = ends.iter().map(|end| end.count).sum();
-                    metrics::counter!(names::EVENT_LOG_EVENTS, "topic" => topic.clone()).increment(moved as u64);
-                    ends.iter().for_each(|end| log.rise(&topic, end.partition, end.next));
-                }
+    let known = log.topics();
+    let waiting = db.read(move |conn| waiting_topics(conn, &known)).await?;
+    sequence_topics(db, log, waiting).await
+}
+
+/// A batch of each in turn, until nothing is left of any.
+async fn sequence_topics(db: &Database, log: &Log, mut topics: Vec<Arc<str>>) -> db::Result<()> {
+    let mut failed = Ok(());
+    while !topics.is_empty() {
+        let mut unfinished = Vec::new();
+        for topic in topics {
+            match sequence_batch(db, log, topic.clone()).await {
+                Ok(moved) if moved == BATCH => unfinished.push(topic),
+                Ok(_) => {}
                 // the other topics don't wait for this one
                 Err(error) => failed = Err(error),
             }
         }
-        failed?;
+        topics = unfinished;
     }
+    failed
+}
+
+/// Has the rows that were moved out leave no trace: a batch would step over them to find its first.
+async fn clear_outbox(db: &Database, log: &Log) {
+    let mut look = interval(CLEARING);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut cleared = log.moved(0);
+    loop {
+        look.tick().await;
+        let moved = log.moved(0);
+        if moved - cleared < DEAD_ROWS {
+            continue;
+        }
+        match db.vacuum("outbox").await {
+            Ok(()) => cleared = moved,
+            Err(error) => tracing::debug!(%error, "the outbox was not cleared of what was moved"),
+        }
+    }
+}
+
+/// Returns how many events were moved.
+async fn sequence_batch(db: &Database, log: &Log, topic: Arc<str>) -> db::Result<usize> {
+    let log = log.clone();
+    let unit = move |tx: &mut Tx<'_>| -> db::Result<usize> {
+        let appended = sequence(tx, &log, &topic)?;
+        let moved = appended.values().map(Vec::len).sum();
+        let (log, topic) = (log.clone(), topic.clone());
+        tx.after_commit(move || {
+            log.moved(moved);
+            appended.into_iter().for_each(|(partition, events)| log.appended(&topic, partition, events));
+        });
+        Ok(moved)
+    };
+    db.write(unit).await
 }
 
 #[derive(QueryableByName)]
@@ -96,63 +142,82 @@ struct Waiting {
     topic: String,
 }
 
-fn waiting_topics(conn: &mut Conn, topics: &[String]) -> db::Result<Vec<String>> {
+fn waiting_topics(conn: &mut Conn, topics: &[Arc<str>]) -> db::Result<Vec<Arc<str>>> {
     let Conn::Pg(conn) = conn else { return Ok(Vec::new()) };
+    let topics: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
     let waiting: Vec<Waiting> = diesel::sql_query(
         "SELECT topic FROM unnest($1) AS known (topic) \
          WHERE EXISTS (SELECT FROM outbox WHERE outbox.topic = known.topic)",
     )
     .bind::<Array<Text>, _>(topics)
     .load(conn)?;
-    Ok(waiting.into_iter().map(|waiting| waiting.topic).collect())
+    Ok(waiting.into_iter().map(|waiting| waiting.topic.into()).collect())
 }
 
-#[derive(QueryableByName)]
-struct End {
-    #[diesel(sql_type = Integer)]
-    partition: i32,
-    #[diesel(sql_type = BigInt)]
-    next: i64,
-    #[diesel(sql_type = BigInt)]
-    count: i64,
+diesel::define_sql_function! {
+    /// What it returns is void, which reads as an empty text.
+    fn pg_notify(channel: Text, payload: Text) -> Text;
 }
 
-fn sequence(tx: &mut Tx<'_>, topic: &str) -> db::Result<Vec<End>> {
+/// The events that got a position, by partition and in order.
+fn sequence(tx: &mut Tx<'_>, log: &Log, topic: &Arc<str>) -> db::Result<BTreeMap<i32, Vec<Event>>> {
     store::lock_partitions(tx, topic)?;
-    let Conn::Pg(conn) = &mut **tx else { return Ok(Vec::new()) };
-    let ends: Vec<End> = diesel::sql_query(MOVE).bind::<Text, _>(topic).bind::<BigInt, _>(BATCH).load(conn)?;
-    for ends in ends.chunks(SAID_AT_ONCE) {
-        let said: Vec<String> = ends.iter().map(|end| format!("{topic} {} {}", end.partition, end.next)).collect();
-        diesel::sql_query("SELECT pg_notify($1, $2)")
-            .bind::<Text, _>(CHANNEL)
-            .bind::<Text, _>(said.join("\n"))
-            .execute(conn)?;
+    let source = log.source();
+    let mut appended = BTreeMap::<i32, Vec<Event>>::new();
+    let Conn::Pg(conn) = &mut **tx else { return Ok(appended) };
+    conn.batch_execute(IN_ORDER)?;
+    let (before, after) = MOVE;
+    let moving = sql::<event_log::SqlType>(before).bind::<Text, _>(&**topic).sql(after);
+    let rows: Vec<LogRow> = moving.prepared().load(conn)?;
+    for row in rows {
+        appended.entry(row.partition).or_default().push(row.into_event(source, topic.clone()));
     }
-    Ok(ends)
+    let mut said = Vec::with_capacity(appended.len());
+    for (partition, events) in &mut appended {
+        // they come so, but SQL does not promise it
+        events.sort_unstable_by_key(|event| event.position);
+        said.extend(events.last().map(|last| format!("{topic} {partition} {}", last.position + 1)));
+    }
+    for said in said.chunks(SAID_AT_ONCE) {
+        let said = format!("{}\n{}", log.name(), said.join("\n"));
+        diesel::select(pg_notify(CHANNEL, said)).execute(conn)?;
+    }
+    Ok(appended)
 }
 
-/// The left join makes an event of a partition that is not there an error, and not lost.
-const MOVE: &str = "
-    WITH moved AS (
+/// Has the outbox read by its index, from the front. What PostgreSQL knows of its size is out of date as a rule, and then
+/// it would read and sort the whole of it for each batch. The other sort, which it cannot avoid, makes the statement look
+/// so dear to it that it would compile it first.
+const IN_ORDER: &str = "SET LOCAL enable_sort TO off; SET LOCAL jit TO off";
+
+/// Moves a batch of the topic that stands between the two texts, and returns the rows of the log.
+///
+/// Rows of the outbox are never changed, and deleted only under the lock, so that a row's address serves to find it
+/// again: by `seq` the server reads the whole outbox for each batch. The left join makes an event of a partition that
+/// is not there an error, and not lost.
+const MOVE: (&str, &str) = (
+    "WITH moved AS (
         DELETE FROM outbox
-        WHERE topic = $1 AND seq IN (SELECT seq FROM outbox WHERE topic = $1 ORDER BY seq LIMIT $2)
+        WHERE ctid = ANY (ARRAY(SELECT ctid FROM outbox WHERE topic = ",
+    " ORDER BY seq LIMIT 5000))
         RETURNING *
-    ), numbered AS (
-        SELECT moved.*, place.next + row_number() OVER (PARTITION BY moved.partition ORDER BY seq) - 1 AS position
-        FROM moved LEFT JOIN topic_partition place USING (topic, partition)
     ), appended AS (
         INSERT INTO event_log (topic, partition, position, id, key, kind, version, aggregate_version, occurred_at,
                                appended_at, traceparent, payload)
-        SELECT topic, partition, position, id, key, kind, version, aggregate_version, occurred_at,
-               clock_timestamp(), traceparent, payload
-        FROM numbered
-        RETURNING partition
+        SELECT topic, partition, place.next + row_number() OVER (PARTITION BY partition ORDER BY seq) - 1,
+               id, key, kind, version, aggregate_version, occurred_at, clock_timestamp(), traceparent, payload
+        FROM moved LEFT JOIN topic_partition place USING (topic, partition)
+        RETURNING *
+    ), advanced AS (
+        UPDATE topic_partition place
+        SET next = next + moved.count
+        FROM (SELECT topic, partition, count(*) AS count FROM appended GROUP BY topic, partition) moved
+        WHERE place.topic = moved.topic AND place.partition = moved.partition
     )
-    UPDATE topic_partition place
-    SET next = next + moved.count
-    FROM (SELECT partition, count(*) AS count FROM appended GROUP BY partition) moved
-    WHERE place.topic = $1 AND place.partition = moved.partition
-    RETURNING place.partition, place.next, moved.count";
+    SELECT topic, partition, position, id, key, kind, version, aggregate_version, occurred_at, appended_at,
+           traceparent, payload
+    FROM appended",
+);
 
 /// Learns how far the log has come by what others numbered.
 async fn follow_ends(db: &Database, log: &Log) {
@@ -168,6 +233,8 @@ async fn follow_ends(db: &Database, log: &Log) {
         };
         let heard = tokio::select! { heard = next => Some(heard), _ = poll.tick() => None };
         match heard {
+            // our own come before the events are kept in memory, and would have them read from the database
+            Some(Heard::Payload(said)) if said.starts_with(log.name()) => {}
             Some(Heard::Payload(said)) => said.lines().for_each(|line| rise(log, line)),
             Some(Heard::Connected) | None => match db.read(store::partitions).await {
                 Ok(rows) => rows.iter().for_each(|row| log.rise(&row.topic, row.partition, row.next)),

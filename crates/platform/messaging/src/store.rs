@@ -9,6 +9,8 @@ use diesel::prelude::*;
 
 use crate::event::Event;
 use crate::log::{Log, TopicSpec};
+use crate::place::{self, Place};
+use crate::relay::RELAY;
 use crate::schema::{event_log, log_source, topic_partition};
 
 /// How far a partition has come.
@@ -18,7 +20,7 @@ pub struct PartitionRow {
     pub partition: i32,
     /// The position that the next event gets.
     pub next: i64,
-    /// The end of what Kafka has acknowledged, -1 for nothing.
+    /// The end of what Kafka had acknowledged when the relay last left the topic, -1 for nothing.
     pub relayed: i64,
     /// The first position that is kept.
     pub floor: i64,
@@ -89,12 +91,16 @@ pub(crate) fn set_floor(conn: &mut Conn, topic: &str, partition: i32, floor: i64
     Ok(())
 }
 
-/// The mark only rises.
-pub(crate) fn raise_relayed(conn: &mut Conn, topic: &str, partition: i32, relayed: i64) -> db::Result<()> {
+/// The unit's COMMIT does not wait for the disk. When the server dies, it may be as if it had not been.
+pub(crate) fn commit_soon(conn: &mut Conn) -> db::Result<()> {
     if let Conn::Pg(conn) = conn {
-        // a mark that is lost with the server has some events sent twice, which readers see; so nobody waits for disks
         conn.batch_execute("SET LOCAL synchronous_commit TO off")?;
     }
+    Ok(())
+}
+
+/// The mark only rises.
+pub(crate) fn raise_relayed(conn: &mut Conn, topic: &str, partition: i32, relayed: i64) -> db::Result<()> {
     diesel::update(topic_partition::table.find((topic, partition)))
         .filter(topic_partition::relayed.lt(relayed))
         .set(topic_partition::relayed.eq(relayed))
@@ -107,8 +113,12 @@ pub(crate) fn next(conn: &mut Conn, topic: &str, partition: i32) -> db::Result<i
     Ok(topic_partition::table.find((topic, partition)).select(topic_partition::next).first(conn)?)
 }
 
-pub(crate) fn relayed(conn: &mut Conn, topic: &str, partition: i32) -> db::Result<i64> {
-    Ok(topic_partition::table.find((topic, partition)).select(topic_partition::relayed).first(conn)?)
+/// The end of what the bus has acknowledged, -1 for nothing: the relay's position, or the mark that it left.
+pub(crate) fn relayed(conn: &mut Conn, topic: &Arc<str>, partition: i32, source: Id) -> db::Result<i64> {
+    let relay = Place { group: RELAY, topic: topic.clone(), partition, source };
+    let position = place::position(conn, &relay)?.unwrap_or(-1);
+    let mark = topic_partition::table.find((&**topic, partition)).select(topic_partition::relayed);
+    Ok(position.max(mark.first(conn)?))
 }
 
 pub(crate) fn insert_event(conn: &mut Conn, event: &Event, appended_at: Time) -> db::Result<()> {

@@ -312,8 +312,8 @@ impl Worker {
         if log.end(&place.topic, place.partition).is_none_or(|end| *end.borrow() <= position + 1) {
             return Ok(Vec::new()); // there is nothing more anywhere
         }
-        let (topic, partition) = (place.topic.clone(), place.partition);
-        let relayed = db.read(move |conn| store::relayed(conn, &topic, partition)).await?;
+        let (topic, partition, source) = (place.topic.clone(), place.partition, place.source);
+        let relayed = db.read(move |conn| store::relayed(conn, &topic, partition, source)).await?;
         if relayed <= position {
             return Ok(Vec::new());
         }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use contracts::topics;
+use messaging::Group;
 use runtime::process::{Failure, Stop};
 use runtime::settings::Settings;
 use runtime::{Role, Shop};
@@ -20,8 +21,8 @@ pub(super) async fn drain(settings: Settings) -> Result<(), Failure> {
     let mut stop = Stop::listen()?;
     let shop = Shop::open(settings).await?;
     shop.direct.close().await?;
-    let reads = |topic: &&str| topics::DIRECT.contains(topic);
-    let readers = shop.groups.iter().filter(|group| group.topics.iter().any(|topic| reads(&topic))).cloned().collect();
+    let is_reader = |group: &&Group| group.topics.iter().any(|topic| topics::DIRECT.contains(topic));
+    let readers = shop.groups.iter().filter(is_reader).cloned().collect();
     let hosted = shop.host_as(Role::Consumer(readers)).await?;
     let drained = tokio::select! {
         drained = until_drained(&shop) => drained.map_err(Failure::from),

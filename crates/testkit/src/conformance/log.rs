@@ -9,7 +9,7 @@ use messaging::admin::{self, EventQuery};
 use messaging::{Log, TopicSpec, purge, run_sequencer};
 use tokio_util::sync::CancellationToken;
 
-use super::{Bed, Complaints, Ticked, following, tick};
+use super::{Bed, Complaints, TICKS, Ticked, following, tick};
 use crate::places;
 
 /// Every event in the log, by topic, partition and position.
@@ -82,6 +82,31 @@ pub async fn several_sequencers_leave_no_gap_and_no_inversion(bed: Bed) {
     for other in others {
         other.await.expect("a sequencer");
     }
+}
+
+/// How far the relay was outlives it: it begins there again when its topic comes back.
+pub async fn the_mark_of_what_was_relayed_outlives_the_relay(bed: Bed) {
+    if !bed.is_relayed() {
+        return;
+    }
+    bed.tick_all(5, 20, 8).await;
+    bed.until_relayed(100).await;
+    let log = bed.database.log.clone();
+    let unit = move |tx: &mut db::Tx<'_>| -> db::Result<_> {
+        let before = relayed(tx)?;
+        messaging::end_relaying(tx, &[TICKS])?;
+        let meanwhile = relayed(tx)?;
+        messaging::begin_relaying(tx, &log, &[TICKS])?;
+        let again = admin::consumers(tx, &Default::default())?.into_iter().filter(|row| row.group == messaging::RELAY);
+        Ok((before, meanwhile, again.map(|row| row.position).collect::<Vec<_>>()))
+    };
+    let (before, meanwhile, again) = bed.database.db.write(unit).await.expect("a unit");
+    assert_eq!((&meanwhile, &again), (&before, &before), "{}", bed.name);
+    assert_eq!(before.iter().map(|position| position + 1).sum::<i64>(), 100, "{}", bed.name);
+}
+
+fn relayed(tx: &mut db::Tx<'_>) -> db::Result<Vec<i64>> {
+    Ok(admin::partitions(tx)?.into_iter().map(|row| row.relayed).collect())
 }
 
 /// The log is cut up to the slowest group and no further, and not at all under a rebuildable group.
