@@ -96,7 +96,8 @@ impl Stage {
     }
 
     async fn relayed(&self) -> i64 {
-        let rows = self.db.read(messaging::admin::consumers).await.expect("the positions");
+        let rows =
+            self.db.read(|conn| messaging::admin::consumers(conn, &Default::default())).await.expect("the positions");
         rows.iter().filter(|row| row.group == messaging::RELAY).map(|row| row.position + 1).sum()
     }
 }
