@@ -113,17 +113,32 @@ class Cluster(Api):
                 if int(length):
                     yield b""  # which is no event
 
-    def ends(self):
+    def direct(self, token):
+        """What the shop says of the topics that do not pass the log, which knows nothing of their ends."""
+        topics = {topic for topic, in self.rows("SELECT DISTINCT topic FROM topic_epoch")}
+        status, body = self.call("GET", "/admin/consumers", token=token)
+        if status != 200:
+            raise postgres.Refused(f"/admin/consumers answers {status}")
+        return [item for item in body["items"] if item["topic"] in topics]
+
+    def ends(self, token):
         """The last position of each partition, with what still waits to be numbered."""
         found = self.rows("SELECT topic, partition, next - 1 + (SELECT count(*) FROM outbox o WHERE o.topic = t.topic "
-                          "AND o.partition = t.partition) FROM topic_partition t")
-        return {(topic, partition): int(end) for topic, partition, end in found}
+                          "AND o.partition = t.partition) FROM topic_partition t "
+                          "WHERE topic NOT IN (SELECT topic FROM topic_epoch)")
+        ends = {(topic, partition): int(end) for topic, partition, end in found}
+        return ends | {(item["topic"], str(item["partition"])): item["end"] for item in self.direct(token)}
 
-    def behind(self, ends):
+    def behind(self, ends, token):
         """Who has not yet passed these ends, the relay among them."""
-        found = self.rows("SELECT grp, topic, partition, position FROM group_position")
+        found = [(group, topic, partition, int(position)) for group, topic, partition, position in
+                 self.rows("SELECT grp, topic, partition, position FROM group_position "
+                           "WHERE topic NOT IN (SELECT topic FROM topic_epoch)")]
+        # from one epoch to the next positions leap, over nothing
+        found += [(item["group"], item["topic"], str(item["partition"]), item["position"])
+                  for item in self.direct(token) if item["lag"]]
         return [f"{group} is at {position} of {topic}/{partition}, which ends at {ends[topic, partition]}"
-                for group, topic, partition, position in found if int(position) < ends.get((topic, partition), -1)]
+                for group, topic, partition, position in found if position < ends.get((topic, partition), -1)]
 
     def errors(self):
         """Lines of level ERROR in the logs so far."""

@@ -195,8 +195,8 @@ class Rounds:
         ends, behind, deadline, told = None, ["PostgreSQL does not answer"], mended + RECOVERY, mended
         while time.monotonic() < deadline:
             try:
-                ends = ends or self.cluster.ends()
-                behind = self.cluster.behind(ends)
+                ends = ends or self.cluster.ends(self.admin)
+                behind = self.cluster.behind(ends, self.admin)
             except postgres.Refused as error:
                 behind = [str(error)]
             now = time.monotonic()

@@ -78,24 +78,6 @@ pub(crate) fn decode(record: &BorrowedMessage<'_>, topic: &Arc<str>) -> Result<E
     })
 }
 
-/// What stands for a record that is no event, where every record counts.
-pub(crate) fn stranger(record: &BorrowedMessage<'_>, topic: &Arc<str>) -> Event {
-    Event {
-        id: Id(Uuid::nil()),
-        source: Id(Uuid::nil()),
-        topic: topic.clone(),
-        partition: record.partition(),
-        position: record.offset(),
-        key: String::new(),
-        kind: String::new(),
-        version: 0,
-        aggregate_version: 0,
-        occurred_at: Time::now(),
-        traceparent: None,
-        payload: String::new(),
-    }
-}
-
 fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(name: &str, value: &str) -> Result<T, String> {
     value.parse().map_err(|error| format!("{name} {value:?}: {error}"))
 }

@@ -336,7 +336,10 @@ fn understood(record: Result<BorrowedMessage<'_>, KafkaError>, part: &Part) -> R
                     "records on Kafka are no events of ours; they are skipped"
                 );
             }
-            Ok(part.source.is_none().then(|| Read { event: codec::stranger(&record, &part.topic), offset }))
+            Ok(part
+                .source
+                .is_none()
+                .then(|| Read { event: Event::skipped(part.topic.clone(), partition, offset), offset }))
         }
     }
 }
@@ -360,7 +363,7 @@ impl Client {
         let explain = |error: KafkaError| self.consumer.context().explain(&error);
         let (low, high) = self.consumer.fetch_watermarks(&part.name, part.partition, PATIENCE).map_err(explain)?;
         let Some(source) = part.source else {
-            if after >= 0 && low > after + 1 {
+            if low > after + 1 {
                 let (topic, partition, lost) = (&*part.topic, part.partition, low - after - 1);
                 tracing::error!(topic, partition, lost, "ALARM: Kafka deleted records before they were handled");
             }

@@ -66,7 +66,9 @@ fn kept(conn: &mut Conn, row: &store::PartitionRow) -> db::Result<i64> {
 }
 
 fn appended_at(conn: &mut Conn, topic: &str, partition: i32, position: i64) -> db::Result<Option<Time>> {
-    Ok(event_log::table.find((topic, partition, position)).select(event_log::appended_at).first(conn).optional()?)
+    let of_partition = event_log::table.filter(event_log::topic.eq(topic)).filter(event_log::partition.eq(partition));
+    let behind = of_partition.filter(event_log::position.ge(position)).order(event_log::position);
+    Ok(behind.select(event_log::appended_at).first(conn).optional()?)
 }
 
 /// SQLite has no outbox, for its writer numbers at once.

@@ -39,6 +39,8 @@ struct Shared {
     name: OnceLock<String>,
     topics: RwLock<HashMap<Arc<str>, Arc<Topic>>>,
     direct: OnceLock<Vec<&'static str>>,
+    /// A bus was seen to have more than this log, and which.
+    behind: OnceLock<String>,
     /// Topics of which this process left something in the outbox.
     in_outbox: Mutex<BTreeSet<&'static str>>,
     /// Rung when there are such.
@@ -125,6 +127,21 @@ impl Log {
         self.topic(topic).map_or(0, |topic| topic.partitions.len() as i32)
     }
 
+    /// Why nothing of the bus is to be handled any more.
+    pub(crate) fn is_behind(&self) -> Option<String> {
+        self.shared.behind.get().cloned()
+    }
+
+    pub(crate) fn set_behind(&self, why: String) -> String {
+        self.shared.behind.get_or_init(|| why).clone()
+    }
+
+    /// Takes the topics of which this process left something in the outbox.
+    pub(crate) fn left_in_outbox(&self) -> Vec<Arc<str>> {
+        let left = std::mem::take(&mut *self.shared.in_outbox.lock().unwrap_or_else(PoisonError::into_inner));
+        left.into_iter().map(Into::into).collect()
+    }
+
     /// Whether the topic's positions may have holes.
     pub(crate) fn is_direct(&self, topic: &str) -> bool {
         self.shared.direct.get().is_some_and(|direct| direct.contains(&topic))
@@ -170,8 +187,7 @@ impl Log {
     /// Waits until this process leaves something in the outbox, and tells of which topics.
     pub(crate) async fn outbox_rung(&self) -> Vec<Arc<str>> {
         self.shared.outbox.notified().await;
-        let left = std::mem::take(&mut *self.shared.in_outbox.lock().unwrap_or_else(PoisonError::into_inner));
-        left.into_iter().map(Into::into).collect()
+        self.left_in_outbox()
     }
 
     /// Has the groups of this process look at once for what an operator asked: a replay, a discard, a reset.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use db::types::Id;
 use db::{Database, Tx};
 use diesel::prelude::*;
 
@@ -27,8 +26,8 @@ pub async fn purge(db: &Database, log: &Log, groups: &[Group], keep: Duration) -
     for topic in log.topics().into_iter().filter(|topic| !rebuilt(topic)) {
         for partition in 0..log.partitions(&topic) {
             loop {
-                let (topic, source) = (topic.clone(), log.source());
-                let deleted = db.write(move |tx| purge_chunk(tx, &topic, partition, source, keep)).await?;
+                let topic = topic.clone();
+                let deleted = db.write(move |tx| purge_chunk(tx, &topic, partition, keep)).await?;
                 purged += deleted;
                 if deleted < CHUNK as u64 {
                     break;
@@ -39,7 +38,8 @@ pub async fn purge(db: &Database, log: &Log, groups: &[Group], keep: Duration) -
     Ok(purged)
 }
 
-fn purge_chunk(tx: &mut Tx<'_>, topic: &str, partition: i32, source: Id, keep: Duration) -> db::Result<u64> {
+fn purge_chunk(tx: &mut Tx<'_>, topic: &str, partition: i32, keep: Duration) -> db::Result<u64> {
+    let source = store::source_of(tx)?; // another one when the log was renewed meanwhile
     let oldest = tx.now()? - keep;
     let rows = store::lock_partitions(tx, topic)?;
     let Some(row) = rows.into_iter().find(|row| row.partition == partition) else { return Ok(0) };

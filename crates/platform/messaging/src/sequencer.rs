@@ -97,7 +97,9 @@ async fn sequence_topics(db: &Database, log: &Log, mut topics: Vec<Arc<str>>) ->
                 Err(error) => failed = Err(error),
             }
         }
-        topics = unfinished;
+        // what came meanwhile does not wait until the others are done
+        let more = log.left_in_outbox().into_iter().filter(|topic| !unfinished.contains(topic)).collect::<Vec<_>>();
+        topics = [more, unfinished].concat();
     }
     failed
 }

@@ -68,7 +68,7 @@ pub(crate) struct State {
 }
 
 enum Careful {
-    /// From the position that is read first.
+    /// From the event that comes first.
     ToBe,
     Until(i64),
 }
@@ -218,9 +218,6 @@ impl Worker {
             })
             .await?;
         let position = position.ok_or_else(|| Stop::Away("the group is not registered".into()))?;
-        if let Careful::ToBe = self.careful {
-            self.careful = Careful::Until(position + self.context.options.batch as i64);
-        }
         if let Handler::Effect(handler) = &self.context.group.handler {
             let taken = guarded(async { handler.taken(&self.lease).await });
             let taken = tokio::select! { () = self.stop.cancelled() => return Ok(()), taken = taken => taken };
@@ -279,6 +276,9 @@ impl Worker {
     /// be numbered a second time.
     async fn has_log(&self, events: &[Event]) -> Result<(), Stop> {
         let (log, (topic, partition)) = (&self.context.log, (&self.place.topic, self.place.partition));
+        if let Some(why) = log.is_behind() {
+            return Err(Stop::Away(why));
+        }
         let (Some(last), Some(end)) = (events.last(), log.end(topic, partition)) else { return Ok(()) };
         if log.is_direct(topic) || last.position < *end.borrow() {
             return Ok(());
@@ -287,7 +287,11 @@ impl Worker {
         let of = topic.clone();
         let next = self.context.db.read(move |conn| store::next(conn, &of, partition)).await?;
         log.rise(topic, partition, next);
-        if last.position < next { Ok(()) } else { Err(Stop::Away(restored(topic, partition, last.position))) }
+        if last.position < next {
+            return Ok(());
+        }
+        // for as long as this process lives: new events will soon have the numbers of those that are there
+        Err(Stop::Away(log.set_behind(restored(topic, partition, last.position))))
     }
 
     /// Of a direct topic, whose positions have holes: moves past what is no event.
@@ -337,7 +341,13 @@ impl Worker {
 
     async fn handle(&mut self, events: Vec<Event>) -> Result<(), Stop> {
         let Some(state) = &self.state else { return Ok(()) };
-        let Careful::Until(careful_until) = self.careful else { return Ok(()) };
+        let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(()) };
+        let careful_until = match self.careful {
+            // a batch of then, which may have been larger than this one
+            Careful::ToBe => last.position.max(first.position - 1 + self.context.options.batch as i64),
+            Careful::Until(end) => end,
+        };
+        self.careful = Careful::Until(careful_until);
         let plain = events[0].position > careful_until
             && (state.blocked.is_empty() || !events.iter().any(|event| state.blocked.contains(&event.key)));
         let events: Arc<[Event]> = events.into();

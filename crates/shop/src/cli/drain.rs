@@ -25,7 +25,7 @@ pub(super) async fn drain(settings: Settings) -> Result<(), Failure> {
     let readers = shop.groups.iter().filter(is_reader).cloned().collect();
     let hosted = shop.host_as(Role::Consumer(readers)).await?;
     let drained = tokio::select! {
-        drained = until_drained(&shop) => drained.map_err(Failure::from),
+        drained = until_drained(&shop) => drained,
         () = stop.asked() => Err(Failure::Failed("stopped before all was handled; no requests are taken".into())),
     };
     hosted.stop(FINISH).await;
@@ -35,10 +35,13 @@ pub(super) async fn drain(settings: Settings) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn until_drained(shop: &Shop) -> db::Result<()> {
+async fn until_drained(shop: &Shop) -> Result<(), Failure> {
     let mut told = Instant::now();
     loop {
         shop.direct.refresh().await?;
+        if topics::DIRECT.iter().any(|topic| shop.direct.epoch(topic).is_some()) {
+            return Err(Failure::Failed("another process has started, and takes requests again".into()));
+        }
         if shop.direct.is_drained() {
             return Ok(());
         }

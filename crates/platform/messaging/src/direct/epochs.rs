@@ -1,7 +1,7 @@
 //! The epochs of a direct topic: from when to when its events went which way, and where each of them ends.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::ops::Range;
 
 use db::types::{Id, Time};
 use db::{Conn, Tx, on_each};
@@ -80,11 +80,6 @@ impl Epoch {
         self.closed_at.is_none()
     }
 
-    /// Whether nobody can still be writing.
-    pub(super) fn is_over(&self, grace: Duration, now: Time) -> bool {
-        self.closed_at.is_some_and(|closed| closed + grace < now)
-    }
-
     /// It is not known yet where it begins.
     pub(super) fn lacks_begins(&self) -> bool {
         self.bounds.is_empty()
@@ -96,12 +91,12 @@ impl Epoch {
     }
 }
 
-/// Where each way of a topic ends now: by partition the position that the log gives next, and the offset that the bus
-/// gives next.
+/// Where each way of a topic ends now: by partition the position that the log gives next, and the offsets that the bus
+/// holds.
 #[derive(Debug, Clone, Default)]
 pub struct Ends {
     pub(super) log: BTreeMap<i32, i64>,
-    pub(super) bus: BTreeMap<i32, i64>,
+    pub(super) bus: BTreeMap<i32, Range<i64>>,
 }
 
 impl Ends {
@@ -110,7 +105,7 @@ impl Ends {
         let now = if epoch.lacks_begins() {
             epoch.base()
         } else if epoch.direct {
-            self.bus.get(&partition).map_or(0, |offset| epoch.base() + offset)
+            self.bus.get(&partition).map_or(0, |held| epoch.base() + held.end)
         } else {
             self.log.get(&partition).copied().unwrap_or_default()
         };
@@ -118,9 +113,11 @@ impl Ends {
     }
 }
 
-/// How many events are behind `position` in a partition.
+/// How many events are behind `position` in a partition, as far as they are kept.
 pub(crate) fn waiting(epochs: &[Epoch], ends: &Ends, partition: i32, position: i64) -> i64 {
-    let of = |epoch: &Epoch| (ends.of(epoch, partition) - epoch.begin(partition).max(position + 1)).max(0);
+    let kept = |epoch: &Epoch| ends.bus.get(&partition).filter(|_| epoch.direct).map(|held| epoch.base() + held.start);
+    let first = |epoch: &Epoch| epoch.begin(partition).max(position + 1).max(kept(epoch).unwrap_or(i64::MIN));
+    let of = |epoch: &Epoch| (ends.of(epoch, partition) - first(epoch)).max(0);
     epochs.iter().map(of).sum()
 }
 
@@ -227,16 +224,15 @@ fn set_end(conn: &mut Conn, topic: &str, number: i64, partition: i32, position: 
     Ok(())
 }
 
-/// Writes down where closed epochs of the log end, once nobody can still be writing: `grace` after they were closed.
-pub(super) fn set_log_ends(tx: &mut Tx<'_>, topic: &str, grace: Duration) -> db::Result<()> {
+/// Writes down where a closed epoch of the log ends, in which nobody can still be writing.
+pub(super) fn set_log_ends(tx: &mut Tx<'_>, topic: &str, number: i64) -> db::Result<()> {
     let partitions = store::lock_partitions(tx, topic)?;
-    let now = tx.now()?;
-    for epoch in load(tx, topic)?.iter().filter(|epoch| !epoch.direct && epoch.lacks_ends()) {
-        if epoch.is_over(grace, now) && !is_in_outbox(tx, topic)? {
-            end(tx, topic, epoch, &partitions)?;
-        }
+    let epochs = load(tx, topic)?;
+    let over = epochs.iter().find(|epoch| epoch.number == number && epoch.lacks_ends());
+    match over {
+        Some(over) if !is_in_outbox(tx, topic)? => end(tx, topic, over, &partitions),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Writes down where a closed epoch of the bus ends: behind these offsets, which are those of its last records.
@@ -251,16 +247,23 @@ pub(super) fn any_lacks_ends(epochs: &[Epoch], direct: bool) -> bool {
     epochs.iter().any(|epoch| epoch.direct == direct && epoch.lacks_ends())
 }
 
-/// The bus says for the first time where it is, and where the epoch begins: behind all that is there already.
-pub(super) fn set_begins(tx: &mut Tx<'_>, topic: &str, number: i64, cluster: &str, bus: &Ends) -> db::Result<()> {
+/// The bus says for the first time where it is, and where the epoch begins: behind all that is there already. Nothing
+/// happens to an epoch that was closed meanwhile.
+pub(super) fn set_begins(
+    tx: &mut Tx<'_>,
+    topic: &str,
+    number: i64,
+    cluster: &str,
+    held: &[Range<i64>],
+) -> db::Result<()> {
     store::lock_partitions(tx, topic)?;
+    let epochs = load(tx, topic)?;
+    let Some(new) = epochs.last().filter(|last| last.number == number && last.is_open()) else { return Ok(()) };
     diesel::update(topic_epoch::table.find((topic, number)))
         .filter(topic_epoch::cluster.is_null())
         .set(topic_epoch::cluster.eq(cluster))
         .execute(&mut **tx)?;
-    bus.bus
-        .iter()
-        .try_for_each(|(partition, offset)| set_begin(tx, topic, number, *partition, (number << BITS) + offset))
+    (0..).zip(held).try_for_each(|(partition, held)| set_begin(tx, topic, number, partition, new.base() + held.end))
 }
 
 /// The topic was deleted on the bus, with whatever nobody had handled yet: another epoch begins.

@@ -9,21 +9,20 @@
 //! up once that moment is over for everybody. So nothing that was taken lies behind the end.
 
 mod epochs;
+mod keeping;
 mod reading;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use db::types::{Id, Time};
 use db::{Database, Tx};
 use telemetry::TraceContext;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
-use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, BusError};
 use crate::event::{self, DomainEvent, Event};
@@ -42,8 +41,28 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// What a closed epoch ends with on the bus, so that a reader knows that nothing more is to come.
 const CLOSED: &str = "bus.epoch.closed";
-/// What stands for a record that nobody handles, so that a group moves past it.
+/// The kind of what stands for a record that nobody handles, so that a group moves past it.
 pub(crate) const SKIPPED: &str = "";
+
+impl Event {
+    /// What stands for a record that is no event, where every record counts.
+    pub fn skipped(topic: Arc<str>, partition: i32, position: i64) -> Self {
+        Self {
+            id: Id(uuid::Uuid::nil()),
+            source: Id(uuid::Uuid::nil()),
+            topic,
+            partition,
+            position,
+            key: String::new(),
+            kind: SKIPPED.into(),
+            version: 0,
+            aggregate_version: 0,
+            occurred_at: Time::now(),
+            traceparent: None,
+            payload: String::new(),
+        }
+    }
+}
 
 /// A bus that is elsewhere and takes events without the log.
 #[async_trait]
@@ -123,9 +142,16 @@ struct Known {
     ends: Ends,
     /// Group, partition, position.
     positions: Vec<(String, i32, i64)>,
-    looked: Option<Instant>,
+    /// Events that the group that is furthest behind has still to handle.
+    waiting: i64,
+    /// When, by both clocks: one stands still while the machine is suspended, the other may be set.
+    looked: Option<(Instant, SystemTime)>,
+    /// When each closed epoch was first seen to be closed, by its number.
+    closed: BTreeMap<i64, Instant>,
     /// Why the bus can't be used, as it was last seen.
     away: Option<String>,
+    /// The cluster that answered last.
+    cluster: Option<String>,
     /// The bus has shown less than was handled already.
     shrunk: bool,
 }
@@ -136,29 +162,28 @@ impl Known {
     }
 
     fn is_good(&self) -> bool {
-        self.looked.is_some_and(|looked| looked.elapsed() < GOOD_FOR)
+        let is_young = |looked: SystemTime| looked.elapsed().is_ok_and(|age| age < GOOD_FOR);
+        self.looked.is_some_and(|(looked, by_wall)| looked.elapsed() < GOOD_FOR && is_young(by_wall))
     }
 
-    /// Nothing was taken in it so far, and it is not known from where on the bus it will be.
+    /// Nothing was taken in it so far, and the bus can say from where on it lies there.
     fn is_to_begin(&self) -> bool {
-        self.open_epoch().is_some_and(|open| open.direct && open.lacks_begins())
+        let is_new = self.open_epoch().is_some_and(|open| open.direct && open.lacks_begins());
+        is_new && self.away.is_none() && !epochs::any_lacks_ends(&self.epochs, true)
     }
 
-    /// Positions were read before the ends were asked for, so that the ends of the same topic can't be behind them.
-    fn shows_less_than_handled(&self) -> bool {
-        let Some(open) = self.open_epoch().filter(|open| open.direct) else { return false };
-        self.positions.iter().any(|(_, partition, position)| {
-            self.ends.bus.get(partition).is_some_and(|offset| open.base() + offset <= *position)
-        })
-    }
-
-    /// For the group for which most are waiting.
-    fn waiting(&self) -> i64 {
+    fn count_waiting(&mut self) {
         let mut by_group = BTreeMap::<&str, i64>::new();
         for (group, partition, position) in &self.positions {
             *by_group.entry(group).or_default() += waiting(&self.epochs, &self.ends, *partition, *position);
         }
-        by_group.into_values().max().unwrap_or_default()
+        self.waiting = by_group.into_values().max().unwrap_or_default();
+    }
+
+    /// The first closed epoch of this kind whose end is to be looked for, for nobody can take anything in it any more.
+    fn to_be_ended(&self, direct: bool, grace: Duration) -> Option<&Epoch> {
+        let is_over = |epoch: &Epoch| self.closed.get(&epoch.number).is_some_and(|seen| seen.elapsed() >= grace);
+        self.epochs.iter().find(|epoch| epoch.direct == direct && epoch.lacks_ends() && is_over(epoch))
     }
 }
 
@@ -169,7 +194,7 @@ impl Direct {
         Self { shared: Arc::new(Shared { db, log, bus, topics, known, beginning, changed, clock }) }
     }
 
-    /// A bus that reads these topics wherever they are or were, and all else from `others`, which knows the log.
+    /// A bus that reads these topics wherever they are or were; `log` reads the log.
     pub fn bus(&self, log: Arc<dyn Bus>) -> Arc<dyn Bus> {
         Arc::new(reading::DirectReading { direct: self.clone(), log })
     }
@@ -185,62 +210,56 @@ impl Direct {
     /// # Errors
     /// As [`EmitError`] says.
     pub async fn emit<E: DomainEvent>(&self, event: E) -> Result<(), EmitError> {
-        let (epoch, max_waiting) = self.open_epoch(E::TOPIC).await?;
-        let waiting = self.known(E::TOPIC).waiting();
-        if waiting > max_waiting {
-            return Err(EmitError::Busy(waiting));
+        let (number, source) = self.open_epoch(E::TOPIC).await?;
+        match source {
+            Some(source) => self.send(source, &event).await?,
+            None => drop(self.shared.db.write(move |tx| event::emit(tx, &event)).await?),
         }
-        if epoch.direct {
-            self.send(&epoch, &event).await?;
+        self.look_if_old(E::TOPIC).await.map_err(|error| EmitError::Unknown(error.to_string()))?;
+        if self.of(E::TOPIC, |known| known.open_epoch().is_some_and(|open| open.number == number)) {
+            Ok(())
         } else {
-            self.shared.db.write(move |tx| event::emit(tx, &event)).await?;
-        }
-        if !self.known(E::TOPIC).is_good() {
-            self.look().await?;
-        }
-        match self.known(E::TOPIC).open_epoch() {
-            Some(open) if open.number == epoch.number => Ok(()),
-            _ => Err(EmitError::Unknown("the topic moved to another bus meanwhile".into())),
+            Err(EmitError::Unknown("the topic moved to another bus meanwhile".into()))
         }
     }
 
-    /// The epoch in which events are taken now, if this process may.
-    async fn open_epoch(&self, topic: &str) -> Result<(Epoch, i64), EmitError> {
+    /// The epoch in which events are taken now, if this process may: its number, and its source if it goes straight to
+    /// the bus.
+    async fn open_epoch(&self, topic: &str) -> Result<(i64, Option<Id>), EmitError> {
         let by_settings = self.shared.topics.iter().find(|known| known.name == topic);
         let by_settings = by_settings.ok_or_else(|| db::Error::Defect(format!("{topic} is not a direct topic")))?;
-        if !self.known(topic).is_good() {
-            self.look().await?;
-        }
-        if self.known(topic).is_to_begin() {
+        self.look_if_old(topic).await?;
+        if self.of(topic, Known::is_to_begin) {
             let _turn = self.shared.beginning.lock().await;
-            if self.known(topic).is_to_begin() {
-                self.look_at_bus_and_begin(true).await?;
+            if self.of(topic, Known::is_to_begin) {
+                self.begin_on_bus().await?;
             }
         }
-        let known = self.known(topic);
-        let Some(epoch) = known.open_epoch() else {
-            return Err(EmitError::Unavailable("the topic is being drained; a shop that starts opens it again".into()));
-        };
-        if epoch.direct != by_settings.direct {
-            return Err(EmitError::Unavailable("another process has put the topic on another bus".into()));
-        }
-        if let Some(away) = known.away.as_ref().filter(|_| epoch.direct) {
-            return Err(EmitError::Unavailable(away.clone()));
-        }
-        if epoch.lacks_begins() {
-            return Err(EmitError::Unavailable("it is not known yet where the last epoch on the bus ended".into()));
-        }
-        Ok((epoch.clone(), by_settings.max_waiting))
+        let unavailable = |why: &str| Err(EmitError::Unavailable(why.to_owned()));
+        self.of(topic, |known| match known.open_epoch() {
+            None => unavailable("the topic is being drained; a shop that starts opens it again"),
+            Some(open) if open.direct != by_settings.direct => {
+                unavailable("another process has put the topic on another bus")
+            }
+            Some(open) if open.direct && known.away.is_some() => unavailable(known.away.as_deref().unwrap_or_default()),
+            Some(open) if open.lacks_begins() => unavailable("where the last epoch on the bus ended is not known yet"),
+            Some(_) if known.waiting > by_settings.max_waiting => Err(EmitError::Busy(known.waiting)),
+            Some(open) => Ok((open.number, open.direct.then_some(open.source))),
+        })
     }
 
-    async fn send<E: DomainEvent>(&self, epoch: &Epoch, event: &E) -> Result<(), EmitError> {
+    async fn look_if_old(&self, topic: &str) -> db::Result<()> {
+        if self.of(topic, Known::is_good) { Ok(()) } else { self.look().await }
+    }
+
+    async fn send<E: DomainEvent>(&self, source: Id, event: &E) -> Result<(), EmitError> {
         let Some(bus) = &self.shared.bus else {
             return Err(EmitError::Unavailable("no bus is set".into()));
         };
         let key = event.key();
         let record = Event {
             id: Id::new(),
-            source: epoch.source,
+            source,
             topic: E::TOPIC.into(),
             partition: partition_of(&key, self.shared.log.partitions(E::TOPIC)),
             position: event::UNNUMBERED,
@@ -273,57 +292,24 @@ impl Direct {
         self.look().await
     }
 
-    /// Keeps an eye on the epochs and on the bus, until `stop`. It must run where events are taken or handled.
-    pub async fn keep(self, stop: CancellationToken) {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = self.keep_looking() => {}
-            () = self.keep_looking_at_bus() => {}
-        }
-    }
-
-    async fn keep_looking(&self) {
-        let mut every = every();
-        loop {
-            every.tick().await;
-            let looked = async {
-                self.look().await?;
-                self.set_ends_of_log().await
-            };
-            if let Err(error) = looked.await {
-                tracing::debug!(%error, "which epoch it is was not looked up");
-            }
-        }
-    }
-
-    async fn keep_looking_at_bus(&self) {
-        let mut every = every();
-        loop {
-            every.tick().await;
-            if let Err(error) = self.look_at_bus().await {
-                tracing::debug!(%error, "what the bus says was not written down");
-            }
-        }
-    }
-
     /// Looks now how far everything is, and returns where each topic ends on the bus.
     ///
     /// # Errors
     /// The database's.
     pub async fn refresh(&self) -> db::Result<BTreeMap<&'static str, Ends>> {
         self.look().await?;
-        self.look_at_bus().await?;
+        self.look_at_bus().await;
         Ok(self.locked().iter().map(|(topic, known)| (*topic, known.ends.clone())).collect())
     }
 
     /// The epoch in which a topic's events are taken now, by what was last seen.
     pub fn epoch(&self, topic: &str) -> Option<Epoch> {
-        self.known(topic).open_epoch().cloned()
+        self.of(topic, |known| known.open_epoch().cloned())
     }
 
     /// Events of these topics that a group has still to handle.
     pub fn waiting(&self) -> i64 {
-        self.locked().values().map(Known::waiting).sum()
+        self.locked().values().map(|known| known.waiting).sum()
     }
 
     /// Whether something of these topics is on a bus that is elsewhere and not handled by every group.
@@ -340,7 +326,7 @@ impl Direct {
         Ok(false)
     }
 
-    /// Whether every group has come to the end of every epoch that was closed.
+    /// Whether every group has come to the end of every epoch that was closed, those that were never begun apart.
     pub fn is_drained(&self) -> bool {
         self.locked().values().all(|known| {
             let mut closed = known.epochs.iter().filter(|epoch| !epoch.is_open());
@@ -355,9 +341,9 @@ impl Direct {
 
     /// Reads the epochs and how far the groups are.
     async fn look(&self) -> db::Result<()> {
-        let began = Instant::now();
+        let (began, by_wall) = (Instant::now(), SystemTime::now());
         let names: Vec<&'static str> = self.shared.topics.iter().map(|topic| topic.name).collect();
-        let (now, read) = self
+        let (ahead, read) = self
             .shared
             .db
             .read(move |conn| -> db::Result<_> {
@@ -366,156 +352,38 @@ impl Direct {
                     let ends = epochs::log_ends(conn, topic)?;
                     read.push((topic, epochs::load(conn, topic)?, ends, epochs::positions(conn, topic)?));
                 }
-                Ok((db::now(conn)?, read))
+                let asked = Time::now();
+                Ok((db::now(conn)?.micros() - asked.micros(), read))
             })
             .await?;
-        // half of the time there and back
-        let ahead = now.micros() - Time::now().micros() + began.elapsed().as_micros() as i64 / 2;
         self.shared.clock.store(ahead, Ordering::Relaxed);
         let mut known = self.locked();
         for (topic, epochs, log_ends, positions) in read {
             let known = known.entry(topic).or_default();
-            if known.looked.is_some_and(|looked| looked > began) {
+            if known.looked.is_some_and(|(looked, _)| looked > began) {
                 continue; // somebody else looked later
             }
             if *known.epochs != *epochs {
                 known.epochs = epochs.into();
                 self.shared.changed.send_replace(());
             }
-            (known.ends.log, known.positions, known.looked) = (log_ends, positions, Some(began));
+            (known.ends.log, known.positions, known.looked) = (log_ends, positions, Some((began, by_wall)));
+            for epoch in known.epochs.iter().filter(|epoch| !epoch.is_open()) {
+                known.closed.entry(epoch.number).or_insert_with(Instant::now);
+            }
+            known.count_waiting();
         }
         Ok(())
     }
 
-    async fn set_ends_of_log(&self) -> db::Result<()> {
-        for topic in &self.shared.topics {
-            let (name, grace) = (topic.name, self.grace());
-            if epochs::any_lacks_ends(&self.known(name).epochs, false) {
-                self.shared.db.write(move |tx| epochs::set_log_ends(tx, name, grace)).await?;
-                self.look().await?;
-            }
+    fn of<T>(&self, topic: &str, look: impl FnOnce(&Known) -> T) -> T {
+        match self.locked().get(topic) {
+            Some(known) => look(known),
+            None => look(&Known::default()),
         }
-        Ok(())
-    }
-
-    /// SQLite means one process, so that nobody else saw the epoch open.
-    fn grace(&self) -> Duration {
-        if self.shared.db.is_shared() { GRACE } else { Duration::ZERO }
-    }
-
-    /// Asks the bus where it ends, as far as something waits there or goes there.
-    async fn look_at_bus(&self) -> db::Result<()> {
-        self.look_at_bus_and_begin(false).await
-    }
-
-    /// The same, and has an epoch begin in which an event is to be sent for the first time.
-    async fn look_at_bus_and_begin(&self, begin: bool) -> db::Result<()> {
-        let Some(bus) = &self.shared.bus else { return Ok(()) };
-        for topic in &self.shared.topics {
-            let (name, partitions, known) =
-                (topic.name, self.shared.log.partitions(topic.name), self.known(topic.name));
-            let is_needed = |epoch: &&Epoch| epoch.direct && (epoch.is_open() || !epoch.is_handled(&known.positions));
-            let Some(epoch) = known.epochs.iter().find(is_needed) else {
-                self.locked().entry(name).or_default().away = None;
-                continue;
-            };
-            let answer = async { Ok::<_, BusError>((bus.cluster().await?, bus.held(name, partitions).await?)) };
-            let there = match answer.await {
-                Ok((cluster, _)) if epoch.cluster.as_ref().is_some_and(|known| *known != cluster) => Err(format!(
-                    "events of {name} wait on the cluster {}, and this is {cluster}: end what is on the former first \
-                     (shop drain, with the settings it had)",
-                    epoch.cluster.as_deref().unwrap_or_default()
-                )),
-                Ok(there) => Ok(there),
-                Err(BusError::Unavailable(why)) => Err(why),
-            };
-            match there {
-                Ok((cluster, held)) => {
-                    let ends = (0..).zip(held.into_iter().map(|held| held.end)).collect();
-                    let ends = Ends { bus: ends, ..Ends::default() };
-                    self.seen_on_bus(bus, name, cluster, ends, begin).await?;
-                }
-                Err(why) => self.locked().entry(name).or_default().away = Some(why),
-            }
-        }
-        Ok(())
-    }
-
-    async fn seen_on_bus(
-        &self,
-        bus: &Arc<dyn DirectBus>,
-        topic: &'static str,
-        cluster: String,
-        ends: Ends,
-        begin: bool,
-    ) -> db::Result<()> {
-        let (epochs, gone) = {
-            let mut known = self.locked();
-            let known = known.entry(topic).or_default();
-            (known.away, known.ends.bus) = (None, ends.bus.clone());
-            let shrunk = known.shows_less_than_handled();
-            let gone = std::mem::replace(&mut known.shrunk, shrunk) && shrunk;
-            (known.epochs.clone(), gone)
-        };
-        let Some(last) = epochs.last() else { return Ok(()) };
-        let (grace, now) = (self.grace(), self.now());
-        let number = last.number;
-        if gone {
-            tracing::error!(topic, "the topic was deleted on the bus; what nobody had handled yet is lost");
-            self.shared.db.write(move |tx| epochs::give_up(tx, topic, number)).await?;
-        } else if let Some(over) = epochs.iter().find(|it| it.direct && it.lacks_ends() && it.is_over(grace, now)) {
-            let over = over.clone();
-            match self.end_on_bus(bus, topic, &over).await {
-                Ok(last) => self.shared.db.write(move |tx| epochs::set_bus_ends(tx, topic, &over, &last)).await?,
-                Err(BusError::Unavailable(why)) => tracing::debug!(topic, why, "an epoch was not ended; trying again"),
-            }
-        } else if begin && last.direct && last.lacks_begins() && !epochs::any_lacks_ends(&epochs, true) {
-            self.shared.db.write(move |tx| epochs::set_begins(tx, topic, number, &cluster, &ends)).await?;
-        } else {
-            return Ok(());
-        }
-        self.look().await
-    }
-
-    /// Sends the last record of a closed epoch to each partition, and returns their offsets.
-    async fn end_on_bus(
-        &self,
-        bus: &Arc<dyn DirectBus>,
-        topic: &str,
-        epoch: &Epoch,
-    ) -> Result<Vec<(i32, i64)>, BusError> {
-        let mut last = Vec::new();
-        for partition in 0..self.shared.log.partitions(topic) {
-            let record = Event {
-                id: Id::new(),
-                source: epoch.source,
-                topic: topic.into(),
-                partition,
-                position: event::UNNUMBERED,
-                key: String::new(),
-                kind: CLOSED.into(),
-                version: 1,
-                aggregate_version: epoch.number,
-                occurred_at: self.now(),
-                traceparent: None,
-                payload: "{}".into(),
-            };
-            last.push((partition, bus.send(&record).await?));
-        }
-        Ok(last)
-    }
-
-    fn known(&self, topic: &str) -> Known {
-        self.locked().get(topic).cloned().unwrap_or_default()
     }
 
     fn locked(&self) -> MutexGuard<'_, BTreeMap<&'static str, Known>> {
         self.shared.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn every() -> tokio::time::Interval {
-    let mut every = interval(LOOK_EVERY);
-    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    every
 }

@@ -40,14 +40,14 @@ impl Subscriber for EpochSubscriber {
         let mut changed = self.direct.shared.changed.subscribe();
         loop {
             changed.mark_unchanged();
-            let epochs = self.direct.known(topic).epochs;
+            let epochs = self.direct.of(topic, |known| known.epochs.clone());
             let next = epochs.iter().find(|epoch| !epoch.is_done(partition, after));
             let fetched = async {
                 match next {
-                    Some(epoch) => {
+                    Some(epoch) if !epoch.lacks_begins() => {
                         self.fetch_of(epoch, topic, partition, after.max(epoch.begin(partition) - 1), max).await
                     }
-                    None => std::future::pending().await,
+                    _ => std::future::pending().await,
                 }
             };
             let fetched = tokio::select! {
@@ -61,8 +61,10 @@ impl Subscriber for EpochSubscriber {
             if !events.is_empty() {
                 return Ok(events);
             }
-            if epoch.end(partition).is_some() && (is_more || self.is_deleted(epoch, topic, partition, end).await?) {
+            if epoch.end(partition).is_some() && is_more {
                 after = end - 1;
+            } else if epoch.end(partition).is_some() && self.is_deleted(epoch, topic, partition, end).await? {
+                return Ok(vec![Event::skipped(topic.into(), partition, end - 1)]);
             } else if is_more {
                 // of an epoch that this process has not heard of yet, or before it is known where this one ends
                 drop(timeout(LOOK_EVERY, changed.changed()).await);
@@ -80,8 +82,7 @@ impl Subscriber for EpochSubscriber {
     }
 
     fn waiting(&self, topic: &str, partition: i32, after: i64) -> Option<i64> {
-        let known = self.direct.known(topic);
-        Some(waiting(&known.epochs, &known.ends, partition, after))
+        Some(self.direct.of(topic, |known| waiting(&known.epochs, &known.ends, partition, after)))
     }
 }
 
@@ -96,6 +97,11 @@ impl EpochSubscriber {
     ) -> Result<Vec<Event>, BusError> {
         if !epoch.direct {
             return self.log.fetch(topic, partition, after, max).await;
+        }
+        // what another cluster holds is not of this epoch, and to move past it would be to lose what is
+        let seen = self.direct.of(topic, |known| known.cluster.clone());
+        if seen.is_none() || seen != epoch.cluster {
+            return Err(BusError::Unavailable("the cluster that events wait on was not seen".into()));
         }
         let base = epoch.base();
         let mut events = self.on_bus(epoch)?.fetch(topic, partition, after - base, max).await?;
@@ -121,9 +127,6 @@ impl EpochSubscriber {
         let Some(bus) = self.direct.shared.bus.as_ref().filter(|_| epoch.direct) else {
             return Ok(false);
         };
-        if epoch.cluster != Some(bus.cluster().await?) {
-            return Ok(false);
-        }
         let held = bus.held(topic, self.direct.shared.log.partitions(topic)).await?;
         let is_deleted = held.get(partition as usize).is_some_and(|held| epoch.base() + held.start >= end);
         if is_deleted {
