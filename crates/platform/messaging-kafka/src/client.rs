@@ -37,14 +37,16 @@ const OURS: &[&str] = &[
     "group.id",
     "group.instance.id",
     "isolation.level",
-    "max.in.flight", // another name of the next
-    "max.in.flight.requests.per.connection",
     "message.timeout.ms",
     "metadata.broker.list", // another name of bootstrap.servers
     "partitioner",
     "request.required.acks",
     "transactional.id",
 ];
+
+/// Properties that events are as safe with as without, at this value: it is what they are sent with that the log does not
+/// number. The second is another name of the first.
+const AT_MOST: &[(&str, &str)] = &[("max.in.flight.requests.per.connection", "1"), ("max.in.flight", "1")];
 
 /// Where a cluster is and how to talk to it.
 #[derive(Debug, Clone, Default)]
@@ -83,6 +85,11 @@ impl Kafka {
         }
         if let Some(name) = options.properties.keys().find(|name| OURS.contains(&name.as_str())) {
             return Err(bad(name, "is not to be set: what events are promised rests on it".into()));
+        }
+        for (name, safe) in AT_MOST {
+            if options.properties.get(*name).is_some_and(|value| value != safe) {
+                return Err(bad(name, format!("can only be set to {safe}: what events are promised rests on it")));
+            }
         }
         let kafka = Self { options: Arc::new(options) };
         // alone, so that the one to blame is known

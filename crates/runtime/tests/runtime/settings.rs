@@ -181,6 +181,11 @@ fn a_property_of_kafka_that_cannot_be_is_named_without_its_value() {
         ("SHOP__BUS__KAFKA__PROPERTIES__SASL_PASWORD", "hunter2", "bus.kafka.properties.sasl.pasword: "),
         ("SHOP__BUS__KAFKA__PROPERTIES__LINGER_MS", "hunter2", "bus.kafka.properties.linger.ms: "),
         ("SHOP__BUS__KAFKA__PROPERTIES__ACKS", "1", "bus.kafka.properties.acks: is not to be set"),
+        (
+            "SHOP__BUS__KAFKA__PROPERTIES__MAX_IN_FLIGHT",
+            "5",
+            "bus.kafka.properties.max.in.flight: can only be set to 1",
+        ),
         ("SHOP__BUS__TOPICS__PAYMENTS", "kafka", "bus.topics.payments: there is no such topic, but "),
     ] {
         let line = with(name, value).unwrap_err();
