@@ -293,7 +293,7 @@ pub fn renew_log(tx: &mut Tx<'_>) -> Result<Id, RenewError> {
         diesel::update(topic_partition::table)
             .set(topic_partition::relayed.eq(topic_partition::floor - 1))
             .execute(conn)?;
-        place::forget_all(conn, RELAY)
+        store::partitions(conn)?.iter().try_for_each(|row| place::forget(conn, RELAY, &row.topic).map(drop))
     };
     renew(tx)?;
     Ok(source)

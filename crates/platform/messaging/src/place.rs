@@ -102,13 +102,6 @@ pub(crate) fn forget(conn: &mut Conn, group: &str, topic: &str) -> db::Result<Ve
     Ok(on_each!(conn, |conn| forgotten.get_results(conn))?)
 }
 
-/// Forgets how far `group` has come anywhere.
-pub(crate) fn forget_all(conn: &mut Conn, group: &str) -> db::Result<()> {
-    diesel::delete(group_lease::table.filter(group_lease::grp.eq(group))).execute(conn)?;
-    diesel::delete(group_position::table.filter(group_position::grp.eq(group))).execute(conn)?;
-    Ok(())
-}
-
 fn reads_nothing_yet(conn: &mut Conn, group: &str, topic: &str, source: Id) -> db::Result<bool> {
     let of_topic = group_position::table
         .filter(group_position::grp.eq(group))

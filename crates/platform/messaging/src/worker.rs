@@ -20,8 +20,7 @@ use crate::event::Event;
 use crate::handler::{EffectHandler, Handler, HandlerError, Lease, TransactionalHandler};
 use crate::place::{self, Place};
 use crate::relay::restored;
-use crate::{dead, direct};
-use crate::{lease, store};
+use crate::{dead, direct, lease, store};
 
 /// The longest pause between two tries while something is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
