@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::opening::{opened_again, settings};
 
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_that_is_not_paid_expires_and_every_group_hears_of_it() {

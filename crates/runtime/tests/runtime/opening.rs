@@ -12,6 +12,8 @@ use runtime::Shop;
 use runtime::settings::Settings;
 use tempfile::TempDir;
 
+use crate::hosting::DEADLINE;
+
 pub fn settings(folder: &Path, url: &str) -> Settings {
     let mut settings = Settings { data_dir: folder.join("data"), ..Settings::default() };
     settings.database.url = Some(url.parse().unwrap());
@@ -126,7 +128,7 @@ async fn a_sink_that_is_not_configured_is_named() {
 
 /// The threads of the shop before may need a moment to let the file go.
 pub async fn opened_again(settings: Settings) -> Shop {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + DEADLINE;
     loop {
         match Shop::open(settings.clone()).await {
             Ok(shop) => return shop,

@@ -16,22 +16,20 @@ async fn a_coupon_is_asked_for_only_while_it_is_open() {
     for shop in TestShop::everywhere().await {
         let (now, hour) = (Utc::now(), TimeDelta::hours(1));
         let member = shop.member(0).await;
-        let ask = |id: &str| member.post(&format!("/coupons/{id}/issue-requests"), json!({})).send();
         let early = coupon(&shop, json!({ "opens_at": now + hour })).await;
-        let refused = ask(&early).await.expect_problem(409, "coupon-not-open");
+        let refused = member.ask_for(&early).await.expect_problem(409, "coupon-not-open");
         assert!(refused.body["opens_at"].is_string());
         let late = coupon(&shop, json!({ "closes_at": now - hour, "opens_at": now - hour * 2 })).await;
-        ask(&late).await.expect_problem(409, "coupon-not-open");
-        ask(&uuid::Uuid::now_v7().to_string()).await.expect_problem(404, "not-found");
+        member.ask_for(&late).await.expect_problem(409, "coupon-not-open");
+        member.ask_for(&uuid::Uuid::now_v7().to_string()).await.expect_problem(404, "not-found");
 
         let open = coupon(&shop, json!({ "quantity": 5 })).await;
-        let asked = ask(&open).await.expect(202);
+        let asked = member.ask_for(&open).await.expect(202);
         assert_eq!(asked.header("location"), asked.text("status_url"));
         assert_eq!(asked.header("retry-after"), "1");
         shop.admin().patch(&format!("/coupons/{open}"), json!({ "closes_at": Utc::now() })).send().await.expect(200);
         let other = shop.member(0).await;
-        let refused = other.post(&format!("/coupons/{open}/issue-requests"), json!({})).send().await;
-        refused.expect_problem(409, "coupon-not-open");
+        other.ask_for(&open).await.expect_problem(409, "coupon-not-open");
         shop.finish().await;
     }
 }
@@ -43,8 +41,7 @@ async fn sold_out_is_known_within_a_second() {
         let members = shop.members(3, 0).await;
         assert_eq!(members[0].win(&id).await.body["status"], "issued");
         tokio::time::sleep(std::time::Duration::from_millis(1_000)).await;
-        let path = format!("/coupons/{id}/issue-requests");
-        members[1].post(&path, json!({})).send().await.expect_problem(409, "coupon-sold-out");
+        members[1].ask_for(&id).await.expect_problem(409, "coupon-sold-out");
         assert_eq!(shop.api().get(&format!("/coupons/{id}")).send().await.expect(200).body["remaining"], 0);
         shop.finish().await;
     }

@@ -41,12 +41,8 @@ async fn requests_outlive_the_shop_that_took_them_and_are_drained_before_kafka_g
         let mut asked = Vec::new();
         for _ in 0..5 {
             let member = shopper(&api, "1").await;
-            let taken = eventually("the request is taken", async || {
-                let reply = member.post(&format!("/coupons/{coupon}/issue-requests"), json!({})).send().await;
-                (reply.status != 503).then_some(reply)
-            })
-            .await;
-            asked.push((member, taken.expect(202).text("request_id")));
+            let request = member.ask_for(&coupon).await.expect(202).text("request_id");
+            asked.push((member, request));
         }
         let lag = async |root: &TestMember| -> i64 {
             let items = root.get("/admin/consumers").send().await.expect(200).body;
@@ -107,11 +103,7 @@ async fn too_many_waiting_requests_are_answered_503() {
         shop.settings.push(("SHOP__HOST__CONSUMERS".into(), "true".into()));
         assert_eq!(shop.terminate().await, Some(0), "{}", shop.log());
         shop.start().await;
-        eventually("requests are taken again", async || {
-            let reply = member.post(&format!("/coupons/{coupon}/issue-requests"), json!({})).send().await;
-            (reply.status == 202).then_some(())
-        })
-        .await;
+        member.ask_for(&coupon).await.expect(202);
         assert_eq!(shop.terminate().await, Some(0), "{}", shop.log());
     }
 }

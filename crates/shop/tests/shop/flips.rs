@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::{TestMember, TestShop, all_at_once, eventually};
+use crate::support::{TestMember, TestShop, all_at_once};
 
 const BACKEND: &str = "SHOP__BUS__BACKEND";
 const PAYMENTS: &str = "SHOP__BUS__TOPICS__PAYMENT_COMPLETED";
@@ -52,9 +52,7 @@ async fn work(shop: &TestShop, members: &[TestMember], product: &str) {
         async move {
             let order = member.has_ordered(&product, 1).await;
             member.pay(&order).send().await.expect(201);
-            let asked = async || member.post(&format!("/coupons/{coupon}/issue-requests"), json!({})).send().await;
-            // for some seconds, when the topic has just moved
-            eventually("the request is taken", async || (asked().await.status != 503).then_some(())).await;
+            member.ask_for(&coupon).await;
         }
     })
     .await;

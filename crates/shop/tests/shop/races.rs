@@ -131,13 +131,12 @@ async fn a_hundred_coupons_go_to_the_first_hundred_of_two_thousand() {
         let members = shop.members(if shop.runtime.db.is_shared() { 400 } else { 2_000 }, 0).await;
         let coupon = json!({ "name": "rush", "discount": { "amount": "500" }, "quantity": 100 });
         let coupon = shop.admin().post("/coupons", coupon).with_key().send().await.expect(201).text("id");
-        let path = format!("/coupons/{coupon}/issue-requests");
         // some ask twice
         let asking: Vec<_> = members.iter().chain(&members[..50]).cloned().collect();
         let ends = all_at_once(100, asking, |member| {
-            let path = path.clone();
+            let coupon = coupon.clone();
             async move {
-                let asked = member.post(&path, json!({})).send().await;
+                let asked = member.ask_for(&coupon).await;
                 if asked.status == 409 {
                     assert_eq!(asked.code(), "coupon-sold-out");
                     return None;

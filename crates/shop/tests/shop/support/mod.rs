@@ -91,7 +91,7 @@ impl TestShop {
         if kill {
             hosted.abort();
         } else {
-            assert!(hosted.stop(Duration::from_secs(20)).await, "{self}: consumers were cut short");
+            assert!(hosted.stop(PATIENCE).await, "{self}: consumers were cut short");
         }
         self.runtime.close().await;
         self.runtime = open_runtime(&self.place, &self.folder, settings, vec![]).await;
@@ -161,7 +161,7 @@ impl TestShop {
     pub async fn stop(&mut self) {
         let (server, hosted) = self.running.take().expect("it runs");
         server.stop().await.unwrap();
-        assert!(hosted.stop(Duration::from_secs(20)).await, "{self}: consumers were cut short");
+        assert!(hosted.stop(PATIENCE).await, "{self}: consumers were cut short");
         self.runtime.close().await;
     }
 }
