@@ -8,9 +8,9 @@ pub mod delivery;
 pub mod notification;
 mod outbound;
 pub mod replenishment;
-pub mod secret;
 pub mod settlement;
 
+use program::settings::SettingError;
 use std::path::PathBuf;
 
 use db::Database;
@@ -19,8 +19,6 @@ use messaging::Group;
 use coupon_issuer::IssuerWake;
 use data_platform::ExportSettings;
 use notification::{Hub, NotificationSettings};
-
-pub use outbound::BadSetting;
 
 /// The settings of those consumers that have some.
 #[derive(Debug, Clone, Default)]
@@ -44,8 +42,8 @@ pub struct Parts {
 /// All consumer groups of the shop; e-mail and webhooks only when they are configured.
 ///
 /// # Errors
-/// [`BadSetting`] of a sink or a channel that is configured.
-pub fn groups(settings: &Settings, parts: &Parts) -> Result<Vec<Group>, BadSetting> {
+/// [`SettingError`] of a sink or a channel that is configured.
+pub fn groups(settings: &Settings, parts: &Parts) -> Result<Vec<Group>, SettingError> {
     let mut groups = vec![
         data_platform::group(&settings.export, &parts.data_dir, &parts.db)?,
         notification::group(&parts.hub),

@@ -1,5 +1,6 @@
 //! Requests to the world outside: the client, what an answer means for the events, and signatures.
 
+use program::settings::SettingError;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,21 +9,6 @@ use messaging::HandlerError;
 use reqwest::header::HeaderMap;
 use reqwest::{Certificate, Client, StatusCode, Url, redirect};
 use sha2::Sha256;
-
-/// A setting that can't be used; one line that names it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {reason}")]
-pub struct BadSetting {
-    /// As in the configuration: `export.http.url`.
-    pub key: String,
-    pub reason: String,
-}
-
-impl BadSetting {
-    pub(crate) fn new(key: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { key: key.into(), reason: reason.into() }
-    }
-}
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,23 +25,23 @@ impl Target {
     /// `section` names the settings in errors; `path` is put behind the configured URL.
     ///
     /// # Errors
-    /// [`BadSetting`] for `<section>.url` and `<section>.ca_file`.
+    /// [`SettingError`] for `<section>.url` and `<section>.ca_file`.
     pub(crate) fn new(
         section: &str,
         url: Option<&str>,
         path: &str,
         ca_file: Option<&Path>,
         timeout: Duration,
-    ) -> Result<Self, BadSetting> {
+    ) -> Result<Self, SettingError> {
         let key = format!("{section}.url");
-        let text = url.filter(|url| !url.is_empty()).ok_or_else(|| BadSetting::new(&key, "is not set"))?;
+        let text = url.filter(|url| !url.is_empty()).ok_or_else(|| SettingError::new(&key, "is not set"))?;
         let full = if path.is_empty() { text.to_owned() } else { format!("{}{path}", text.trim_end_matches('/')) };
-        let url = Url::parse(&full).map_err(|error| BadSetting::new(&key, format!("is no URL: {error}")))?;
+        let url = Url::parse(&full).map_err(|error| SettingError::new(&key, format!("is no URL: {error}")))?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(BadSetting::new(&key, "must begin with http:// or https://"));
+            return Err(SettingError::new(&key, "must begin with http:// or https://"));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(BadSetting::new(&key, "must not hold credentials, for it is shown in logs"));
+            return Err(SettingError::new(&key, "must not hold credentials, for it is shown in logs"));
         }
         let client = client(&url, ca_file, timeout, section)?;
         Ok(Self { client, url })
@@ -77,14 +63,14 @@ impl Target {
     }
 }
 
-fn client(url: &Url, ca_file: Option<&Path>, timeout: Duration, section: &str) -> Result<Client, BadSetting> {
+fn client(url: &Url, ca_file: Option<&Path>, timeout: Duration, section: &str) -> Result<Client, SettingError> {
     // a redirect would lose the body or the signature, so it is an answer like any other that is not 2xx
     let mut builder = Client::builder()
         .redirect(redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(timeout)
         .user_agent(concat!("jangteo/", env!("CARGO_PKG_VERSION")));
-    let bad_ca = |reason: String| BadSetting::new(format!("{section}.ca_file"), reason);
+    let bad_ca = |reason: String| SettingError::new(format!("{section}.ca_file"), reason);
     if let Some(file) = ca_file {
         let pem = std::fs::read(file).map_err(|error| bad_ca(format!("{}: {error}", file.display())))?;
         let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| bad_ca(chain(&error)))?;
@@ -93,7 +79,7 @@ fn client(url: &Url, ca_file: Option<&Path>, timeout: Duration, section: &str) -
         // the system's certificates are not needed, and not every container has them
         builder = builder.tls_certs_only([]);
     }
-    builder.build().map_err(|error| BadSetting::new(format!("{section}.url"), chain(&error)))
+    builder.build().map_err(|error| SettingError::new(format!("{section}.url"), chain(&error)))
 }
 
 /// What a status other than 2xx means for the events.

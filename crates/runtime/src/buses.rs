@@ -4,16 +4,17 @@ use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use consumers::secret::Secret;
 use contracts::topics;
 use db::Database;
 use messaging::{Bus, BusError, ByTopic, Direct, DirectBus, DirectTopic, Group, InProcess, Log, relay_group};
 use messaging_kafka::{BadProperty, Difference, Kafka, KafkaOptions, TopicOptions};
+use program::Secret;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::process::one_line;
-use crate::settings::{Backend, BusSettings, KafkaSettings, SettingError, Settings};
+use crate::settings::{Backend, BusSettings, KafkaSettings, Settings};
+use program::process::one_line;
+use program::settings::SettingError;
 
 /// Between two looks whether Kafka is there.
 const LOOK_EVERY: Duration = Duration::from_secs(5);

@@ -1,6 +1,7 @@
 //! Why a shop did not open.
 
-use crate::settings::SettingError;
+use program::process::Failure;
+use program::settings::SettingError;
 
 /// One line that says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,15 @@ impl OpenError {
             Self::Database(error) => {
                 matches!(error, db::Error::Unavailable(_) | db::Error::UnknownOutcome(_))
             }
+        }
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Setting(error) | OpenError::Away(error) => error.into(),
+            OpenError::Database(error) => error.into(),
         }
     }
 }

@@ -5,7 +5,8 @@ use db::{Database, Tx, on_each};
 use diesel::prelude::*;
 
 use crate::error::OpenError;
-use crate::settings::{CurrencySettings, SettingError};
+use crate::settings::CurrencySettings;
+use program::settings::SettingError;
 
 diesel::table! {
     shop_setting (name) {

@@ -10,9 +10,7 @@ mod error;
 mod fixed;
 pub mod health;
 mod host;
-pub mod process;
 mod record;
-mod secret_file;
 pub mod settings;
 mod shop;
 

@@ -6,23 +6,26 @@ use std::time::Duration;
 
 use consumers::coupon_issuer::IssuerWake;
 use consumers::notification::Hub;
-use consumers::secret::Secret;
 use consumers::{Parts, groups};
 use contracts::topics;
 use db::{Database, Tx};
 use messaging::admin::{self, ConsumerLag};
 use messaging::{Direct, Group, Log, TopicSpec};
+use program::{Secret, kept_secret};
 use tokio::time::timeout;
 
 use crate::buses::Buses;
 use crate::error::OpenError;
-use crate::process::one_line;
-use crate::settings::{SettingError, Settings};
-use crate::{fixed, secret_file};
+use crate::fixed;
+use crate::settings::Settings;
+use program::process::one_line;
+use program::settings::SettingError;
 
 /// Deletes some of what nobody needs any more, in a unit that is short; `true` when there may be more.
 pub type Purge = Arc<dyn Fn(&mut Tx<'_>) -> db::Result<bool> + Send + Sync>;
 
+/// The file in `data_dir` with what signs tokens.
+const TOKEN_SECRET: &str = "token-secret";
 /// Rows that go in one unit, so that nobody waits long for the writer.
 const CHUNK: i64 = 500;
 /// How long the database may take to say that it is there.
@@ -69,7 +72,7 @@ impl Shop {
             hub: hub.clone(),
             issuer_wake: issuer_wake.clone(),
         };
-        let groups = groups(&of_consumers, &parts).map_err(SettingError::from)?.into();
+        let groups = groups(&of_consumers, &parts)?.into();
         let settings = Arc::new(settings);
         Ok(Self { settings, db, log, groups, hub, issuer_wake, buses, direct, purges: purges() })
     }
@@ -83,7 +86,7 @@ impl Shop {
             return Ok(self.settings.auth.token_secret.clone());
         }
         let folder = &self.settings.data_dir;
-        let secret = fs::create_dir_all(folder).and_then(|()| secret_file::token_secret(folder));
+        let secret = fs::create_dir_all(folder).and_then(|()| kept_secret(folder, TOKEN_SECRET));
         secret
             .map_err(|error| SettingError { key: "data_dir".into(), reason: format!("{}: {error}", folder.display()) })
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use consumers::coupon_issuer::IssuerWake;
 use consumers::notification::Hub;
-use consumers::secret::Secret;
 use db::Database;
 use messaging::{Group, Log};
+use program::Secret;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Keys, Passwords, RequestIds, Sessions, Tickets, Tokens};

@@ -10,7 +10,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 const LAYERS: &[&[&str]] = &[
     &["telemetry"],
     &["db"],
-    &["messaging"],
+    &["messaging", "program"],
     &["messaging-kafka"],
     &["contracts"],
     &["member", "stock", "payment", "coupon", "order"],
@@ -25,14 +25,14 @@ const ASIDE: &[(&str, &[&str])] = &[
     ("testkit", &["telemetry", "db", "messaging", "messaging-kafka", "contracts"]),
     ("event-proxy-client", &[]),
     ("event-proxy-macros", &[]),
-    ("event-proxy-server", &["telemetry", "db", "messaging", "messaging-kafka"]),
+    ("event-proxy", &["telemetry", "db", "messaging", "messaging-kafka", "program", "rest"]),
 ];
 
 /// Crates of others that only some of ours may name.
 const RESERVED: &[(&str, &[&str])] = &[
     ("rdkafka", &["messaging-kafka", "bench"]),
     // bench measures against the bare library
-    ("actix-web", &["shop", "runtime", "event-proxy-server", "bench"]),
+    ("actix-web", &["shop", "runtime", "event-proxy", "rest", "bench"]),
     ("libsqlite3-sys", &["db"]),
     ("pq-sys", &["db"]),
     ("tokio-postgres", &["db"]),

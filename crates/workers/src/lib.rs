@@ -8,9 +8,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
+use program::process::{self, Failure, Stop};
+use program::settings::SettingError;
 use runtime::health::{self, Health};
-use runtime::process::{self, Failure, Stop};
-use runtime::settings::{SettingError, Settings};
+use runtime::settings::{SOURCES, Settings};
 use runtime::{Hosted, OpenError, Role, Shop};
 use tokio::time::sleep;
 
@@ -81,7 +82,7 @@ fn run_command(worker: Worker, cli: Cli) -> Result<(), Failure> {
 /// Works until the process is told to stop, and then finishes what it began.
 async fn work(worker: Worker, settings: Settings) -> Result<(), Failure> {
     let address = settings.worker.http.address.as_ref();
-    let listener = address.map(|address| process::listen("worker.http.address", address)).transpose()?;
+    let listener = address.map(|address| SOURCES.listen("worker.http.address", address)).transpose()?;
     let _telemetry = settings.observe()?;
     let mut stop = Stop::listen()?;
     let health = Health::starting();

@@ -14,7 +14,8 @@ use serde_json::value::RawValue;
 
 use super::line::{self, Line};
 use super::settings::ElasticsearchSettings;
-use crate::outbound::{BadSetting, Target, parcels, refuses_content};
+use crate::outbound::{Target, parcels, refuses_content};
+use program::settings::SettingError;
 
 pub(super) struct Elasticsearch {
     target: Target,
@@ -24,7 +25,7 @@ pub(super) struct Elasticsearch {
 }
 
 impl Elasticsearch {
-    pub(super) fn new(settings: &ElasticsearchSettings) -> Result<Self, BadSetting> {
+    pub(super) fn new(settings: &ElasticsearchSettings) -> Result<Self, SettingError> {
         let (url, ca_file) = (settings.url.as_deref(), settings.ca_file.as_deref());
         let target = Target::new("export.elasticsearch", url, "/_bulk", ca_file, settings.timeout)?;
         let authorization = authorization(settings)?;
@@ -56,10 +57,10 @@ impl Elasticsearch {
     }
 }
 
-fn authorization(settings: &ElasticsearchSettings) -> Result<Option<HeaderValue>, BadSetting> {
+fn authorization(settings: &ElasticsearchSettings) -> Result<Option<HeaderValue>, SettingError> {
     let (key, text) = if !settings.api_key.is_empty() {
         if settings.username.is_some() {
-            return Err(BadSetting::new("export.elasticsearch.api_key", "is set beside a username; one is enough"));
+            return Err(SettingError::new("export.elasticsearch.api_key", "is set beside a username; one is enough"));
         }
         ("export.elasticsearch.api_key", format!("ApiKey {}", settings.api_key.expose()))
     } else if let Some(username) = &settings.username {
@@ -68,7 +69,7 @@ fn authorization(settings: &ElasticsearchSettings) -> Result<Option<HeaderValue>
     } else {
         return Ok(None);
     };
-    let mut value = HeaderValue::from_str(&text).map_err(|_| BadSetting::new(key, "does not fit into a header"))?;
+    let mut value = HeaderValue::from_str(&text).map_err(|_| SettingError::new(key, "does not fit into a header"))?;
     value.set_sensitive(true);
     Ok(Some(value))
 }

@@ -16,8 +16,9 @@ use sha2::{Digest, Sha256};
 
 use super::line;
 use super::settings::{BodyFormat, HttpSettings};
-use crate::outbound::{BadSetting, Target, hex, hmac_sha256, parcels};
-use crate::secret::Secret;
+use crate::outbound::{Target, hex, hmac_sha256, parcels};
+use program::Secret;
+use program::settings::SettingError;
 
 pub(super) struct Http {
     target: Target,
@@ -27,9 +28,9 @@ pub(super) struct Http {
 }
 
 impl Http {
-    pub(super) fn new(settings: &HttpSettings) -> Result<Self, BadSetting> {
+    pub(super) fn new(settings: &HttpSettings) -> Result<Self, SettingError> {
         if settings.secret.is_empty() {
-            return Err(BadSetting::new("export.http.secret", "is not set"));
+            return Err(SettingError::new("export.http.secret", "is not set"));
         }
         let (url, ca_file) = (settings.url.as_deref(), settings.ca_file.as_deref());
         let target = Target::new("export.http", url, "", ca_file, settings.timeout)?;

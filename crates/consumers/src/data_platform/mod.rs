@@ -23,7 +23,7 @@ pub use settings::{
     BodyFormat, ElasticsearchSettings, ExportSettings, FilesSettings, HttpSettings, SinkKind, SplunkSettings,
 };
 
-use crate::outbound::BadSetting;
+use program::settings::SettingError;
 
 /// What is exported.
 pub const TOPICS: [&str; 4] =
@@ -32,8 +32,8 @@ pub const TOPICS: [&str; 4] =
 /// The sink of the settings. Files go under `data_dir`.
 ///
 /// # Errors
-/// [`BadSetting`] of the chosen sink's section; the other sections are not looked at.
-pub fn sink(settings: &ExportSettings, data_dir: &Path, db: &Database) -> Result<Arc<dyn EffectHandler>, BadSetting> {
+/// [`SettingError`] of the chosen sink's section; the other sections are not looked at.
+pub fn sink(settings: &ExportSettings, data_dir: &Path, db: &Database) -> Result<Arc<dyn EffectHandler>, SettingError> {
     Ok(match settings.sink {
         SinkKind::Files => Arc::new(Files::new(&settings.files, data_dir, db.clone())),
         SinkKind::Http => Arc::new(http::Http::new(&settings.http)?),
@@ -46,7 +46,7 @@ pub fn sink(settings: &ExportSettings, data_dir: &Path, db: &Database) -> Result
 ///
 /// # Errors
 /// As [`sink`].
-pub fn group(settings: &ExportSettings, data_dir: &Path, db: &Database) -> Result<Group, BadSetting> {
+pub fn group(settings: &ExportSettings, data_dir: &Path, db: &Database) -> Result<Group, SettingError> {
     Ok(Group {
         name: "data-platform",
         topics: TOPICS.to_vec(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::secret::Secret;
+use program::Secret;
 
 /// Where payments and orders are exported to, and how. Only the section of the chosen sink counts.
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 
 use super::line::{self, Line};
 use super::settings::SplunkSettings;
-use crate::outbound::{BadSetting, Target, parcels};
+use crate::outbound::{Target, parcels};
+use program::settings::SettingError;
 
 pub(super) struct Splunk {
     target: Target,
@@ -22,8 +23,8 @@ pub(super) struct Splunk {
 }
 
 impl Splunk {
-    pub(super) fn new(settings: &SplunkSettings) -> Result<Self, BadSetting> {
-        let token = |reason| BadSetting::new("export.splunk.token", reason);
+    pub(super) fn new(settings: &SplunkSettings) -> Result<Self, SettingError> {
+        let token = |reason| SettingError::new("export.splunk.token", reason);
         if settings.token.is_empty() {
             return Err(token("is not set"));
         }

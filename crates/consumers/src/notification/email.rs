@@ -19,7 +19,8 @@ use messaging::{EffectHandler, Event, HandlerError, Lease};
 use super::model::{self, Audience, Notice};
 use super::settings::{EmailSettings, SmtpSecurity};
 use super::store::{self, Channel};
-use crate::outbound::{BadSetting, chain};
+use crate::outbound::chain;
+use program::settings::SettingError;
 
 /// Mails, one after the other; what was sent is noted at once, so that a retry sends only the rest.
 pub(super) struct Email {
@@ -30,12 +31,12 @@ pub(super) struct Email {
 
 impl Email {
     /// `None` unless a host is set.
-    pub(super) fn new(settings: &EmailSettings, db: Database) -> Result<Option<Self>, BadSetting> {
+    pub(super) fn new(settings: &EmailSettings, db: Database) -> Result<Option<Self>, SettingError> {
         let Some(host) = settings.host.as_deref().filter(|host| !host.is_empty()) else { return Ok(None) };
         let from = settings
             .from
             .parse()
-            .map_err(|error| BadSetting::new("notification.email.from", format!("is no mailbox: {error}")))?;
+            .map_err(|error| SettingError::new("notification.email.from", format!("is no mailbox: {error}")))?;
         let (tls, port) = match settings.security {
             SmtpSecurity::None => (Tls::None, 25),
             SmtpSecurity::Starttls => (Tls::Required(tls(host, settings)?), 587),
@@ -77,14 +78,14 @@ impl Email {
     }
 }
 
-fn tls(host: &str, settings: &EmailSettings) -> Result<TlsParameters, BadSetting> {
+fn tls(host: &str, settings: &EmailSettings) -> Result<TlsParameters, SettingError> {
     let mut builder = TlsParameters::builder(host.to_owned());
     if let Some(file) = &settings.ca_file {
-        let bad = |reason: String| BadSetting::new("notification.email.ca_file", reason);
+        let bad = |reason: String| SettingError::new("notification.email.ca_file", reason);
         let pem = std::fs::read(file).map_err(|error| bad(format!("{}: {error}", file.display())))?;
         builder = builder.add_root_certificate(Certificate::from_pem(&pem).map_err(|error| bad(chain(&error)))?);
     }
-    builder.build().map_err(|error| BadSetting::new("notification.email.host", chain(&error)))
+    builder.build().map_err(|error| SettingError::new("notification.email.host", chain(&error)))
 }
 
 /// Only a permanent refusal of the mail itself fails it; a refused login or a server in trouble is waited out.

@@ -20,7 +20,7 @@ pub use model::{Notification, NotificationKind};
 pub use settings::{EmailSettings, NotificationSettings, SmtpSecurity, WebhookSettings};
 pub use store::{after, last_number, mark_read, page};
 
-use crate::outbound::BadSetting;
+use program::settings::SettingError;
 
 /// What somebody is told of.
 pub const TOPICS: [&str; 5] = [
@@ -43,8 +43,8 @@ pub fn group(hub: &Hub) -> Group {
 /// The groups `notification-email` and `notification-webhook`, as far as they are configured.
 ///
 /// # Errors
-/// [`BadSetting`] of a channel that is configured.
-pub fn channels(settings: &NotificationSettings, db: &Database) -> Result<Vec<Group>, BadSetting> {
+/// [`SettingError`] of a channel that is configured.
+pub fn channels(settings: &NotificationSettings, db: &Database) -> Result<Vec<Group>, SettingError> {
     let mut groups = Vec::new();
     if let Some(email) = email::Email::new(&settings.email, db.clone())? {
         groups.push(named("notification-email", Handler::Effect(Arc::new(email))));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::secret::Secret;
+use program::Secret;
 
 /// A channel exists once it is configured: e-mail by `email.host`, webhooks by `webhook.url`.
 #[derive(Debug, Clone, Default, Deserialize)]

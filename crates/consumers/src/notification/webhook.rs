@@ -18,8 +18,9 @@ use serde_json::value::RawValue;
 use super::model::{self, Audience, Notice};
 use super::settings::WebhookSettings;
 use super::store::{self, Channel};
-use crate::outbound::{BadSetting, Target, hmac_sha256};
-use crate::secret::Secret;
+use crate::outbound::{Target, hmac_sha256};
+use program::Secret;
+use program::settings::SettingError;
 
 /// There is one endpoint, whoever is told.
 const RECIPIENT: &str = "endpoint";
@@ -32,7 +33,7 @@ pub(super) struct Webhook {
 
 impl Webhook {
     /// `None` unless a URL is set.
-    pub(super) fn new(settings: &WebhookSettings, db: Database) -> Result<Option<Self>, BadSetting> {
+    pub(super) fn new(settings: &WebhookSettings, db: Database) -> Result<Option<Self>, SettingError> {
         let Some(url) = settings.url.as_deref().filter(|url| !url.is_empty()) else { return Ok(None) };
         let key = key(&settings.secret)?;
         let target = Target::new("notification.webhook", Some(url), "", settings.ca_file.as_deref(), settings.timeout)?;
@@ -67,8 +68,8 @@ impl Webhook {
     }
 }
 
-fn key(secret: &Secret) -> Result<Vec<u8>, BadSetting> {
-    let bad = |reason| BadSetting::new("notification.webhook.secret", reason);
+fn key(secret: &Secret) -> Result<Vec<u8>, SettingError> {
+    let bad = |reason| SettingError::new("notification.webhook.secret", reason);
     if secret.is_empty() {
         return Err(bad("is not set"));
     }

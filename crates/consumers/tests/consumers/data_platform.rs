@@ -51,7 +51,7 @@ async fn a_missing_or_wrong_setting_is_named() {
         (json!({"sink": "splunk", "splunk": {"url": "http://localhost"}}), "export.splunk.token: is not set"),
     ] {
         let refused = data_platform::group(&settings(section), folder.path(), &given.db).map(|group| group.name);
-        assert_eq!(refused.expect_err("refused").to_string(), error);
+        assert_eq!(refused.expect_err("refused").to_string(), format!("setting {error}"));
     }
     serde_json::from_value::<ExportSettings>(json!({"files": {"max_size": 1}})).expect_err("an unknown key");
 }

@@ -1,11 +1,11 @@
 //! What a value's type alone can't say.
 
 use std::num::NonZeroU16;
-use std::time::Duration;
 
 use contracts::{Currency, topics};
+use program::settings::{SettingError, expect, positive};
 
-use super::{SettingError, Settings};
+use super::Settings;
 use crate::buses::Buses;
 
 /// What signs tokens must not be guessed.
@@ -43,10 +43,8 @@ impl Settings {
         let reason = format!("expected 0 to {}, got {decimals}", Currency::MAX_DECIMALS);
         expect("currency.decimals", decimals <= Currency::MAX_DECIMALS, &reason)?;
         positive("order.expires_after", self.order.expires_after)?;
-        let ratio = self.telemetry.otlp.sample_ratio;
-        let reason = format!("expected 0 to 1, got {ratio}");
-        expect("telemetry.otlp.sample_ratio", (0.0..=1.0).contains(&ratio), &reason)?;
-        telemetry::check_filter(&self.log.filter).map_err(|reason| SettingError::new("log.filter", reason))
+        self.telemetry.check()?;
+        self.log.check()
     }
 
     fn check_bus(&self) -> Result<(), SettingError> {
@@ -76,14 +74,6 @@ impl Settings {
         expect("host.consumers", shared || self.host.consumers, alone)?;
         expect("host.relay", shared || self.host.relay, alone)
     }
-}
-
-fn expect(key: &str, holds: bool, reason: &str) -> Result<(), SettingError> {
-    if holds { Ok(()) } else { Err(SettingError::new(key, reason)) }
-}
-
-fn positive(key: &str, duration: Duration) -> Result<(), SettingError> {
-    expect(key, !duration.is_zero(), "expected more than 0")
 }
 
 fn is_host(host: &str) -> bool {

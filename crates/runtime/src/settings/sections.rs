@@ -5,12 +5,9 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use consumers::secret::Secret;
+use program::settings::{Address, Bytes, DatabaseUrl, LogSettings, SettingError, TelemetrySettings, observe};
+use program::{Secret, defaults};
 use serde::Deserialize;
-use telemetry::{InitError, LogFormat};
-
-use super::SettingError;
-use super::types::{Address, Bytes, DatabaseUrl};
 
 /// All settings of the shop.
 #[derive(Debug, Clone, Deserialize)]
@@ -68,41 +65,14 @@ impl Settings {
             embedded.parse().expect("sqlite: and a path")
         })
     }
-}
 
-impl Settings {
     /// Sets up logs, metrics and traces for this process; keep the guard until the end.
     ///
     /// # Errors
     /// The setting that can't be used.
     pub fn observe(&self) -> Result<telemetry::Guard, SettingError> {
-        let log = telemetry::LogSettings { format: self.log.format, filter: self.log.filter.clone() };
-        let otlp = &self.telemetry.otlp;
-        let export = otlp.endpoint.clone().map(|endpoint| telemetry::OtlpSettings {
-            endpoint,
-            headers: otlp.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
-            service_name: otlp.service_name.clone(),
-            sample_ratio: otlp.sample_ratio,
-        });
-        telemetry::init(&log, export.as_ref()).map_err(|error| {
-            let key = match &error {
-                InitError::Filter(_) => "log.filter",
-                InitError::Otlp(_) => "telemetry.otlp.endpoint",
-                InitError::Taken(_) => "log",
-            };
-            SettingError { key: key.into(), reason: error.to_string() }
-        })
+        observe("shop", &self.log, &self.telemetry)
     }
-}
-
-macro_rules! defaults {
-    ($type:ident { $($field:ident: $value:expr),+ $(,)? }) => {
-        impl Default for $type {
-            fn default() -> Self {
-                Self { $($field: $value),+ }
-            }
-        }
-    };
 }
 
 /// A literal that is at least 1.
@@ -320,34 +290,3 @@ pub struct WorkerHttpSettings {
     /// Off unless set.
     pub address: Option<Address>,
 }
-
-/// Traces.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TelemetrySettings {
-    pub otlp: OtlpSettings,
-}
-
-/// Export of traces.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct OtlpSettings {
-    /// The collector; nothing is exported unless set.
-    pub endpoint: Option<String>,
-    /// Sent along, for authorisation say.
-    pub headers: BTreeMap<String, Secret>,
-    pub service_name: String,
-    /// The share of traces that are exported, from 0 to 1.
-    pub sample_ratio: f64,
-}
-defaults!(OtlpSettings { endpoint: None, headers: BTreeMap::new(), service_name: "shop".into(), sample_ratio: 1.0 });
-
-/// Log lines.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LogSettings {
-    pub format: LogFormat,
-    /// Directives of `tracing`: `info`, `warn,shop=debug`.
-    pub filter: String,
-}
-defaults!(LogSettings { format: LogFormat::Pretty, filter: "info".into() });

@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::time::Duration;
 
-use runtime::settings::{Backend, Bytes, Settings};
+use program::settings::Bytes;
+use runtime::settings::{Backend, Settings};
 use tempfile::NamedTempFile;
 
 const NONE: [(&str, &str); 0] = [];

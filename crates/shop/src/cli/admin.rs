@@ -3,8 +3,8 @@
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use member::Role;
+use program::process::Failure;
 use runtime::Shop;
-use runtime::process::Failure;
 use runtime::settings::Settings;
 
 use crate::auth::hash_password;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use contracts::topics;
 use messaging::Direct;
 use messaging::admin::{self, PartitionStatus};
-use runtime::process::Failure;
+use program::process::Failure;
 use runtime::settings::{BusSettings, Settings};
 use runtime::{Shop, recorded_buses};
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use contracts::topics;
 use messaging::Group;
-use runtime::process::{Failure, Stop};
+use program::process::{Failure, Stop};
 use runtime::settings::Settings;
 use runtime::{Role, Shop};
 

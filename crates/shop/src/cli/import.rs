@@ -5,8 +5,8 @@ use std::path::Path;
 use contracts::Money;
 use csv::StringRecord;
 use indicatif::{ProgressBar, ProgressStyle};
+use program::process::Failure;
 use runtime::Shop;
-use runtime::process::Failure;
 use runtime::settings::Settings;
 use stock::NewProduct;
 

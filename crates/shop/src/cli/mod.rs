@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use runtime::process::{self, Failure};
+use program::process::{self, Failure};
 use runtime::settings::Settings;
 
 pub use admin::ensure_admin;

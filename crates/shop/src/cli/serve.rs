@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use program::process::{Failure, Stop};
 use runtime::Shop;
-use runtime::process::{self, Failure, Stop};
-use runtime::settings::Settings;
+use runtime::settings::{SOURCES, Settings};
 
 use super::ensure_admin;
 use crate::http::server::{Server, purge_answers};
@@ -13,7 +13,7 @@ use crate::http::server::{Server, purge_answers};
 /// Serves until the process is told to stop, and then finishes what it took.
 pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     // first of all, so that a taken port costs nothing
-    let listener = process::listen("http.address", &settings.http.address)?;
+    let listener = SOURCES.listen("http.address", &settings.http.address)?;
     let _telemetry = settings.observe()?;
     let mut stop = Stop::listen()?;
     let shop = Shop::open(settings).await?.with_purge("answers to idempotency keys", purge_answers);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix_web::HttpServer;
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
-use consumers::secret::Secret;
+use program::Secret;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 

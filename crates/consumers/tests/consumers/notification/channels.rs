@@ -69,7 +69,7 @@ async fn a_channel_exists_once_it_is_configured() {
     ] {
         let refused = notification::channels(&settings(section), &given.db).map(|groups| groups.len());
         let refused = refused.expect_err("refused").to_string();
-        assert!(refused.starts_with(error), "{refused}");
+        assert!(refused.starts_with(&format!("setting {error}")), "{refused}");
     }
     let shown = format!("{:?}", settings(json!({"email": {"password": "hush"}, "webhook": {"secret": SECRET}})));
     assert!(!shown.contains("hush") && !shown.contains(SECRET), "{shown}");

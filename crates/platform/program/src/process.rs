@@ -2,15 +2,12 @@
 //!
 //! Exit codes: 0 done, 1 it failed, 2 the command line or a setting is wrong. Errors are one line.
 
-use std::io::ErrorKind;
-use std::net::TcpListener;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::error::OpenError;
-use crate::settings::{Address, SettingError};
+use crate::settings::SettingError;
 
 /// Why a program ended without being done, in one line.
 #[derive(Debug, thiserror::Error)]
@@ -43,15 +40,6 @@ impl Failure {
 impl From<SettingError> for Failure {
     fn from(error: SettingError) -> Self {
         Self::Usage(error.to_string())
-    }
-}
-
-impl From<OpenError> for Failure {
-    fn from(error: OpenError) -> Self {
-        match error {
-            OpenError::Setting(error) | OpenError::Away(error) => error.into(),
-            OpenError::Database(error) => error.into(),
-        }
     }
 }
 
@@ -105,22 +93,7 @@ impl Stop {
     }
 }
 
-/// Listens on the address of the setting `key`.
-///
-/// # Errors
-/// Names the setting.
-pub fn listen(key: &str, address: &Address) -> Result<TcpListener, SettingError> {
-    TcpListener::bind(address.as_str()).map_err(|error| {
-        let variable = key.to_uppercase().replace('.', "__");
-        let reason = match error.kind() {
-            ErrorKind::AddrInUse => format!("is taken by another process; set another (SHOP__{variable})"),
-            _ => error.to_string(),
-        };
-        SettingError { key: key.into(), reason: format!("{address} {reason}") }
-    })
-}
-
 /// What spans lines, in one.
-pub(crate) fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

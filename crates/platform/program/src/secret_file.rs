@@ -1,26 +1,25 @@
-//! The secret of tokens, made once and kept in the data folder for its owner alone.
+//! Secrets that are made once and kept in the data folder, for its owner alone.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Result, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use consumers::secret::Secret;
 use uuid::Uuid;
 
-const NAME: &str = "token-secret";
+use crate::Secret;
 
-/// The secret in `folder`, made if there is none. Processes that start together get the same.
+/// The secret `name` in `folder`, made if there is none. Processes that start together get the same.
 ///
 /// # Errors
 /// When the file can't be read or written.
-pub(crate) fn token_secret(folder: &Path) -> Result<Secret> {
-    let file = folder.join(NAME);
+pub fn kept_secret(folder: &Path, name: &str) -> Result<Secret> {
+    let file = folder.join(name);
     if let Some(secret) = read(&file)? {
         return Ok(secret);
     }
     // written aside and then linked: it is there whole or not at all, and the first one wins
-    let aside = folder.join(format!("{NAME}.{}", Uuid::new_v4().simple()));
+    let aside = folder.join(format!("{name}.{}", Uuid::new_v4().simple()));
     let linked = write(&aside).and_then(|()| match fs::hard_link(&aside, &file) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),

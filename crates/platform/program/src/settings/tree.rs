@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::value::StringDeserializer;
 use serde::de::{self, DeserializeOwned, Deserializer, Expected, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::SettingError;
 
@@ -22,7 +22,7 @@ struct Node(Value);
 
 /// What is wrong, and where, as far as it is known: callers put the names of the sections before it.
 #[derive(Debug)]
-pub(super) struct Bad {
+struct Bad {
     key: String,
     expected: String,
     got: Option<String>,
@@ -224,13 +224,4 @@ impl<'de> de::SeqAccess<'de> for Items {
         let Some((at, value)) = self.0.next() else { return Ok(None) };
         seed.deserialize(Node(value)).map(Some).map_err(|bad| bad.within(&format!("[{at}]")))
     }
-}
-
-/// The names in `names` of `map` as `rename` has them. Those that it changes come from the environment, which wins.
-pub(super) fn renamed(map: &mut Map<String, Value>, names: &str, rename: impl Fn(&str) -> String) {
-    let Some(Value::Object(entries)) = map.get_mut(names) else { return };
-    let (as_is, changed): (Vec<_>, Vec<_>) =
-        std::mem::take(entries).into_iter().partition(|(name, _)| rename(name) == *name);
-    entries.extend(as_is);
-    entries.extend(changed.into_iter().map(|(name, value)| (rename(&name), value)));
 }

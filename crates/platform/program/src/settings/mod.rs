@@ -1,0 +1,173 @@
+//! Typed settings, with defaults that work without any file.
+//!
+//! Later wins: defaults, then a file, then the environment as `PREFIX__SECTION__NAME`. An unknown name or a bad value
+//! is one line that names the setting.
+
+mod observe;
+mod tree;
+mod types;
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use config::{Config, ConfigError, Environment, File, FileFormat};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+pub use observe::{LogSettings, OtlpSettings, TelemetrySettings, observe};
+pub use types::{Address, Bytes, DatabaseUrl};
+
+/// A setting that can't be used, in one line that names it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("setting {key}: {reason}")]
+pub struct SettingError {
+    /// As in the file: `order.expires_after`.
+    pub key: String,
+    pub reason: String,
+}
+
+impl SettingError {
+    /// What is wrong with the setting `key`.
+    pub fn new(key: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { key: key.into(), reason: reason.into() }
+    }
+}
+
+/// # Errors
+/// That of the setting `key`, for this reason, unless it holds.
+pub fn expect(key: &str, holds: bool, reason: &str) -> Result<(), SettingError> {
+    if holds { Ok(()) } else { Err(SettingError::new(key, reason)) }
+}
+
+/// # Errors
+/// That of the setting `key`, when it is 0.
+pub fn positive(key: &str, duration: Duration) -> Result<(), SettingError> {
+    expect(key, !duration.is_zero(), "expected more than 0")
+}
+
+/// The default of a section of settings, field by field.
+#[macro_export]
+macro_rules! defaults {
+    ($type:ident { $($field:ident: $value:expr),+ $(,)? }) => {
+        impl Default for $type {
+            fn default() -> Self {
+                Self { $($field: $value),+ }
+            }
+        }
+    };
+}
+
+/// Where the settings of a program come from.
+#[derive(Debug, Clone, Copy)]
+pub struct Sources {
+    /// Begins the name of a setting in the environment: `SHOP` of `SHOP__HTTP__ADDRESS`.
+    pub prefix: &'static str,
+    /// Read from the working folder when it is there and no other is named.
+    pub file: &'static str,
+}
+
+impl Sources {
+    /// The file that is to be read: `named`, or the usual one if it is there.
+    pub fn file(&self, named: Option<&Path>) -> Option<PathBuf> {
+        let usual = Path::new(self.file);
+        named.map(Path::to_owned).or_else(|| usual.is_file().then(|| usual.to_owned()))
+    }
+
+    /// The settings of `file` and of the variables given; all else is at its default. `adapt` is for names that a
+    /// variable can't have.
+    ///
+    /// # Errors
+    /// The first setting that is unknown or bad; with the key `--config` when the file itself is.
+    pub fn read<T: DeserializeOwned>(
+        &self,
+        file: Option<PathBuf>,
+        variables: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
+        adapt: impl FnOnce(&mut Map<String, Value>),
+    ) -> Result<T, SettingError> {
+        let mut tree = self.tree(file, variables)?;
+        adapt(&mut tree);
+        tree::read(Value::Object(tree))
+    }
+
+    /// Listens on the address of the setting `key`.
+    ///
+    /// # Errors
+    /// Names the setting.
+    pub fn listen(&self, key: &str, address: &Address) -> Result<TcpListener, SettingError> {
+        TcpListener::bind(address.as_str()).map_err(|error| {
+            let (prefix, name) = (self.prefix, key.to_uppercase().replace('.', "__"));
+            let reason = match error.kind() {
+                ErrorKind::AddrInUse => format!("is taken by another process; set another ({prefix}__{name})"),
+                _ => error.to_string(),
+            };
+            SettingError::new(key, format!("{address} {reason}"))
+        })
+    }
+
+    fn tree(
+        &self,
+        file: Option<PathBuf>,
+        variables: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
+    ) -> Result<Map<String, Value>, SettingError> {
+        let mut builder = Config::builder();
+        if let Some(file) = &file {
+            builder = builder.add_source(File::from(file.as_path()).format(FileFormat::Toml));
+        }
+        let environment = Environment::with_prefix(self.prefix).prefix_separator("__").separator("__");
+        builder = builder.add_source(environment.source(Some(self.ours(variables)?)));
+        let merged = builder.build().and_then(Config::try_deserialize);
+        merged.map_err(|error| {
+            let file = file.map_or_else(|| self.file.into(), |file| file.display().to_string());
+            SettingError::new("--config", format!("{file}: {}", one_line(&error)))
+        })
+    }
+
+    /// The variables that are settings, if their names are well-formed. One that is empty counts as not set.
+    fn ours(
+        &self,
+        variables: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
+    ) -> Result<HashMap<String, String>, SettingError> {
+        let mut ours = HashMap::new();
+        for (name, value) in variables {
+            let Ok(name) = name.into().into_string() else { continue };
+            let Some(rest) = name.strip_prefix(self.prefix).and_then(|rest| rest.strip_prefix("__")) else { continue };
+            let key = rest.to_lowercase().replace("__", ".");
+            let well_formed = |part: &str| {
+                part.starts_with(|c: char| c.is_ascii_lowercase())
+                    && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            };
+            if !key.split('.').all(well_formed) {
+                return Err(SettingError::new(&key, format!("there is no setting of this name ({name})")));
+            }
+            let value = value.into().into_string().map_err(|_| SettingError::new(&key, "expected UTF-8"))?;
+            if !value.is_empty() {
+                ours.insert(name, value);
+            }
+        }
+        Ok(ours)
+    }
+}
+
+/// The names in `names` of `map` as `rename` has them. Those that it changes come from the environment, which wins.
+pub fn renamed(map: &mut Map<String, Value>, names: &str, rename: impl Fn(&str) -> String) {
+    let Some(Value::Object(entries)) = map.get_mut(names) else { return };
+    let (as_is, changed): (Vec<_>, Vec<_>) =
+        std::mem::take(entries).into_iter().partition(|(name, _)| rename(name) == *name);
+    entries.extend(as_is);
+    entries.extend(changed.into_iter().map(|(name, value)| (rename(&name), value)));
+}
+
+/// The parser draws the line with a caret under it; its place and the reason are enough.
+fn one_line(error: &ConfigError) -> String {
+    let text = match error {
+        ConfigError::FileParse { cause, .. } => cause.to_string(),
+        other => other.to_string(),
+    };
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let told: Vec<_> = lines.filter(|line| !line.contains('|')).collect();
+    told.join(": ")
+}
