@@ -1,4 +1,4 @@
-//! Health and metrics over HTTP: what a worker listens for, and what it has in common with the API.
+//! Health and metrics over HTTP: what a worker listens for.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -6,41 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::web::Data;
 use actix_web::{App, HttpResponse, HttpServer, get};
-use serde::Serialize;
+use rest::health::{Readiness, livez, metrics};
 
 use crate::shop::Shop;
-
-/// The process runs.
-#[get("/livez")]
-pub async fn livez() -> HttpResponse {
-    HttpResponse::Ok().json(serde_json::json!({ "status": "live" }))
-}
-
-/// In the text format of Prometheus.
-#[get("/metrics")]
-pub async fn metrics() -> HttpResponse {
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(telemetry::metrics::render())
-}
-
-/// The answer of `/readyz`.
-#[derive(Debug, Serialize)]
-pub struct Readiness {
-    status: &'static str,
-    /// What does not work: an item for each.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    degraded: Vec<String>,
-}
-
-impl Readiness {
-    /// It can do its work, if not all that it does.
-    pub fn ready(degraded: Vec<String>) -> Self {
-        Self { status: "ready", degraded }
-    }
-
-    fn not_ready(degraded: Vec<String>) -> Self {
-        Self { status: "not ready", degraded }
-    }
-}
 
 /// What a worker knows of itself; clones share it.
 #[derive(Clone)]

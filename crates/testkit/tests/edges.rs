@@ -10,7 +10,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 const LAYERS: &[&[&str]] = &[
     &["telemetry"],
     &["db"],
-    &["messaging", "program"],
+    &["messaging", "program", "rest"],
     &["messaging-kafka"],
     &["contracts"],
     &["member", "stock", "payment", "coupon", "order"],

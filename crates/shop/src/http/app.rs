@@ -6,8 +6,12 @@ use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, LOCATION, RETRY_AFTER};
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::{self, Data, PathConfig, PayloadConfig};
-use actix_web::{App, Error, HttpRequest, HttpResponse};
-use runtime::health;
+use actix_web::{App, Error};
+use rest::directory::{Directory, no_such_route};
+use rest::docs::{ApiDocument, Kinds};
+use rest::health;
+use rest::input::BodyLimit;
+use rest::observe::observe;
 use runtime::settings::HttpSettings;
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::AppExt;
@@ -15,11 +19,8 @@ use utoipa_actix_web::scope::scope;
 use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::directory::Directory;
-use super::docs::{self, ApiDocument};
-use super::input::BodyLimit;
-use super::observe::observe;
-use super::problem::Problem;
+use super::docs;
+use super::limits::admit;
 use super::{kinds, probes};
 use crate::Storefront;
 use crate::routes::{admin, coupons, issue_requests, me, members, notifications, orders, products, sessions, wallet};
@@ -36,6 +37,7 @@ const OUTSIDE: &[&str] =
 pub struct Described {
     document: Data<ApiDocument>,
     directory: Data<Directory>,
+    kinds: Data<Kinds>,
 }
 
 impl Described {
@@ -44,7 +46,11 @@ impl Described {
         let api = openapi();
         // the schemas are made of the code: that they are JSON, a test of the document shows
         let json = serde_json::to_vec(&api).expect("an OpenAPI document is JSON");
-        Self { document: Data::new(ApiDocument(json.into())), directory: Data::new(Directory::new(&api, OUTSIDE)) }
+        Self {
+            document: Data::new(ApiDocument(json.into())),
+            directory: Data::new(Directory::new(&api, OUTSIDE)),
+            kinds: Data::new(Kinds(kinds::all())),
+        }
     }
 }
 
@@ -77,9 +83,9 @@ pub fn app(
     app.service(health::livez)
         .service(probes::readyz)
         .service(health::metrics)
-        .service(docs::docs)
-        .service(docs::problems)
-        .service(docs::problem_kind)
+        .service(rest::docs::docs)
+        .service(rest::docs::problems)
+        .service(rest::docs::problem_kind)
         .service(
             SwaggerUi::new("/docs/{file:.*}").config(utoipa_swagger_ui::Config::from(format!("{PREFIX}/openapi.json"))),
         )
@@ -87,10 +93,12 @@ pub fn app(
         .app_data(shop)
         .app_data(described.document)
         .app_data(described.directory)
+        .app_data(described.kinds)
         .app_data(BodyLimit(limit))
         .app_data(PayloadConfig::new(limit))
         .app_data(PathConfig::default())
         .wrap(Condition::new(!settings.cors_origins.is_empty(), cors(&settings.cors_origins)))
+        .wrap(from_fn(admit))
         .wrap(from_fn(observe))
 }
 
@@ -122,16 +130,7 @@ fn routes(config: &mut ServiceConfig<'_>) {
     config.service(admin::lists::orders).service(admin::lists::members);
     config.service(admin::fulfilment::deliveries).service(admin::fulfilment::ship).service(admin::fulfilment::deliver);
     config.service(admin::fulfilment::purchase_orders).service(admin::fulfilment::receive);
-    config.service(docs::document);
-}
-
-/// Also where a route is asked by a method that it does not know: the framework tries services one by one, and does
-/// not say why none took it.
-async fn no_such_route(request: HttpRequest, routes: Data<Directory>) -> Result<HttpResponse, Problem> {
-    Err(match routes.find(request.path()) {
-        Some(route) => Problem::new(&kinds::METHOD_NOT_ALLOWED).allow(route.allow()),
-        None => Problem::new(&kinds::NO_SUCH_ROUTE),
-    })
+    config.service(rest::docs::document);
 }
 
 /// Web pages of these origins may call the API. Tokens travel in a header, so that no cookie is allowed.

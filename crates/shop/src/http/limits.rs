@@ -5,8 +5,12 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use actix_web::HttpRequest;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::HeaderName;
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use actix_web::{Error, HttpRequest, ResponseError};
 use contracts::MemberId;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -14,6 +18,7 @@ use runtime::settings::RateLimitSettings;
 
 use super::kinds;
 use super::problem::Problem;
+use crate::Storefront;
 
 /// The limits of a shop; none when they are off.
 pub struct Limits {
@@ -114,4 +119,19 @@ fn per_second(rate: NonZeroU32) -> Quota {
 
 fn per_minute(rate: NonZeroU32) -> Quota {
     Quota::per_minute(rate)
+}
+
+/// The middleware that refuses an address which asks too often.
+pub async fn admit(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let admitted = match request.app_data::<Data<Storefront>>() {
+        Some(shop) if request.path().starts_with("/api/") => shop.limits.address(shop.limits.client(request.request())),
+        _ => Ok(()),
+    };
+    match admitted {
+        Ok(()) => Ok(next.call(request).await?.map_into_boxed_body()),
+        Err(refusal) => Ok(request.into_response(refusal.error_response())),
+    }
 }

@@ -1,11 +1,11 @@
-//! `/readyz`. What else is asked of a process is in [`runtime::health`].
+//! `/readyz`. What else is asked of a process is in [`rest::health`].
 
 use actix_web::web::Data;
 use actix_web::{HttpResponse, get};
-use runtime::health::Readiness;
+use rest::health::Readiness;
+use rest::reply;
 
-use super::problem::unavailable;
-use super::reply::{self, Answer};
+use super::problem::{Answer, unavailable};
 use crate::Storefront;
 
 /// The shop takes requests: it is not shutting down, and its database answers. What it can do without is told.

@@ -15,13 +15,13 @@ use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 use contracts::MemberId;
 use db::{Database, Tx};
+use rest::reply::Kept;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::auth::Caller;
 use crate::http::kinds;
 use crate::http::problem::Problem;
-use crate::http::reply::Kept;
 
 pub use store::purge;
 

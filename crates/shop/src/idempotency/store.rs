@@ -4,8 +4,7 @@ use contracts::MemberId;
 use db::types::Time;
 use db::{Conn, Prepare, Tx, on_each};
 use diesel::prelude::*;
-
-use crate::http::reply::Kept;
+use rest::reply::Kept;
 
 diesel::table! {
     use diesel::sql_types::*;

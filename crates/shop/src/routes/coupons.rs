@@ -7,17 +7,17 @@ use actix_web::{HttpResponse, get, patch, post};
 use contracts::CouponId;
 use contracts::events::CouponIssueRequested;
 use messaging::EmitError;
+use rest::input::{Body, NoBody, Params, Segment};
+use rest::page::{Page, PageQuery};
+use rest::reply::{self, Kept};
 
 use super::at;
 use crate::Storefront;
 use crate::auth::{Admin, Caller};
 use crate::cache::CouponState;
 use crate::dto::coupons::{CouponEntry, CouponPatch, CouponView, IssueRequestAccepted};
-use crate::http::input::{Body, NoBody, Params, Segment};
 use crate::http::kinds;
-use crate::http::page::{Page, PageQuery};
-use crate::http::problem::{Problem, unavailable};
-use crate::http::reply::{self, Answer, Kept};
+use crate::http::problem::{Answer, Problem, unavailable};
 use crate::idempotency::{self, Done, OptionalKey};
 
 /// Starts a campaign.

@@ -7,14 +7,14 @@ use actix_web::{HttpResponse, get};
 use consumers::coupon_issuer;
 use contracts::RequestId;
 use garde::Validate;
+use rest::input::{Params, Segment};
+use rest::reply;
 use serde::Deserialize;
 
 use crate::Storefront;
 use crate::auth::Caller;
 use crate::dto::coupons::IssueRequestView;
-use crate::http::input::{Params, Segment};
-use crate::http::problem::Problem;
-use crate::http::reply::{self, Answer};
+use crate::http::problem::{Answer, Problem};
 
 /// How long to wait for the result.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]

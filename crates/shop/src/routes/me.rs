@@ -5,17 +5,17 @@ use actix_web::{HttpRequest, HttpResponse, get, patch, post};
 use consumers::coupon_history;
 use contracts::OwnedCouponId;
 use db::types::Id;
+use rest::input::{Body, Params};
+use rest::page::{Page, PageQuery};
+use rest::reply;
 
 use crate::Storefront;
 use crate::auth::Caller;
 use crate::dto::coupons::OwnedCouponView;
 use crate::dto::members::{PasswordChange, Profile, ProfileChange};
 use crate::dto::notifications::HistoryEntry;
-use crate::http::input::{Body, Params};
 use crate::http::kinds;
-use crate::http::page::{Page, PageQuery};
-use crate::http::problem::Problem;
-use crate::http::reply::{self, Answer};
+use crate::http::problem::{Answer, Problem};
 
 /// The member that the token is of.
 #[utoipa::path(tag = "me", responses((status = 200, body = Profile)), security(("bearer" = [])))]

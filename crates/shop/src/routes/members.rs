@@ -3,12 +3,13 @@
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, post};
 use member::NewMember;
+use rest::input::Body;
+use rest::reply;
 
 use super::at;
 use crate::Storefront;
 use crate::dto::members::{Profile, Registration};
-use crate::http::input::Body;
-use crate::http::reply::{self, Answer};
+use crate::http::problem::Answer;
 
 /// Registers a member. A taken e-mail address is 409.
 #[utoipa::path(tag = "members", request_body = Registration, responses((status = 201, body = Profile)))]

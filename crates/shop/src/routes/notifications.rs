@@ -12,16 +12,17 @@ use contracts::MemberId;
 use futures::stream::{self, Stream};
 use garde::Validate;
 use member::SessionId;
+use rest::input::{Body, NoBody, Params};
+use rest::page::{Page, PageQuery};
+use rest::reply;
 use serde::Deserialize;
 
 use super::at;
 use crate::Storefront;
 use crate::auth::{Caller, TICKET_LIFETIME};
 use crate::dto::notifications::{Marked, NotificationView, ReadMark, StreamTicket};
-use crate::http::input::{Body, NoBody, Params};
 use crate::http::kinds;
-use crate::http::page::{Page, PageQuery};
-use crate::http::reply::{self, Answer};
+use crate::http::problem::Answer;
 
 /// Notifications read at once.
 const BATCH: i64 = 100;

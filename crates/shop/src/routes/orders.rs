@@ -8,16 +8,16 @@ use contracts::OrderId;
 use db::Conn;
 use messaging::admin;
 use order::Order;
+use rest::input::{Body, NoBody, Params, Segment};
+use rest::page::{Page, PageQuery};
+use rest::reply::{self, Kept};
 
 use super::at;
 use crate::Storefront;
 use crate::auth::Caller;
 use crate::dto::checkout::{DeliveryView, OrderRequest, OrderView, PaymentView};
 use crate::dto::events::OrderEvent;
-use crate::http::input::{Body, NoBody, Params, Segment};
-use crate::http::page::{Page, PageQuery};
-use crate::http::problem::Problem;
-use crate::http::reply::{self, Answer, Kept};
+use crate::http::problem::{Answer, Problem};
 use crate::idempotency::{self, Done, RequiredKey};
 
 /// Places an order: its stock and coupon are reserved until `expires_at`.

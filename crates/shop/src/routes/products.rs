@@ -5,6 +5,9 @@ use actix_web::web::{Bytes, Data};
 use actix_web::{HttpResponse, get, patch, post};
 use contracts::ProductId;
 use garde::Validate;
+use rest::input::{Body, Params, Segment};
+use rest::page::{Page, PageQuery};
+use rest::reply::{self, Kept};
 use serde::Deserialize;
 use stock::{Cursor, ProductQuery, Sort};
 
@@ -12,11 +15,8 @@ use super::at;
 use crate::Storefront;
 use crate::auth::Admin;
 use crate::dto::catalogue::{PopularProducts, ProductEntry, ProductPatch, ProductView, StockAdjustment, StockLevel};
-use crate::http::input::{Body, Params, Segment};
 use crate::http::kinds;
-use crate::http::page::{Page, PageQuery};
-use crate::http::problem::Problem;
-use crate::http::reply::{self, Answer, Kept};
+use crate::http::problem::{Answer, Problem};
 use crate::idempotency::{self, Done, OptionalKey, RequiredKey};
 
 /// Which products, and in what order.

@@ -5,15 +5,15 @@ use actix_web::{HttpRequest, HttpResponse, delete, post};
 use contracts::MemberId;
 use db::types::Time;
 use member::{Role, Rotation, SessionId};
+use rest::input::Body;
+use rest::reply;
 
 use super::at;
 use crate::Storefront;
 use crate::auth::{Caller, RefreshToken};
 use crate::dto::members::{Refresh, SignIn, TokenPair};
-use crate::http::input::Body;
 use crate::http::kinds;
-use crate::http::problem::Problem;
-use crate::http::reply::{self, Answer};
+use crate::http::problem::{Answer, Problem};
 
 /// Signs in.
 #[utoipa::path(tag = "sessions", request_body = SignIn, responses((status = 201, body = TokenPair)))]

@@ -3,14 +3,15 @@
 use actix_web::web::Data;
 use actix_web::{HttpResponse, get, post};
 use db::types::Id;
+use rest::input::{Body, Params};
+use rest::page::{Page, PageQuery};
+use rest::reply::{self, Kept};
 
 use super::at;
 use crate::Storefront;
 use crate::auth::Caller;
 use crate::dto::checkout::{Balance, TransactionView, WalletCharge};
-use crate::http::input::{Body, Params};
-use crate::http::page::{Page, PageQuery};
-use crate::http::reply::{self, Answer, Kept};
+use crate::http::problem::Answer;
 use crate::idempotency::{self, Done, RequiredKey};
 
 /// Brings money into the wallet.

@@ -8,16 +8,16 @@ use db::types::Id;
 use db::{Conn, Tx};
 use garde::Validate;
 use messaging::admin::{self, DeadLetterQuery};
+use rest::input::{Body, NoBody, Params, Segment};
+use rest::page::{Page, PageQuery};
+use rest::reply;
 use serde::Deserialize;
 
 use crate::Storefront;
 use crate::auth::Admin;
 use crate::dto::events::{DeadLetterDetail, DeadLetterView, ReplayRequest, Replayed};
-use crate::http::input::{Body, NoBody, Params, Segment};
 use crate::http::kinds;
-use crate::http::page::{Page, PageQuery};
-use crate::http::problem::Problem;
-use crate::http::reply::{self, Answer};
+use crate::http::problem::{Answer, Problem};
 use crate::routes::at;
 
 /// Which dead letters.

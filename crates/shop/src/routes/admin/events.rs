@@ -5,16 +5,16 @@ use actix_web::{HttpResponse, get, post};
 use db::types::Id;
 use garde::Validate;
 use messaging::admin::{self, EventQuery, ResetError};
+use rest::input::{Body, Params, Segment};
+use rest::page::{Page, PageQuery};
+use rest::reply;
 use serde::Deserialize;
 
 use crate::Storefront;
 use crate::auth::Admin;
 use crate::dto::events::{ConsumerView, LoggedEventView, ResetRequest, TrackedEventView};
-use crate::http::input::{Body, Params, Segment};
 use crate::http::kinds;
-use crate::http::page::{Page, PageQuery};
-use crate::http::problem::Problem;
-use crate::http::reply::{self, Answer};
+use crate::http::problem::{Answer, Problem};
 
 /// Which events.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]

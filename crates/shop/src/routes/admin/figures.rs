@@ -9,17 +9,17 @@ use consumers::{analytics, settlement};
 use contracts::CouponId;
 use db::types::Time;
 use garde::Validate;
+use rest::input::{Params, Segment};
+use rest::page::Page;
+use rest::reply;
 use serde::Deserialize;
 
 use crate::Storefront;
 use crate::auth::Admin;
 use crate::dto::coupons::ReconciliationView;
 use crate::dto::figures::{CouponFiguresView, SalesDayView, SettlementDay};
-use crate::http::input::{Params, Segment};
 use crate::http::kinds;
-use crate::http::page::Page;
-use crate::http::problem::Problem;
-use crate::http::reply::{self, Answer};
+use crate::http::problem::{Answer, Problem};
 
 /// Days of a settlement when none are named.
 const LATELY: Duration = Duration::from_secs(30 * 24 * 60 * 60);

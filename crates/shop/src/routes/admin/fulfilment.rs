@@ -8,15 +8,16 @@ use contracts::events::DeliveryStatus;
 use contracts::{DeliveryId, PurchaseOrderId};
 use db::Tx;
 use garde::Validate;
+use rest::input::{NoBody, Params, Segment};
+use rest::page::{Page, PageQuery};
+use rest::reply::{self, Kept};
 use serde::Deserialize;
 
 use crate::Storefront;
 use crate::auth::Admin;
 use crate::dto::checkout::DeliveryView;
 use crate::dto::figures::PurchaseOrderView;
-use crate::http::input::{NoBody, Params, Segment};
-use crate::http::page::{Page, PageQuery};
-use crate::http::reply::{self, Answer, Kept};
+use crate::http::problem::Answer;
 use crate::idempotency::{self, Done, OptionalKey};
 
 /// Which deliveries.

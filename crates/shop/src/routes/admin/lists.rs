@@ -3,14 +3,15 @@
 use actix_web::web::Data;
 use actix_web::{HttpResponse, get};
 use contracts::{MemberId, OrderId};
+use rest::input::Params;
+use rest::page::{Page, PageQuery};
+use rest::reply;
 
 use crate::Storefront;
 use crate::auth::Admin;
 use crate::dto::checkout::OrderView;
 use crate::dto::members::Profile;
-use crate::http::input::Params;
-use crate::http::page::{Page, PageQuery};
-use crate::http::reply::{self, Answer};
+use crate::http::problem::Answer;
 
 /// All orders, the newest first.
 #[utoipa::path(tag = "admin", params(PageQuery), responses((status = 200, body = Page<OrderView>)),

@@ -1,4 +1,4 @@
-//! What happens around every request: its trace, its latency, the headers of every answer, and the limit by address.
+//! What happens around every request: its trace, its latency, and the headers of every answer.
 
 use std::time::Instant;
 
@@ -11,10 +11,9 @@ use actix_web::{Error, ResponseError};
 use telemetry::{TraceContext, names, traced};
 use tracing::field::Empty;
 
-use super::directory::Directory;
-use super::kinds;
-use super::problem::{self, Problem};
-use crate::Storefront;
+use crate::directory::Directory;
+use crate::kinds;
+use crate::problem::{self, Problem};
 
 /// The middleware around the whole application.
 pub async fn observe(
@@ -30,10 +29,7 @@ pub async fn observe(
     let docs = request.path().starts_with("/docs");
 
     let mut response = traced(parent, span, async move {
-        let mut response = match admit(&request) {
-            Ok(()) => next.call(request).await?.map_into_boxed_body(),
-            Err(refusal) => request.into_response(refusal.error_response()),
-        };
+        let mut response = next.call(request).await?.map_into_boxed_body();
         if is_bare_failure(&response) {
             response = as_problem(response);
         }
@@ -54,13 +50,6 @@ pub async fn observe(
     metrics::histogram!(names::HTTP_REQUESTS_SECONDS, &labels).record(started.elapsed().as_secs_f64());
     tracing::debug!(%method, status = status.as_u16(), elapsed = ?started.elapsed(), "answered");
     Ok(response)
-}
-
-fn admit(request: &ServiceRequest) -> Result<(), Problem> {
-    match request.app_data::<Data<Storefront>>() {
-        Some(shop) if request.path().starts_with("/api/") => shop.limits.address(shop.limits.client(request.request())),
-        _ => Ok(()),
-    }
 }
 
 /// A failure that the framework made, not this project.

@@ -4,7 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use actix_web::http::Method;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use utoipa::openapi::path::PathItem;
+
+use crate::kinds;
+use crate::problem::Problem;
 
 /// A tree of path segments.
 #[derive(Default)]
@@ -67,6 +72,17 @@ impl Route {
         let names: Vec<&str> = self.methods.iter().map(Method::as_str).collect();
         names.join(", ")
     }
+}
+
+/// The answer where no route fits.
+///
+/// Also where a route is asked by a method that it does not know: the framework tries services one by one, and does
+/// not say why none took it.
+pub async fn no_such_route(request: HttpRequest, routes: Data<Directory>) -> Result<HttpResponse, Problem> {
+    Err(match routes.find(request.path()) {
+        Some(route) => Problem::new(&kinds::METHOD_NOT_ALLOWED).allow(route.allow()),
+        None => Problem::new(&kinds::NO_SUCH_ROUTE),
+    })
 }
 
 fn segments(path: &str) -> impl Iterator<Item = &str> {

@@ -6,11 +6,6 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, Responder};
 use serde::Serialize;
 
-use super::problem::Problem;
-
-/// What a route gives back.
-pub type Answer<T = HttpResponse> = Result<T, Problem>;
-
 /// 200 with a JSON body.
 pub fn ok(body: &impl Serialize) -> HttpResponse {
     HttpResponse::Ok().json(body)
@@ -63,7 +58,7 @@ impl Kept {
         if let Some(location) = self.location {
             response.insert_header((header::LOCATION, location));
         }
-        let media = if self.status < 400 { "application/json" } else { super::problem::MEDIA_TYPE };
+        let media = if self.status < 400 { "application/json" } else { crate::problem::MEDIA_TYPE };
         response.content_type(media).body(self.body)
     }
 }

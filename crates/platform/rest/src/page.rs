@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::kinds;
-use super::problem::Problem;
+use crate::kinds;
+use crate::problem::Problem;
 
 /// Items of a page when the caller does not say.
 pub const DEFAULT_LIMIT: i64 = 20;

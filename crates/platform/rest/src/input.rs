@@ -11,8 +11,8 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use garde::Validate;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use super::kinds;
-use super::problem::Problem;
+use crate::kinds;
+use crate::problem::Problem;
 
 /// The largest body, in bytes, as the application was set up.
 #[derive(Clone, Copy)]

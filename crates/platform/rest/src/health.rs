@@ -1,0 +1,37 @@
+//! What is asked of a process, and not of what it does.
+
+use actix_web::{HttpResponse, get};
+use serde::Serialize;
+
+/// The process runs.
+#[get("/livez")]
+pub async fn livez() -> HttpResponse {
+    HttpResponse::Ok().json(serde_json::json!({ "status": "live" }))
+}
+
+/// In the text format of Prometheus.
+#[get("/metrics")]
+pub async fn metrics() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(telemetry::metrics::render())
+}
+
+/// The answer of `/readyz`.
+#[derive(Debug, Serialize)]
+pub struct Readiness {
+    status: &'static str,
+    /// What does not work: an item for each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    degraded: Vec<String>,
+}
+
+impl Readiness {
+    /// It can do its work, if not all that it does.
+    pub fn ready(degraded: Vec<String>) -> Self {
+        Self { status: "ready", degraded }
+    }
+
+    /// It can't do its work.
+    pub fn not_ready(degraded: Vec<String>) -> Self {
+        Self { status: "not ready", degraded }
+    }
+}

@@ -1,0 +1,80 @@
+//! The types of problem a client can meet with any server of ours: stable, documented, and in a table. A server has
+//! another for its own.
+
+pub use actix_web::http::StatusCode;
+
+/// A type of problem. Its `code` is part of the API: clients switch on it, so it never changes its meaning.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// The last segment of the document's `type`.
+    pub code: &'static str,
+    pub status: StatusCode,
+    /// The same for every occurrence.
+    pub title: &'static str,
+    /// What it means, and what the caller can do.
+    pub meaning: &'static str,
+}
+
+/// A table of kinds: a static for each, and `ALL` of them.
+#[macro_export]
+macro_rules! kinds {
+    ($($name:ident = $status:ident $code:literal, $title:literal, $meaning:literal;)+) => {
+        $(#[doc = $meaning]
+        pub static $name: $crate::kinds::Kind = $crate::kinds::Kind {
+            code: $code,
+            status: $crate::kinds::StatusCode::$status,
+            title: $title,
+            meaning: $meaning,
+        };)+
+        /// Every kind of this table.
+        pub static ALL: &[&$crate::kinds::Kind] = &[$(&$name),+];
+    };
+}
+
+kinds! {
+    MALFORMED_JSON = BAD_REQUEST "malformed-json", "The body is not JSON",
+        "The body could not be read as JSON; the detail says where.";
+    INVALID_QUERY = BAD_REQUEST "invalid-query", "A query parameter is wrong",
+        "`errors` names each wrong parameter.";
+    BAD_REQUEST = BAD_REQUEST "bad-request", "The request is not valid HTTP for this server",
+        "The request could not be read.";
+    UNAUTHENTICATED = UNAUTHORIZED "unauthenticated", "Valid credentials are required",
+        "It is missing, forged, expired or revoked.";
+    FORBIDDEN = FORBIDDEN "forbidden", "Not with these credentials",
+        "The route is for others.";
+    NOT_FOUND = NOT_FOUND "not-found", "There is no such thing",
+        "It does not exist, or it is not yours.";
+    NO_SUCH_ROUTE = NOT_FOUND "no-such-route", "There is no such route",
+        "The OpenAPI document lists the routes.";
+    METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED "method-not-allowed", "The route does not know this method",
+        "The header Allow lists those it knows.";
+    STATE_CONFLICT = CONFLICT "state-conflict", "Its state does not allow this",
+        "The detail says why.";
+    TOO_LARGE = PAYLOAD_TOO_LARGE "body-too-large", "The body is too large",
+        "The detail says how large it may be.";
+    UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE "unsupported-media-type", "The body's type is not known here",
+        "Send application/json.";
+    INVALID_REQUEST = UNPROCESSABLE_ENTITY "invalid-request", "The request has wrong fields",
+        "`errors` names each wrong field and what is wrong with it.";
+    TOO_MANY_REQUESTS = TOO_MANY_REQUESTS "too-many-requests", "Too many requests",
+        "The header Retry-After says when to go on, in seconds.";
+    INTERNAL = INTERNAL_SERVER_ERROR "internal", "Something went wrong here",
+        "The log has the reason under `request_id`.";
+    UNAVAILABLE = SERVICE_UNAVAILABLE "unavailable", "The server is out of reach for a moment",
+        "Nothing was done; ask again after Retry-After seconds.";
+    OUTCOME_UNKNOWN = SERVICE_UNAVAILABLE "outcome-unknown", "It may have been done or not",
+        "Ask again with the same key: what was done is not done twice.";
+}
+
+/// The kind for a status that the web framework chose by itself.
+pub fn of_status(status: StatusCode) -> &'static Kind {
+    match status {
+        StatusCode::NOT_FOUND => &NO_SUCH_ROUTE,
+        StatusCode::METHOD_NOT_ALLOWED => &METHOD_NOT_ALLOWED,
+        StatusCode::PAYLOAD_TOO_LARGE => &TOO_LARGE,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => &UNSUPPORTED_MEDIA_TYPE,
+        StatusCode::TOO_MANY_REQUESTS => &TOO_MANY_REQUESTS,
+        status if status.is_client_error() => &BAD_REQUEST,
+        _ => &INTERNAL,
+    }
+}

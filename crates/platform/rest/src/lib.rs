@@ -1,0 +1,14 @@
+//! REST as all our servers have it: problem documents, JSON bodies and query parameters that name what is wrong with
+//! them, pages, and what happens around every request.
+
+pub mod directory;
+pub mod docs;
+pub mod health;
+pub mod input;
+pub mod kinds;
+pub mod observe;
+pub mod page;
+pub mod problem;
+pub mod reply;
+
+pub use problem::Problem;

@@ -1,0 +1,224 @@
+//! Problem documents (RFC 9457), and the one rule which errors may reach a client.
+//!
+//! **The rule:** a client sees a [`Kind`] of a table, and a detail written for it beside a route: what its own
+//! request got wrong, or the state of what is its own. The text of any other error (a database, a panic, a library)
+//! goes to the log, under the request id that the client is given, and the client gets `internal` or `unavailable`.
+//!
+//! Every answer of status 400 and above is such a document, whoever made it: a route, an extractor, or the framework.
+
+use std::fmt;
+use std::time::Duration;
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use telemetry::TraceContext;
+
+use crate::kinds::{self, Kind};
+
+/// The media type of RFC 9457.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// What is wrong with one field of the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct FieldError {
+    /// Where it is: `items[0].quantity`.
+    pub field: String,
+    pub detail: String,
+}
+
+/// An answer that is a refusal or a failure.
+#[derive(Debug)]
+pub struct Problem(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: &'static Kind,
+    detail: Option<String>,
+    errors: Vec<FieldError>,
+    retry_after: Option<Duration>,
+    allow: Option<String>,
+    more: Map<String, Value>,
+}
+
+/// The document as it is sent; also its schema in the OpenAPI description.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Problem)]
+pub struct Document {
+    /// A stable reference: `/problems/{code}`.
+    #[serde(rename = "type")]
+    pub type_: String,
+    pub code: &'static str,
+    pub title: &'static str,
+    #[schema(minimum = 400, maximum = 599)]
+    pub status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+    /// Under this the log knows the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    pub more: Map<String, Value>,
+}
+
+impl Problem {
+    /// An occurrence of `kind`.
+    pub fn new(kind: &'static Kind) -> Self {
+        Self(Box::new(Inner { kind, detail: None, errors: vec![], retry_after: None, allow: None, more: Map::new() }))
+    }
+
+    /// What is special about this occurrence; written for the client.
+    pub fn detail(mut self, detail: impl fmt::Display) -> Self {
+        self.0.detail = Some(detail.to_string());
+        self
+    }
+
+    /// Names a wrong field.
+    pub fn field(mut self, field: impl fmt::Display, detail: impl fmt::Display) -> Self {
+        self.0.errors.push(FieldError { field: field.to_string(), detail: detail.to_string() });
+        self
+    }
+
+    /// A member of its own in the document, by a name that RFC 9457 does not take.
+    pub fn with(mut self, name: &str, value: impl Serialize) -> Self {
+        if let Ok(value) = serde_json::to_value(value) {
+            self.0.more.insert(name.to_owned(), value);
+        }
+        self
+    }
+
+    /// When to ask again.
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.0.retry_after = Some(wait);
+        self
+    }
+
+    /// The methods that a route knows.
+    pub fn allow(mut self, methods: String) -> Self {
+        self.0.allow = Some(methods);
+        self
+    }
+
+    /// The thing asked for does not exist, or is another's.
+    pub fn not_found(what: &str) -> Self {
+        Self::new(&kinds::NOT_FOUND).detail(format_args!("no such {what}"))
+    }
+
+    /// A failure of the server: `reason` goes to the log alone.
+    pub fn internal(reason: impl fmt::Display) -> Self {
+        tracing::error!(request_id = request_id(), "internal error: {reason}");
+        Self::new(&kinds::INTERNAL)
+    }
+
+    /// Its type.
+    pub fn kind(&self) -> &'static Kind {
+        self.0.kind
+    }
+
+    /// Whether it is the client's to mend (4xx); what is not is never stored or replayed.
+    pub fn is_refusal(&self) -> bool {
+        self.0.kind.status.is_client_error()
+    }
+
+    /// The document, with the request id only if it is for one request alone (a stored one is for its replays too).
+    pub fn document(&self, request_id: Option<String>) -> String {
+        let inner = &*self.0;
+        let document = Document {
+            type_: format!("/problems/{}", inner.kind.code),
+            code: inner.kind.code,
+            title: inner.kind.title,
+            status: inner.kind.status.as_u16(),
+            detail: inner.detail.clone(),
+            errors: inner.errors.clone(),
+            request_id,
+            more: inner.more.clone(),
+        };
+        serde_json::to_string(&document).expect("strings and JSON values always make a document")
+    }
+}
+
+/// The id of the running request.
+pub fn request_id() -> Option<String> {
+    TraceContext::current().map(|trace| trace.trace_id())
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.detail {
+            Some(detail) => write!(f, "{}: {detail}", self.0.kind.code),
+            None => f.write_str(self.0.kind.code),
+        }
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.0.kind.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponseBuilder::new(self.0.kind.status);
+        if self.0.kind.status == StatusCode::UNAUTHORIZED {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        if let Some(wait) = self.0.retry_after {
+            response.insert_header((header::RETRY_AFTER, wait.as_secs_f64().ceil().max(1.0) as u64));
+        }
+        if let Some(methods) = &self.0.allow {
+            response.insert_header((header::ALLOW, methods.as_str()));
+        }
+        response.insert_header((header::CACHE_CONTROL, "no-store"));
+        response.content_type(MEDIA_TYPE).body(self.document(request_id()))
+    }
+}
+
+impl From<db::Error> for Problem {
+    fn from(error: db::Error) -> Self {
+        match &error {
+            db::Error::Unavailable(reason) => {
+                tracing::warn!(request_id = request_id(), "database unavailable: {reason}");
+                let wait = error.retry_after().unwrap_or(Duration::from_secs(1));
+                Self::new(&kinds::UNAVAILABLE).retry_after(wait)
+            }
+            db::Error::UnknownOutcome(reason) => {
+                tracing::error!(request_id = request_id(), "outcome of a commit unknown: {reason}");
+                Self::new(&kinds::OUTCOME_UNKNOWN).retry_after(Duration::from_secs(1))
+            }
+            _ => Self::internal(error),
+        }
+    }
+}
+
+/// A service that is not ready to answer yet, or not any more.
+pub fn unavailable(detail: &str) -> Problem {
+    Problem::new(&kinds::UNAVAILABLE).detail(detail).retry_after(Duration::from_secs(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(error: db::Error) -> (u16, Option<u64>, String) {
+        let response = Problem::from(error).error_response();
+        let wait = response.headers().get(header::RETRY_AFTER).map(|wait| wait.to_str().unwrap().parse().unwrap());
+        let body = actix_web::body::MessageBody::try_into_bytes(response.into_body()).unwrap();
+        let document: Value = serde_json::from_slice(&body).unwrap();
+        let code = document["code"].as_str().unwrap().to_owned();
+        assert!(!String::from_utf8_lossy(&body).contains("secret"), "the reason is for the log");
+        (document["status"].as_u64().unwrap() as u16, wait, code)
+    }
+
+    #[test]
+    fn what_the_database_says_reaches_nobody() {
+        let secret = || "secret".to_owned();
+        assert_eq!(sent(db::Error::Unavailable(secret())), (503, Some(1), "unavailable".into()));
+        assert_eq!(sent(db::Error::UnknownOutcome(secret())), (503, Some(1), "outcome-unknown".into()));
+        for error in [db::Error::Constraint(secret()), db::Error::Defect(secret()), db::Error::Panicked(secret())] {
+            assert_eq!(sent(error), (500, None, "internal".into()));
+        }
+    }
+}
