@@ -23,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
 /// Crates that stand aside, and the only ones of ours that they may depend on.
 const ASIDE: &[(&str, &[&str])] = &[
     ("testkit", &["telemetry", "db", "messaging", "messaging-kafka", "contracts"]),
-    ("event-proxy-client", &[]),
+    ("event-proxy-client", &["event-proxy-macros"]),
     ("event-proxy-macros", &[]),
     ("event-proxy", &["telemetry", "db", "messaging", "messaging-kafka", "program", "rest"]),
 ];

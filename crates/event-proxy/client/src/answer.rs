@@ -1,0 +1,116 @@
+//! What the answer of a proxy means for the events of a request.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Response, StatusCode};
+use serde::Deserialize;
+
+use crate::buffer::Fate;
+use crate::error::chain;
+use crate::retry::Failure;
+
+/// How much of a refusal's text goes into the log, in characters.
+const QUOTED: usize = 300;
+
+pub(crate) enum Answer {
+    Accepted,
+    /// The answer for each event, in order, and the pause that was asked for.
+    ByItem(Vec<Item>, Option<Duration>),
+    /// The events themselves are at fault.
+    Refused(String),
+    /// The request was, not its events.
+    TooLarge(String),
+    /// The same request may be accepted later, or elsewhere.
+    Failed {
+        failure: Failure,
+        retry_after: Option<Duration>,
+        reason: String,
+    },
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Item {
+    status: u16,
+    problem: Option<Problem>,
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    title: Option<String>,
+    detail: Option<String>,
+}
+
+impl Item {
+    /// `None` when it is to be sent once more.
+    pub(crate) fn fate(&self) -> Option<Fate> {
+        match self.status {
+            200..300 => Some(Fate::Sent),
+            status => refuses_content(status).then_some(Fate::Refused),
+        }
+    }
+
+    pub(crate) fn reason(&self) -> String {
+        let problem = self.problem.as_ref();
+        let text = problem.and_then(|problem| problem.detail.as_deref().or(problem.title.as_deref()));
+        format!("{}: {}", self.status, text.unwrap_or("no reason given"))
+    }
+}
+
+#[derive(Deserialize)]
+struct Items {
+    items: Vec<Item>,
+}
+
+/// Whether a status is about the events. The others would be the same for any event: those are waited out.
+fn refuses_content(status: u16) -> bool {
+    (400..500).contains(&status) && !matches!(status, 401 | 404 | 405 | 407 | 408 | 421 | 425 | 429)
+}
+
+/// `events` is how many were in the request.
+pub(crate) async fn read(result: reqwest::Result<Response>, events: usize) -> Answer {
+    let response = match result {
+        Ok(response) => response,
+        Err(error) => return away(chain(&error.without_url()), None),
+    };
+    let (status, retry_after) = (response.status(), retry_after(response.headers()));
+    if status.is_success() && status != StatusCode::MULTI_STATUS {
+        return Answer::Accepted;
+    }
+    let body = match response.bytes().await {
+        Ok(body) => body,
+        Err(error) => return away(chain(&error.without_url()), retry_after),
+    };
+    if status == StatusCode::MULTI_STATUS {
+        return match serde_json::from_slice(&body) {
+            Ok(Items { items }) if items.len() == events => Answer::ByItem(items, retry_after),
+            Ok(_) => away("207: not an item for each event".to_owned(), retry_after),
+            Err(error) => away(format!("207: {error}"), retry_after),
+        };
+    }
+    let text = String::from_utf8_lossy(&body);
+    let reason = format!("{status}: {}", text.chars().take(QUOTED).collect::<String>());
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => Answer::TooLarge(reason),
+        _ if refuses_content(status.as_u16()) => Answer::Refused(reason),
+        _ if status.is_client_error() => Answer::Failed { failure: Failure::Busy, retry_after, reason },
+        // a redirect is not followed: it is not what a proxy answers
+        _ => away(reason, retry_after),
+    }
+}
+
+fn away(reason: String, retry_after: Option<Duration>) -> Answer {
+    Answer::Failed { failure: Failure::Away, retry_after, reason }
+}
+
+/// Seconds, or a date (RFC 9110, 10.2.3).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = DateTime::parse_from_rfc2822(text).ok()?;
+    // a date that is past is as good as now
+    Some((date.to_utc() - Utc::now()).to_std().unwrap_or_default())
+}

@@ -1,0 +1,172 @@
+//! What the code written by [`report_errors`](crate::report_errors) calls. No part of the public interface.
+
+use std::error::Error;
+use std::fmt::Display;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+pub use crate::install::installed;
+
+use crate::error::causes;
+use crate::event::{Event, Level};
+use crate::proxy::EventProxy;
+
+/// Where a function is.
+pub struct Site {
+    pub function: &'static str,
+    pub module: &'static str,
+    pub file: &'static str,
+    pub line: u32,
+}
+
+/// What is known before the function runs.
+pub struct Report {
+    proxy: &'static EventProxy,
+    event: Event,
+    site: Site,
+    fields: Map<String, Value>,
+}
+
+impl Report {
+    pub fn new(proxy: &'static EventProxy, kind: &'static str, site: Site) -> Self {
+        Self { proxy, event: Event::new(kind).level(Level::Error), site, fields: Map::new() }
+    }
+
+    pub fn service(mut self, service: &'static str) -> Self {
+        self.event = self.event.service(service);
+        self
+    }
+
+    pub fn key(mut self, key: impl Display) -> Self {
+        self.event = self.event.key(key.to_string());
+        self
+    }
+
+    pub fn field(mut self, name: &'static str, value: impl Serialize) -> Self {
+        let value = serde_json::to_value(value).unwrap_or_else(|error| error.to_string().into());
+        self.fields.insert(name.to_owned(), value);
+        self
+    }
+
+    pub fn send(self, description: Description) {
+        let site = self.site;
+        let data = Data {
+            error: description.error,
+            causes: description.causes,
+            function: site.function,
+            module: site.module,
+            file: site.file,
+            line: site.line,
+            fields: self.fields,
+        };
+        // counted by the client; nobody here could do more about it
+        let _ = self.proxy.send(self.event.data(data));
+    }
+}
+
+#[derive(Serialize)]
+struct Data {
+    error: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    causes: Vec<String>,
+    function: &'static str,
+    module: &'static str,
+    file: &'static str,
+    line: u32,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    fields: Map<String, Value>,
+}
+
+#[diagnostic::on_unimplemented(
+    message = "`report_errors` can't report `{Self}`",
+    label = "the error of this function has to implement `Display`"
+)]
+pub trait Reportable {}
+
+impl<E: Display + ?Sized> Reportable for E {}
+
+/// The error of a result; the one place that says what a function with the attribute must return.
+pub fn error_of<T, E: Reportable>(result: &Result<T, E>) -> Option<&E> {
+    result.as_ref().err()
+}
+
+/// Calls a function's body. One that is called on the spot may not return what it borrows from a captured `&mut`.
+pub fn call<R>(body: impl FnOnce() -> R) -> R {
+    body()
+}
+
+/// Gives the compiler the type of an async block, and is never called.
+pub fn unreachable<T>() -> T {
+    unreachable!("it only stands behind `if false`")
+}
+
+/// An error in words.
+pub struct Description {
+    error: String,
+    /// The immediate one first.
+    causes: Vec<String>,
+}
+
+impl Description {
+    fn of(error: &(impl Error + ?Sized)) -> Self {
+        Self { error: error.to_string(), causes: causes(error.source()).map(ToString::to_string).collect() }
+    }
+}
+
+/// Says as much as the type of the error allows. A method call takes the implementation that it reaches with the fewest
+/// dereferences, so the first of the traits below that fits wins when called on `&&&&&Probe(error)`.
+pub struct Probe<'a, E: ?Sized>(pub &'a E);
+
+pub trait ByDynSync {
+    fn describe(&self) -> Description;
+}
+
+/// `anyhow::Error`, `Box<dyn Error + Send + Sync>`
+impl<'e, E: AsRef<dyn Error + Send + Sync + 'e>> ByDynSync for &&&&Probe<'_, E> {
+    fn describe(&self) -> Description {
+        Description::of(self.0.as_ref())
+    }
+}
+
+pub trait ByDyn {
+    fn describe(&self) -> Description;
+}
+
+/// `Box<dyn Error>`
+impl<'e, E: AsRef<dyn Error + 'e>> ByDyn for &&&Probe<'_, E> {
+    fn describe(&self) -> Description {
+        Description::of(self.0.as_ref())
+    }
+}
+
+pub trait ByError {
+    fn describe(&self) -> Description;
+}
+
+impl<E: Error> ByError for &&Probe<'_, E> {
+    fn describe(&self) -> Description {
+        Description::of(self.0)
+    }
+}
+
+pub trait ByText {
+    fn describe(&self) -> Description;
+}
+
+impl<E: Display> ByText for &Probe<'_, E> {
+    fn describe(&self) -> Description {
+        Description { error: self.0.to_string(), causes: Vec::new() }
+    }
+}
+
+pub trait ByNothing {
+    fn describe(&self) -> Description;
+}
+
+/// Never called, and there to be found: only [`error_of`] is to complain about a type that can't be displayed.
+impl<E> ByNothing for Probe<'_, E> {
+    fn describe(&self) -> Description {
+        Description { error: String::new(), causes: Vec::new() }
+    }
+}

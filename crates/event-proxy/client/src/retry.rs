@@ -1,0 +1,115 @@
+//! Which address is next, and when.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Url;
+
+/// How a client tries again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// The pause after the first failure; it doubles with each further one, less up to a half by chance, so that a
+    /// crowd does not come back all at once. Default 100 ms.
+    pub first_pause: Duration,
+    /// The longest pause. Default 30 s.
+    pub longest_pause: Duration,
+    /// An event that no proxy takes is given up when it is this old. Default 10 minutes.
+    pub give_up_after: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            first_pause: Duration::from_millis(100),
+            longest_pause: Duration::from_secs(30),
+            give_up_after: Duration::from_secs(600),
+        }
+    }
+}
+
+impl Retry {
+    /// After `failures` in a row, at least one.
+    fn pause(&self, failures: u32) -> Duration {
+        let doubled = self.first_pause.saturating_mul(1 << (failures - 1).min(20));
+        doubled.min(self.longest_pause).mul_f64(rand::random_range(0.5..=1.0))
+    }
+}
+
+/// A proxy that says "at once" in its Retry-After is not believed.
+const SHORTEST_ASKED: Duration = Duration::from_millis(50);
+/// Longer than any Retry-After that makes sense; keeps sums of times from overflowing.
+const LONGEST_ASKED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Those of the proxies, in order of preference.
+pub(crate) struct Addresses {
+    all: Vec<Address>,
+    retry: Retry,
+    /// How long others are preferred to an address that failed.
+    failback_after: Duration,
+}
+
+struct Address {
+    url: Url,
+    /// In a row.
+    failures: u32,
+    /// Others are preferred until then.
+    rests_until: Instant,
+    /// Nothing is sent until then.
+    ready_at: Instant,
+    /// It was the proxy that asked for this pause.
+    asked: bool,
+}
+
+/// Why an address gets nothing for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Another address may do better.
+    Away,
+    /// It is there, and wants to be asked again.
+    Busy,
+}
+
+impl Addresses {
+    pub(crate) fn new(urls: Vec<Url>, retry: Retry, failback_after: Duration) -> Self {
+        let now = Instant::now();
+        let address = |url| Address { url, failures: 0, rests_until: now, ready_at: now, asked: false };
+        Self { all: urls.into_iter().map(address).collect(), retry, failback_after }
+    }
+
+    /// The number of the next address and when it may be used: the first that does not rest, or if all do, the one
+    /// that is ready first.
+    pub(crate) fn next(&self, now: Instant) -> (usize, Instant) {
+        let soonest = || (0..self.all.len()).min_by_key(|index| self.all[*index].ready_at);
+        // there is at least one
+        let index = self.all.iter().position(|address| address.rests_until <= now).or_else(soonest).unwrap_or(0);
+        (index, self.all[index].ready_at)
+    }
+
+    pub(crate) fn url(&self, index: usize) -> &Url {
+        &self.all[index].url
+    }
+
+    pub(crate) fn works(&mut self, index: usize) {
+        self.all[index].failures = 0;
+    }
+
+    /// Returns the pause that the address gets, and whether this is its first failure after a success.
+    pub(crate) fn failed(&mut self, index: usize, failure: Failure, retry_after: Option<Duration>) -> (Duration, bool) {
+        let address = &mut self.all[index];
+        address.failures = address.failures.saturating_add(1);
+        let asked = |pause: Duration| pause.clamp(SHORTEST_ASKED, LONGEST_ASKED).mul_f64(rand::random_range(1.0..=1.1));
+        let pause = retry_after.map_or_else(|| self.retry.pause(address.failures), asked);
+        let now = Instant::now();
+        address.ready_at = now + pause;
+        address.asked = retry_after.is_some();
+        if failure == Failure::Away {
+            address.rests_until = now + pause.max(self.failback_after);
+        }
+        (pause, address.failures == 1)
+    }
+
+    /// Ends the pauses that no proxy asked for.
+    pub(crate) fn hurry(&mut self) {
+        let now = Instant::now();
+        self.all.iter_mut().filter(|address| !address.asked).for_each(|address| address.ready_at = now);
+    }
+}

@@ -1,0 +1,192 @@
+//! The client's own thread: takes batches out of the buffer and posts them, one after the other.
+
+use std::cell::Cell;
+use std::mem;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use reqwest::Client;
+use tokio::time::{sleep, sleep_until};
+
+use crate::answer::{self, Answer, Item};
+use crate::buffer::{Buffer, Fate, Queued};
+use crate::retry::{Addresses, Failure};
+
+thread_local! {
+    static OURS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Marks this thread as one on which clients work.
+pub(crate) fn mark_thread() {
+    OURS.set(true);
+}
+
+/// Whether clients work on this thread. What is logged here is never shipped, for shipping it would log again.
+pub(crate) fn is_ours() -> bool {
+    OURS.get()
+}
+
+pub(crate) struct Worker {
+    pub(crate) buffer: Arc<Buffer>,
+    pub(crate) client: Client,
+    pub(crate) addresses: Addresses,
+    pub(crate) give_up_after: Duration,
+    /// Between the end of the client and the end of its thread.
+    pub(crate) shutdown_timeout: Duration,
+    /// Pauses have been cut short because the buffer is closed.
+    pub(crate) hurried: bool,
+    /// Events that did not fit, as last logged.
+    pub(crate) logged_full: u64,
+}
+
+impl Worker {
+    /// Returns when the buffer is closed, and empty or out of time.
+    pub(crate) async fn run(mut self) {
+        let buffer = Arc::clone(&self.buffer);
+        let shutdown_timeout = self.shutdown_timeout;
+        let overdue = async {
+            buffer.closed().await;
+            sleep(shutdown_timeout).await;
+        };
+        tokio::select! {
+            () = self.deliver_all() => {}
+            () = overdue => {
+                let events = buffer.stats().queued;
+                tracing::warn!(events, "events are lost: no proxy took them before the client ended");
+            }
+        }
+    }
+
+    async fn deliver_all(&mut self) {
+        while let Some(batch) = self.buffer.next_batch().await {
+            self.deliver(batch).await;
+            let full = self.buffer.stats().dropped.full;
+            let events = full - mem::replace(&mut self.logged_full, full);
+            if events > 0 {
+                tracing::warn!(events, "events are lost: the buffer was full");
+            }
+        }
+    }
+
+    /// Returns when each event of the batch has met its fate.
+    async fn deliver(&mut self, mut batch: Vec<Queued>) {
+        let mut at_once = batch.len();
+        while let Some(index) = self.ready(&mut batch).await {
+            let events = at_once.min(batch.len());
+            match self.post(index, &mut batch[..events]).await {
+                Answer::Accepted => {
+                    self.addresses.works(index);
+                    self.settle_first(&mut batch, events, Fate::Sent);
+                }
+                Answer::TooLarge(_) if events > 1 => at_once = events / 2,
+                Answer::TooLarge(reason) | Answer::Refused(reason) => {
+                    self.addresses.works(index);
+                    self.settle_first(&mut batch, events, Fate::Refused);
+                    log_refused(events, &reason);
+                }
+                Answer::ByItem(items, retry_after) => self.settle_by_item(index, &mut batch, &items, retry_after),
+                Answer::Failed { failure, retry_after, reason } => self.failed(index, failure, retry_after, &reason),
+            }
+        }
+    }
+
+    /// Waits for an address that may be used. `None` when there is nothing left to send: events that grow too old
+    /// over it are given up.
+    async fn ready(&mut self, batch: &mut Vec<Queued>) -> Option<usize> {
+        while !batch.is_empty() {
+            let now = Instant::now();
+            let (index, ready_at) = self.addresses.next(now);
+            if ready_at <= now {
+                return Some(index);
+            }
+            self.give_up(batch, now);
+            if let Some(oldest) = batch.first() {
+                let until = ready_at.min(oldest.since + self.give_up_after);
+                self.pause(until).await;
+            }
+        }
+        None
+    }
+
+    /// The end of the client ends it early, but once.
+    async fn pause(&mut self, until: Instant) {
+        tokio::select! {
+            () = sleep_until(until.into()) => {}
+            () = self.buffer.closed(), if !self.hurried => {
+                self.hurried = true;
+                self.addresses.hurry();
+            }
+        }
+    }
+
+    fn give_up(&self, batch: &mut Vec<Queued>, now: Instant) {
+        let before = batch.len();
+        let too_old = |event: &Queued| now.duration_since(event.since) >= self.give_up_after;
+        self.buffer.settle(batch, |event| too_old(event).then_some(Fate::GivenUp));
+        let events = before - batch.len();
+        if events > 0 {
+            tracing::warn!(events, "events are lost: no proxy took them in time");
+        }
+    }
+
+    async fn post(&self, index: usize, events: &mut [Queued]) -> Answer {
+        self.buffer.count_retried(events.iter().filter(|event| event.tried).count() as u64);
+        events.iter_mut().for_each(|event| event.tried = true);
+        let request = self.client.post(self.addresses.url(index).clone()).body(array(events));
+        answer::read(request.send().await, events.len()).await
+    }
+
+    fn settle_first(&self, batch: &mut Vec<Queued>, events: usize, fate: Fate) {
+        let mut left = events;
+        self.buffer.settle(batch, |_| {
+            let is_first = left > 0;
+            left = left.saturating_sub(1);
+            is_first.then_some(fate)
+        });
+    }
+
+    /// What is neither accepted nor refused stays in the batch, in its place.
+    fn settle_by_item(&mut self, index: usize, batch: &mut Vec<Queued>, items: &[Item], retry_after: Option<Duration>) {
+        let mut fates = items.iter().map(Item::fate);
+        self.buffer.settle(batch, |_| fates.next().flatten());
+        if items.iter().any(|item| item.fate() == Some(Fate::Sent)) {
+            self.addresses.works(index);
+        }
+        let refused: Vec<_> = items.iter().filter(|item| item.fate() == Some(Fate::Refused)).collect();
+        if let Some(first) = refused.first() {
+            log_refused(refused.len(), &first.reason());
+        }
+        if let Some(first) = items.iter().find(|item| item.fate().is_none()) {
+            self.failed(index, Failure::Busy, retry_after, &first.reason());
+        }
+    }
+
+    fn failed(&mut self, index: usize, failure: Failure, retry_after: Option<Duration>, reason: &str) {
+        let (pause, first) = self.addresses.failed(index, failure, retry_after);
+        let url = self.addresses.url(index);
+        if first {
+            tracing::warn!(%url, reason, ?pause, "events wait: a proxy did not take them");
+        } else {
+            tracing::debug!(%url, reason, ?pause, "events still wait");
+        }
+    }
+}
+
+fn log_refused(events: usize, reason: &str) {
+    tracing::warn!(events, reason, "events are lost: the proxy refused them");
+}
+
+/// The events as a JSON array.
+fn array(events: &[Queued]) -> Vec<u8> {
+    let length: usize = events.iter().map(|event| event.json.len() + 1).sum();
+    let mut body = Vec::with_capacity(length + 2);
+    body.push(b'[');
+    for (index, event) in events.iter().enumerate() {
+        if index > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(&event.json);
+    }
+    body.push(b']');
+    body
+}

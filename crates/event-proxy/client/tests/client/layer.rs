@@ -1,0 +1,146 @@
+//! What is logged with `tracing`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use event_proxy_client::{Event, ProxyLayer, ProxyLayerBuilder};
+use serde_json::{Value, json};
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Subscriber, debug_span, error, info, info_span, warn};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::registry;
+
+use super::stub::{LONG, Reply, Stub};
+
+/// What is shipped of what `log` logs, through a layer with the settings of `settings`.
+fn shipped(settings: impl FnOnce(ProxyLayerBuilder) -> ProxyLayerBuilder, log: impl FnOnce()) -> Vec<Value> {
+    let stub = Stub::start([]);
+    let proxy = stub.client().build().unwrap();
+    let layer = settings(ProxyLayer::builder(proxy.clone())).build();
+    tracing::subscriber::with_default(registry().with(layer), log);
+    proxy.flush_blocking(LONG).unwrap();
+    stub.events()
+}
+
+/// Logs when it is shown.
+struct Chatty;
+
+impl fmt::Debug for Chatty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        error!("shown");
+        f.write_str("Chatty")
+    }
+}
+
+#[test]
+fn errors_go_with_their_fields_and_spans() {
+    let events = shipped(
+        |layer| layer,
+        || {
+            let outer = info_span!("request", path = "/orders", status = tracing::field::Empty);
+            let _outer = outer.clone().entered();
+            let _unseen = debug_span!("unseen").entered();
+            let _inner = info_span!("payment", order = 17).entered();
+            outer.record("status", 500);
+            info!("not shipped");
+            let cause = std::io::Error::other("card expired");
+            error!(amount = 1200, ratio = 0.5, ok = false, error = &cause as &dyn std::error::Error, "it {}", "failed");
+        },
+    );
+    assert_eq!(events.len(), 1);
+    let event = &events[0];
+    assert_eq!((&event["service"], &event["type"], &event["level"]), (&json!("order"), &json!("log"), &json!("error")));
+    let data = &event["data"];
+    assert_eq!(data["message"], "it failed");
+    assert_eq!(data["target"], module_path!());
+    assert_eq!(data["file"], file!());
+    assert_eq!(data["fields"], json!({ "amount": 1200, "ratio": 0.5, "ok": false, "error": "card expired" }));
+    let spans = json!([
+        { "name": "request", "fields": { "path": "/orders", "status": 500 } },
+        { "name": "payment", "fields": { "order": 17 } },
+    ]);
+    assert_eq!(data["spans"], spans);
+}
+
+#[test]
+fn a_field_gives_the_type() {
+    let events = shipped(
+        |layer| layer.event_type("failure").service("billing"),
+        || {
+            error!(event_type = "payment-failed", "one");
+            error!(event_type = "no type", "two");
+            error!(event_type = 3, "three");
+        },
+    );
+    let types: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["payment-failed", "failure", "failure"]);
+    let fields: Vec<_> = events.iter().map(|event| event["data"]["fields"].clone()).collect();
+    assert_eq!(fields, [json!({}), json!({ "event_type": "no type" }), json!({ "event_type": 3 })]);
+    assert_eq!(events[0]["service"], "billing");
+}
+
+#[test]
+fn events_are_chosen_by_target_and_level_and_spans_by_level() {
+    let chosen = Targets::new().with_target("shop::orders", Level::WARN).with_target("shop", LevelFilter::OFF);
+    let events = shipped(
+        |layer| layer.events(chosen).spans(LevelFilter::DEBUG),
+        || {
+            let _span = debug_span!("seen").entered();
+            warn!(target: "shop::orders", "yes");
+            info!(target: "shop::orders", "no");
+            error!(target: "shop::stock", "no");
+            error!("no");
+        },
+    );
+    assert_eq!(events.len(), 1);
+    assert_eq!((&events[0]["data"]["message"], &events[0]["level"]), (&json!("yes"), &json!("warn")));
+    assert_eq!(events[0]["data"]["spans"][0]["name"], "seen");
+}
+
+#[test]
+fn values_that_log_when_shown_do_no_harm() {
+    let events = shipped(
+        |layer| layer,
+        || {
+            let span = info_span!("span", value = tracing::field::Empty);
+            let _entered = span.clone().entered();
+            span.record("value", tracing::field::debug(Chatty));
+            error!(value = ?Chatty, "last");
+        },
+    );
+    let last = events.last().unwrap();
+    assert_eq!(last["data"]["message"], "last");
+    assert_eq!(last["data"]["spans"][0]["fields"]["value"], "Chatty");
+}
+
+/// Counts what clients log.
+struct OfClients(Arc<AtomicUsize>);
+
+impl<S: Subscriber> Layer<S> for OfClients {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target().starts_with("event_proxy_client") {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+}
+
+/// The only test that may set the subscriber of all threads, the clients' among them.
+#[test]
+fn what_clients_log_is_not_shipped() {
+    let stub = Stub::start([Reply::Later(503, "0"), Reply::Status(422)]);
+    let proxy = stub.client().build().unwrap();
+    let logged = Arc::new(AtomicUsize::new(0));
+    let everything = ["event_proxy_client", "reqwest", "hyper", "hyper_util", "rustls"].map(|it| (it, Level::TRACE));
+    let layer = ProxyLayer::builder(proxy.clone()).events(Targets::new().with_targets(everything)).build();
+    tracing::subscriber::set_global_default(registry().with(OfClients(logged.clone())).with(layer)).unwrap();
+
+    proxy.send(Event::new("placed")).unwrap();
+    proxy.flush_blocking(LONG).unwrap();
+    proxy.flush_blocking(LONG).unwrap();
+    assert!(logged.load(SeqCst) >= 2);
+    assert_eq!(stub.requests().len(), 2);
+    assert_eq!((proxy.stats().dropped.refused, proxy.stats().sent), (1, 0));
+}
