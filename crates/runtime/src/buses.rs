@@ -127,6 +127,18 @@ impl Buses {
         Some(cluster.kafka.compare_topics(&topics, &cluster.options).await.map_err(reason))
     }
 
+    /// Has the topic made on Kafka, with as many partitions as the log has; or why that could not be done. Whether it is
+    /// there by the settings.
+    ///
+    /// # Errors
+    /// Why Kafka was not to be reached, or did not do it. A shop that runs tries it again.
+    pub async fn ensure_topic(&self, topic: &str, log: &Log) -> Result<bool, String> {
+        match self.cluster.as_ref().filter(|_| self.on_kafka.contains(&topic)) {
+            Some(cluster) => cluster.ensure(&[topic], log).await.map(|_| true),
+            None => Ok(false),
+        }
+    }
+
     /// Where Kafka is, when something is there.
     pub fn kafka_servers(&self) -> Option<&str> {
         self.cluster.as_ref().map(|cluster| &*cluster.servers)

@@ -21,6 +21,8 @@ mod failures;
 mod flips;
 #[path = "shop/notifications.rs"]
 mod notifications;
+#[path = "shop/partitions.rs"]
+mod partitions;
 #[path = "shop/purchases.rs"]
 mod purchases;
 #[path = "shop/races.rs"]

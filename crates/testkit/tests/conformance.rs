@@ -1,7 +1,7 @@
 //! Every promise of the bus on every bus: see `testkit::conformance`.
 
 use testkit::conformance::direct::{self, beds_in_memory, direct_beds};
-use testkit::conformance::{beds, beds_on_the_log, failures, groups, leases, log};
+use testkit::conformance::{beds, beds_on_the_log, failures, groups, leases, log, partitions};
 
 macro_rules! on_every_bed {
     ($($module:ident :: $promise:ident),+ $(,)?) => {$(
@@ -34,6 +34,9 @@ on_every_bed!(
     groups::a_gap_is_repaired_from_the_log_and_raises_the_alarm,
     groups::a_gap_larger_than_a_batch_is_repaired,
     groups::a_group_that_starts_now_misses_nothing_from_then_on,
+    partitions::a_topic_gains_partitions_under_load,
+    partitions::what_was_numbered_later_waits_for_what_was_before,
+    partitions::a_dead_letter_holds_its_key_in_every_partition,
     leases::no_member_goes_without_while_another_has_two_more,
     leases::leases_are_renewed_while_a_partition_is_let_go,
     leases::the_dead_are_forgotten,
@@ -90,4 +93,8 @@ macro_rules! in_memory {
     )+};
 }
 
-in_memory!(a_frozen_sender_takes_nothing_once_thawed, a_deleted_topic_begins_again, another_cluster_is_not_mistaken,);
+in_memory!(
+    a_frozen_sender_takes_nothing_once_thawed,
+    a_deleted_topic_begins_again,
+    another_cluster_is_not_mistaken,
+);

@@ -361,7 +361,16 @@ impl Client {
     /// at the start (`true`).
     fn begin(&self, part: &Part, after: i64) -> Result<(Offset, bool), BusError> {
         let explain = |error: KafkaError| self.consumer.context().explain(&error);
-        let (low, high) = self.consumer.fetch_watermarks(&part.name, part.partition, PATIENCE).map_err(explain)?;
+        let ends = || self.consumer.fetch_watermarks(&part.name, part.partition, PATIENCE);
+        let (low, high) = match ends() {
+            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownPartition) => {
+                // the topic may have gained it: librdkafka looks every five minutes
+                self.consumer.fetch_metadata(Some(&part.name), PATIENCE).map_err(explain)?;
+                ends()
+            }
+            found => found,
+        }
+        .map_err(explain)?;
         let Some(source) = part.source else {
             if low > after + 1 {
                 let (topic, partition, lost) = (&*part.topic, part.partition, low - after - 1);

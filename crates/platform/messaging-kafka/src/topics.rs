@@ -7,7 +7,7 @@ use std::time::Duration;
 use messaging::BusError;
 #[cfg(feature = "mock")]
 use rdkafka::admin::AlterConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 
@@ -45,8 +45,8 @@ impl fmt::Display for Difference {
 }
 
 impl Kafka {
-    /// Makes the topics (name, partitions) that are not there, and tells how those that are there differ. Nothing
-    /// that is there is changed.
+    /// Makes the topics (name, partitions) that are not there, gives those that have too few partitions the rest, and
+    /// tells how those that are there differ. Nothing else that is there is changed.
     ///
     /// # Errors
     /// [`BusError::Unavailable`]; what was made stays.
@@ -59,27 +59,11 @@ impl Kafka {
         self.check().await?; // in seconds and with a reason, where an admin request only times out
         let admin: AdminClient<Heard> = self.client(&[], Heard::default())?;
         let there = self.there().await?;
-        let settings = options.settings();
-        let missing: Vec<NewTopic<'_>> = topics
-            .iter()
-            .filter(|(name, _)| !there.contains_key(name))
-            .map(|(name, partitions)| {
-                let replication = TopicReplication::Fixed(options.replication.map_or(-1, i32::from));
-                let topic = NewTopic::new(name, *partitions, replication);
-                settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value))
-            })
-            .collect();
-        if !missing.is_empty() {
-            for made in admin.create_topics(&missing, &within()).await.map_err(|error| away(&error))? {
-                match made {
-                    Ok(name) => tracing::info!(topic = name, "the topic was made on Kafka"),
-                    Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {} // somebody else was quicker
-                    Err((name, code)) => {
-                        return Err(BusError::Unavailable(format!("kafka: the topic {name} was not made: {code}")));
-                    }
-                }
-            }
-        }
+        make(&admin, topics.iter().filter(|(name, _)| !there.contains_key(name)), options).await?;
+        let is_small = |(name, partitions): &&(String, i32)| {
+            there.get(name).is_some_and(|found| found.partitions < *partitions as usize)
+        };
+        raise(&admin, topics.iter().filter(is_small)).await?;
         self.differences(topics, options).await
     }
 
@@ -171,6 +155,52 @@ impl Kafka {
         })
         .await
     }
+}
+
+async fn make(
+    admin: &AdminClient<Heard>,
+    topics: impl Iterator<Item = &(String, i32)>,
+    options: &TopicOptions,
+) -> Result<(), BusError> {
+    let settings = options.settings();
+    let missing: Vec<NewTopic<'_>> = topics
+        .map(|(name, partitions)| {
+            let replication = TopicReplication::Fixed(options.replication.map_or(-1, i32::from));
+            let topic = NewTopic::new(name, *partitions, replication);
+            settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value))
+        })
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for made in admin.create_topics(&missing, &within()).await.map_err(|error| away(&error))? {
+        match made {
+            Ok(name) => tracing::info!(topic = name, "the topic was made on Kafka"),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {} // somebody else was quicker
+            Err((name, code)) => {
+                return Err(BusError::Unavailable(format!("kafka: the topic {name} was not made: {code}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Somebody else may be quicker: whether all are there, is said by how they differ then.
+async fn raise(admin: &AdminClient<Heard>, topics: impl Iterator<Item = &(String, i32)>) -> Result<(), BusError> {
+    let small: Vec<_> = topics.map(|(name, partitions)| NewPartitions::new(name, *partitions as usize)).collect();
+    if small.is_empty() {
+        return Ok(());
+    }
+    for raised in admin.create_partitions(&small, &within()).await.map_err(|error| away(&error))? {
+        match raised {
+            Ok(name) => tracing::info!(topic = name, "the topic has more partitions on Kafka"),
+            Err((name, RDKafkaErrorCode::InvalidPartitions)) => tracing::debug!(topic = name, "it has them already"),
+            Err((name, code)) => {
+                return Err(BusError::Unavailable(format!("kafka: {name} did not get more partitions: {code}")));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn within() -> AdminOptions {

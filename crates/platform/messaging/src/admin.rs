@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use db::types::{Id, JsonText, Time};
 use db::{Conn, Tx};
-use diesel::dsl::count_star;
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Integer, Text};
 use serde::Serialize;
 
 use crate::dead::{self, DEAD, DISCARDED, REPLAY};
@@ -16,8 +17,8 @@ use crate::handler::{Group, Replay};
 use crate::place;
 use crate::relay::RELAY;
 use crate::schema::{
-    consumer_group, dead_letter, event_log, group_member, group_position, handling_attempt, log_source, outbox,
-    parked_event, topic_partition,
+    consumer_group, dead_letter, event_log, group_member, group_position, handling_attempt, log_source, parked_event,
+    topic_partition,
 };
 use crate::store::{self, LogRow};
 
@@ -258,8 +259,12 @@ pub fn partitions(conn: &mut Conn) -> db::Result<Vec<PartitionStatus>> {
 /// SQLite has no outbox, for its writer numbers at once.
 fn waiting_in_outbox(conn: &mut Conn) -> db::Result<Vec<(String, i32, i64)>> {
     let Conn::Pg(conn) = conn else { return Ok(Vec::new()) };
-    let by_partition = (outbox::topic, outbox::partition);
-    Ok(outbox::table.group_by(by_partition).select((outbox::topic, outbox::partition, count_star())).load(conn)?)
+    let waiting = sql::<(Text, Integer, BigInt)>(
+        "SELECT topic, key_hash % count AS partition, count(*) \
+         FROM outbox JOIN (SELECT topic, count(*)::integer FROM topic_partition GROUP BY topic) place USING (topic) \
+         GROUP BY topic, partition",
+    );
+    Ok(waiting.load(conn)?)
 }
 
 /// Why a log was not renewed.

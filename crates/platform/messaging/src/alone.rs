@@ -43,9 +43,9 @@ impl Worker {
     /// Tries one event, with its attempts counted before each is made, so that one that kills the process also comes
     /// to an end. A dead letter that is replayed and fails has failed; others get a few tries.
     pub(crate) async fn try_alone(&mut self, one: &Arc<[Event]>, way: Way) -> Result<Result<(), Failure>, Stop> {
-        let (position, most) = (one[0].position, self.context.options.attempts);
+        let most = self.context.options.attempts;
         loop {
-            let attempt = self.begin_attempt(position).await?;
+            let attempt = self.begin_attempt(one).await?;
             if attempt > most {
                 self.counted = None;
                 return Ok(Err(Failure { why: "it ended the process each time".into(), attempts: attempt - 1 }));
@@ -56,7 +56,7 @@ impl Worker {
             };
             let Ok(tried) = tried else {
                 // nothing was said of the event itself
-                self.take_back_attempt(position).await;
+                self.take_back_attempt(one).await;
                 return tried.map(|_| Ok(()));
             };
             self.counted = None;
@@ -74,19 +74,20 @@ impl Worker {
         }
     }
 
-    async fn begin_attempt(&mut self, position: i64) -> Result<i32, Stop> {
-        if let Some((_, attempts)) = self.counted.filter(|counted| counted.0 == position) {
+    async fn begin_attempt(&mut self, one: &Arc<[Event]>) -> Result<i32, Stop> {
+        let id = one[0].id;
+        if let Some((_, attempts)) = self.counted.filter(|counted| counted.0 == id) {
             return Ok(attempts);
         }
-        let place = self.place.clone();
-        let attempts = self.context.db.write(move |tx| dead::count_attempt(tx, &place, position)).await?;
-        self.counted = Some((position, attempts));
+        let (place, events) = (self.place.clone(), one.clone());
+        let attempts = self.context.db.write(move |tx| dead::count_attempt(tx, &place, &events[0])).await?;
+        self.counted = Some((id, attempts));
         Ok(attempts)
     }
 
-    async fn take_back_attempt(&mut self, position: i64) {
-        let place = self.place.clone();
-        if self.context.db.write(move |tx| dead::uncount_attempt(tx, &place, position)).await.is_ok() {
+    async fn take_back_attempt(&mut self, one: &Arc<[Event]>) {
+        let (place, events) = (self.place.clone(), one.clone());
+        if self.context.db.write(move |tx| dead::uncount_attempt(tx, &place, &events[0])).await.is_ok() {
             self.counted = None;
         }
     }
@@ -113,7 +114,7 @@ impl Worker {
                 return Err(UnitError::Stale);
             }
             dead::bury(tx, &place, &events[0], &error, attempts)?;
-            Ok(dead::forget_attempts(tx, &place, events[0].position)?)
+            Ok(dead::forget_attempts(tx, &place, &events[0])?)
         });
         settled(buried.await)?;
         tracing::error!(group = self.place.group, event = %one[0].id, key = one[0].key, why, "a dead letter");

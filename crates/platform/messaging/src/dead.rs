@@ -1,7 +1,8 @@
 //! Dead letters, and the events of their keys that are parked behind them.
 //!
 //! A key is blocked by one dead letter at a time. Only the holder of the partition's lease blocks, parks and
-//! resumes; whatever else an operator asks for is a status that the holder acts on.
+//! resumes; whatever else an operator asks for is a status that the holder acts on. Where the topic gained partitions,
+//! what follows of the key may come to another one: its holder parks, and that of the first resumes.
 
 use std::collections::HashSet;
 
@@ -26,12 +27,11 @@ pub(crate) struct Resumable {
     pub(crate) dead_letter: Id,
 }
 
-/// The blocked keys of a partition.
+/// The blocked keys of a topic.
 pub(crate) fn blocked(conn: &mut Conn, place: &Place) -> db::Result<HashSet<String>> {
     let keys: Vec<String> = blocked_key::table
         .filter(blocked_key::grp.eq(place.group))
         .filter(blocked_key::topic.eq(&*place.topic))
-        .filter(blocked_key::partition.eq(place.partition))
         .select(blocked_key::key)
         .load(conn)?;
     Ok(keys.into_iter().collect())
@@ -49,13 +49,13 @@ pub(crate) fn resumable(conn: &mut Conn, group: &str) -> db::Result<Vec<Resumabl
 }
 
 /// Counts an attempt before it is made, so that an event that kills the process also comes to an end.
-pub(crate) fn count_attempt(conn: &mut Conn, place: &Place, position: i64) -> db::Result<i32> {
+pub(crate) fn count_attempt(conn: &mut Conn, place: &Place, event: &Event) -> db::Result<i32> {
     use handling_attempt as attempt;
     let row = (
         attempt::grp.eq(place.group),
         attempt::topic.eq(&*place.topic),
-        attempt::partition.eq(place.partition),
-        attempt::position.eq(position),
+        attempt::partition.eq(event.partition),
+        attempt::position.eq(event.position),
         attempt::attempts.eq(1),
     );
     Ok(on_each!(conn, |conn| diesel::insert_into(attempt::table)
@@ -68,17 +68,17 @@ pub(crate) fn count_attempt(conn: &mut Conn, place: &Place, position: i64) -> db
 }
 
 /// Takes back an attempt that came to no end, for something else was away.
-pub(crate) fn uncount_attempt(conn: &mut Conn, place: &Place, position: i64) -> db::Result<()> {
+pub(crate) fn uncount_attempt(conn: &mut Conn, place: &Place, event: &Event) -> db::Result<()> {
     use handling_attempt as attempt;
-    let row = attempt::table.find((place.group, &*place.topic, place.partition, position));
+    let row = attempt::table.find((place.group, &*place.topic, event.partition, event.position));
     diesel::update(row).set(attempt::attempts.eq(attempt::attempts - 1)).execute(conn)?;
     diesel::delete(row.filter(attempt::attempts.le(0))).execute(conn)?;
     Ok(())
 }
 
-pub(crate) fn forget_attempts(conn: &mut Conn, place: &Place, position: i64) -> db::Result<()> {
-    diesel::delete(handling_attempt::table.find((place.group, &*place.topic, place.partition, position)))
-        .execute(conn)?;
+pub(crate) fn forget_attempts(conn: &mut Conn, place: &Place, event: &Event) -> db::Result<()> {
+    let row = handling_attempt::table.find((place.group, &*place.topic, event.partition, event.position));
+    diesel::delete(row).execute(conn)?;
     Ok(())
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn bury(tx: &mut Tx<'_>, place: &Place, event: &Event, error: &str, a
             dead_letter::id.eq(id),
             dead_letter::grp.eq(place.group),
             dead_letter::topic.eq(&*place.topic),
-            dead_letter::partition.eq(place.partition),
+            dead_letter::partition.eq(event.partition),
             dead_letter::position.eq(event.position),
             dead_letter::key.eq(&event.key),
             dead_letter::event_id.eq(event.id),
@@ -126,18 +126,30 @@ pub(crate) fn park(conn: &mut Conn, place: &Place, event: &Event) -> db::Result<
     if locked == 0 {
         return Ok(false);
     }
+    let last: Option<i64> =
+        parked(place, &event.key).order(parked_event::seq.desc()).select(parked_event::seq).first(conn).optional()?;
     diesel::insert_into(parked_event::table)
         .values((
             parked_event::grp.eq(place.group),
             parked_event::topic.eq(&*place.topic),
             parked_event::key.eq(&event.key),
-            parked_event::partition.eq(place.partition),
+            parked_event::seq.eq(last.map_or(0, |last| last + 1)),
+            parked_event::partition.eq(event.partition),
             parked_event::position.eq(event.position),
             parked_event::event_id.eq(event.id),
             parked_event::event.eq(to_json(event)?),
         ))
         .execute(conn)?;
     Ok(true)
+}
+
+#[diesel::dsl::auto_type]
+fn parked<'a>(place: &'a Place, key: &'a str) -> _ {
+    let (group, topic): (&'a str, &'a str) = (place.group, &*place.topic);
+    parked_event::table
+        .filter(parked_event::grp.eq(group))
+        .filter(parked_event::topic.eq(topic))
+        .filter(parked_event::key.eq(key))
 }
 
 /// What is next for a key that goes on.
@@ -165,14 +177,8 @@ pub(crate) fn next(conn: &mut Conn, place: &Place, key: &str, id: Id) -> db::Res
         Some((status, event)) if status == REPLAY => return Ok(Next::DeadLetter(from_json(&event)?)),
         _ => {}
     }
-    let parked: Option<JsonText> = parked_event::table
-        .filter(parked_event::grp.eq(place.group))
-        .filter(parked_event::topic.eq(&*place.topic))
-        .filter(parked_event::key.eq(key))
-        .order(parked_event::position)
-        .select(parked_event::event)
-        .first(conn)
-        .optional()?;
+    let parked: Option<JsonText> =
+        parked(place, key).order(parked_event::seq).select(parked_event::event).first(conn).optional()?;
     parked.map_or(Ok(Next::Free), |event| Ok(Next::Parked(from_json(&event)?)))
 }
 
@@ -210,7 +216,12 @@ pub(crate) fn take_parked(conn: &mut Conn, place: &Place, event: &Event, id: Id)
     if held == 0 {
         return Ok(false);
     }
-    let parked = parked_event::table.find((place.group, &*place.topic, &event.key, event.position));
+    let parked = parked_event::table
+        .filter(parked_event::grp.eq(place.group))
+        .filter(parked_event::topic.eq(&*place.topic))
+        .filter(parked_event::key.eq(&event.key))
+        .filter(parked_event::partition.eq(event.partition))
+        .filter(parked_event::position.eq(event.position));
     Ok(diesel::delete(parked).execute(conn)? == 1)
 }
 

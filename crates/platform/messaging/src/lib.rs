@@ -3,7 +3,7 @@
 //! - [`emit`] adds an event to a unit of work; the [`Log`] gives it its position.
 //! - A [`Bus`] brings it to groups: [`InProcess`] reads the log; one that is elsewhere is fed by the [`relay_group`].
 //! - [`Consumers`] hosts [`Group`]s; each is one number a partition, moved in the handler's own transaction.
-//! - [`admin`] is what operators see and ask; [`purge`] cuts what is old.
+//! - [`admin`] is what operators see and ask; [`raise_partitions`] divides a topic further; [`purge`] cuts what is old.
 
 pub mod admin;
 mod alone;
@@ -13,6 +13,7 @@ mod dead;
 mod depth;
 mod direct;
 mod event;
+mod fence;
 mod handler;
 mod lease;
 mod log;
@@ -33,6 +34,7 @@ pub use consumers::{ConsumerOptions, Consumers};
 pub use depth::report_depths;
 pub use direct::{Direct, DirectBus, DirectTopic, EmitError, Ends, Epoch};
 pub use event::{DomainEvent, Event, MAX_PAYLOAD_BYTES, UNNUMBERED, emit, emit_because};
+pub use fence::{MAX_PARTITIONS, RaiseError, raise_partitions};
 pub use handler::{EffectHandler, Group, Handler, HandlerError, Lease, Replay, Start, TransactionalHandler};
 pub use log::{Log, TopicSpec};
 pub use paced::Paced;

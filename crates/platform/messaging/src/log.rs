@@ -1,7 +1,7 @@
 //! The event log: gives each event its position, and tells who waits for it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use db::types::{Id, JsonText, Time};
@@ -11,8 +11,9 @@ use telemetry::names;
 use tokio::sync::{Notify, watch};
 
 use crate::event::Event;
-use crate::partition::partition_of;
+use crate::partition::{hash_of, partition_of};
 use crate::schema::outbox;
+use crate::store::PartitionRow;
 use crate::tail::Tail;
 use crate::{lease, store};
 
@@ -47,15 +48,19 @@ struct Shared {
     outbox: Notify,
     /// Events that this process moved out of there.
     moved: AtomicUsize,
+    /// A topic may have gained partitions in a unit that is not committed yet.
+    gaining: AtomicBool,
     /// Counts what an operator asked of the groups, so that they look at once.
     asked: watch::Sender<u64>,
 }
 
+#[derive(Clone)]
 struct Topic {
     name: Arc<str>,
-    partitions: Vec<Partition>,
+    partitions: Vec<Arc<Partition>>,
 }
 
+#[derive(Default)]
 struct Partition {
     /// The position that the next event gets, as far as this process knows.
     end: watch::Sender<i64>,
@@ -93,16 +98,12 @@ impl Log {
             })
             .await?;
         let mut known = self.shared.topics.write().unwrap_or_else(PoisonError::into_inner);
-        for row in rows {
+        for row in &rows {
             let name: Arc<str> = row.topic.as_str().into();
-            let topic = known.entry(name.clone()).or_insert_with(|| Arc::new(Topic { name, partitions: Vec::new() }));
-            // the rows come in the order of their partitions, and nobody else has the topic yet; a log that is opened
-            // again knows them already
-            if let Some(topic) = Arc::get_mut(topic).filter(|topic| topic.partitions.len() as i32 == row.partition) {
-                topic.partitions.push(Partition { end: watch::Sender::new(row.next), tail: Tail::default() });
-            }
+            known.entry(name.clone()).or_insert_with(|| Arc::new(Topic { name, partitions: Vec::new() }));
         }
         drop(known);
+        self.learn(&rows);
         let direct = topics.iter().filter(|topic| topic.direct).map(|topic| topic.name);
         self.shared.direct.get_or_init(|| direct.collect());
         self.shared.source.get_or_init(|| source);
@@ -159,6 +160,30 @@ impl Log {
         topic.partitions.get(usize::try_from(partition).ok()?)?.tail.after(after, max)
     }
 
+    /// Learns how far all partitions of some topics have come.
+    pub(crate) fn learn(&self, rows: &[PartitionRow]) {
+        // first, as `gain` wants it
+        rows.iter().for_each(|row| self.gain(&row.topic, row.partition + 1));
+        rows.iter().for_each(|row| self.rise(&row.topic, row.partition, row.next));
+    }
+
+    /// Learns that a topic has so many partitions, or more. It must before it learns of anything that was numbered
+    /// since: groups go by it.
+    pub(crate) fn gain(&self, topic: &str, partitions: i32) {
+        if self.partitions(topic) < partitions {
+            let mut known = self.shared.topics.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(topic) = known.get_mut(topic) {
+                let count = topic.partitions.len().max(partitions as usize);
+                Arc::make_mut(topic).partitions.resize_with(count, Arc::default);
+            }
+        }
+    }
+
+    /// Has the next events be numbered by what the database says of partitions.
+    pub(crate) fn set_gaining(&self) {
+        self.shared.gaining.store(true, Ordering::Relaxed);
+    }
+
     /// Learns that a partition has come to `end`, and wakes who waits for it.
     pub(crate) fn rise(&self, topic: &str, partition: i32, end: i64) {
         if let Some(topic) = self.topic(topic)
@@ -208,18 +233,23 @@ impl Log {
         self.shared.topics.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    fn partition_for(&self, record: &Staged) -> db::Result<i32> {
+    fn check_topic(&self, record: &Staged) -> db::Result<()> {
         match self.partitions(record.topic) {
             0 => Err(db::Error::Defect(format!("the topic {} was not registered", record.topic))),
-            partitions => Ok(partition_of(&record.key, partitions)),
+            _ => Ok(()),
         }
     }
 
     /// SQLite: the writer is alone, so it numbers the events itself, just before the COMMIT.
     fn number(&self, conn: &mut Conn, records: Vec<Staged>) -> db::Result<AfterCommit> {
+        let is_gaining = self.shared.gaining.load(Ordering::Relaxed);
+        let rows = if is_gaining { store::partitions(conn)? } else { Vec::new() };
         let mut by_partition = BTreeMap::<(&'static str, i32), Vec<Staged>>::new();
         for record in records {
-            let partition = self.partition_for(&record)?;
+            self.check_topic(&record)?;
+            let known = self.partitions(record.topic);
+            let partitions = rows.iter().filter(|row| row.topic == record.topic).count() as i32;
+            let partition = partition_of(&record.key, partitions.max(known));
             by_partition.entry((record.topic, partition)).or_default().push(record);
         }
         let (source, appended_at) = (self.source(), Time::now());
@@ -237,6 +267,10 @@ impl Log {
         }
         let log = self.clone();
         Ok(Box::new(move || {
+            if is_gaining {
+                log.learn(&rows);
+                log.shared.gaining.store(false, Ordering::Relaxed);
+            }
             for (topic, partition, events) in appended {
                 log.appended(topic, partition, events);
             }
@@ -248,10 +282,10 @@ impl Log {
         let topics: BTreeSet<_> = records.iter().map(|record| record.topic).collect();
         let mut rows = Vec::with_capacity(records.len());
         for record in records {
-            let partition = self.partition_for(&record)?;
+            self.check_topic(&record)?;
             rows.push((
                 outbox::topic.eq(record.topic),
-                outbox::partition.eq(partition),
+                outbox::key_hash.eq(hash_of(&record.key)),
                 outbox::id.eq(record.id),
                 outbox::key.eq(record.key),
                 outbox::kind.eq(record.kind),

@@ -1,5 +1,6 @@
 //! How far each group has come: one number a partition and source.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use db::types::Id;
@@ -59,7 +60,6 @@ pub(crate) fn register(tx: &mut Tx<'_>, log: &Log, group: &Group) -> db::Result<
 pub(crate) fn begin(tx: &mut Tx<'_>, log: &Log, group: &str, start: Start, topics: &[&str]) -> db::Result<()> {
     let mut topics = topics.to_vec();
     topics.sort_unstable();
-    let now = tx.now()?;
     for topic in topics {
         let partitions = store::lock_partitions(tx, topic)?;
         let is_new = reads_nothing_yet(tx, group, topic, log.source())?;
@@ -70,25 +70,47 @@ pub(crate) fn begin(tx: &mut Tx<'_>, log: &Log, group: &str, start: Start, topic
                 // also where the topic gained partitions: what is in them came after the group had begun
                 Start::Floor | Start::Now => partition.floor - 1,
             };
-            let position = (
-                group_position::grp.eq(group),
-                group_position::topic.eq(topic),
-                group_position::partition.eq(partition.partition),
-                group_position::source.eq(log.source()),
-                group_position::position.eq(begin),
-            );
-            let lease = (
-                group_lease::grp.eq(group),
-                group_lease::topic.eq(topic),
-                group_lease::partition.eq(partition.partition),
-                group_lease::expires_at.eq(now),
-            );
-            on_each!(&mut **tx, |conn| {
-                diesel::insert_into(group_position::table).values(position).on_conflict_do_nothing().execute(conn)?;
-                diesel::insert_into(group_lease::table).values(lease).on_conflict_do_nothing().execute(conn)
-            })?;
+            begin_at(tx, log.source(), group, topic, partition.partition, begin)?;
         }
     }
+    Ok(())
+}
+
+/// Has all groups that read the topic read the partitions that it gained, from their first event on.
+pub(crate) fn gain(tx: &mut Tx<'_>, log: &Log, topic: &str, gained: Range<i32>) -> db::Result<()> {
+    let groups: Vec<String> = group_position::table
+        .filter(group_position::topic.eq(topic))
+        .filter(group_position::source.eq(log.source()))
+        .select(group_position::grp)
+        .distinct()
+        .order(group_position::grp)
+        .load(&mut **tx)?;
+    for group in groups {
+        gained.clone().try_for_each(|partition| begin_at(tx, log.source(), &group, topic, partition, -1))?;
+    }
+    Ok(())
+}
+
+/// Nothing happens to a group that reads the partition already.
+fn begin_at(tx: &mut Tx<'_>, source: Id, group: &str, topic: &str, partition: i32, position: i64) -> db::Result<()> {
+    let now = tx.now()?;
+    let position = (
+        group_position::grp.eq(group),
+        group_position::topic.eq(topic),
+        group_position::partition.eq(partition),
+        group_position::source.eq(source),
+        group_position::position.eq(position),
+    );
+    let lease = (
+        group_lease::grp.eq(group),
+        group_lease::topic.eq(topic),
+        group_lease::partition.eq(partition),
+        group_lease::expires_at.eq(now),
+    );
+    on_each!(&mut **tx, |conn| {
+        diesel::insert_into(group_position::table).values(position).on_conflict_do_nothing().execute(conn)?;
+        diesel::insert_into(group_lease::table).values(lease).on_conflict_do_nothing().execute(conn)
+    })?;
     Ok(())
 }
 

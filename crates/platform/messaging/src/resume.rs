@@ -53,7 +53,7 @@ impl Worker {
                 Way::DeadLetter(id) => dead::hold(tx, &place, &events[0].key, id)? && dead::take_dead(tx, id)?,
                 Way::Parked(id) => dead::take_parked(tx, &place, &events[0], id)?,
             };
-            dead::forget_attempts(tx, &place, events[0].position)?;
+            dead::forget_attempts(tx, &place, &events[0])?;
             if taken { Ok(()) } else { Err(UnitError::Stale) }
         };
         match &self.context.group.handler {
@@ -82,7 +82,7 @@ impl Worker {
             if let Way::Parked(_) = way {
                 dead::bury(tx, &place, event, &why, attempts)?;
             }
-            Ok(dead::forget_attempts(tx, &place, event.position)?)
+            Ok(dead::forget_attempts(tx, &place, event)?)
         });
         settled(rested.await)
     }

@@ -17,6 +17,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    topic_fence (topic, partitions, partition) {
+        topic -> Text,
+        partitions -> Integer,
+        partition -> Integer,
+        next -> BigInt,
+    }
+}
+
+diesel::table! {
     use diesel::sql_types::*;
     use db::types::{Json, UtcTime, Uuid};
     event_log (topic, partition, position) {
@@ -41,7 +50,7 @@ diesel::table! {
     outbox (topic, seq) {
         topic -> Text,
         seq -> BigInt,
-        partition -> Integer,
+        key_hash -> Integer,
         id -> Uuid,
         key -> Text,
         kind -> Text,
@@ -163,10 +172,11 @@ diesel::table! {
 diesel::table! {
     use diesel::sql_types::*;
     use db::types::{Json, Uuid};
-    parked_event (grp, topic, key, position) {
+    parked_event (grp, topic, key, seq) {
         grp -> Text,
         topic -> Text,
         key -> Text,
+        seq -> BigInt,
         partition -> Integer,
         position -> BigInt,
         event_id -> Uuid,

@@ -9,10 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use db::{Conn, Database, Heard, Prepare, Tx};
-use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, Text};
+use diesel::sql_types::{Array, Integer, Text};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -126,11 +125,12 @@ async fn clear_outbox(db: &Database, log: &Log) {
 async fn sequence_batch(db: &Database, log: &Log, topic: Arc<str>) -> db::Result<usize> {
     let log = log.clone();
     let unit = move |tx: &mut Tx<'_>| -> db::Result<usize> {
-        let appended = sequence(tx, &log, &topic)?;
+        let (partitions, appended) = sequence(tx, &log, &topic)?;
         let moved = appended.values().map(Vec::len).sum();
         let (log, topic) = (log.clone(), topic.clone());
         tx.after_commit(move || {
             log.moved(moved);
+            log.gain(&topic, partitions);
             appended.into_iter().for_each(|(partition, events)| log.appended(&topic, partition, events));
         });
         Ok(moved)
@@ -161,15 +161,17 @@ diesel::define_sql_function! {
     fn pg_notify(channel: Text, payload: Text) -> Text;
 }
 
-/// The events that got a position, by partition and in order.
-fn sequence(tx: &mut Tx<'_>, log: &Log, topic: &Arc<str>) -> db::Result<BTreeMap<i32, Vec<Event>>> {
-    store::lock_partitions(tx, topic)?;
+/// How many partitions the topic has, and the events that got a position, by partition and in order.
+fn sequence(tx: &mut Tx<'_>, log: &Log, topic: &Arc<str>) -> db::Result<(i32, BTreeMap<i32, Vec<Event>>)> {
+    store::lock_topic(tx, topic)?;
     let source = log.source();
     let mut appended = BTreeMap::<i32, Vec<Event>>::new();
-    let Conn::Pg(conn) = &mut **tx else { return Ok(appended) };
-    conn.batch_execute(IN_ORDER)?;
-    let (before, after) = MOVE;
-    let moving = sql::<event_log::SqlType>(before).bind::<Text, _>(&**topic).sql(after);
+    let Conn::Pg(conn) = &mut **tx else { return Ok((0, appended)) };
+    let counting = sql::<(Integer, Text, Text)>(COUNT_AND_SET).bind::<Text, _>(&**topic);
+    let (partitions, _, _): (i32, String, String) = counting.prepared().get_result(conn)?;
+    let (before, between, after) = MOVE;
+    let moving = sql::<event_log::SqlType>(before).bind::<Text, _>(&**topic);
+    let moving = moving.sql(between).bind::<Integer, _>(partitions).sql(after);
     let rows: Vec<LogRow> = moving.prepared().load(conn)?;
     for row in rows {
         appended.entry(row.partition).or_default().push(row.into_event(source, topic.clone()));
@@ -178,31 +180,34 @@ fn sequence(tx: &mut Tx<'_>, log: &Log, topic: &Arc<str>) -> db::Result<BTreeMap
     for (partition, events) in &mut appended {
         // they come so, but SQL does not promise it
         events.sort_unstable_by_key(|event| event.position);
-        said.extend(events.last().map(|last| format!("{topic} {partition} {}", last.position + 1)));
+        said.extend(events.last().map(|last| format!("{topic} {partition} {} {partitions}", last.position + 1)));
     }
     for said in said.chunks(SAID_AT_ONCE) {
         let said = format!("{}\n{}", log.name(), said.join("\n"));
         diesel::select(pg_notify(CHANNEL, said)).execute(conn)?;
     }
-    Ok(appended)
+    Ok((partitions, appended))
 }
 
-/// Has the outbox read by its index, from the front. What PostgreSQL knows of its size is out of date as a rule, and then
-/// it would read and sort the whole of it for each batch. The other sort, which it cannot avoid, makes the statement look
-/// so dear to it that it would compile it first.
-const IN_ORDER: &str = "SET LOCAL enable_sort TO off; SET LOCAL jit TO off";
+/// Counts the partitions, as they are once they are locked. And has the outbox read by its index, from the front: what
+/// PostgreSQL knows of its size is out of date as a rule, and then it would read and sort the whole of it for each batch.
+/// The other sort, which it cannot avoid, makes the statement look so dear to it that it would compile it first.
+const COUNT_AND_SET: &str = "SELECT count(*)::integer, set_config('enable_sort', 'off', true), \
+                             set_config('jit', 'off', true) FROM topic_partition WHERE topic = ";
 
-/// Moves a batch of the topic that stands between the two texts, and returns the rows of the log.
+/// Moves a batch of a topic with its number of partitions, which stand between the texts, and returns the rows of the
+/// log.
 ///
 /// Rows of the outbox are never changed, and deleted only under the lock, so that a row's address serves to find it
 /// again: by `seq` the server reads the whole outbox for each batch. The left join makes an event of a partition that
 /// is not there an error, and not lost.
-const MOVE: (&str, &str) = (
+const MOVE: (&str, &str, &str) = (
     "WITH moved AS (
         DELETE FROM outbox
         WHERE ctid = ANY (ARRAY(SELECT ctid FROM outbox WHERE topic = ",
     " ORDER BY seq LIMIT 5000))
-        RETURNING *
+        RETURNING *, key_hash % ",
+    " AS partition
     ), appended AS (
         INSERT INTO event_log (topic, partition, position, id, key, kind, version, aggregate_version, occurred_at,
                                appended_at, traceparent, payload)
@@ -239,7 +244,7 @@ async fn follow_ends(db: &Database, log: &Log) {
             Some(Heard::Payload(said)) if said.starts_with(log.name()) => {}
             Some(Heard::Payload(said)) => said.lines().for_each(|line| rise(log, line)),
             Some(Heard::Connected) | None => match db.read(store::partitions).await {
-                Ok(rows) => rows.iter().for_each(|row| log.rise(&row.topic, row.partition, row.next)),
+                Ok(rows) => log.learn(&rows),
                 Err(error) => tracing::debug!(%error, "the ends of the log were not read"),
             },
         }
@@ -248,9 +253,10 @@ async fn follow_ends(db: &Database, log: &Log) {
 
 fn rise(log: &Log, line: &str) {
     let mut words = line.split(' ');
-    if let (Some(topic), Some(Ok(partition)), Some(Ok(next))) =
-        (words.next(), words.next().map(str::parse), words.next().map(str::parse))
+    if let (Some(topic), Some(Ok(partition)), Some(Ok(next)), Some(Ok(partitions))) =
+        (words.next(), words.next().map(str::parse), words.next().map(str::parse), words.next().map(str::parse))
     {
+        log.gain(topic, partitions);
         log.rise(topic, partition, next);
     }
 }

@@ -1,5 +1,6 @@
 //! Queries of the log, a function each.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use db::types::{Id, JsonText, Time};
@@ -32,8 +33,12 @@ pub(crate) fn insert_topic(conn: &mut Conn, spec: &TopicSpec) -> db::Result<()> 
     if there > 0 {
         return Ok(());
     }
-    for partition in 0..spec.partitions {
-        let row = (topic_partition::topic.eq(spec.name), topic_partition::partition.eq(partition));
+    insert_partitions(conn, spec.name, 0..spec.partitions)
+}
+
+pub(crate) fn insert_partitions(conn: &mut Conn, topic: &str, partitions: Range<i32>) -> db::Result<()> {
+    for partition in partitions {
+        let row = (topic_partition::topic.eq(topic), topic_partition::partition.eq(partition));
         on_each!(conn, |conn| diesel::insert_into(topic_partition::table)
             .values(row)
             .on_conflict_do_nothing()
@@ -66,13 +71,28 @@ pub(crate) fn partitions(conn: &mut Conn) -> db::Result<Vec<PartitionRow>> {
     Ok(topic_partition::table.order((topic_partition::topic, topic_partition::partition)).load(conn)?)
 }
 
-/// The partitions of a topic, locked against numbering, purge, reset and registration until the unit ends.
+/// The partitions of a topic, in their order.
+pub(crate) fn partitions_of(conn: &mut Conn, topic: &str) -> db::Result<Vec<PartitionRow>> {
+    let of_topic = topic_partition::table.filter(topic_partition::topic.eq(topic));
+    Ok(of_topic.order(topic_partition::partition).load(conn)?)
+}
+
+/// Locks a topic against numbering, purge, reset, registration and more partitions until the unit ends.
+pub(crate) fn lock_topic(conn: &mut Conn, topic: &str) -> db::Result<()> {
+    // SQLite's writer is alone
+    if let Conn::Pg(conn) = conn {
+        let of_topic = topic_partition::table.filter(topic_partition::topic.eq(topic));
+        let in_order = of_topic.order(topic_partition::partition).select(topic_partition::partition);
+        in_order.for_update().load::<i32>(conn)?;
+    }
+    Ok(())
+}
+
+/// The partitions of a topic, [locked](lock_topic). They are read by a statement of their own: one that waits for a lock
+/// does not see the partitions that were added meanwhile.
 pub(crate) fn lock_partitions(conn: &mut Conn, topic: &str) -> db::Result<Vec<PartitionRow>> {
-    let rows = topic_partition::table.filter(topic_partition::topic.eq(topic)).order(topic_partition::partition);
-    Ok(match conn {
-        Conn::Pg(conn) => rows.for_update().load(conn)?,
-        Conn::Sqlite(conn) => rows.load(conn)?, // its writer is alone
-    })
+    lock_topic(conn, topic)?;
+    partitions_of(conn, topic)
 }
 
 /// Takes `count` positions; the first is the result less `count`.
@@ -106,11 +126,6 @@ pub(crate) fn raise_relayed(conn: &mut Conn, topic: &str, partition: i32, relaye
         .set(topic_partition::relayed.eq(relayed))
         .execute(conn)?;
     Ok(())
-}
-
-/// The position that the next event gets.
-pub(crate) fn next(conn: &mut Conn, topic: &str, partition: i32) -> db::Result<i64> {
-    Ok(topic_partition::table.find((topic, partition)).select(topic_partition::next).first(conn)?)
 }
 
 /// The end of what the bus has acknowledged, -1 for nothing: the relay's position, or the mark that it left.

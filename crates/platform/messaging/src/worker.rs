@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use db::Tx;
+use db::types::Id;
 use futures::FutureExt;
 use rand::RngExt;
 use telemetry::TraceContext;
@@ -20,7 +21,7 @@ use crate::event::Event;
 use crate::handler::{EffectHandler, Handler, HandlerError, Lease, TransactionalHandler};
 use crate::place::{self, Place};
 use crate::relay::restored;
-use crate::{dead, direct, lease, store};
+use crate::{dead, direct, fence, lease, store};
 
 /// The longest pause between two tries while something is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -30,6 +31,9 @@ const ON_ITS_WAY: Duration = Duration::from_secs(20);
 
 /// Before the position is read again: whoever moved it may still be moving it.
 const STALE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Between two looks whether the group has passed the ends that partitions had when their topic gained others.
+const FENCE_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the member and its worker tell each other.
 pub(crate) struct Shared {
@@ -51,8 +55,8 @@ pub(crate) struct Worker {
     /// The last holder did not let go, so that one of the events behind its position may have killed it: as far as
     /// this, events are handled one by one, with their attempts counted first. Not known before the first look.
     careful: Careful,
-    /// A position and its attempts, the last of which came to no end and could not be taken back.
-    pub(crate) counted: Option<(i64, i32)>,
+    /// An event and its attempts, the last of which came to no end and could not be taken back.
+    pub(crate) counted: Option<(Id, i32)>,
     /// Behind this position the bus had nothing, though it had acknowledged more; and since when.
     missed: Option<(i64, Instant)>,
     /// Events handled at once: one after what is outside was away, then more and more again, so that an event that is
@@ -63,7 +67,18 @@ pub(crate) struct Worker {
 /// What the worker knows of the database; dropped and read again whenever that may have changed.
 pub(crate) struct State {
     pub(crate) position: i64,
+    /// Keys of the topic.
     pub(crate) blocked: HashSet<String>,
+    /// How many partitions the topic had when this was read.
+    partitions: i32,
+    /// What is numbered from here on waits for other partitions.
+    fence: Option<i64>,
+}
+
+impl State {
+    fn is_at_fence(&self) -> bool {
+        self.fence.is_some_and(|fence| fence <= self.position + 1)
+    }
 }
 
 enum Careful {
@@ -179,7 +194,13 @@ impl Worker {
         if self.state.is_none() {
             self.look_up().await?;
         }
-        let Some(position) = self.state.as_ref().map(|state| state.position) else { return Ok(()) };
+        let Some(state) = &self.state else { return Ok(()) };
+        let position = state.position;
+        if state.is_at_fence() {
+            tokio::select! { () = self.stop.cancelled() => {}, () = sleep(FENCE_PAUSE) => {} }
+            self.state = None;
+            return Ok(());
+        }
         let context = self.context.clone();
         let (topic, partition) = (self.place.topic.clone(), self.place.partition);
         let fetched = tokio::select! {
@@ -202,18 +223,36 @@ impl Worker {
             return Ok(());
         }
         self.has_log(&events).await?;
+        let events = self.before_fence(events);
         self.handle(events).await
+    }
+
+    /// Where the topic gained partitions only what may be handled before others are as far. Of what was numbered since
+    /// nothing came without this process having learned of them.
+    fn before_fence(&mut self, mut events: Vec<Event>) -> Vec<Event> {
+        let known = self.context.log.partitions(&self.place.topic);
+        let Some(state) = self.state.as_ref().filter(|state| state.partitions == known) else {
+            self.state = None;
+            return Vec::new();
+        };
+        if let Some(fence) = state.fence {
+            events.retain(|event| event.position < fence);
+        }
+        events
     }
 
     /// Reads position and blocked keys, lets an effect handler tidy up, and resumes the keys that may go on.
     async fn look_up(&mut self) -> Result<(), Stop> {
         let (place, group) = (self.place.clone(), self.place.group);
-        let (position, blocked, resumable) = self
+        // before the rest, so that what was gained meanwhile is noticed
+        let partitions = self.context.log.partitions(&place.topic);
+        let (position, fence, blocked, resumable) = self
             .context
             .db
             .read(move |conn| -> db::Result<_> {
                 let resumable = dead::resumable(conn, group)?;
-                Ok((place::position(conn, &place)?, dead::blocked(conn, &place)?, resumable))
+                let fence = fence::ahead(conn, &place)?;
+                Ok((place::position(conn, &place)?, fence, dead::blocked(conn, &place)?, resumable))
             })
             .await?;
         let position = position.ok_or_else(|| Stop::Away("the group is not registered".into()))?;
@@ -223,7 +262,7 @@ impl Worker {
             taken.map_err(|error| Stop::Away(error.to_string()))?;
         }
         self.shared.position.store(position, Ordering::Relaxed);
-        self.state = Some(State { position, blocked });
+        self.state = Some(State { position, blocked, partitions, fence });
         for key in resumable {
             if *key.topic == *self.place.topic && key.partition == self.place.partition {
                 self.resume(&key).await?;
@@ -284,9 +323,8 @@ impl Worker {
         }
         // this process may not have heard of it yet
         let of = topic.clone();
-        let next = self.context.db.read(move |conn| store::next(conn, &of, partition)).await?;
-        log.rise(topic, partition, next);
-        if last.position < next {
+        log.learn(&self.context.db.read(move |conn| store::partitions_of(conn, &of)).await?);
+        if log.end(topic, partition).is_some_and(|end| last.position < *end.borrow()) {
             return Ok(());
         }
         // for as long as this process lives: new events will soon have the numbers of those that are there
@@ -373,13 +411,13 @@ impl Worker {
         };
         let (expected, new) = (state.position, last.position);
         let trace = first.traceparent.as_deref().and_then(|parent| parent.parse().ok());
-        let place = self.place.clone();
+        let (place, one) = (self.place.clone(), first.clone());
         let advance = move |tx: &mut Tx<'_>| -> Result<(), UnitError> {
             if !place::advance(tx, &place, expected, new)? {
                 return Err(UnitError::Stale);
             }
             if attempts_counted {
-                dead::forget_attempts(tx, &place, new)?;
+                dead::forget_attempts(tx, &place, &one)?;
             }
             Ok(())
         };

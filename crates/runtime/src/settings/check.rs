@@ -3,6 +3,7 @@
 use std::num::NonZeroU16;
 
 use contracts::{Currency, topics};
+use messaging::MAX_PARTITIONS;
 use program::settings::{SettingError, expect, positive};
 
 use super::Settings;
@@ -10,8 +11,6 @@ use crate::buses::Buses;
 
 /// What signs tokens must not be guessed.
 const SECRET_BYTES: usize = 32;
-/// Partitions of a topic; more than are ever useful in one shop.
-const MAX_PARTITIONS: u32 = 1_000;
 
 impl Settings {
     /// # Errors
@@ -27,7 +26,8 @@ impl Settings {
             expect("http.cors_origins", is_origin, &reason)?;
         }
         let partitions = self.events.partitions.get();
-        expect("events.partitions", partitions <= MAX_PARTITIONS, &format!("expected 1 to 1000, got {partitions}"))?;
+        let is_good = partitions <= MAX_PARTITIONS as u32;
+        expect("events.partitions", is_good, &format!("expected 1 to {MAX_PARTITIONS}, got {partitions}"))?;
         let email = &self.admin.email;
         let is_email = email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
         expect("admin.email", is_email, &format!("expected an e-mail address, got {email:?}"))?;

@@ -4,6 +4,7 @@ mod admin;
 mod bus;
 mod drain;
 mod import;
+mod partitions;
 mod serve;
 
 use std::path::PathBuf;
@@ -58,6 +59,13 @@ enum Command {
 enum BusCommand {
     /// Show which bus each topic is on and how far it has come there, and whether Kafka answers.
     Status,
+    /// Divide a topic into more partitions, in the log and on Kafka, while everything runs; never into fewer.
+    Partitions {
+        /// As `shop bus status` has it.
+        topic: String,
+        /// How many it is to have.
+        count: i32,
+    },
 }
 
 /// Does what the command line says.
@@ -86,6 +94,9 @@ fn run_command(cli: Cli) -> Result<(), Failure> {
             Command::Migrate => migrate(settings).await,
             Command::ImportProducts { file } => import::import_products(settings, &file).await,
             Command::Bus { command: BusCommand::Status } => bus::status(settings).await,
+            Command::Bus { command: BusCommand::Partitions { topic, count } } => {
+                partitions::raise(settings, topic, count).await
+            }
             Command::Drain => drain::drain(settings).await,
             Command::RenewLog => bus::renew_log(settings).await,
             Command::ResetAdminPassword => admin::reset_admin_password(settings).await,

@@ -210,7 +210,7 @@ pub async fn sequencers_that_are_cut_off_leave_no_gap(bed: Bed) {
 }
 
 /// A database and its log as one more process has them.
-async fn opened(url: &str, topics: &[TopicSpec]) -> (Database, Log) {
+pub(super) async fn opened(url: &str, topics: &[TopicSpec]) -> (Database, Log) {
     let log = Log::new();
     let db = Database::open(db::Options::new(url), &contracts::MIGRATIONS, log.recorder()).await.expect("it opens");
     log.open(&db, topics).await.expect("the log opens");

@@ -7,6 +7,7 @@ pub mod failures;
 pub mod groups;
 pub mod leases;
 pub mod log;
+pub mod partitions;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,6 +40,8 @@ pub struct Bed {
     pub bus: Arc<dyn Bus>,
     /// Where the bus is not the log itself.
     relay: Option<Relay>,
+    /// Where more partitions have to be made as well.
+    grows: Option<Kafka>,
     _sequencer: DropGuard,
     /// A cluster inside the process.
     _mock: Option<MockKafka>,
@@ -57,14 +60,15 @@ pub async fn beds() -> Vec<Bed> {
     let topics = [(TICKS, PARTITIONS)];
     let mut beds = beds_on_the_log(PARTITIONS).await;
     if let Some(on_sqlite) = beds_on_the_log(PARTITIONS).await.into_iter().next() {
-        let mock = MockKafka::new(&topics);
+        // it can't give a topic more partitions later
+        let mock = MockKafka::new(&[(TICKS, partitions::MOST)]);
         let cluster = mock.connect().expect("its options");
-        let bed = on_sqlite.on_kafka("librdkafka's mock cluster", &cluster).await;
+        let bed = on_sqlite.on_kafka("librdkafka's mock cluster", cluster, false).await;
         beds.push(Bed { _mock: Some(mock), ..bed });
     }
-    if let Some(cluster) = kafka(&topics).await {
-        for bed in beds_on_the_log(PARTITIONS).await {
-            beds.push(bed.on_kafka("Kafka", &cluster).await);
+    for bed in beds_on_the_log(PARTITIONS).await {
+        if let Some(cluster) = kafka(&topics).await {
+            beds.push(bed.on_kafka("Kafka", cluster, true).await);
         }
     }
     beds
@@ -80,7 +84,7 @@ pub async fn beds_on_the_log(partitions: i32) -> Vec<Bed> {
         tokio::spawn(run_sequencer(database.db.clone(), database.log.clone(), stop.clone()));
         let bus = Arc::new(InProcess::new(database.db.clone(), database.log.clone()));
         let name = format!("in-process over {}", database.name);
-        beds.push(Bed { name, database, bus, relay: None, _sequencer: stop.drop_guard(), _mock: None });
+        beds.push(Bed { name, database, bus, relay: None, grows: None, _sequencer: stop.drop_guard(), _mock: None });
     }
     beds
 }
@@ -138,7 +142,7 @@ pub fn tick(tx: &mut Tx<'_>, key: &str) -> db::Result<()> {
 
 impl Bed {
     /// The same with a cluster as the bus, and a relay to it.
-    async fn on_kafka(self, name: &str, cluster: &Kafka) -> Self {
+    async fn on_kafka(self, name: &str, cluster: Kafka, makes_partitions: bool) -> Self {
         let (db, log) = (self.database.db.clone(), self.database.log.clone());
         let relay = relay_group(Arc::new(cluster.publisher()), db.clone(), log.clone(), vec![TICKS]);
         let relay = Consumers::start(db, log.clone(), self.bus.clone(), vec![relay], options()).await;
@@ -146,6 +150,7 @@ impl Bed {
             name: format!("{name} over {}", self.database.name),
             bus: Arc::new(cluster.bus(log.source())),
             relay: Some(Relay(Some(relay.expect("the relay starts")))),
+            grows: makes_partitions.then_some(cluster),
             ..self
         }
     }
