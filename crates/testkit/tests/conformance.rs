@@ -80,6 +80,7 @@ on_every_direct_bed!(
     a_drained_topic_ends_and_is_opened_again,
     a_process_with_other_settings_takes_nothing,
     too_many_that_wait_are_refused,
+    what_is_on_the_bus_is_listed,
 );
 
 macro_rules! in_memory {
@@ -97,4 +98,5 @@ in_memory!(
     a_frozen_sender_takes_nothing_once_thawed,
     a_deleted_topic_begins_again,
     another_cluster_is_not_mistaken,
+    what_a_lost_cluster_holds_is_given_up,
 );

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use db::types::Time;
+use futures::future::try_join_all;
 use messaging::{Bus, BusError, DirectBus, Event};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::time::timeout;
@@ -88,6 +90,24 @@ impl DirectBus for KafkaDirect {
             (0..partitions).map(held).collect()
         })
         .await
+    }
+
+    async fn newest(
+        &self,
+        topic: &str,
+        partitions: i32,
+        before: Option<Time>,
+        count: usize,
+    ) -> Result<Vec<Vec<Event>>, BusError> {
+        let of_partition = async |partition| {
+            let records = self.kafka.newest_before(topic, partition, before, count as i64).await?;
+            let placed = |(offset, event): (i64, Option<Event>)| match event {
+                Some(event) => Event { position: offset, ..event },
+                None => Event::skipped(topic.into(), partition, offset),
+            };
+            Ok(records.into_iter().map(placed).collect())
+        };
+        try_join_all((0..partitions).map(of_partition)).await
     }
 
     async fn cluster(&self) -> Result<String, BusError> {

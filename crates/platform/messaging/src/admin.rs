@@ -161,13 +161,27 @@ pub fn event(conn: &mut Conn, id: Id) -> db::Result<Option<EventView>> {
     row.map(|row| view(conn, row.into_stored(source))).transpose()
 }
 
+/// How far an event has come that is on the bus and not in the log: one that [`crate::Direct`] found there.
+///
+/// # Errors
+/// The database's.
+pub fn event_on_bus(conn: &mut Conn, event: &Event) -> db::Result<EventView> {
+    let stored = StoredEvent { appended_at: event.occurred_at, event: event.clone() };
+    Ok(EventView { stored, relayed: true, groups: groups_of(conn, event)? })
+}
+
 fn view(conn: &mut Conn, stored: StoredEvent) -> db::Result<EventView> {
     let event = &stored.event;
-    let relayed = store::relayed(conn, &event.topic, event.partition, event.source)?;
+    let relayed = store::relayed(conn, &event.topic, event.partition, event.source)? >= event.position;
+    Ok(EventView { relayed, groups: groups_of(conn, event)?, stored })
+}
+
+fn groups_of(conn: &mut Conn, event: &Event) -> db::Result<Vec<GroupView>> {
+    let source = store::source_of(conn)?;
     let positions: Vec<(String, i64)> = group_position::table
         .filter(group_position::topic.eq(&*event.topic))
         .filter(group_position::partition.eq(event.partition))
-        .filter(group_position::source.eq(event.source))
+        .filter(group_position::source.eq(source))
         .filter(group_position::grp.ne(RELAY)) // it is not handled by being on the bus
         .order(group_position::grp)
         .select((group_position::grp, group_position::position))
@@ -195,8 +209,7 @@ fn view(conn: &mut Conn, stored: StoredEvent) -> db::Result<EventView> {
         };
         GroupView { group, status, attempts: died.map(|dead| dead.1).or(tried), error: died.map(|dead| dead.2.clone()) }
     });
-    let groups = groups.collect();
-    Ok(EventView { relayed: relayed >= event.position, groups, stored })
+    Ok(groups.collect())
 }
 
 /// Every group's position and lag, by group, topic and partition. `direct` tells where direct topics end on the bus.

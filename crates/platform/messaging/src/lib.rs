@@ -32,7 +32,7 @@ mod worker;
 pub use bus::{Bus, BusError, ByTopic, InProcess, Publisher, Subscriber};
 pub use consumers::{ConsumerOptions, Consumers};
 pub use depth::report_depths;
-pub use direct::{Direct, DirectBus, DirectTopic, EmitError, Ends, Epoch};
+pub use direct::{Direct, DirectBus, DirectTopic, EmitError, Ends, Epoch, GiveUpError, Lost};
 pub use event::{DomainEvent, Event, MAX_PAYLOAD_BYTES, UNNUMBERED, emit, emit_because};
 pub use fence::{MAX_PARTITIONS, RaiseError, raise_partitions};
 pub use handler::{EffectHandler, Group, Handler, HandlerError, Lease, Replay, Start, TransactionalHandler};

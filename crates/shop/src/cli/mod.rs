@@ -3,6 +3,7 @@
 mod admin;
 mod bus;
 mod drain;
+mod give_up;
 mod import;
 mod partitions;
 mod serve;
@@ -66,6 +67,14 @@ enum BusCommand {
         /// How many it is to have.
         count: i32,
     },
+    /// Give up requests for coupons that wait on a Kafka cluster that is lost for good.
+    GiveUp {
+        /// coupon-issue-requested
+        topic: String,
+        /// Do it. Without it this only tells what would be lost.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// Does what the command line says.
@@ -96,6 +105,9 @@ fn run_command(cli: Cli) -> Result<(), Failure> {
             Command::Bus { command: BusCommand::Status } => bus::status(settings).await,
             Command::Bus { command: BusCommand::Partitions { topic, count } } => {
                 partitions::raise(settings, topic, count).await
+            }
+            Command::Bus { command: BusCommand::GiveUp { topic, yes } } => {
+                give_up::give_up(settings, &topic, yes).await
             }
             Command::Drain => drain::drain(settings).await,
             Command::RenewLog => bus::renew_log(settings).await,

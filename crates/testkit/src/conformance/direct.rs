@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use db::types::Time;
+use messaging::admin::{EventQuery, StoredEvent};
 use messaging::{
-    Bus, BusError, Consumers, Direct, DirectBus, DirectTopic, EmitError, Event, InProcess, Subscriber, TopicSpec,
-    run_sequencer,
+    Bus, BusError, Consumers, Direct, DirectBus, DirectTopic, EmitError, Event, GiveUpError, InProcess, Subscriber,
+    TopicSpec, run_sequencer,
 };
 use messaging_kafka::MockKafka;
 use tokio::sync::{Notify, Semaphore};
@@ -73,6 +75,17 @@ async fn beds_on(name: &str, bus: Arc<dyn DirectBus>) -> Vec<DirectBed> {
 struct Process {
     direct: Direct,
     _stop: DropGuard,
+}
+
+impl Process {
+    /// Waits until it has seen that this is another cluster than the one that events wait on.
+    async fn is_told_of(&self, cluster: &str) {
+        until("it is told", async || {
+            self.direct.refresh().await.expect("it looks");
+            self.direct.away().is_some_and(|away| away.contains(cluster))
+        })
+        .await;
+    }
 }
 
 /// Key and number of all that was handled, in that order.
@@ -355,11 +368,7 @@ pub async fn another_cluster_is_not_mistaken(bed: DirectBed, bus: MemoryBus) {
     let process = bed.started(true).await;
     taken(&process.direct, "a", 0).await;
     bus.be("another");
-    until("it is told", async || {
-        process.direct.refresh().await.expect("it looks");
-        process.direct.away().is_some_and(|away| away.contains("another"))
-    })
-    .await;
+    process.is_told_of("another").await;
     let refused = process.direct.emit(tick("a", 1)).await;
     assert!(matches!(refused, Err(EmitError::Unavailable(_))), "{}: {refused:?}", bed.name);
     let consumers = bed.host(&process, &seen).await;
@@ -370,6 +379,86 @@ pub async fn another_cluster_is_not_mistaken(bed: DirectBed, bus: MemoryBus) {
     taken(&process.direct, "a", 1).await;
     until("both are handled", async || seen.lock().unwrap_or_else(PoisonError::into_inner).len() == 2).await;
     consumers.stop().await;
+}
+
+/// What waits on a cluster that is lost can be given up, and not what waits on one that answers; then all goes on.
+///
+/// # Panics
+/// When it does not hold.
+pub async fn what_a_lost_cluster_holds_is_given_up(bed: DirectBed, bus: MemoryBus) {
+    let seen = Seen::default();
+    let process = bed.started(true).await;
+    let consumers = bed.host(&process, &seen).await;
+    taken(&process.direct, "a", 0).await;
+    until("it is handled", async || seen.lock().unwrap_or_else(PoisonError::into_inner).len() == 1).await;
+    consumers.stop().await;
+    taken(&process.direct, "a", 1).await;
+    let refused = process.direct.give_up(TICKS).await;
+    assert!(matches!(refused, Err(GiveUpError::Answers(..))), "{}: {refused:?}", bed.name);
+    bus.delete();
+    bus.be("another");
+    process.is_told_of("another").await;
+    let (known, lost) = (process.direct.lost(TICKS).await, process.direct.give_up(TICKS).await.expect("it is lost"));
+    assert_eq!(known.expect("the same"), lost, "{}", bed.name);
+    let told: Vec<_> = lost.iter().map(|lost| (lost.epoch, lost.cluster.as_deref(), lost.events)).collect();
+    assert_eq!(told, [(0, Some(MemoryBus::CLUSTER), None)], "{}: it was open", bed.name);
+    taken(&process.direct, "a", 2).await;
+    let consumers = bed.host(&process, &seen).await;
+    until("the next is handled", async || seen.lock().unwrap_or_else(PoisonError::into_inner).len() == 2).await;
+    assert_eq!(*seen.lock().unwrap_or_else(PoisonError::into_inner), [("a".into(), 0), ("a".into(), 2)]);
+    consumers.stop().await;
+
+    // one whose end is known tells how many they are
+    for number in 3..6 {
+        taken(&process.direct, "a", number).await;
+    }
+    process.direct.close().await.expect("it is closed");
+    let lost = async || process.direct.lost(TICKS).await;
+    until("its end is known", async || {
+        matches!(lost().await, Err(GiveUpError::Answers(..))) && {
+            bus.be("a third");
+            let is_known = lost().await.is_ok_and(|lost| lost.iter().all(|lost| lost.events == Some(3)));
+            bus.be("another");
+            is_known
+        }
+    })
+    .await;
+    bus.be("a third");
+    assert_eq!(process.direct.give_up(TICKS).await.expect("it is lost")[0].events, Some(3), "{}", bed.name);
+    process.direct.refresh().await.expect("it looks");
+    assert!(process.direct.is_drained() && process.direct.epoch(TICKS).is_none(), "{}: closed as before", bed.name);
+}
+
+/// What the bus holds is listed and found as what is in the log is, the newest first.
+///
+/// # Panics
+/// When it does not hold.
+pub async fn what_is_on_the_bus_is_listed(bed: DirectBed) {
+    let process = bed.started(true).await;
+    for number in 0..12 {
+        taken(&process.direct, &format!("key-{}", number % 3), number).await;
+    }
+    let query = EventQuery { topic: Some(TICKS.into()), ..EventQuery::default() };
+    let all = process.direct.events(&query, 100).await.expect("a list");
+    let numbers = |list: &[StoredEvent]| -> Vec<i64> {
+        list.iter().map(|stored| stored.event.decode::<Ticked>().expect("a tick").number).collect()
+    };
+    assert_eq!(numbers(&all), (0..12).rev().collect::<Vec<_>>(), "{}", bed.name);
+    let after = EventQuery { after: Some(all[4].event.id), ..query.clone() };
+    let page = process.direct.events(&after, 3).await.expect("a page");
+    assert_eq!(numbers(&page), [6, 5, 4], "{}", bed.name);
+    let of_key = EventQuery { key: Some("key-1".into()), ..query.clone() };
+    assert_eq!(numbers(&process.direct.events(&of_key, 100).await.expect("a key")), [10, 7, 4, 1], "{}", bed.name);
+    let found = process.direct.event(all[7].event.id).await.expect("a look");
+    assert_eq!(found.as_ref(), Some(&all[7].event), "{}", bed.name);
+    assert_eq!(process.direct.event(db::types::Id::new()).await.expect("a look"), None, "{}", bed.name);
+    // those of the next epoch are behind them
+    process.direct.close().await.expect("it is closed");
+    let next = bed.started(true).await;
+    taken(&next.direct, "key-0", 12).await;
+    let both = next.direct.events(&query, 100).await.expect("a list");
+    assert_eq!(numbers(&both), (0..13).rev().collect::<Vec<_>>(), "{}", bed.name);
+    assert!(both[0].event.position > both.iter().skip(1).map(|stored| stored.event.position).max().unwrap_or(0));
 }
 
 /// A bus in memory.
@@ -442,6 +531,22 @@ impl DirectBus for MemoryBus {
     async fn held(&self, _topic: &str, partitions: i32) -> Result<Vec<Range<i64>>, BusError> {
         let state = self.state();
         Ok((0..partitions).map(|n| 0..state.partitions.get(&n).map_or(0, Vec::len) as i64).collect())
+    }
+
+    async fn newest(
+        &self,
+        _topic: &str,
+        partitions: i32,
+        _before: Option<Time>,
+        count: usize,
+    ) -> Result<Vec<Vec<Event>>, BusError> {
+        let state = self.state();
+        let newest = |n| {
+            let all = state.partitions.get(&n).into_iter().flatten().zip(0..);
+            let mut all: Vec<_> = all.map(|(event, offset)| Event { position: offset, ..event.clone() }).collect();
+            all.split_off(all.len().saturating_sub(count))
+        };
+        Ok((0..partitions).map(newest).collect())
     }
 
     async fn cluster(&self) -> Result<String, BusError> {

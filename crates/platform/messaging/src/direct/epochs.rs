@@ -8,6 +8,7 @@ use db::{Conn, Tx, on_each};
 use diesel::dsl::{exists, select};
 use diesel::prelude::*;
 
+use super::Lost;
 use crate::schema::{group_position, outbox, topic_epoch, topic_epoch_partition, topic_partition};
 use crate::store::{self, PartitionRow};
 
@@ -71,9 +72,20 @@ impl Epoch {
 
     /// Whether every group has come to its end, which must be known, and be behind all that it took.
     pub(super) fn is_handled(&self, positions: &[(String, i32, i64)]) -> bool {
-        let took_nothing = self.direct && self.lacks_begins();
+        // it never began, or was given up before anybody read it
+        let took_nothing = self.direct && self.bounds.values().all(|(first, next)| *next == Some(*first));
         let is_done = || positions.iter().all(|(_, partition, position)| self.is_done(*partition, *position));
         took_nothing || (!positions.is_empty() && is_done())
+    }
+
+    /// What nobody has handled of it, if what it lies on is lost.
+    pub(super) fn lost(&self, positions: &[(String, i32, i64)]) -> Lost {
+        let unhandled = |(partition, (first, next)): (&i32, &(i64, Option<i64>))| {
+            // the last record is none that was taken
+            next.map(|next| (next - handled(positions, *partition).max(*first) - 1).max(0))
+        };
+        let events = self.bounds.iter().map(unhandled).sum();
+        Lost { epoch: self.number, cluster: self.cluster.clone(), events }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -266,18 +278,27 @@ pub(super) fn set_begins(
     (0..).zip(held).try_for_each(|(partition, held)| set_begin(tx, topic, number, partition, new.base() + held.end))
 }
 
-/// The topic was deleted on the bus, with whatever nobody had handled yet: another epoch begins.
+/// What nobody has handled yet of an epoch on the bus is lost: it ends there, and if events are still taken for it,
+/// another begins. Nothing happens to one that is handled.
 pub(super) fn give_up(tx: &mut Tx<'_>, topic: &str, number: i64) -> db::Result<()> {
+    use topic_epoch_partition as part;
     let partitions = store::lock_partitions(tx, topic)?;
-    let epochs = load(tx, topic)?;
-    let Some(last) = epochs.last().filter(|last| last.number == number && last.is_open()) else { return Ok(()) };
-    close(tx, topic, last, &partitions)?;
-    for row in &partitions {
-        let handled = positions(tx, topic)?.into_iter().filter(|(_, partition, _)| *partition == row.partition);
-        let handled = handled.map(|(_, _, position)| position + 1).min().unwrap_or_default();
-        set_end(tx, topic, number, row.partition, handled.max(last.begin(row.partition)))?;
+    let (epochs, positions) = (load(tx, topic)?, positions(tx, topic)?);
+    let given_up = epochs.iter().find(|epoch| epoch.number == number && epoch.direct);
+    let Some(epoch) = given_up.filter(|epoch| !epoch.is_handled(&positions)) else { return Ok(()) };
+    close(tx, topic, epoch, &partitions)?;
+    for (partition, (first, next)) in &epoch.bounds {
+        // that of the group that is furthest behind
+        let end = handled(&positions, *partition).clamp(*first, next.unwrap_or_else(|| epoch.limit()));
+        diesel::update(part::table.find((topic, number, *partition))).set(part::next.eq(end)).execute(&mut **tx)?;
     }
-    open(tx, topic, number + 1, true, &partitions)
+    if epoch.is_open() { open(tx, topic, number + 1, true, &partitions) } else { Ok(()) }
+}
+
+/// The position behind the last that all groups have handled.
+fn handled(positions: &[(String, i32, i64)], partition: i32) -> i64 {
+    let of_partition = positions.iter().filter(|(_, of, _)| *of == partition);
+    of_partition.map(|(_, _, position)| position + 1).min().unwrap_or_default()
 }
 
 /// Group, partition and position of all who read the topic.

@@ -9,7 +9,9 @@
 //! up once that moment is over for everybody. So nothing that was taken lies behind the end.
 
 mod epochs;
+mod giving_up;
 mod keeping;
+mod listing;
 mod reading;
 
 use std::collections::BTreeMap;
@@ -31,6 +33,7 @@ use crate::partition::partition_of;
 
 pub use epochs::{Ends, Epoch};
 pub(crate) use epochs::{load, waiting};
+pub use giving_up::{GiveUpError, Lost};
 
 /// How often a process looks which epoch it is, and how far the groups are.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -79,6 +82,19 @@ pub trait DirectBus: Send + Sync + 'static {
     /// # Errors
     /// [`BusError::Unavailable`]
     async fn held(&self, topic: &str, partitions: i32) -> Result<Vec<Range<i64>>, BusError>;
+
+    /// Of each of the topic's partitions the newest `count` records that are older than `before`, in their order, those
+    /// of others too. Positions are offsets.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`]
+    async fn newest(
+        &self,
+        topic: &str,
+        partitions: i32,
+        before: Option<Time>,
+        count: usize,
+    ) -> Result<Vec<Vec<Event>>, BusError>;
 
     /// What tells this cluster from any other.
     ///
