@@ -179,6 +179,7 @@ impl Cluster {
             bootstrap_servers: servers.clone(),
             prefix: settings.prefix.clone(),
             properties: settings.properties.iter().map(exposed).collect(),
+            aws_iam_region: settings.aws_iam_region.clone(),
         };
         let kafka = Kafka::new(options).map_err(|bad| named(bad, settings))?;
         let options = TopicOptions {
@@ -228,6 +229,7 @@ fn named(bad: BadProperty, settings: &KafkaSettings) -> SettingError {
     let reason = if value.is_empty() { bad.reason } else { bad.reason.replace(&value, "…") };
     let key = match &*bad.name {
         "bootstrap.servers" => "bus.kafka.bootstrap_servers".into(),
+        "aws_iam_region" => "bus.kafka.aws_iam_region".into(),
         "properties" => "bus.kafka.properties".into(),
         name => format!("bus.kafka.properties.{name}"),
     };

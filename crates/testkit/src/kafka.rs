@@ -21,7 +21,7 @@ pub async fn kafka(topics: &[(&str, i32)]) -> Option<Kafka> {
 pub async fn kafka_with<const N: usize>(topics: &[(&str, i32)], properties: [(&str, &str); N]) -> Option<Kafka> {
     let (bootstrap_servers, prefix) = kafka_place()?;
     let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let options = KafkaOptions { bootstrap_servers, prefix, properties };
+    let options = KafkaOptions { bootstrap_servers, prefix, properties, ..KafkaOptions::default() };
     let kafka = Kafka::new(options).expect("good properties");
     let topics: Vec<_> = topics.iter().map(|(name, partitions)| ((*name).to_owned(), *partitions)).collect();
     let made = kafka.ensure_topics(&topics, &TopicOptions::default()).await;

@@ -3,6 +3,7 @@
 //! Whatever needs a server that is not to be had is left out with a line that says so (`not run: PostgreSQL …`), or
 //! fails when `TEST_SERVERS_REQUIRED=1`.
 
+mod again;
 pub mod conformance;
 mod databases;
 mod kafka;
@@ -11,6 +12,7 @@ mod postgres;
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
+pub use again::again_with;
 pub use databases::{Place, TestDatabase, combinations, databases, databases_with, on_kafka, places};
 pub use kafka::{kafka, kafka_with};
 pub use postgres::PgServer;

@@ -1,6 +1,7 @@
 //! A cluster, and how to make clients of it.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,17 +9,20 @@ use std::time::Duration;
 use db::types::Id;
 use messaging::BusError;
 use rdkafka::ClientContext;
+use rdkafka::admin::AdminClient;
+use rdkafka::client::{Client, OAuthToken};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext, ThreadedProducer};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::direct::KafkaDirect;
 use crate::publisher::KafkaPublisher;
 use crate::subscriber::KafkaBus;
+use crate::tokens::Tokens;
 
 /// How long a cluster may take to say that it is there.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -48,6 +52,21 @@ const OURS: &[&str] = &[
 /// number. The second is another name of the first.
 const AT_MOST: &[(&str, &str)] = &[("max.in.flight.requests.per.connection", "1"), ("max.in.flight", "1")];
 
+/// What all clients are told, unless the operator says otherwise.
+const ALWAYS: &[(&str, &str)] = &[
+    ("log.connection.close", "false"),
+    #[cfg(feature = "tls")] // the OpenSSL that is built in does not know where the system keeps its certificates
+    ("ssl.ca.location", "probe"),
+];
+
+/// What to look at when librdkafka says something of its connections.
+const LOOK_AT: &[(&str, &str)] = &[
+    ("certificate verify failed", "ssl.ca.location"),
+    ("SSL alert", "ssl.certificate.location and ssl.key.location"), // brokers that ask for a client's certificate
+    ("SSL handshake failed", "security.protocol"),
+    ("Disconnected", "security.protocol"),
+];
+
 /// Where a cluster is and how to talk to it.
 #[derive(Debug, Clone, Default)]
 pub struct KafkaOptions {
@@ -57,6 +76,8 @@ pub struct KafkaOptions {
     pub prefix: String,
     /// Any property of librdkafka.
     pub properties: BTreeMap<String, String>,
+    /// Where a cluster of Amazon MSK is that takes the credentials which AWS gives the program.
+    pub aws_iam_region: Option<String>,
 }
 
 /// A property that can't be used.
@@ -71,6 +92,7 @@ pub struct BadProperty {
 #[derive(Debug, Clone)]
 pub struct Kafka {
     options: Arc<KafkaOptions>,
+    tokens: Option<Arc<Tokens>>,
 }
 
 impl Kafka {
@@ -78,7 +100,7 @@ impl Kafka {
     ///
     /// # Errors
     /// The first property that librdkafka does not know, that has a bad value, or that is not to be set.
-    pub fn new(options: KafkaOptions) -> Result<Self, BadProperty> {
+    pub fn new(mut options: KafkaOptions) -> Result<Self, BadProperty> {
         let bad = |name: &str, reason: String| BadProperty { name: name.to_owned(), reason };
         if options.bootstrap_servers.trim().is_empty() {
             return Err(bad("bootstrap.servers", "must be set to reach Kafka: host:port,…".into()));
@@ -91,7 +113,8 @@ impl Kafka {
                 return Err(bad(name, format!("can only be set to {safe}: what events are promised rests on it")));
             }
         }
-        let kafka = Self { options: Arc::new(options) };
+        let tokens = Tokens::new(&mut options.properties, options.aws_iam_region.as_deref())?.map(Arc::new);
+        let kafka = Self { options: Arc::new(options), tokens };
         // alone, so that the one to blame is known
         for (name, value) in &kafka.options.properties {
             let mut config = ClientConfig::new();
@@ -125,7 +148,8 @@ impl Kafka {
     pub async fn check(&self) -> Result<(), BusError> {
         self.blocking(|kafka| {
             // unlike a consumer it is told the reason
-            let producer: BaseProducer<Heard> = kafka.client(&[], Heard::default())?;
+            // that a connection was closed may be all that comes of the wrong security.protocol
+            let producer: BaseProducer<Heard> = kafka.client(&[("log.connection.close", "true")])?;
             producer.client().fetch_metadata(None, PATIENCE).map(drop).map_err(|error| {
                 producer.poll(Duration::from_millis(200)); // it is told one event after the other
                 producer.context().explain(&error)
@@ -134,31 +158,44 @@ impl Kafka {
         .await
     }
 
+    /// What clients sign in with, where that is a token. For tests.
+    ///
+    /// # Errors
+    /// Why there is none.
+    #[cfg(feature = "mock")]
+    pub fn token(&self) -> Option<Result<OAuthToken, String>> {
+        self.tokens.as_ref().map(|tokens| tokens.current())
+    }
+
     /// What a topic or a group is called there.
     pub fn named(&self, name: &str) -> String {
         format!("{}{name}", self.options.prefix)
     }
 
-    /// `ours` come first, then what the operator set.
+    /// What the operator set goes before `ours`.
     pub(crate) fn config(&self, ours: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.options.bootstrap_servers).set("client.id", "jangteo");
-        ours.iter().chain(&[("log.connection.close", "false")]).for_each(|(name, value)| {
+        let signing_in = self.tokens.as_ref().map_or(&[][..], |tokens| tokens.properties());
+        ALWAYS.iter().chain(ours).chain(signing_in).for_each(|(name, value)| {
             config.set(*name, *value);
         });
         self.options.properties.iter().for_each(|(name, value)| {
             config.set(name, value);
         });
-        config.set_log_level(RDKafkaLogLevel::Warning);
+        config.set_log_level(RDKafkaLogLevel::Info);
         config
     }
 
-    pub(crate) fn client<C: ClientContext, T: FromClientConfigAndContext<C>>(
-        &self,
-        ours: &[(&str, &str)],
-        context: C,
-    ) -> Result<T, BusError> {
-        self.config(ours).create_with_context(context).map_err(|error| away(&error))
+    /// A client that can connect.
+    pub(crate) fn client<T: Connects>(&self, ours: &[(&str, &str)]) -> Result<T, BusError> {
+        let context = Heard { tokens: self.tokens.clone(), last: Mutex::default() };
+        let client: T = self.config(ours).create_with_context(context.into()).map_err(|error| away(&error))?;
+        if let Some(tokens) = &self.tokens {
+            let away = |reason| BusError::Unavailable(format!("kafka: {reason}"));
+            tokens.hand_to(client.inner()).map_err(away)?;
+        }
+        Ok(client)
     }
 
     /// [`blocking`], with the cluster.
@@ -229,6 +266,7 @@ fn text(error: &KafkaError) -> String {
 /// Listens to what a client says of its connections; the clients say it again and again, so that it is only kept.
 #[derive(Default)]
 pub(crate) struct Heard {
+    tokens: Option<Arc<Tokens>>,
     last: Mutex<Option<String>>,
 }
 
@@ -239,18 +277,43 @@ impl Heard {
         let heard = heard.map_or_else(String::new, |heard| format!(" ({heard})"));
         BusError::Unavailable(format!("kafka: {}{heard}", text(error)))
     }
+
+    /// With the properties that may be wrong, where librdkafka names none.
+    fn keep(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
+        let names = if code == Some(RDKafkaErrorCode::Authentication) {
+            let of_tokens = self.tokens.as_ref().map(|tokens| tokens.names());
+            Some(of_tokens.unwrap_or("sasl.mechanisms, sasl.username and sasl.password"))
+        } else {
+            LOOK_AT.iter().find(|(said, _)| reason.contains(said)).map(|(_, names)| *names)
+        };
+        let names = names.filter(|names| !reason.contains(names));
+        let look_at = names.map_or_else(String::new, |names| format!("; look at {names}"));
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{reason}{look_at}"));
+    }
 }
 
 impl ClientContext for Heard {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    /// Called when a client is polled; never waits, for the client was handed one before.
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.tokens.as_ref().map_or_else(|| Err("no tokens".into()), |tokens| Ok(tokens.current()?))
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(?level, facility, message, "librdkafka");
+        // there is no error for a connection that was closed, only this
+        if facility == "FAIL" && matches!(level, RDKafkaLogLevel::Warning | RDKafkaLogLevel::Info) {
+            let (_thread, reason) = message.split_once("]: ").unwrap_or(("", message));
+            self.keep(None, reason);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
         // that all are down says nothing of why
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+            self.keep(error.rdkafka_error_code(), reason);
         }
     }
 }
@@ -261,3 +324,44 @@ impl ProducerContext for Heard {
 }
 
 impl ConsumerContext for Heard {}
+
+/// What all kinds of clients are inside.
+pub(crate) trait Connects: FromClientConfigAndContext<Self::Context> {
+    type Context: ClientContext + From<Heard>;
+    fn inner(&self) -> &Client<Self::Context>;
+}
+
+impl<C: ConsumerContext + From<Heard>> Connects for BaseConsumer<C> {
+    type Context = C;
+    fn inner(&self) -> &Client<C> {
+        self.client()
+    }
+}
+
+impl Connects for StreamConsumer<Heard> {
+    type Context = Heard;
+    fn inner(&self) -> &Client<Heard> {
+        self.client()
+    }
+}
+
+impl<C: ProducerContext + From<Heard>> Connects for BaseProducer<C> {
+    type Context = C;
+    fn inner(&self) -> &Client<C> {
+        self.client()
+    }
+}
+
+impl<C: ProducerContext + From<Heard> + 'static> Connects for ThreadedProducer<C> {
+    type Context = C;
+    fn inner(&self) -> &Client<C> {
+        self.client()
+    }
+}
+
+impl<C: ClientContext + From<Heard>> Connects for AdminClient<C> {
+    type Context = C;
+    fn inner(&self) -> &Client<C> {
+        Self::inner(self)
+    }
+}

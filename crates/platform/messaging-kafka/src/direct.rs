@@ -60,11 +60,12 @@ impl KafkaDirect {
     fn asker(&self) -> Result<Arc<Asker>, BusError> {
         let mut asker = self.asker.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(asker) = &*asker {
+            asker.poll(Duration::ZERO); // it may have to sign in anew, and nobody else polls it
             return Ok(asker.clone());
         }
         let group = self.kafka.named("peek"); // a consumer must name one; nothing is committed
         let ours = [("group.id", group.as_str()), ("enable.auto.commit", "false")];
-        let new = Arc::new(Asker::new(self.kafka.client(&ours, Heard::default())?));
+        let new = Arc::new(Asker::new(self.kafka.client(&ours)?));
         *asker = Some(new.clone());
         Ok(new)
     }

@@ -11,7 +11,9 @@ mod direct;
 mod mock;
 mod peek;
 mod publisher;
+mod sign_in;
 mod subscriber;
+mod tokens;
 mod topics;
 
 pub use client::{BadProperty, Kafka, KafkaOptions};

@@ -1,6 +1,7 @@
 //! Sends a partition's events in their order, and never one without all before it.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use db::types::Id;
 use messaging::{BusError, Event, Publisher};
+use rdkafka::client::OAuthToken;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
@@ -62,10 +64,21 @@ pub(crate) struct Batch {
     done: Notify,
 }
 
-#[derive(Default)]
 pub(crate) struct Reports(Heard);
 
+impl From<Heard> for Reports {
+    fn from(heard: Heard) -> Self {
+        Self(heard)
+    }
+}
+
 impl ClientContext for Reports {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = Heard::ENABLE_REFRESH_OAUTH_TOKEN;
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.0.generate_oauth_token(config)
+    }
+
     fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
         self.0.log(level, facility, message);
     }
@@ -153,7 +166,7 @@ impl Live {
 
 impl Sender {
     pub(crate) fn new(kafka: &Kafka, ours: &[(&str, &str)]) -> Result<Self, BusError> {
-        Ok(Self(Aside::new(kafka.client(ours, Reports::default())?)))
+        Ok(Self(Aside::new(kafka.client(ours)?)))
     }
 
     /// False after an error that another producer may not have.

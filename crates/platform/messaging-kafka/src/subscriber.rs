@@ -142,7 +142,7 @@ struct Client {
 impl Client {
     fn new(kafka: &Kafka, group: &str) -> Result<Arc<Self>, BusError> {
         let ours: Vec<_> = CONSUMER.iter().copied().chain([("group.id", group)]).collect();
-        let consumer: Arc<StreamConsumer<Heard>> = Arc::new(kafka.client(&ours, Heard::default())?);
+        let consumer: Arc<StreamConsumer<Heard>> = Arc::new(kafka.client(&ours)?);
         let polled = Aside::new(consumer.clone());
         let polling = tokio::spawn(async move {
             loop {

@@ -57,7 +57,7 @@ impl Kafka {
     ) -> Result<Vec<Difference>, BusError> {
         let topics: Vec<_> = topics.iter().map(|(name, partitions)| (self.named(name), *partitions)).collect();
         self.check().await?; // in seconds and with a reason, where an admin request only times out
-        let admin: AdminClient<Heard> = self.client(&[], Heard::default())?;
+        let admin: AdminClient<Heard> = self.client(&[])?;
         let there = self.there().await?;
         make(&admin, topics.iter().filter(|(name, _)| !there.contains_key(name)), options).await?;
         let is_small = |(name, partitions): &&(String, i32)| {
@@ -100,7 +100,7 @@ impl Kafka {
         if found.is_empty() {
             return Ok(differences);
         }
-        let admin: AdminClient<Heard> = self.client(&[], Heard::default())?;
+        let admin: AdminClient<Heard> = self.client(&[])?;
         let resources: Vec<_> = found.iter().map(|(name, _)| ResourceSpecifier::Topic(name)).collect();
         let described = admin.describe_configs(&resources, &within()).await.map_err(|error| away(&error))?;
         let settings = options.settings();
@@ -133,7 +133,7 @@ impl Kafka {
     /// [`BusError::Unavailable`]
     #[cfg(feature = "mock")]
     pub async fn limit_messages(&self, topic: &str, bytes: u32) -> Result<(), BusError> {
-        let admin: AdminClient<Heard> = self.client(&[], Heard::default())?;
+        let admin: AdminClient<Heard> = self.client(&[])?;
         let (name, bytes) = (self.named(topic), bytes.to_string());
         let change = AlterConfig::new(ResourceSpecifier::Topic(&name)).set("max.message.bytes", &bytes);
         let altered = admin.alter_configs([&change], &AdminOptions::new()).await.map_err(|error| away(&error))?;
@@ -144,7 +144,7 @@ impl Kafka {
 
     async fn there(&self) -> Result<HashMap<String, Found>, BusError> {
         self.blocking(|kafka| {
-            let consumer: BaseConsumer<Heard> = kafka.client(&[], Heard::default())?;
+            let consumer: BaseConsumer<Heard> = kafka.client(&[])?;
             let metadata =
                 consumer.fetch_metadata(None, PATIENCE).map_err(|error| consumer.context().explain(&error))?;
             let found = metadata.topics().iter().map(|topic| {

@@ -173,6 +173,8 @@ pub struct KafkaSettings {
     /// How long records are kept.
     #[serde(with = "humantime_serde")]
     pub retention: Option<Duration>,
+    /// Of a cluster of Amazon MSK that takes the credentials which AWS gives the program.
+    pub aws_iam_region: Option<String>,
     /// Of librdkafka.
     pub properties: BTreeMap<String, Secret>,
 }

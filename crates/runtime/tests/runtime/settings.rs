@@ -193,6 +193,10 @@ fn a_property_of_kafka_that_cannot_be_is_named_without_its_value() {
         assert!(line.starts_with(&format!("setting {begin}")) && !line.contains("hunter2"), "{line}");
         assert_eq!(line.lines().count(), 1, "{line}");
     }
+    if !cfg!(feature = "tls") {
+        let refused = with("SHOP__BUS__KAFKA__AWS_IAM_REGION", "eu-west-1").unwrap_err();
+        assert_eq!(refused, "setting bus.kafka.aws_iam_region: needs a program that is built with the feature `tls`");
+    }
     let copies = [("SHOP__BUS__KAFKA__REPLICATION", "2"), ("SHOP__BUS__KAFKA__MIN_INSYNC_REPLICAS", "3")];
     assert_eq!(
         of_variables(&copies).unwrap_err(),
