@@ -70,7 +70,7 @@ impl Stage {
         let log = Log::new();
         let options = db::Options::new(database_url);
         let db = Database::open(options, &contracts::MIGRATIONS, log.recorder()).await.expect("the database opens");
-        log.open(&db, &[TopicSpec { name: TOPIC, partitions: PARTITIONS, direct: false }])
+        log.open(&db, &[TopicSpec { name: TOPIC.into(), partitions: PARTITIONS, direct: false }])
             .await
             .expect("the log opens");
         let prefix = format!("bench-{}-", Uuid::new_v4().simple());

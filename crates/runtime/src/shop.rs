@@ -144,7 +144,7 @@ async fn open_database(settings: &Settings) -> Result<(Database, Log), OpenError
     })?;
     // check() holds them under a thousand
     let partitions = settings.events.partitions.get() as i32;
-    let spec = |name| TopicSpec { name, partitions, direct: topics::DIRECT.contains(&name) };
+    let spec = |name: &'static str| TopicSpec { name: name.into(), partitions, direct: topics::DIRECT.contains(&name) };
     let specs: Vec<_> = topics::ALL.into_iter().map(spec).collect();
     log.open(&db, &specs).await?;
     Ok((db, log))

@@ -87,7 +87,7 @@ pub async fn databases_with(topics: &[TopicSpec]) -> Vec<TestDatabase> {
 fn shop_topics() -> Vec<TopicSpec> {
     topics::ALL
         .iter()
-        .map(|name| TopicSpec { name, partitions: PARTITIONS, direct: topics::DIRECT.contains(name) })
+        .map(|name| TopicSpec { name: (*name).into(), partitions: PARTITIONS, direct: topics::DIRECT.contains(name) })
         .collect()
 }
 

@@ -1,5 +1,6 @@
 //! The unit of work: one transaction, with the records it leaves for the event log.
 
+use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -20,10 +21,10 @@ use crate::{Conn, Prepare, clock, on_each};
 pub struct Staged {
     /// UUID v7.
     pub id: Id,
-    pub topic: &'static str,
+    pub topic: Cow<'static, str>,
     /// Records of one key keep their order.
     pub key: String,
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     pub version: i16,
     pub aggregate_version: i64,
     pub occurred_at: Time,

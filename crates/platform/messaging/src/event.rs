@@ -63,9 +63,9 @@ fn stage<E: DomainEvent>(tx: &mut Tx<'_>, event: &E, traceparent: Option<String>
     let occurred_at = tx.now()?;
     tx.stage(Staged {
         id,
-        topic: E::TOPIC,
+        topic: E::TOPIC.into(),
         key: event.key(),
-        kind: E::TYPE,
+        kind: E::TYPE.into(),
         version: E::VERSION,
         aggregate_version: event.aggregate_version(),
         occurred_at,

@@ -1,11 +1,12 @@
 //! The event log: gives each event its position, and tells who waits for it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use db::types::{Id, JsonText, Time};
-use db::{AfterCommit, Conn, Database, Recorder, Staged};
+use db::{AfterCommit, Conn, Database, Recorder, Staged, Tx};
 use diesel::prelude::*;
 use telemetry::names;
 use tokio::sync::{Notify, watch};
@@ -20,7 +21,7 @@ use crate::{lease, store};
 /// A topic and into how many partitions it is divided when it is first made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSpec {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub partitions: i32,
     /// Its events may go to the bus without the log (see [`Direct`](crate::Direct)), so that positions have holes.
     pub direct: bool,
@@ -39,11 +40,11 @@ struct Shared {
     source: OnceLock<Id>,
     name: OnceLock<String>,
     topics: RwLock<HashMap<Arc<str>, Arc<Topic>>>,
-    direct: OnceLock<Vec<&'static str>>,
+    direct: OnceLock<Vec<Cow<'static, str>>>,
     /// A bus was seen to have more than this log, and which.
     behind: OnceLock<String>,
     /// Topics of which this process left something in the outbox.
-    in_outbox: Mutex<BTreeSet<&'static str>>,
+    in_outbox: Mutex<BTreeSet<Arc<str>>>,
     /// Rung when there are such.
     outbox: Notify,
     /// Events that this process moved out of there.
@@ -83,6 +84,28 @@ impl Log {
     /// # Errors
     /// The database's.
     pub async fn open(&self, db: &Database, topics: &[TopicSpec]) -> db::Result<()> {
+        let forget = |tx: &mut Tx<'_>| match tx.is_pg() {
+            true => Ok(()),
+            // SQLite means one process, so whoever held a lease is gone
+            false => lease::forget_members(tx),
+        };
+        let source = self.add(db, topics, forget).await?;
+        let direct = topics.iter().filter(|topic| topic.direct).map(|topic| topic.name.clone());
+        self.shared.direct.get_or_init(|| direct.collect());
+        self.shared.source.get_or_init(|| source);
+        Ok(())
+    }
+
+    /// Makes more topics, which are not direct, in a log that is open, in one unit with what `besides` does.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn add(
+        &self,
+        db: &Database,
+        topics: &[TopicSpec],
+        besides: impl Fn(&mut Tx<'_>) -> db::Result<()> + Send + 'static,
+    ) -> db::Result<Id> {
         let specs = topics.to_vec();
         let (source, rows) = db
             .write(move |tx| -> db::Result<_> {
@@ -90,10 +113,7 @@ impl Log {
                 for spec in &specs {
                     store::insert_topic(tx, spec)?;
                 }
-                if !tx.is_pg() {
-                    // SQLite means one process, so whoever held a lease is gone
-                    lease::forget_members(tx)?;
-                }
+                besides(tx)?;
                 Ok((store::source(tx)?, store::partitions(tx)?))
             })
             .await?;
@@ -104,10 +124,7 @@ impl Log {
         }
         drop(known);
         self.learn(&rows);
-        let direct = topics.iter().filter(|topic| topic.direct).map(|topic| topic.name);
-        self.shared.direct.get_or_init(|| direct.collect());
-        self.shared.source.get_or_init(|| source);
-        Ok(())
+        Ok(source)
     }
 
     /// The UUID that this log gives to all its events.
@@ -140,12 +157,12 @@ impl Log {
     /// Takes the topics of which this process left something in the outbox.
     pub(crate) fn left_in_outbox(&self) -> Vec<Arc<str>> {
         let left = std::mem::take(&mut *self.shared.in_outbox.lock().unwrap_or_else(PoisonError::into_inner));
-        left.into_iter().map(Into::into).collect()
+        left.into_iter().collect()
     }
 
     /// Whether the topic's positions may have holes.
     pub(crate) fn is_direct(&self, topic: &str) -> bool {
-        self.shared.direct.get().is_some_and(|direct| direct.contains(&topic))
+        self.shared.direct.get().is_some_and(|direct| direct.iter().any(|name| *name == topic))
     }
 
     /// The position that the partition's next event gets, now and as it rises. `None` without such a partition.
@@ -224,7 +241,8 @@ impl Log {
         self.shared.asked.subscribe()
     }
 
-    pub(crate) fn topics(&self) -> Vec<Arc<str>> {
+    /// The topics that there are.
+    pub fn topics(&self) -> Vec<Arc<str>> {
         let topics = self.shared.topics.read().unwrap_or_else(PoisonError::into_inner);
         topics.values().map(|topic| topic.name.clone()).collect()
     }
@@ -233,33 +251,31 @@ impl Log {
         self.shared.topics.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    fn check_topic(&self, record: &Staged) -> db::Result<()> {
-        match self.partitions(record.topic) {
-            0 => Err(db::Error::Defect(format!("the topic {} was not registered", record.topic))),
-            _ => Ok(()),
-        }
+    fn topic_of(&self, record: &Staged) -> db::Result<Arc<Topic>> {
+        let topic = self.topic(&record.topic).filter(|topic| !topic.partitions.is_empty());
+        topic.ok_or_else(|| db::Error::Defect(format!("the topic {} was not registered", record.topic)))
     }
 
     /// SQLite: the writer is alone, so it numbers the events itself, just before the COMMIT.
     fn number(&self, conn: &mut Conn, records: Vec<Staged>) -> db::Result<AfterCommit> {
         let is_gaining = self.shared.gaining.load(Ordering::Relaxed);
         let rows = if is_gaining { store::partitions(conn)? } else { Vec::new() };
-        let mut by_partition = BTreeMap::<(&'static str, i32), Vec<Staged>>::new();
+        let mut by_partition = BTreeMap::<(Arc<str>, i32), Vec<Staged>>::new();
         for record in records {
-            self.check_topic(&record)?;
-            let known = self.partitions(record.topic);
+            let topic = self.topic_of(&record)?;
+            let known = topic.partitions.len() as i32;
             let partitions = rows.iter().filter(|row| row.topic == record.topic).count() as i32;
             let partition = partition_of(&record.key, partitions.max(known));
-            by_partition.entry((record.topic, partition)).or_default().push(record);
+            by_partition.entry((topic.name.clone(), partition)).or_default().push(record);
         }
         let (source, appended_at) = (self.source(), Time::now());
         let mut appended = Vec::with_capacity(by_partition.len());
         for ((topic, partition), records) in by_partition {
-            let next = store::advance_end(conn, topic, partition, records.len() as i64)?;
+            let next = store::advance_end(conn, &topic, partition, records.len() as i64)?;
             let first = next - records.len() as i64;
             let mut events = Vec::with_capacity(records.len());
             for (position, record) in (first..).zip(records) {
-                let event = Event::of(record, source, partition, position);
+                let event = Event::of(record, source, topic.clone(), partition, position);
                 store::insert_event(conn, &event, appended_at)?;
                 events.push(event);
             }
@@ -272,17 +288,17 @@ impl Log {
                 log.shared.gaining.store(false, Ordering::Relaxed);
             }
             for (topic, partition, events) in appended {
-                log.appended(topic, partition, events);
+                log.appended(&topic, partition, events);
             }
         }))
     }
 
     /// PostgreSQL: transactions commit side by side, so the events wait in the outbox for the sequencer.
     fn leave_in_outbox(&self, conn: &mut Conn, records: Vec<Staged>) -> db::Result<AfterCommit> {
-        let topics: BTreeSet<_> = records.iter().map(|record| record.topic).collect();
+        let mut topics = BTreeSet::new();
         let mut rows = Vec::with_capacity(records.len());
         for record in records {
-            self.check_topic(&record)?;
+            topics.insert(self.topic_of(&record)?.name.clone());
             rows.push((
                 outbox::topic.eq(record.topic),
                 outbox::key_hash.eq(hash_of(&record.key)),
@@ -314,15 +330,15 @@ impl Recorder for Log {
 }
 
 impl Event {
-    fn of(record: Staged, source: Id, partition: i32, position: i64) -> Self {
+    fn of(record: Staged, source: Id, topic: Arc<str>, partition: i32, position: i64) -> Self {
         Self {
             id: record.id,
             source,
-            topic: record.topic.into(),
+            topic,
             partition,
             position,
             key: record.key,
-            kind: record.kind.into(),
+            kind: record.kind.into_owned(),
             version: record.version,
             aggregate_version: record.aggregate_version,
             occurred_at: record.occurred_at,

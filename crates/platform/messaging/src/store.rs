@@ -29,11 +29,11 @@ pub struct PartitionRow {
 
 /// Nothing happens to a topic that is there.
 pub(crate) fn insert_topic(conn: &mut Conn, spec: &TopicSpec) -> db::Result<()> {
-    let there: i64 = topic_partition::table.filter(topic_partition::topic.eq(spec.name)).count().get_result(conn)?;
+    let there: i64 = topic_partition::table.filter(topic_partition::topic.eq(&*spec.name)).count().get_result(conn)?;
     if there > 0 {
         return Ok(());
     }
-    insert_partitions(conn, spec.name, 0..spec.partitions)
+    insert_partitions(conn, &spec.name, 0..spec.partitions)
 }
 
 pub(crate) fn insert_partitions(conn: &mut Conn, topic: &str, partitions: Range<i32>) -> db::Result<()> {

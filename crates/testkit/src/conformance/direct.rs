@@ -59,7 +59,7 @@ pub async fn beds_in_memory() -> Vec<(DirectBed, MemoryBus)> {
 }
 
 async fn beds_on(name: &str, bus: Arc<dyn DirectBus>) -> Vec<DirectBed> {
-    let topics = [TopicSpec { name: TICKS, partitions: PARTITIONS, direct: true }];
+    let topics = [TopicSpec { name: TICKS.into(), partitions: PARTITIONS, direct: true }];
     let mut beds = Vec::new();
     for database in databases_with(&topics).await {
         make_tables(&database.db).await;

@@ -76,7 +76,7 @@ pub async fn beds() -> Vec<Bed> {
 
 /// Those whose bus is the log itself, with this many partitions.
 pub async fn beds_on_the_log(partitions: i32) -> Vec<Bed> {
-    let topics = [TopicSpec { name: TICKS, partitions, direct: false }];
+    let topics = [TopicSpec { name: TICKS.into(), partitions, direct: false }];
     let mut beds = Vec::new();
     for database in databases_with(&topics).await {
         make_tables(&database.db).await;

@@ -160,9 +160,9 @@ pub fn add(conn: &mut Conn, id: i64, amount: i64) -> db::Result<bool> {
 pub fn stage(tx: &mut Tx<'_>, key: impl Into<String>) {
     tx.stage(Staged {
         id: Id::new(),
-        topic: "tests",
+        topic: "tests".into(),
         key: key.into(),
-        kind: "test",
+        kind: "test".into(),
         version: 1,
         aggregate_version: 1,
         occurred_at: Time::now(),

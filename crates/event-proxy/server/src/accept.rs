@@ -1,0 +1,182 @@
+//! Takes events into the log, each once.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use db::Staged;
+use db::types::Id;
+use messaging::admin;
+use rest::Problem;
+use tokio::sync::Notify;
+
+use crate::Proxy;
+use crate::event::Entry;
+use crate::http::kinds;
+
+/// When an event is acknowledged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Ack {
+    /// Once it is queued; it is lost if the process is killed.
+    Memory,
+    /// Once it is on the disk.
+    #[default]
+    Disk,
+}
+
+/// An event that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    pub id: Id,
+    /// It had been taken before.
+    pub duplicate: bool,
+}
+
+/// An event with the topic it goes to.
+struct Routed {
+    entry: Entry,
+    topic: String,
+}
+
+impl Proxy {
+    /// Takes events, in their order: each is in the log once this returns, or with [`Ack::Memory`] on its way there.
+    /// Those that can't be taken cost the others nothing.
+    ///
+    /// # Errors
+    /// The database's; then nothing is known to be taken.
+    pub async fn accept(
+        &self,
+        entries: Vec<Result<Entry, Problem>>,
+        ack: Ack,
+    ) -> Result<Vec<Result<Taken, Problem>>, Problem> {
+        let (mut routed, mut answers) = (Vec::with_capacity(entries.len()), Vec::with_capacity(entries.len()));
+        for entry in entries {
+            answers.push(match self.route(entry).await {
+                Ok(event) => {
+                    routed.push(event);
+                    None
+                }
+                Err(refusal) => Some(refusal),
+            });
+        }
+        let taken = match ack {
+            Ack::Disk => self.store(routed).await?,
+            Ack::Memory => self.store_later(routed)?,
+        };
+        let mut taken = taken.into_iter();
+        let answer = |refused: Option<Problem>| match refused {
+            Some(refusal) => Err(refusal),
+            None => taken.next().ok_or_else(|| Problem::internal("fewer events were taken than came")),
+        };
+        Ok(answers.into_iter().map(answer).collect())
+    }
+
+    async fn route(&self, entry: Result<Entry, Problem>) -> Result<Routed, Problem> {
+        let entry = entry?;
+        let topic = self.topics.name(&entry.service, &entry.kind);
+        self.topics.ensure(&topic).await?;
+        Ok(Routed { entry, topic })
+    }
+
+    fn store_later(&self, routed: Vec<Routed>) -> Result<Vec<Taken>, Problem> {
+        let bytes: usize = routed.iter().map(|event| event.entry.payload.len()).sum();
+        let room = u32::try_from(bytes).ok().and_then(|bytes| self.memory.clone().try_acquire_many_owned(bytes).ok());
+        let full = || Problem::new(&kinds::LOG_FULL).retry_after(std::time::Duration::from_secs(1));
+        let room = room.ok_or_else(full)?;
+        let taken = routed.iter().map(|event| Taken { id: event.entry.id, duplicate: false }).collect();
+        let proxy = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = proxy.store(routed).await {
+                tracing::error!(%error, "events that were acknowledged from memory are lost");
+            }
+            drop(room);
+        });
+        Ok(taken)
+    }
+
+    async fn store(&self, routed: Vec<Routed>) -> Result<Vec<Taken>, Problem> {
+        if routed.is_empty() {
+            return Ok(Vec::new());
+        }
+        // the log's index would refuse the second of two that come together, and all that is committed with it
+        let own = routed.iter().filter(|event| event.entry.may_be_known).map(|event| event.entry.id);
+        let _turn = self.in_flight.enter(own.collect()).await;
+        let events: Arc<[Routed]> = routed.into();
+        let taken = self.db.write(move |tx| -> db::Result<_> {
+            let own: Vec<Id> = events.iter().filter(|it| it.entry.may_be_known).map(|it| it.entry.id).collect();
+            let mut known: HashSet<Id> = admin::places(tx, &own)?.into_iter().map(|(id, _)| id).collect();
+            let mut taken = Vec::with_capacity(events.len());
+            for Routed { entry, topic } in events.iter() {
+                let duplicate = entry.may_be_known && !known.insert(entry.id);
+                if !duplicate {
+                    tx.stage(staged(entry, topic));
+                }
+                taken.push(Taken { id: entry.id, duplicate });
+            }
+            Ok(taken)
+        });
+        Ok(taken.await?)
+    }
+}
+
+fn staged(entry: &Entry, topic: &str) -> Staged {
+    Staged {
+        id: entry.id,
+        topic: topic.to_owned().into(),
+        key: entry.key.clone(),
+        kind: format!("{}.{}", entry.service, entry.kind).into(),
+        version: 1,
+        aggregate_version: 0,
+        occurred_at: entry.occurred_at,
+        traceparent: telemetry::TraceContext::current().map(|trace| trace.to_string()),
+        payload: entry.payload.clone(),
+    }
+}
+
+/// Ids of events that are being taken, each by one request at a time.
+#[derive(Default)]
+pub struct InFlight {
+    ids: Mutex<HashSet<Id>>,
+    left: Notify,
+}
+
+impl InFlight {
+    /// Waits until none of `ids` is being taken by another request.
+    async fn enter(self: &Arc<Self>, mut ids: Vec<Id>) -> Turn {
+        ids.sort_unstable();
+        ids.dedup();
+        loop {
+            let left = self.left.notified();
+            if self.try_enter(&ids) {
+                return Turn { of: self.clone(), ids };
+            }
+            left.await;
+        }
+    }
+
+    fn try_enter(&self, ids: &[Id]) -> bool {
+        let mut taken = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = ids.iter().all(|id| !taken.contains(id));
+        if is_free {
+            taken.extend(ids);
+        }
+        is_free
+    }
+}
+
+struct Turn {
+    of: Arc<InFlight>,
+    ids: Vec<Id>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.ids.is_empty() {
+            return;
+        }
+        let mut taken = self.of.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.retain(|id| self.ids.binary_search(id).is_err());
+        drop(taken);
+        self.of.left.notify_waiters();
+    }
+}

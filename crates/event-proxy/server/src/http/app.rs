@@ -1,0 +1,103 @@
+//! The application: routes and what is around them.
+
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::middleware::from_fn;
+use actix_web::web::{self, Data};
+use actix_web::{App, Error, HttpResponse, get};
+use rest::directory::{Directory, no_such_route};
+use rest::docs::{self, ApiDocument, Bearer, Kinds};
+use rest::health::{self, Readiness};
+use rest::observe::observe;
+use rest::{Problem, reply};
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa_actix_web::AppExt;
+use utoipa_actix_web::scope::scope;
+use utoipa_actix_web::service_config::ServiceConfig;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::kinds;
+use crate::Proxy;
+use crate::routes::{events, receipts};
+
+/// Before every route of the API.
+const PREFIX: &str = "/v1";
+
+/// Routes that are not in the OpenAPI document.
+const OUTSIDE: &[&str] =
+    &["/livez", "/readyz", "/metrics", "/docs", "/docs/", "/docs/{file}", "/problems", "/problems/{code}"];
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(title = "Event proxy", description = "Takes events from services in any language, keeps them on disk, and \
+        brings them to Kafka. Errors are problem documents (RFC 9457); GET /problems lists their types."),
+    components(),
+    modifiers(&Bearer)
+)]
+struct Frame;
+
+/// What all HTTP threads share.
+#[derive(Clone)]
+pub struct Described {
+    document: Data<ApiDocument>,
+    directory: Data<Directory>,
+    kinds: Data<Kinds>,
+}
+
+impl Described {
+    /// By the routes that there are.
+    pub fn new() -> Self {
+        let api = openapi();
+        // the schemas are made of the code: that they are JSON, a test of the document shows
+        let json = serde_json::to_vec(&api).expect("an OpenAPI document is JSON");
+        let directory = Directory::new(&api, OUTSIDE);
+        let kinds = Data::new(Kinds(kinds::all()));
+        Self { document: Data::new(ApiDocument(json.into())), directory: Data::new(directory), kinds }
+    }
+}
+
+fn openapi() -> OpenApi {
+    let app = App::new().into_utoipa_app().openapi(Frame::openapi());
+    let (_, mut api) = app.service(scope(PREFIX).configure(routes)).split_for_parts();
+    docs::complete(&mut api);
+    api
+}
+
+fn routes(config: &mut ServiceConfig<'_>) {
+    config.service(events::post).service(receipts::one).service(docs::document);
+}
+
+/// The application of one HTTP thread.
+pub fn app(
+    proxy: Data<Proxy>,
+    described: Described,
+) -> App<
+    impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
+    + use<>,
+> {
+    let app = App::new().into_utoipa_app();
+    let (app, _) = app.service(scope(PREFIX).configure(routes)).split_for_parts();
+    app.service(health::livez)
+        .service(readyz)
+        .service(health::metrics)
+        .service(docs::docs)
+        .service(docs::problems)
+        .service(docs::problem_kind)
+        .service(
+            SwaggerUi::new("/docs/{file:.*}").config(utoipa_swagger_ui::Config::from(format!("{PREFIX}/openapi.json"))),
+        )
+        .default_service(web::to(no_such_route))
+        .app_data(proxy)
+        .app_data(described.document)
+        .app_data(described.directory)
+        .app_data(described.kinds)
+        .wrap(from_fn(observe))
+}
+
+/// The proxy takes events.
+#[get("/readyz")]
+async fn readyz(proxy: Data<Proxy>) -> Result<HttpResponse, Problem> {
+    proxy.db.read(db::now).await?;
+    Ok(reply::ok(&Readiness::ready(Vec::new())))
+}

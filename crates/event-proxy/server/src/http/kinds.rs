@@ -1,0 +1,21 @@
+//! The types of problem that only a client of the proxy can meet.
+
+use rest::kinds::Kind;
+
+rest::kinds! {
+    UNKNOWN_TOPIC = UNPROCESSABLE_ENTITY "unknown-topic", "There is no such topic",
+        "No topic is made of itself here: ask whoever runs the proxy for it.";
+    TOO_MANY_TOPICS = UNPROCESSABLE_ENTITY "too-many-topics", "There may be no more topics",
+        "The event is the first of its service and type, and the limit on topics is reached.";
+    LOG_FULL = TOO_MANY_REQUESTS "log-full", "The log has no room at the moment",
+        "Nothing was taken; send it again after Retry-After seconds.";
+    FORGOTTEN = GONE "forgotten", "The receipt is forgotten",
+        "It was given out here, and what became of its event is not known any more.";
+}
+
+/// Every type that a client of the proxy can meet.
+pub fn all() -> Vec<&'static Kind> {
+    let mut all: Vec<_> = rest::kinds::ALL.iter().chain(ALL).copied().collect();
+    all.sort_by_key(|kind| kind.status);
+    all
+}

@@ -1,0 +1,56 @@
+//! Serves an open proxy, and stops without dropping what it took.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use actix_web::HttpServer;
+use actix_web::dev::ServerHandle;
+use actix_web::web::Data;
+use tokio::task::JoinHandle;
+
+use super::app::{Described, app};
+use crate::Proxy;
+
+/// A proxy that answers requests.
+pub struct Server {
+    address: SocketAddr,
+    handle: ServerHandle,
+    running: JoinHandle<io::Result<()>>,
+}
+
+impl Server {
+    /// Begins to answer on `listener`.
+    ///
+    /// # Errors
+    /// When the listener can't be used.
+    pub fn start(proxy: &Proxy, listener: TcpListener) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let (of_apps, described) = (Data::new(proxy.clone()), Described::new());
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let http = &proxy.settings.http;
+        let server = HttpServer::new(move || app(of_apps.clone(), described.clone()))
+            .workers(http.workers.map_or(cores, NonZeroUsize::get))
+            .keep_alive(Duration::from_secs(75))
+            .shutdown_timeout(http.shutdown_timeout.as_secs())
+            .disable_signals()
+            .listen(listener)?
+            .run();
+        Ok(Self { address, handle: server.handle(), running: tokio::spawn(server) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no more requests and finishes those it took.
+    ///
+    /// # Errors
+    /// When the server ended badly.
+    pub async fn stop(self) -> io::Result<()> {
+        self.handle.stop(true).await;
+        self.running.await.map_err(io::Error::other)?
+    }
+}

@@ -1,0 +1,149 @@
+//! Events out of the body of a request, in each form that is known.
+
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::web::{Bytes, Payload};
+use actix_web::{HttpRequest, dev};
+use futures::StreamExt;
+use rest::Problem;
+use rest::kinds;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::cloudevents::{self, CloudEvent};
+use crate::event::{Entry, Posted};
+
+/// What a body holds, by its media type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// An event, or an array of them.
+    Json,
+    /// An event a line.
+    Lines,
+    /// One CloudEvent; `true`: the body is its data, and the headers are its attributes.
+    CloudEvent(bool),
+    CloudEvents,
+}
+
+impl Form {
+    /// By the headers.
+    ///
+    /// # Errors
+    /// `unsupported-media-type`
+    pub fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        if cloudevents::is_binary(headers) {
+            return Ok(Self::CloudEvent(true));
+        }
+        let media = headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
+        let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match media.as_str() {
+            "application/json" => Ok(Self::Json),
+            "application/x-ndjson" => Ok(Self::Lines),
+            cloudevents::STRUCTURED => Ok(Self::CloudEvent(false)),
+            cloudevents::BATCHED => Ok(Self::CloudEvents),
+            _ => Err(Problem::new(&kinds::UNSUPPORTED_MEDIA_TYPE).detail(
+                "send application/json, application/x-ndjson, application/cloudevents+json or \
+                 application/cloudevents-batch+json",
+            )),
+        }
+    }
+}
+
+/// A body that is unpacked as it comes.
+pub struct Body {
+    stream: dev::Decompress<Payload>,
+}
+
+impl Body {
+    /// Of a request.
+    pub fn of(request: &HttpRequest, payload: Payload) -> Self {
+        Self { stream: dev::Decompress::from_headers(payload, request.headers()) }
+    }
+
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// `bad-request` when it breaks off, or is not packed as it says.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        let piece = self.stream.next().await.transpose();
+        piece.map_err(|_| Problem::new(&kinds::BAD_REQUEST).detail("the body could not be read"))
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// `body-too-large` with more than `limit` bytes, unpacked.
+    pub async fn whole(&mut self, limit: usize) -> Result<Vec<u8>, Problem> {
+        let mut body = Vec::new();
+        while let Some(piece) = self.next().await? {
+            if body.len() + piece.len() > limit {
+                let detail = format!("at most {limit} bytes, unpacked; send more as application/x-ndjson");
+                return Err(Problem::new(&kinds::TOO_LARGE).detail(detail));
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(body)
+    }
+}
+
+/// The events of a body, and whether it is one alone.
+pub struct Read {
+    pub entries: Vec<Result<Entry, Problem>>,
+    pub alone: bool,
+}
+
+/// Reads a whole body of any form but lines.
+///
+/// # Errors
+/// `malformed-json` when nothing can be told of it.
+pub fn read(form: Form, headers: &HeaderMap, body: &[u8], max_event: usize) -> Result<Read, Problem> {
+    let alone = |entry: Result<Entry, Problem>| Ok(Read { entries: vec![entry], alone: true });
+    match form {
+        Form::CloudEvent(true) => {
+            let mut text = None;
+            alone(cloudevents::binary(headers, body, &mut text).and_then(|posted| posted.check(max_event)))
+        }
+        Form::CloudEvent(false) => alone(cloud_event(body, max_event)),
+        Form::CloudEvents => {
+            let entries = items(body)?.iter().map(|item| cloud_event(item.get().as_bytes(), max_event)).collect();
+            Ok(Read { entries, alone: false })
+        }
+        Form::Json if body.trim_ascii_start().first() == Some(&b'[') => {
+            let entries = items(body)?.iter().map(|item| event(item.get().as_bytes(), max_event)).collect();
+            Ok(Read { entries, alone: false })
+        }
+        Form::Json | Form::Lines => alone(event(body, max_event)),
+    }
+}
+
+fn items(body: &[u8]) -> Result<Vec<&RawValue>, Problem> {
+    serde_json::from_slice(body).map_err(|error| Problem::new(&kinds::MALFORMED_JSON).detail(error))
+}
+
+/// One event.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn event(json: &[u8], max_event: usize) -> Result<Entry, Problem> {
+    parse::<Posted<'_>>(json)?.check(max_event)
+}
+
+fn cloud_event(json: &[u8], max_event: usize) -> Result<Entry, Problem> {
+    parse::<CloudEvent<'_>>(json)?.into_posted()?.check(max_event)
+}
+
+fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Problem> {
+    serde_json::from_slice(json).map_err(|error| {
+        if error.is_data() {
+            let text = error.to_string();
+            let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+            Problem::new(&kinds::INVALID_REQUEST).field(field_of(text), text)
+        } else {
+            Problem::new(&kinds::MALFORMED_JSON).detail(error)
+        }
+    })
+}
+
+/// The field that an error of serde names, between backticks.
+fn field_of(text: &str) -> &str {
+    text.split('`').nth(1).filter(|_| text.contains("field")).unwrap_or("event")
+}

@@ -1,0 +1,66 @@
+//! The program `event-proxy`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use event_proxy::Proxy;
+use event_proxy::http::Server;
+use event_proxy::settings::{SOURCES, Settings};
+use program::process::{self, Failure, Stop};
+
+/// Takes events from services over REST, keeps them on disk, and brings them to Kafka.
+#[derive(Parser)]
+#[command(name = "event-proxy", version)]
+struct Cli {
+    /// The file with settings; config/event-proxy.toml if it is there.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Only say whether the settings can be used, without touching anything.
+    #[arg(long)]
+    check_config: bool,
+}
+
+fn main() -> ExitCode {
+    const NAME: &str = "event-proxy";
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => return Failure::of_arguments(NAME, &error.to_string()).end(NAME),
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.end(NAME),
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let settings = Settings::load(cli.config.as_deref())?;
+    if cli.check_config {
+        println!("the settings are good");
+        return Ok(());
+    }
+    process::run(serve(settings))
+}
+
+/// Serves until the process is told to stop, and then finishes what it began.
+async fn serve(settings: Settings) -> Result<(), Failure> {
+    let listener = SOURCES.listen("http.address", &settings.http.address)?;
+    let _telemetry = settings.observe()?;
+    let mut stop = Stop::listen()?;
+    let proxy = Proxy::open(settings).await?;
+    let server = Server::start(&proxy, listener)?;
+    println!("The event proxy is at http://{0}/v1 (docs: http://{0}/docs/).", server.address());
+
+    stop.asked().await;
+    tracing::info!("stopping: what was taken is written down");
+    let finish = async {
+        server.stop().await?;
+        proxy.close().await;
+        Ok(())
+    };
+    tokio::select! {
+        done = finish => done,
+        () = stop.asked() => Err(Failure::Failed("stopped at once; what was not answered was not taken".into())),
+    }
+}

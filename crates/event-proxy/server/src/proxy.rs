@@ -1,0 +1,75 @@
+//! The proxy as it runs: its log, its topics, and the secret of its receipts.
+
+use std::fs;
+use std::sync::Arc;
+
+use db::Database;
+use diesel_migrations::embed_migrations;
+use messaging::Log;
+use program::kept_secret;
+use program::settings::SettingError;
+use tokio::sync::Semaphore;
+
+use crate::accept::InFlight;
+use crate::receipt::Receipts;
+use crate::settings::Settings;
+use crate::topics::Topics;
+
+static MIGRATIONS: db::Migrations = db::Migrations {
+    sqlite: embed_migrations!("../../../migrations/event-proxy/sqlite"),
+    postgres: embed_migrations!("../../../migrations/event-proxy/postgres"),
+};
+
+/// The file in `data_dir` with what signs receipts.
+const RECEIPT_SECRET: &str = "receipt-secret";
+
+/// An open proxy; clones share it.
+#[derive(Clone)]
+pub struct Proxy {
+    pub settings: Arc<Settings>,
+    pub db: Database,
+    pub log: Log,
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) receipts: Arc<Receipts>,
+    pub(crate) in_flight: Arc<InFlight>,
+    /// Bytes of events that may be in memory only.
+    pub(crate) memory: Arc<Semaphore>,
+}
+
+impl Proxy {
+    /// Opens the log in `data_dir`, which is made if there is none.
+    ///
+    /// # Errors
+    /// The setting that can't be used.
+    pub async fn open(settings: Settings) -> Result<Self, SettingError> {
+        let folder = &settings.data_dir;
+        let bad_folder = |error: &dyn std::fmt::Display| {
+            SettingError::new("data_dir", program::process::one_line(&format!("{}: {error}", folder.display())))
+        };
+        fs::create_dir_all(folder).map_err(|error| bad_folder(&error))?;
+        let secret = kept_secret(folder, RECEIPT_SECRET).map_err(|error| bad_folder(&error))?;
+        let log = Log::new();
+        let options = db::Options::new(format!("sqlite:{}", folder.join("log.db").display()));
+        let db = Database::open(options, &MIGRATIONS, log.recorder()).await.map_err(|error| bad_folder(&error))?;
+        let topics = Topics::open(&db, &log, &settings.topics).await.map_err(|error| bad_folder(&error))?;
+        let receipts = Receipts::new(&settings.node.name, &secret);
+        let memory = Semaphore::new(settings.ingest.memory.0.min(Semaphore::MAX_PERMITS));
+        Ok(Self {
+            settings: Arc::new(settings),
+            db,
+            log,
+            topics: Arc::new(topics),
+            receipts: Arc::new(receipts),
+            in_flight: Arc::default(),
+            memory: Arc::new(memory),
+        })
+    }
+
+    /// Finishes what was queued; nothing is taken afterwards.
+    pub async fn close(&self) {
+        // what was acknowledged from memory is on its way to the log
+        let all = u32::try_from(self.settings.ingest.memory.0).unwrap_or(u32::MAX);
+        drop(self.memory.acquire_many(all).await);
+        self.db.close().await;
+    }
+}

@@ -1,0 +1,210 @@
+//! `POST /v1/events`
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::LOCATION;
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse, ResponseError, post};
+use garde::Validate;
+use rest::Problem;
+use rest::input::Params;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::Proxy;
+use crate::accept::{Ack, Taken};
+use crate::event::Entry;
+use crate::ingest::{self, Body, Form};
+
+/// Lines of which each has its own answer; of more, only those that were refused have one.
+const ANSWERED: usize = 10_000;
+/// Lines that were refused and have an answer, where not all have.
+const REFUSED: usize = 1_000;
+/// Lines taken in one unit of work.
+const CHUNK: usize = 500;
+
+/// When the events are acknowledged.
+#[derive(Deserialize, Validate, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct AckQuery {
+    /// `disk` unless given.
+    #[garde(skip)]
+    #[serde(default)]
+    ack: Ack,
+}
+
+/// An event that was taken.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct TakenView {
+    /// Ask `/v1/receipts/{receipt}` what became of it.
+    receipt: String,
+    /// Of the event, the same on every bus.
+    #[schema(value_type = uuid::Uuid)]
+    id: db::types::Id,
+    /// It had been taken before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    duplicate: bool,
+}
+
+/// What became of one of several events.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Item {
+    status: u16,
+    /// Of an NDJSON body of which not every line has an answer, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(flatten)]
+    taken: Option<TakenView>,
+    #[schema(value_type = Option<Object>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<Box<RawValue>>,
+}
+
+/// What became of several events.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Items {
+    /// In the order in which they came.
+    items: Vec<Item>,
+    /// How many were taken, where not every line has an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accepted: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<usize>,
+}
+
+/// Takes events: one, an array of them, or one a line; CloudEvents too, in each of their modes.
+#[utoipa::path(tag = "events", params(AckQuery),
+    request_body(content(
+        (crate::event::Posted<'static> = "application/json"),
+        (String = "application/x-ndjson"),
+        (Object = "application/cloudevents+json"),
+        (Vec<Object> = "application/cloudevents-batch+json"),
+    )),
+    responses((status = 202, body = TakenView), (status = 207, body = Items)))]
+#[post("/events")]
+pub async fn post(
+    proxy: Data<Proxy>,
+    request: HttpRequest,
+    query: Params<AckQuery>,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    let (form, ack) = (Form::of(request.headers())?, query.0.ack);
+    let mut body = Body::of(&request, payload);
+    if form == Form::Lines {
+        return Lines::new(&proxy, ack).read(&mut body).await;
+    }
+    let ingest = &proxy.settings.ingest;
+    let body = body.whole(ingest.max_body.0).await?;
+    let read = ingest::read(form, request.headers(), &body, ingest.max_event.0)?;
+    let mut taken = proxy.accept(read.entries, ack).await?;
+    match (read.alone, taken.pop()) {
+        (true, Some(one)) => {
+            let view = view(&proxy, one?);
+            let location = format!("/v1/receipts/{}", view.receipt);
+            Ok(HttpResponse::Accepted().insert_header((LOCATION, location)).json(view))
+        }
+        (_, last) => {
+            taken.extend(last);
+            Ok(several(taken.into_iter().map(|one| item(&proxy, one)).collect()))
+        }
+    }
+}
+
+fn view(proxy: &Proxy, taken: Taken) -> TakenView {
+    TakenView { receipt: proxy.receipts.of(taken.id), id: taken.id, duplicate: taken.duplicate }
+}
+
+fn item(proxy: &Proxy, taken: Result<Taken, Problem>) -> Item {
+    match taken {
+        Ok(taken) => {
+            let status = StatusCode::ACCEPTED.as_u16();
+            Item { status, line: None, taken: Some(view(proxy, taken)), problem: None }
+        }
+        Err(problem) => {
+            let document = RawValue::from_string(problem.document(None)).ok();
+            Item { status: problem.status_code().as_u16(), line: None, taken: None, problem: document }
+        }
+    }
+}
+
+fn several(items: Vec<Item>) -> HttpResponse {
+    let taken = items.iter().filter(|item| item.taken.is_some()).count();
+    let status = if taken == items.len() { StatusCode::ACCEPTED } else { StatusCode::MULTI_STATUS };
+    HttpResponse::build(status).json(Items { items, accepted: None, refused: None })
+}
+
+/// Takes events a line each, as they come.
+struct Lines<'p> {
+    proxy: &'p Proxy,
+    ack: Ack,
+    chunk: Vec<Result<Entry, Problem>>,
+    items: Vec<Item>,
+    lines: usize,
+    accepted: usize,
+}
+
+impl<'p> Lines<'p> {
+    fn new(proxy: &'p Proxy, ack: Ack) -> Self {
+        Self { proxy, ack, chunk: Vec::new(), items: Vec::new(), lines: 0, accepted: 0 }
+    }
+
+    async fn read(mut self, body: &mut Body) -> Result<HttpResponse, Problem> {
+        let ingest = &self.proxy.settings.ingest;
+        // a line is an event as it was posted, which may be larger than it is stored
+        let longest = ingest.max_event.0.saturating_mul(2).min(ingest.max_body.0);
+        let mut rest = Vec::new();
+        while let Some(piece) = body.next().await? {
+            rest.extend_from_slice(&piece);
+            let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else {
+                if rest.len() > longest {
+                    let kind = &rest::kinds::TOO_LARGE;
+                    return Err(Problem::new(kind).detail(format_args!("a line may have {longest} bytes")));
+                }
+                continue;
+            };
+            let behind = rest.split_off(end + 1);
+            for line in std::mem::replace(&mut rest, behind).split(|byte| *byte == b'\n') {
+                self.line(line).await?;
+            }
+        }
+        self.line(&rest).await?;
+        self.take().await?;
+        Ok(self.answer())
+    }
+
+    async fn line(&mut self, line: &[u8]) -> Result<(), Problem> {
+        if line.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        self.chunk.push(ingest::event(line, self.proxy.settings.ingest.max_event.0));
+        if self.chunk.len() >= CHUNK { self.take().await } else { Ok(()) }
+    }
+
+    async fn take(&mut self) -> Result<(), Problem> {
+        for taken in self.proxy.accept(std::mem::take(&mut self.chunk), self.ack).await? {
+            self.lines += 1;
+            self.accepted += usize::from(taken.is_ok());
+            if self.lines == ANSWERED + 1 {
+                for (at, item) in self.items.iter_mut().enumerate() {
+                    item.line = Some(at + 1);
+                }
+                self.items.retain(|item| item.taken.is_none());
+                self.items.truncate(REFUSED);
+            }
+            let is_many = self.lines > ANSWERED;
+            if !is_many || (taken.is_err() && self.items.len() < REFUSED) {
+                self.items.push(Item { line: is_many.then_some(self.lines), ..item(self.proxy, taken) });
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(self) -> HttpResponse {
+        if self.lines <= ANSWERED {
+            return several(self.items);
+        }
+        let refused = self.lines - self.accepted;
+        let status = if refused == 0 { StatusCode::ACCEPTED } else { StatusCode::MULTI_STATUS };
+        let items = Items { items: self.items, accepted: Some(self.accepted), refused: Some(refused) };
+        HttpResponse::build(status).json(items)
+    }
+}

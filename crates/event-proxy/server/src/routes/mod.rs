@@ -1,0 +1,4 @@
+//! The routes: parse, do, answer.
+
+pub mod events;
+pub mod receipts;

@@ -1,0 +1,158 @@
+//! The settings of the proxy, section by section, with their defaults.
+
+use std::ffi::OsString;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use program::defaults;
+use program::settings::{
+    Address, Bytes, LogSettings, SettingError, Sources, TelemetrySettings, expect, observe, positive, renamed,
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::event::is_name;
+
+/// Where they come from.
+pub const SOURCES: Sources = Sources { prefix: "EVENT_PROXY", file: "config/event-proxy.toml" };
+/// Partitions of a topic; more than are ever useful for one proxy.
+const MAX_PARTITIONS: u32 = 100;
+
+/// All settings of the proxy.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where the log is kept, and all else that the proxy writes.
+    pub data_dir: PathBuf,
+    pub http: HttpSettings,
+    pub ingest: IngestSettings,
+    pub node: NodeSettings,
+    pub topics: TopicSettings,
+    pub telemetry: TelemetrySettings,
+    pub log: LogSettings,
+}
+defaults!(Settings {
+    data_dir: "data/event-proxy".into(),
+    http: HttpSettings::default(),
+    ingest: IngestSettings::default(),
+    node: NodeSettings::default(),
+    topics: TopicSettings::default(),
+    telemetry: TelemetrySettings::default(),
+    log: LogSettings::default(),
+});
+
+/// The REST API.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpSettings {
+    pub address: Address,
+    /// As many as cores unless set.
+    pub workers: Option<NonZeroUsize>,
+    /// How long a stop waits for the requests that are being answered.
+    #[serde(with = "humantime_serde")]
+    pub shutdown_timeout: Duration,
+}
+defaults!(HttpSettings {
+    address: "127.0.0.1:8090".parse().expect("an address"),
+    workers: None,
+    shutdown_timeout: Duration::from_secs(30),
+});
+
+/// What is taken.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IngestSettings {
+    /// Of a body, once it is unpacked; NDJSON may be of any length.
+    pub max_body: Bytes,
+    /// Of one event, as it is stored.
+    pub max_event: Bytes,
+    /// Of events that were acknowledged from memory and are not on the disk yet.
+    pub memory: Bytes,
+}
+defaults!(IngestSettings { max_body: Bytes(8 << 20), max_event: Bytes(900 << 10), memory: Bytes(64 << 20) });
+
+/// This proxy among others.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NodeSettings {
+    /// Begins the receipts that it gives out, so that others know whose they are.
+    pub name: String,
+}
+defaults!(NodeSettings { name: "proxy".into() });
+
+/// Which topic an event goes to.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TopicSettings {
+    /// Makes a topic for the first event of a service and type.
+    pub auto_create: bool,
+    /// The name, of `{service}` and `{type}`.
+    pub template: String,
+    /// Of a topic when it is made.
+    pub partitions: NonZeroU32,
+    /// How many there may be.
+    pub max: NonZeroU32,
+}
+defaults!(TopicSettings {
+    auto_create: true,
+    template: "{service}.{type}".into(),
+    partitions: NonZeroU32::new(3).expect("not 0"),
+    max: NonZeroU32::new(500).expect("not 0"),
+});
+
+impl Settings {
+    /// The settings of this process: of `file`, or of the usual one if it is there, and of the environment.
+    ///
+    /// # Errors
+    /// The first setting that is unknown or bad; with the key `--config` when the file itself is.
+    pub fn load(file: Option<&Path>) -> Result<Self, SettingError> {
+        Self::from(SOURCES.file(file), std::env::vars_os())
+    }
+
+    /// The settings of `file` and of the variables given; all else is at its default.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from(
+        file: Option<PathBuf>,
+        variables: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
+    ) -> Result<Self, SettingError> {
+        let settings: Self = SOURCES.read(file, variables, |tree| {
+            if let Some(Value::Object(kafka)) = tree.get_mut("bus").and_then(|bus| bus.get_mut("kafka")) {
+                renamed(kafka, "properties", |name| name.replace('_', "."));
+            }
+        })?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<(), SettingError> {
+        expect("data_dir", !self.data_dir.as_os_str().is_empty(), "expected a folder")?;
+        expect("ingest.max_body", self.ingest.max_body.0 > 0, "expected more than 0")?;
+        let most = messaging::MAX_PAYLOAD_BYTES;
+        let reason = format!("expected 1 to {most} bytes");
+        expect("ingest.max_event", (1..=most).contains(&self.ingest.max_event.0), &reason)?;
+        let reason = format!("expected letters, digits, _ and -, got {:?}", self.node.name);
+        expect("node.name", is_name(&self.node.name), &reason)?;
+        let partitions = self.topics.partitions.get();
+        let reason = format!("expected 1 to {MAX_PARTITIONS}, got {partitions}");
+        expect("topics.partitions", partitions <= MAX_PARTITIONS, &reason)?;
+        let rest = self.topics.template.replace("{service}", "").replace("{type}", "");
+        let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let is_template = rest.chars().all(known) && self.topics.template.contains("{service}");
+        let reason = format!("expected a name with {{service}} and {{type}}, got {:?}", self.topics.template);
+        expect("topics.template", is_template, &reason)?;
+        positive("http.shutdown_timeout", self.http.shutdown_timeout)?;
+        self.telemetry.check()?;
+        self.log.check()
+    }
+
+    /// Sets up logs, metrics and traces for this process; keep the guard until the end.
+    ///
+    /// # Errors
+    /// The setting that can't be used.
+    pub fn observe(&self) -> Result<telemetry::Guard, SettingError> {
+        observe("event-proxy", &self.log, &self.telemetry)
+    }
+}

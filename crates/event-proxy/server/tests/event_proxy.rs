@@ -1,0 +1,7 @@
+//! The proxy as a service meets it: over HTTP.
+
+mod event_proxy {
+    mod ingest;
+    mod settings;
+    mod support;
+}

@@ -1,0 +1,182 @@
+//! Events in each form, and what is wrong with some.
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+
+use super::support::{TestProxy, reply};
+
+fn event(n: usize) -> Value {
+    json!({ "service": "order", "type": "paid", "key": "k", "data": n })
+}
+
+fn packed(body: &[u8]) -> Vec<u8> {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::best());
+    packer.write_all(body).unwrap();
+    packer.finish().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_taken_and_followed_by_its_receipt() {
+    let mut proxy = TestProxy::start(&[]).await;
+    let posted = json!({
+        "service": "order", "type": "payment-failed", "key": "o-1", "id": "own-1", "level": "error",
+        "time": "2026-01-02T03:04:05.678Z", "data": { "reason": "card", "amount": "19900.10" },
+    });
+    let taken = proxy.json(posted.clone()).await;
+    let location = taken.location.clone().unwrap();
+    let taken = taken.expect(202);
+    assert_eq!(location, format!("/v1/receipts/{}", taken["receipt"].as_str().unwrap()));
+    proxy.restart().await;
+    assert_eq!(proxy.stored("order.payment-failed").await, [posted]);
+    let status = proxy.get(&location).await.expect(200);
+    assert_eq!((&status["topic"], &status["offset"]), (&json!("order.payment-failed"), &json!(0)), "{status}");
+    proxy.get(&format!("{location}x")).await.expect_problem(404, "not-found");
+    proxy.get("/v1/receipts/other.AAAA").await.expect_problem(404, "not-found");
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_event_costs_the_others_nothing() {
+    let mut proxy = TestProxy::start(&[]).await;
+    let mixed = json!([event(1), { "service": "no such.name", "type": "x", "data": 1 }, 3, event(2), {
+        "service": "order", "type": "paid", "data": 1, "keyy": "k" }]);
+    let items = proxy.json(mixed).await.expect(207)["items"].clone();
+    let statuses: Vec<_> = items.as_array().unwrap().iter().map(|item| item["status"].as_u64().unwrap()).collect();
+    assert_eq!(statuses, [202, 422, 422, 202, 422]);
+    assert_eq!(items[1]["problem"]["errors"][0]["field"], "service");
+    assert_eq!(items[4]["problem"]["errors"][0]["field"], "keyy");
+    assert_eq!(items[3]["problem"], Value::Null);
+
+    let lines = format!("{}\n\r\nrubbish\n{}", event(3), event(4));
+    let items = reply(proxy.post("", "application/x-ndjson", lines)).await.expect(207)["items"].clone();
+    assert_eq!(items[1]["problem"]["code"], "malformed-json");
+    let stored = proxy.stored("order.paid").await;
+    assert_eq!(stored.iter().map(|event| event["data"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    proxy.json(json!([event(5), event(6)])).await.expect(202);
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_id_again_is_the_same_event_however_many_post_it_at_once() {
+    let mut proxy = TestProxy::start(&[]).await;
+    let own = |service: &str| json!({ "service": service, "type": "paid", "id": "7", "data": 1 });
+    let both = json!([own("order"), own("order")]);
+    let at_once = (0..20).map(|_| proxy.json(both.clone()));
+    let mut receipts = Vec::new();
+    let mut first = 0;
+    for answer in futures::future::join_all(at_once).await {
+        for item in answer.expect(202)["items"].as_array().unwrap() {
+            receipts.push(item["receipt"].clone());
+            first += usize::from(item["duplicate"] != true);
+        }
+    }
+    receipts.dedup();
+    assert_eq!((receipts.len(), first), (1, 1));
+    proxy.restart().await;
+    assert_eq!(proxy.json(own("order")).await.expect(202)["duplicate"], true);
+    assert_eq!(proxy.stored("order.paid").await.len(), 1);
+    // an id is a service's own
+    assert_eq!(proxy.json(own("stock")).await.expect(202)["duplicate"], Value::Null);
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cloud_events_come_in_each_of_their_modes() {
+    let mut proxy = TestProxy::start(&[]).await;
+    let cloud = |id: &str| {
+        json!({ "specversion": "1.0", "id": id, "source": "/order", "type": "com.example.paid", "subject": "o-1",
+                "datacontenttype": "application/json", "data": { "n": id } })
+    };
+    let structured = proxy.post("", "application/cloudevents+json; charset=utf-8", cloud("a").to_string());
+    reply(structured).await.expect(202);
+    let batched = json!([cloud("b"), { "specversion": "0.3", "id": "x", "source": "order", "type": "t" }]);
+    let batched = reply(proxy.post("", "application/cloudevents-batch+json", batched.to_string())).await;
+    assert_eq!(batched.expect(207)["items"][1]["problem"]["errors"][0]["field"], "specversion");
+    let binary = |media: &'static str, body: &'static str| {
+        let request = proxy.post("", media, body).header("ce-specversion", "1.0").header("ce-source", "order");
+        request.header("ce-type", "com.example.paid").header("ce-subject", "o-1")
+    };
+    reply(binary("application/json", r#"{"n":"c"}"#).header("ce-id", "c")).await.expect(202);
+    reply(binary("text/plain", "d").header("ce-id", "d")).await.expect(202);
+    assert_eq!(
+        reply(binary("text/plain", "e")).await.expect_problem(422, "invalid-request")["errors"][0]["field"],
+        "ce-id"
+    );
+    assert_eq!(reply(binary("application/json", r#"{"n":"c"}"#).header("ce-id", "c")).await.body["duplicate"], true);
+
+    let stored = proxy.stored("order.com-example-paid").await;
+    let data: Vec<_> = stored.iter().map(|event| event["data"].clone()).collect();
+    assert_eq!(data, [json!({ "n": "a" }), json!({ "n": "b" }), json!({ "n": "c" }), json!("d")]);
+    assert!(stored.iter().all(|event| event["key"] == "o-1"));
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_of_any_number_are_taken_as_they_come_packed_or_not() {
+    let mut proxy = TestProxy::start(&[]).await;
+    let lines: String =
+        (0..12_000).map(|n| if n % 6_000 == 5 { "{}\n".into() } else { format!("{}\n", event(n)) }).collect();
+    let request = proxy.post("", "application/x-ndjson", packed(lines.as_bytes())).header("content-encoding", "gzip");
+    let answer = reply(request).await.expect(207);
+    assert_eq!((&answer["accepted"], &answer["refused"]), (&json!(11_998), &json!(2)));
+    let told: Vec<_> = answer["items"].as_array().unwrap().iter().map(|item| item["line"].as_u64().unwrap()).collect();
+    assert_eq!(told, [6, 6_006]);
+    let stored = proxy.stored("order.paid").await;
+    let numbers: Vec<_> = stored.iter().map(|event| event["data"].as_u64().unwrap()).collect();
+    assert!(numbers.is_sorted() && numbers.len() == 11_998, "in the order of the key");
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_or_no_events_is_refused_whole() {
+    let mut proxy =
+        TestProxy::start(&[("EVENT_PROXY__INGEST__MAX_BODY", "64KiB"), ("EVENT_PROXY__INGEST__MAX_EVENT", "1KiB")])
+            .await;
+    let large = |bytes: usize| json!({ "service": "order", "type": "paid", "data": "x".repeat(bytes) });
+    proxy.json(large(100_000)).await.expect_problem(413, "body-too-large");
+    let items = proxy.json(json!([large(2_000), event(1)])).await.expect(207)["items"].clone();
+    assert_eq!((&items[0]["status"], &items[1]["status"]), (&json!(413), &json!(202)));
+    let bomb = packed(&vec![b' '; 50 << 20]);
+    assert!(bomb.len() < 64 << 10);
+    for media in ["application/json", "application/x-ndjson"] {
+        let request = proxy.post("", media, bomb.clone()).header("content-encoding", "gzip");
+        reply(request).await.expect_problem(413, "body-too-large");
+    }
+    reply(proxy.post("", "application/json", "{")).await.expect_problem(400, "malformed-json");
+    reply(proxy.post("", "application/json", "[{]")).await.expect_problem(400, "malformed-json");
+    let unpacked = proxy.post("", "application/json", "{}").header("content-encoding", "gzip");
+    reply(unpacked).await.expect_problem(400, "bad-request");
+    reply(proxy.post("", "text/plain", "{}")).await.expect_problem(415, "unsupported-media-type");
+    reply(proxy.post("?ack=maybe", "application/json", event(1).to_string()))
+        .await
+        .expect_problem(400, "invalid-query");
+    assert_eq!(proxy.stored("order.paid").await.len(), 1);
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_from_memory_is_written_before_the_proxy_ends() {
+    let mut proxy = TestProxy::start(&[]).await;
+    for n in 0..100 {
+        reply(proxy.post("?ack=memory", "application/json", event(n).to_string())).await.expect(202);
+    }
+    proxy.restart().await;
+    assert_eq!(proxy.stored("order.paid").await.len(), 100);
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_are_made_of_themselves_only_where_they_may_be() {
+    let mut open = TestProxy::start(&[("EVENT_PROXY__TOPICS__MAX", "2")]).await;
+    let of = |kind: &str| json!({ "service": "order", "type": kind, "data": 1 });
+    let items = open.json(json!([of("a"), of("b"), of("c"), of("a")])).await.expect(207)["items"].clone();
+    let codes: Vec<_> = items.as_array().unwrap().iter().map(|item| item["problem"]["code"].clone()).collect();
+    assert_eq!(codes, [Value::Null, Value::Null, json!("too-many-topics"), Value::Null]);
+    open.stop().await;
+    let mut closed = TestProxy::start(&[("EVENT_PROXY__TOPICS__AUTO_CREATE", "false")]).await;
+    closed.json(of("a")).await.expect_problem(422, "unknown-topic");
+    closed.stop().await;
+}

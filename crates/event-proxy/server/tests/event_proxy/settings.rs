@@ -1,0 +1,44 @@
+//! The settings, and the file that has them all.
+
+use event_proxy::settings::Settings;
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../config/event-proxy.toml");
+
+fn refusal(name: &str, value: &str) -> String {
+    Settings::from(None, [(name, value)]).expect_err(value).to_string()
+}
+
+fn load(text: &str) -> Settings {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("event-proxy.toml");
+    std::fs::write(&file, text).unwrap();
+    Settings::from(Some(file), Vec::<(String, String)>::new()).unwrap()
+}
+
+#[test]
+fn a_bad_setting_is_named_in_one_line() {
+    for (name, value, said) in [
+        ("EVENT_PROXY__NODE__NAME", "a.b", "setting node.name: expected letters, digits, _ and -, got \"a.b\""),
+        ("EVENT_PROXY__TOPICS__PARTITIONS", "0", "setting topics.partitions: expected a whole number from 1, got 0"),
+        ("EVENT_PROXY__TOPICS__TEMPLATE", "logs", "setting topics.template: expected a name with {service} and {type}"),
+        ("EVENT_PROXY__INGEST__MAX_EVENT", "2MiB", "setting ingest.max_event: expected 1 to 921600 bytes"),
+        ("EVENT_PROXY__NO__SUCH", "1", "setting no: there is no such setting"),
+    ] {
+        let refused = refusal(name, value);
+        assert!(refused.starts_with(said), "{refused}");
+    }
+}
+
+#[test]
+fn what_the_file_calls_a_default_is_one() {
+    let text = std::fs::read_to_string(FILE).unwrap();
+    let defaults = format!("{:#?}", Settings::default());
+    assert_eq!(format!("{:#?}", load(&text)), defaults, "as it is, the file changes nothing");
+    let is_setting = |rest: &&str| rest.split_once(" = ").is_some_and(|(name, _)| !name.contains(' '));
+    let set = |line: &'_ str| -> String {
+        let rest = line.strip_prefix('#').filter(|rest| !rest.starts_with('#')).filter(is_setting);
+        rest.unwrap_or(line).to_owned()
+    };
+    let all: Vec<_> = text.lines().map(set).collect();
+    assert_eq!(format!("{:#?}", load(&all.join("\n"))), defaults);
+}

@@ -1,0 +1,104 @@
+//! A proxy of its own for each test.
+
+use std::net::TcpListener;
+
+use event_proxy::Proxy;
+use event_proxy::http::Server;
+use event_proxy::settings::Settings;
+use reqwest::{Client, RequestBuilder};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A proxy that runs, on a log that outlives it.
+pub struct TestProxy {
+    pub proxy: Proxy,
+    server: Option<Server>,
+    client: Client,
+    folder: TempDir,
+    settings: Vec<(String, String)>,
+}
+
+/// An answer.
+pub struct Reply {
+    pub status: u16,
+    pub body: Value,
+    pub location: Option<String>,
+}
+
+impl TestProxy {
+    /// With these settings, named as in the environment.
+    pub async fn start(settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut all = vec![("EVENT_PROXY__DATA_DIR".to_owned(), folder.path().to_str().unwrap().to_owned())];
+        all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let (proxy, server) = open(&all).await;
+        Self { proxy, server: Some(server), client: Client::new(), folder, settings: all }
+    }
+
+    /// Stops it, and starts it again on the same log.
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        let (proxy, server) = open(&self.settings).await;
+        (self.proxy, self.server) = (proxy, Some(server));
+    }
+
+    pub async fn stop(&mut self) {
+        assert!(self.folder.path().is_dir());
+        self.server.take().expect("it runs").stop().await.unwrap();
+        self.proxy.close().await;
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.server.as_ref().expect("it runs").address())
+    }
+
+    /// A request with events, of this media type.
+    pub fn post(&self, query: &str, media: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
+        self.client.post(self.url(&format!("/v1/events{query}"))).header("content-type", media).body(body)
+    }
+
+    pub async fn json(&self, body: Value) -> Reply {
+        reply(self.post("", "application/json", body.to_string())).await
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        reply(self.client.get(self.url(path))).await
+    }
+
+    /// What the log holds of a topic, by partition and position.
+    pub async fn stored(&self, topic: &str) -> Vec<Value> {
+        let query = messaging::admin::EventQuery { topic: Some(topic.into()), ..Default::default() };
+        let rows = self.proxy.db.read(move |conn| messaging::admin::events(conn, &query, 100_000)).await.unwrap();
+        let mut events: Vec<_> = rows.into_iter().map(|row| row.event).collect();
+        events.sort_by_key(|event| (event.partition, event.position));
+        events.iter().map(|event| serde_json::from_str(&event.payload).unwrap()).collect()
+    }
+}
+
+pub async fn reply(request: RequestBuilder) -> Reply {
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    let location = response.headers().get("location").map(|location| location.to_str().unwrap().to_owned());
+    Reply { status, body: response.json().await.unwrap_or_default(), location }
+}
+
+impl Reply {
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.body);
+        self.body
+    }
+
+    #[track_caller]
+    pub fn expect_problem(self, status: u16, code: &str) -> Value {
+        assert_eq!((self.status, self.body["code"].as_str()), (status, Some(code)), "{}", self.body);
+        self.body
+    }
+}
+
+async fn open(settings: &[(String, String)]) -> (Proxy, Server) {
+    let settings = Settings::from(None, settings.iter().cloned()).unwrap();
+    let proxy = Proxy::open(settings).await.unwrap();
+    let server = Server::start(&proxy, TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+    (proxy, server)
+}
