@@ -50,7 +50,9 @@ fn what_the_file_calls_a_default_is_one() {
 
 #[test]
 fn every_example_of_the_file_is_taken() {
-    let all = load(&without(any_line));
+    // this one only by programs that are built for it
+    let is_taken = |line: &&str| cfg!(feature = "tls") || !line.starts_with("aws_iam_region");
+    let all = load(&without(|line| any_line(line).filter(is_taken)));
     assert_ne!(format!("{all:#?}"), format!("{:#?}", Settings::default()));
 }
 
