@@ -53,7 +53,12 @@ impl Kafka {
     ) -> Result<Vec<Peeked>, BusError> {
         let name = self.named(topic);
         let group = self.named("peek"); // a consumer must name one; nothing is committed
-        let ours = [("group.id", group.as_str()), ("enable.auto.commit", "false"), ("fetch.queue.backoff.ms", "5")];
+        let ours = [
+            ("group.id", group.as_str()),
+            ("enable.auto.commit", "false"),
+            ("fetch.queue.backoff.ms", "5"),
+            ("queued.max.messages.kbytes", "4096"),
+        ];
         let consumer: BaseConsumer<Heard> = self.client(&ours)?;
         let explain = |error: KafkaError| consumer.context().explain(&error);
         let (low, high) = consumer.fetch_watermarks(&name, partition, PATIENCE).map_err(explain)?;

@@ -68,7 +68,8 @@ fn raise(tx: &mut Tx<'_>, log: &Log, topic: &str, rows: &[PartitionRow], count: 
     Ok(())
 }
 
-/// The first position in the partition that the group may not handle yet.
+/// The first position in the partition that the group may not handle yet, `i64::MAX` when it may handle all; `None` where
+/// the topic never gained a partition.
 pub(crate) fn ahead(conn: &mut Conn, place: &Place) -> db::Result<Option<i64>> {
     use topic_fence as fence;
     let fences: Vec<(i32, i32, i64)> = fence::table
@@ -88,7 +89,7 @@ pub(crate) fn ahead(conn: &mut Conn, place: &Place) -> db::Result<Option<i64>> {
     let positions: BTreeMap<_, _> = positions.into_iter().collect();
     let is_ahead = |partition, next| positions.get(partition).is_none_or(|position| position + 1 < next);
     let Some((raise, ..)) = fences.iter().find(|(_, partition, next)| is_ahead(partition, *next)) else {
-        return Ok(None);
+        return Ok(Some(i64::MAX));
     };
     let own = fences.iter().find(|(of, partition, _)| of == raise && *partition == place.partition);
     Ok(Some(own.map_or(0, |(_, _, next)| *next))) // the raise or a later one has made the partition

@@ -34,6 +34,7 @@ const STALE_PAUSE: Duration = Duration::from_millis(5);
 
 /// Between two looks whether the group has passed the ends that partitions had when their topic gained others.
 const FENCE_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_AT_FENCE: Duration = Duration::from_secs(1);
 
 /// What the member and its worker tell each other.
 pub(crate) struct Shared {
@@ -59,6 +60,8 @@ pub(crate) struct Worker {
     pub(crate) counted: Option<(Id, i32)>,
     /// Behind this position the bus had nothing, though it had acknowledged more; and since when.
     missed: Option<(i64, Instant)>,
+    /// Looks in a row that found the partition where it waits for others.
+    waited_at_fence: u32,
     /// Events handled at once: one after what is outside was away, then more and more again, so that an event that is
     /// refused does not have all before it sent again and again.
     batch: usize,
@@ -71,7 +74,7 @@ pub(crate) struct State {
     pub(crate) blocked: HashSet<String>,
     /// How many partitions the topic had when this was read.
     partitions: i32,
-    /// What is numbered from here on waits for other partitions.
+    /// What is numbered from here on waits for other partitions; `None` where the topic never gained any.
     fence: Option<i64>,
 }
 
@@ -151,6 +154,7 @@ impl Worker {
             careful,
             counted: None,
             missed: None,
+            waited_at_fence: 0,
             batch,
         }
     }
@@ -197,10 +201,12 @@ impl Worker {
         let Some(state) = &self.state else { return Ok(()) };
         let position = state.position;
         if state.is_at_fence() {
-            tokio::select! { () = self.stop.cancelled() => {}, () = sleep(FENCE_PAUSE) => {} }
-            self.state = None;
+            let pause = FENCE_PAUSE.saturating_mul(1 << self.waited_at_fence.min(5)).min(LONGEST_AT_FENCE);
+            tokio::select! { () = self.stop.cancelled() => {}, () = sleep(pause) => {} }
+            (self.state, self.waited_at_fence) = (None, self.waited_at_fence + 1);
             return Ok(());
         }
+        self.waited_at_fence = 0;
         let context = self.context.clone();
         let (topic, partition) = (self.place.topic.clone(), self.place.partition);
         let fetched = tokio::select! {
@@ -409,11 +415,15 @@ impl Worker {
         let (Some(state), Some(first), Some(last)) = (&self.state, events.first(), events.last()) else {
             return Err(Stop::Stale);
         };
-        let (expected, new) = (state.position, last.position);
+        let (expected, new, has_fence) = (state.position, last.position, state.fence.is_some());
         let trace = first.traceparent.as_deref().and_then(|parent| parent.parse().ok());
         let (place, one) = (self.place.clone(), first.clone());
         let advance = move |tx: &mut Tx<'_>| -> Result<(), UnitError> {
             if !place::advance(tx, &place, expected, new)? {
+                return Err(UnitError::Stale);
+            }
+            // a reset may have set the others back behind it, and left this one where it was
+            if has_fence && fence::ahead(tx, &place)?.is_some_and(|fence| fence <= new) {
                 return Err(UnitError::Stale);
             }
             if attempts_counted {

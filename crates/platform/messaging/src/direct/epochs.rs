@@ -289,7 +289,7 @@ pub(super) fn give_up(tx: &mut Tx<'_>, topic: &str, number: i64) -> db::Result<(
     close(tx, topic, epoch, &partitions)?;
     for (partition, (first, next)) in &epoch.bounds {
         // that of the group that is furthest behind
-        let end = handled(&positions, *partition).clamp(*first, next.unwrap_or_else(|| epoch.limit()));
+        let end = handled(&positions, *partition).min(next.unwrap_or_else(|| epoch.limit())).max(*first);
         diesel::update(part::table.find((topic, number, *partition))).set(part::next.eq(end)).execute(&mut **tx)?;
     }
     if epoch.is_open() { open(tx, topic, number + 1, true, &partitions) } else { Ok(()) }
