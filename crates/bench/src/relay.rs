@@ -185,10 +185,10 @@ struct Timed(KafkaPublisher, Arc<Watch>);
 
 #[async_trait]
 impl Publisher for Timed {
-    async fn publish(&self, events: &[Event]) -> Result<(), BusError> {
-        self.0.publish(events).await?;
+    async fn publish(&self, events: &[Event]) -> Result<Vec<i64>, BusError> {
+        let offsets = self.0.publish(events).await?;
         self.1.arrived(events.iter().map(|event| event.id), &self.1.to_kafka);
-        Ok(())
+        Ok(offsets)
     }
 
     async fn last_event(&self, topic: &str, partition: i32, source: Id) -> Result<Option<Event>, BusError> {

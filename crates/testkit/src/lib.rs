@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 pub use again::again_with;
 pub use databases::{Place, TestDatabase, combinations, databases, databases_with, on_kafka, places};
-pub use kafka::{kafka, kafka_with};
+pub use kafka::{kafka, kafka_place, kafka_with};
 pub use postgres::PgServer;
 
 /// Says once that what needs `server` is left out.

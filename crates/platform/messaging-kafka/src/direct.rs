@@ -76,7 +76,8 @@ impl DirectBus for KafkaDirect {
     async fn send(&self, event: &Event) -> Result<i64, BusError> {
         let (sender, topic) = (self.sender()?, self.kafka.named(&event.topic));
         let sent = timeout(STORED_WITHIN, sender.send(&topic, std::slice::from_ref(event))).await;
-        sent.unwrap_or_else(|_| Err(sender.late()))
+        let offsets = sent.unwrap_or_else(|_| Err(sender.late()))?;
+        offsets.last().copied().ok_or_else(|| sender.late())
     }
 
     async fn held(&self, topic: &str, partitions: i32) -> Result<Vec<Range<i64>>, BusError> {

@@ -5,6 +5,7 @@
 //! number.
 
 mod client;
+mod cluster;
 mod codec;
 mod direct;
 #[cfg(feature = "mock")]
@@ -17,6 +18,7 @@ mod tokens;
 mod topics;
 
 pub use client::{BadProperty, Kafka, KafkaOptions};
+pub use cluster::{Backend, Cluster, KafkaSettings};
 pub use direct::KafkaDirect;
 #[cfg(feature = "mock")]
 pub use mock::{MockKafka, Refusal};

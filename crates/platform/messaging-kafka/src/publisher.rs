@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -58,8 +58,8 @@ pub(crate) struct Sender(Aside<ThreadedProducer<Reports>>);
 #[derive(Default)]
 pub(crate) struct Batch {
     left: AtomicUsize,
-    /// The highest offset that was acknowledged.
-    offset: AtomicI64,
+    /// Those that were acknowledged, in the order of the events: reports of a partition come in their order.
+    offsets: Mutex<Vec<i64>>,
     error: OnceLock<KafkaError>,
     done: Notify,
 }
@@ -93,7 +93,7 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, report: &DeliveryResult<'_>, batch: Arc<Batch>) {
         match report {
-            Ok(record) => drop(batch.offset.fetch_max(record.offset(), Ordering::AcqRel)),
+            Ok(record) => batch.offsets.lock().unwrap_or_else(PoisonError::into_inner).push(record.offset()),
             Err((error, _)) => drop(batch.error.set(error.clone())), // the first
         }
         if batch.left.fetch_sub(1, Ordering::AcqRel) == 1 || report.is_err() {
@@ -128,22 +128,26 @@ impl KafkaPublisher {
 
 #[async_trait]
 impl Publisher for KafkaPublisher {
-    async fn publish(&self, events: &[Event]) -> Result<(), BusError> {
-        let Some(first) = events.first() else { return Ok(()) };
+    async fn publish(&self, events: &[Event]) -> Result<Vec<i64>, BusError> {
+        let Some(first) = events.first() else { return Ok(Vec::new()) };
         let (live, topic) = (self.live()?, self.kafka.named(&first.topic));
         // A broker that does not know the producer takes any sequence number from it: were the first batch refused,
         // the second could be stored, and both be reported as such (KAFKA-15591). So the first goes alone.
         let alone = if live.is_known(first) { 0 } else { 1 };
         let (alone, rest) = events.split_at(alone);
+        let mut offsets = Vec::with_capacity(events.len());
         for part in [alone, rest].into_iter().filter(|part| !part.is_empty()) {
             let sent = timeout(PATIENCE, live.sender.send(&topic, part)).await;
-            if let Err(error) = sent.unwrap_or_else(|_| Err(live.sender.late())) {
-                self.give_up(&live);
-                return Err(error);
+            match sent.unwrap_or_else(|_| Err(live.sender.late())) {
+                Ok(stored) => offsets.extend(stored),
+                Err(error) => {
+                    self.give_up(&live);
+                    return Err(error);
+                }
             }
         }
         live.sent_to(first);
-        Ok(())
+        Ok(offsets)
     }
 
     async fn last_event(&self, topic: &str, partition: i32, source: Id) -> Result<Option<Event>, BusError> {
@@ -179,8 +183,8 @@ impl Sender {
         self.0.context().0.explain(&KafkaError::MessageProduction(RDKafkaErrorCode::OperationTimedOut))
     }
 
-    /// Returns once all are acknowledged by all in-sync replicas: the offset of the last.
-    pub(crate) async fn send(&self, topic: &str, events: &[Event]) -> Result<i64, BusError> {
+    /// Returns once all are acknowledged by all in-sync replicas: the offset of each.
+    pub(crate) async fn send(&self, topic: &str, events: &[Event]) -> Result<Vec<i64>, BusError> {
         let batch = Arc::new(Batch { left: AtomicUsize::new(events.len()), ..Batch::default() });
         for event in events {
             let mut record = BaseRecord::with_opaque_to(topic, batch.clone())
@@ -203,7 +207,7 @@ impl Sender {
                 return Err(self.0.context().0.explain(error));
             }
             if batch.left.load(Ordering::Acquire) == 0 {
-                return Ok(batch.offset.load(Ordering::Acquire));
+                return Ok(std::mem::take(&mut *batch.offsets.lock().unwrap_or_else(PoisonError::into_inner)));
             }
         }
     }

@@ -61,7 +61,8 @@ pub trait Subscriber: Send + Sync + 'static {
 /// Copies the log to a bus that is elsewhere.
 #[async_trait]
 pub trait Publisher: Send + Sync + 'static {
-    /// Stores `events`, which follow each other in one partition of one topic, and returns once all are safe.
+    /// Stores `events`, which follow each other in one partition of one topic, and returns once all are safe: the number
+    /// that each has on the bus.
     ///
     /// - They are stored in the order given, in the partition that they have, and none without all before it.
     /// - After an error an unknown number from the front is stored. The same events may be sent again: then those are
@@ -69,7 +70,7 @@ pub trait Publisher: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`BusError::Unavailable`]; the same events may be sent again.
-    async fn publish(&self, events: &[Event]) -> Result<(), BusError>;
+    async fn publish(&self, events: &[Event]) -> Result<Vec<i64>, BusError>;
 
     /// The event of `source` with the highest position that the end of the partition shows; `None` when it shows none.
     ///

@@ -67,7 +67,8 @@ struct Relay {
 #[async_trait]
 impl EffectHandler for Relay {
     async fn handle(&self, _: &Lease, events: &[Event]) -> Result<(), HandlerError> {
-        self.publisher.publish(events).await.map_err(|error| HandlerError::Unavailable(error.to_string()))
+        let sent = self.publisher.publish(events).await;
+        sent.map(drop).map_err(|error| HandlerError::Unavailable(error.to_string()))
     }
 
     fn gives_up(&self) -> bool {

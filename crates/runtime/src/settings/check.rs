@@ -1,7 +1,5 @@
 //! What a value's type alone can't say.
 
-use std::num::NonZeroU16;
-
 use contracts::{Currency, topics};
 use messaging::MAX_PARTITIONS;
 use program::settings::{SettingError, expect, positive};
@@ -52,19 +50,7 @@ impl Settings {
             let known = format!("there is no such topic, but {}", topics::ALL.join(", "));
             expect(&format!("bus.topics.{topic}"), topics::ALL.contains(&topic.as_str()), &known)?;
         }
-        let kafka = &self.bus.kafka;
-        let replication = kafka.replication.map_or(0, NonZeroU16::get);
-        let reason = format!("expected 1 to {}, got {replication}", i16::MAX);
-        expect("bus.kafka.replication", i16::try_from(replication).is_ok(), &reason)?;
-        let min = kafka.min_insync_replicas.map_or(0, NonZeroU16::get);
-        let reason = format!("expected no more than replication, which is {replication}, got {min}");
-        expect("bus.kafka.min_insync_replicas", replication == 0 || min <= replication, &reason)?;
-        let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        let reason = format!("expected letters, digits, dots, dashes and underscores, got {:?}", kafka.prefix);
-        expect("bus.kafka.prefix", kafka.prefix.chars().all(known), &reason)?;
-        if let Some(retention) = kafka.retention {
-            positive("bus.kafka.retention", retention)?;
-        }
+        self.bus.kafka.check()?;
         Buses::new(&self.bus, false).map(drop)
     }
 

@@ -1,10 +1,11 @@
 //! The settings, section by section, with their defaults.
 
 use std::collections::BTreeMap;
-use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use messaging_kafka::{Backend, KafkaSettings};
 use program::settings::{Address, Bytes, DatabaseUrl, LogSettings, SettingError, TelemetrySettings, observe};
 use program::{Secret, defaults};
 use serde::Deserialize;
@@ -120,27 +121,6 @@ pub struct DatabaseSettings {
 }
 defaults!(DatabaseSettings { url: None, pool_size: some(10) });
 
-/// What carries events.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Backend {
-    /// The database itself.
-    #[default]
-    InProcess,
-    /// A Kafka cluster.
-    Kafka,
-}
-
-impl Backend {
-    /// As in the settings.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::InProcess => "in-process",
-            Self::Kafka => "kafka",
-        }
-    }
-}
-
 /// Which bus each topic is on.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -156,27 +136,6 @@ impl BusSettings {
     pub fn of(&self, topic: &str) -> Backend {
         self.topics.get(topic).copied().unwrap_or(self.backend)
     }
-}
-
-/// The cluster.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct KafkaSettings {
-    /// `host:port,…`; must be set when a topic is on Kafka.
-    pub bootstrap_servers: Option<String>,
-    /// Begins the names of topics and groups there.
-    pub prefix: String,
-    /// Copies of each record, when a topic is made; the brokers decide unless set.
-    pub replication: Option<NonZeroU16>,
-    /// Copies that must have a record before it counts as stored.
-    pub min_insync_replicas: Option<NonZeroU16>,
-    /// How long records are kept.
-    #[serde(with = "humantime_serde")]
-    pub retention: Option<Duration>,
-    /// Of a cluster of Amazon MSK that takes the credentials which AWS gives the program.
-    pub aws_iam_region: Option<String>,
-    /// Of librdkafka.
-    pub properties: BTreeMap<String, Secret>,
 }
 
 /// What `shop` runs itself beside its API.

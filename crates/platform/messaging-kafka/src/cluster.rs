@@ -1,0 +1,222 @@
+//! A cluster as the settings of a program have it, and as the program finds it.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use messaging::BusError;
+use program::Secret;
+use program::process::one_line;
+use program::settings::{SettingError, expect, positive};
+use serde::Deserialize;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::client::{BadProperty, Kafka, KafkaOptions};
+use crate::topics::{Difference, TopicOptions};
+
+/// Between two looks whether Kafka is there.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Looks, of which one sees to the topics as well.
+const ENSURE_EVERY: u32 = 12;
+/// The first and the longest pause while it is away.
+const FIRST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// What carries events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// The database itself.
+    #[default]
+    InProcess,
+    /// A Kafka cluster.
+    Kafka,
+}
+
+impl Backend {
+    /// As in the settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InProcess => "in-process",
+            Self::Kafka => "kafka",
+        }
+    }
+}
+
+/// The section `bus.kafka` of a program's settings.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KafkaSettings {
+    /// `host:port,…`; must be set when a topic is on Kafka.
+    pub bootstrap_servers: Option<String>,
+    /// Begins the names of topics and groups there.
+    pub prefix: String,
+    /// Copies of each record, when a topic is made; the brokers decide unless set.
+    pub replication: Option<NonZeroU16>,
+    /// Copies that must have a record before it counts as stored.
+    pub min_insync_replicas: Option<NonZeroU16>,
+    /// How long records are kept.
+    #[serde(with = "humantime_serde")]
+    pub retention: Option<Duration>,
+    /// Of a cluster of Amazon MSK that takes the credentials which AWS gives the program.
+    pub aws_iam_region: Option<String>,
+    /// Of librdkafka.
+    pub properties: BTreeMap<String, Secret>,
+}
+
+impl KafkaSettings {
+    /// # Errors
+    /// The first setting whose value can't be.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let replication = self.replication.map_or(0, NonZeroU16::get);
+        let reason = format!("expected 1 to {}, got {replication}", i16::MAX);
+        expect("bus.kafka.replication", i16::try_from(replication).is_ok(), &reason)?;
+        let min = self.min_insync_replicas.map_or(0, NonZeroU16::get);
+        let reason = format!("expected no more than replication, which is {replication}, got {min}");
+        expect("bus.kafka.min_insync_replicas", replication == 0 || min <= replication, &reason)?;
+        let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let reason = format!("expected letters, digits, dots, dashes and underscores, got {:?}", self.prefix);
+        expect("bus.kafka.prefix", self.prefix.chars().all(known), &reason)?;
+        self.retention.map_or(Ok(()), |retention| positive("bus.kafka.retention", retention))
+    }
+}
+
+/// A cluster; clones share what is known of it.
+#[derive(Clone)]
+pub struct Cluster {
+    kafka: Kafka,
+    servers: Arc<str>,
+    options: TopicOptions,
+    found: Arc<Mutex<Found>>,
+}
+
+/// What the last look came to.
+enum Found {
+    NotAsked,
+    There,
+    Away(String),
+}
+
+impl Cluster {
+    /// By the settings, which were checked; nothing is connected.
+    ///
+    /// # Errors
+    /// A setting that can't be used.
+    pub fn new(settings: &KafkaSettings) -> Result<Self, SettingError> {
+        let servers = settings.bootstrap_servers.clone().unwrap_or_default();
+        let exposed = |(name, value): (&String, &Secret)| (name.clone(), value.expose().to_owned());
+        let options = KafkaOptions {
+            bootstrap_servers: servers.clone(),
+            prefix: settings.prefix.clone(),
+            properties: settings.properties.iter().map(exposed).collect(),
+            aws_iam_region: settings.aws_iam_region.clone(),
+        };
+        let kafka = Kafka::new(options).map_err(|bad| named(bad, settings))?;
+        let options = TopicOptions {
+            // check() holds it under the limit
+            replication: settings.replication.map(|copies| copies.get() as i16),
+            min_insync_replicas: settings.min_insync_replicas.map(NonZeroU16::get),
+            retention: settings.retention,
+        };
+        Ok(Self { kafka, servers: servers.into(), options, found: Arc::new(Mutex::new(Found::NotAsked)) })
+    }
+
+    /// To make clients of it.
+    pub fn kafka(&self) -> &Kafka {
+        &self.kafka
+    }
+
+    /// `host:port,…`
+    pub fn servers(&self) -> &str {
+        &self.servers
+    }
+
+    /// Why it is not to be reached, if the last look was in vain.
+    pub fn away(&self) -> Option<String> {
+        match &*self.found.lock().unwrap_or_else(PoisonError::into_inner) {
+            Found::There => None,
+            Found::NotAsked => Some(format!("{}: not asked yet", self.servers)),
+            Found::Away(reason) => Some(format!("{}: {reason}", self.servers)),
+        }
+    }
+
+    /// How topics (name, partitions) differ from the settings.
+    ///
+    /// # Errors
+    /// Why the cluster is not to be reached.
+    pub async fn compare(&self, topics: &[(String, i32)]) -> Result<Vec<Difference>, String> {
+        self.kafka.compare_topics(topics, &self.options).await.map_err(reason)
+    }
+
+    /// Makes the topics (name, partitions) that are not there, and tells how the others differ from the settings.
+    ///
+    /// # Errors
+    /// Why the cluster is not to be reached, or did not do it.
+    pub async fn ensure(&self, topics: &[(String, i32)]) -> Result<Vec<Difference>, String> {
+        self.kafka.ensure_topics(topics, &self.options).await.map_err(reason)
+    }
+
+    /// Has the `topics` (name, partitions) made once the cluster is there, and when there are `more`, and keeps an eye on
+    /// whether it is there, until `stop`.
+    pub async fn watch(&self, topics: impl Fn() -> Vec<(String, i32)>, more: &Notify, stop: CancellationToken) {
+        let (mut failures, mut looks, mut is_due) = (1, 0_u32, true);
+        while !stop.is_cancelled() {
+            looks = looks.wrapping_add(1);
+            // after a failure again, for it may come back as another cluster; now and then for a topic that was deleted
+            let looked = if failures > 0 || is_due {
+                self.ensure_and_tell(&topics()).await
+            } else if looks.is_multiple_of(ENSURE_EVERY) {
+                self.ensure(&topics()).await.map(drop)
+            } else {
+                self.kafka.check().await.map_err(reason)
+            };
+            (failures, is_due) = (if looked.is_ok() { 0 } else { failures + 1 }, false);
+            self.note(looked);
+            let pause = if failures == 0 { LOOK_EVERY } else { (FIRST * 2_u32.pow(failures.min(8))).min(LONGEST) };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = more.notified() => is_due = true,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn ensure_and_tell(&self, topics: &[(String, i32)]) -> Result<(), String> {
+        let differences = self.ensure(topics).await?;
+        differences.iter().for_each(|difference| tracing::warn!("on Kafka {difference}"));
+        Ok(())
+    }
+
+    /// Says so when Kafka goes and when it comes, and nothing in between.
+    fn note(&self, looked: Result<(), String>) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let servers = &*self.servers;
+        match (&*found, &looked) {
+            (Found::There, Ok(())) | (Found::Away(_), Err(_)) => {}
+            (_, Ok(())) => tracing::info!(servers, "Kafka is there"),
+            (_, Err(reason)) => tracing::warn!(servers, reason, "Kafka is away; events wait in the log"),
+        }
+        *found = looked.map_or_else(Found::Away, |()| Found::There);
+    }
+}
+
+fn reason(error: BusError) -> String {
+    let BusError::Unavailable(reason) = error;
+    one_line(reason.strip_prefix("kafka: ").unwrap_or(&reason))
+}
+
+/// Under the name that the property has as a setting, and without its value, which may be secret.
+fn named(bad: BadProperty, settings: &KafkaSettings) -> SettingError {
+    let value = settings.properties.get(&bad.name).map(|value| value.expose().to_owned()).unwrap_or_default();
+    let reason = if value.is_empty() { bad.reason } else { bad.reason.replace(&value, "…") };
+    let key = match &*bad.name {
+        "bootstrap.servers" => "bus.kafka.bootstrap_servers".into(),
+        "aws_iam_region" => "bus.kafka.aws_iam_region".into(),
+        "properties" => "bus.kafka.properties".into(),
+        name => format!("bus.kafka.properties.{name}"),
+    };
+    SettingError::new(key, one_line(&reason))
+}
