@@ -8,8 +8,10 @@ use db::types::Id;
 use messaging::admin;
 use rest::Problem;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::Proxy;
+use crate::delivery::Place;
 use crate::event::Entry;
 use crate::http::kinds;
 
@@ -22,6 +24,8 @@ pub enum Ack {
     /// Once it is on the disk.
     #[default]
     Disk,
+    /// Once all in-sync replicas of Kafka have it, or in time.
+    Kafka,
 }
 
 /// An event that was taken.
@@ -30,6 +34,16 @@ pub struct Taken {
     pub id: Id,
     /// It had been taken before.
     pub duplicate: bool,
+    /// Where Kafka has it, if that was waited for.
+    pub place: Option<Place>,
+    /// Kafka did not have it in time.
+    pub fallback: bool,
+}
+
+impl Taken {
+    fn new(id: Id, duplicate: bool) -> Self {
+        Self { id, duplicate, place: None, fallback: false }
+    }
 }
 
 /// An event with the topic it goes to.
@@ -62,6 +76,7 @@ impl Proxy {
         let taken = match ack {
             Ack::Disk => self.store(routed).await?,
             Ack::Memory => self.store_later(routed)?,
+            Ack::Kafka => self.deliver(routed).await?,
         };
         let mut taken = taken.into_iter();
         let answer = |refused: Option<Problem>| match refused {
@@ -78,14 +93,28 @@ impl Proxy {
         Ok(Routed { entry, topic })
     }
 
+    /// Stores the events and waits until Kafka has them, but not for ever: then they are in the log, and on their way.
+    async fn deliver(&self, routed: Vec<Routed>) -> Result<Vec<Taken>, Problem> {
+        let wait = self.delivery.wait_for(routed.iter().map(|event| event.entry.id));
+        let stored = self.store(routed).await?;
+        let new = stored.iter().filter(|taken| !taken.duplicate).map(|taken| taken.id);
+        let places = wait.until(Instant::now() + self.settings.delivery.ack_timeout, new).await;
+        let place_of = |mut taken: Taken| {
+            taken.place = places.get(&taken.id).cloned();
+            taken.fallback = taken.place.is_none();
+            taken
+        };
+        Ok(stored.into_iter().map(place_of).collect())
+    }
+
     fn store_later(&self, routed: Vec<Routed>) -> Result<Vec<Taken>, Problem> {
         let bytes: usize = routed.iter().map(|event| event.entry.payload.len()).sum();
         let room = u32::try_from(bytes).ok().and_then(|bytes| self.memory.clone().try_acquire_many_owned(bytes).ok());
         let full = || Problem::new(&kinds::LOG_FULL).retry_after(std::time::Duration::from_secs(1));
         let room = room.ok_or_else(full)?;
-        let taken = routed.iter().map(|event| Taken { id: event.entry.id, duplicate: false }).collect();
+        let taken = routed.iter().map(|event| Taken::new(event.entry.id, false)).collect();
         let proxy = self.clone();
-        tokio::spawn(async move {
+        self.runtime.spawn(async move {
             if let Err(error) = proxy.store(routed).await {
                 tracing::error!(%error, "events that were acknowledged from memory are lost");
             }
@@ -111,7 +140,7 @@ impl Proxy {
                 if !duplicate {
                     tx.stage(staged(entry, topic));
                 }
-                taken.push(Taken { id: entry.id, duplicate });
+                taken.push(Taken::new(entry.id, duplicate));
             }
             Ok(taken)
         });

@@ -6,6 +6,7 @@
 
 mod accept;
 mod cloudevents;
+mod delivery;
 mod event;
 pub mod http;
 mod ingest;

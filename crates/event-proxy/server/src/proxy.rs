@@ -1,16 +1,18 @@
 //! The proxy as it runs: its log, its topics, and the secret of its receipts.
 
 use std::fs;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use db::Database;
 use diesel_migrations::embed_migrations;
 use messaging::Log;
 use program::kept_secret;
 use program::settings::SettingError;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::accept::InFlight;
+use crate::delivery::{Delivery, Working};
 use crate::receipt::Receipts;
 use crate::settings::Settings;
 use crate::topics::Topics;
@@ -29,19 +31,25 @@ pub struct Proxy {
     pub settings: Arc<Settings>,
     pub db: Database,
     pub log: Log,
+    pub(crate) delivery: Arc<Delivery>,
     pub(crate) topics: Arc<Topics>,
+    working: Arc<Mutex<Option<Working>>>,
     pub(crate) receipts: Arc<Receipts>,
     pub(crate) in_flight: Arc<InFlight>,
     /// Bytes of events that may be in memory only.
     pub(crate) memory: Arc<Semaphore>,
+    /// For what must outlive the HTTP thread that began it.
+    pub(crate) runtime: Handle,
 }
 
 impl Proxy {
-    /// Opens the log in `data_dir`, which is made if there is none.
+    /// Opens the log in `data_dir`, which is made if there is none, and begins to bring it to Kafka if the settings say
+    /// so.
     ///
     /// # Errors
     /// The setting that can't be used.
     pub async fn open(settings: Settings) -> Result<Self, SettingError> {
+        let delivery = Delivery::new(&settings.bus)?;
         let folder = &settings.data_dir;
         let bad_folder = |error: &dyn std::fmt::Display| {
             SettingError::new("data_dir", program::process::one_line(&format!("{}: {error}", folder.display())))
@@ -51,25 +59,35 @@ impl Proxy {
         let log = Log::new();
         let options = db::Options::new(format!("sqlite:{}", folder.join("log.db").display()));
         let db = Database::open(options, &MIGRATIONS, log.recorder()).await.map_err(|error| bad_folder(&error))?;
-        let topics = Topics::open(&db, &log, &settings.topics).await.map_err(|error| bad_folder(&error))?;
+        let delivery = Arc::new(delivery);
+        let topics = Topics::open(&db, &log, &settings.topics, delivery.clone()).await;
+        let topics = topics.map_err(|error| bad_folder(&error))?;
+        let working = delivery.start(&db, &log).await.map_err(|error| bad_folder(&error))?;
         let receipts = Receipts::new(&settings.node.name, &secret);
         let memory = Semaphore::new(settings.ingest.memory.0.min(Semaphore::MAX_PERMITS));
         Ok(Self {
             settings: Arc::new(settings),
             db,
             log,
+            delivery,
             topics: Arc::new(topics),
+            working: Arc::new(Mutex::new(Some(working))),
             receipts: Arc::new(receipts),
             in_flight: Arc::default(),
             memory: Arc::new(memory),
+            runtime: Handle::current(),
         })
     }
 
-    /// Finishes what was queued; nothing is taken afterwards.
+    /// Finishes what was queued and what is on its way to Kafka; nothing is taken afterwards.
     pub async fn close(&self) {
         // what was acknowledged from memory is on its way to the log
         let all = u32::try_from(self.settings.ingest.memory.0).unwrap_or(u32::MAX);
         drop(self.memory.acquire_many(all).await);
+        let working = self.working.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(working) = working {
+            working.stop().await;
+        }
         self.db.close().await;
     }
 }

@@ -5,6 +5,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use messaging_kafka::{Backend, KafkaSettings};
 use program::defaults;
 use program::settings::{
     Address, Bytes, LogSettings, SettingError, Sources, TelemetrySettings, expect, observe, positive, renamed,
@@ -27,6 +28,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     pub http: HttpSettings,
     pub ingest: IngestSettings,
+    pub bus: BusSettings,
+    pub delivery: DeliverySettings,
     pub node: NodeSettings,
     pub topics: TopicSettings,
     pub telemetry: TelemetrySettings,
@@ -36,6 +39,8 @@ defaults!(Settings {
     data_dir: "data/event-proxy".into(),
     http: HttpSettings::default(),
     ingest: IngestSettings::default(),
+    bus: BusSettings::default(),
+    delivery: DeliverySettings::default(),
     node: NodeSettings::default(),
     topics: TopicSettings::default(),
     telemetry: TelemetrySettings::default(),
@@ -71,6 +76,24 @@ pub struct IngestSettings {
     pub memory: Bytes,
 }
 defaults!(IngestSettings { max_body: Bytes(8 << 20), max_event: Bytes(900 << 10), memory: Bytes(64 << 20) });
+
+/// Where events are brought.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BusSettings {
+    pub backend: Backend,
+    pub kafka: KafkaSettings,
+}
+
+/// How events are brought to Kafka.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeliverySettings {
+    /// How long an answer waits for Kafka (`?ack=kafka`).
+    #[serde(with = "humantime_serde")]
+    pub ack_timeout: Duration,
+}
+defaults!(DeliverySettings { ack_timeout: Duration::from_secs(10) });
 
 /// This proxy among others.
 #[derive(Debug, Clone, Deserialize)]
@@ -143,6 +166,8 @@ impl Settings {
         let is_template = rest.chars().all(known) && self.topics.template.contains("{service}");
         let reason = format!("expected a name with {{service}} and {{type}}, got {:?}", self.topics.template);
         expect("topics.template", is_template, &reason)?;
+        self.bus.kafka.check()?;
+        positive("delivery.ack_timeout", self.delivery.ack_timeout)?;
         positive("http.shutdown_timeout", self.http.shutdown_timeout)?;
         self.telemetry.check()?;
         self.log.check()

@@ -1,13 +1,14 @@
 //! Which topic an event goes to, and topics that are made for new services and types.
 
 use std::collections::HashSet;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use db::Database;
-use messaging::{Log, TopicSpec};
+use db::{Database, Tx};
+use messaging::{Log, TopicSpec, begin_relaying};
 use rest::Problem;
 use tokio::sync::Mutex;
 
+use crate::delivery::Delivery;
 use crate::http::kinds;
 use crate::settings::TopicSettings;
 
@@ -16,6 +17,7 @@ pub struct Topics {
     db: Database,
     log: Log,
     settings: TopicSettings,
+    delivery: Arc<Delivery>,
     known: RwLock<HashSet<String>>,
     /// One is made at a time.
     making: Mutex<()>,
@@ -26,11 +28,12 @@ impl Topics {
     ///
     /// # Errors
     /// The database's.
-    pub async fn open(db: &Database, log: &Log, settings: &TopicSettings) -> db::Result<Self> {
+    pub async fn open(db: &Database, log: &Log, settings: &TopicSettings, delivery: Arc<Delivery>) -> db::Result<Self> {
         log.open(db, &[]).await?;
         let known = log.topics().iter().map(ToString::to_string).collect();
         let (db, log) = (db.clone(), log.clone());
-        Ok(Self { db, log, settings: settings.clone(), known: RwLock::new(known), making: Mutex::default() })
+        let (settings, known) = (settings.clone(), RwLock::new(known));
+        Ok(Self { db, log, settings, delivery, known, making: Mutex::default() })
     }
 
     /// The topic of a service and a type.
@@ -60,8 +63,12 @@ impl Topics {
         // check() holds it under a hundred
         let partitions = self.settings.partitions.get() as i32;
         let spec = TopicSpec { name: topic.to_owned().into(), partitions, direct: false };
-        self.log.add(&self.db, &[spec], |_| Ok(())).await?;
+        let (log, name, on_kafka) = (self.log.clone(), topic.to_owned(), self.delivery.is_there());
+        let relay = move |tx: &mut Tx<'_>| if on_kafka { begin_relaying(tx, &log, &[&name]) } else { Ok(()) };
+        self.log.add(&self.db, &[spec], relay).await?;
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(topic.to_owned());
+        self.delivery.more.notify_one();
+        self.log.ask_groups();
         tracing::info!(topic, partitions, "a topic was made");
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod event_proxy {
     mod ingest;
+    mod kafka;
     mod settings;
     mod support;
 }

@@ -19,7 +19,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::kinds;
 use crate::Proxy;
-use crate::routes::{events, receipts};
+use crate::routes::{events, ledger, receipts};
 
 /// Before every route of the API.
 const PREFIX: &str = "/v1";
@@ -65,7 +65,7 @@ fn openapi() -> OpenApi {
 }
 
 fn routes(config: &mut ServiceConfig<'_>) {
-    config.service(events::post).service(receipts::one).service(docs::document);
+    config.service(events::post).service(receipts::one).service(ledger::all).service(docs::document);
 }
 
 /// The application of one HTTP thread.
@@ -99,5 +99,6 @@ pub fn app(
 #[get("/readyz")]
 async fn readyz(proxy: Data<Proxy>) -> Result<HttpResponse, Problem> {
     proxy.db.read(db::now).await?;
-    Ok(reply::ok(&Readiness::ready(Vec::new())))
+    let kafka = proxy.delivery.away().map(|away| format!("kafka: {away}; events wait in the log"));
+    Ok(reply::ok(&Readiness::ready(kafka.into_iter().collect())))
 }

@@ -43,6 +43,22 @@ pub struct TakenView {
     /// It had been taken before.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     duplicate: bool,
+    /// Kafka did not have it in time, or has had it for longer: the receipt tells.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    fallback: bool,
+    /// Where Kafka has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<i64>,
+}
+
+impl TakenView {
+    fn status(&self) -> StatusCode {
+        if self.topic.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED }
+    }
 }
 
 /// What became of one of several events.
@@ -79,7 +95,7 @@ pub struct Items {
         (Object = "application/cloudevents+json"),
         (Vec<Object> = "application/cloudevents-batch+json"),
     )),
-    responses((status = 202, body = TakenView), (status = 207, body = Items)))]
+    responses((status = 200, body = TakenView), (status = 202, body = TakenView), (status = 207, body = Items)))]
 #[post("/events")]
 pub async fn post(
     proxy: Data<Proxy>,
@@ -88,6 +104,9 @@ pub async fn post(
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let (form, ack) = (Form::of(request.headers())?, query.0.ack);
+    if ack == Ack::Kafka && !proxy.delivery.is_there() {
+        return Err(Problem::new(&rest::kinds::INVALID_QUERY).field("ack", "events do not go to Kafka here"));
+    }
     let mut body = Body::of(&request, payload);
     if form == Form::Lines {
         return Lines::new(&proxy, ack).read(&mut body).await;
@@ -100,7 +119,7 @@ pub async fn post(
         (true, Some(one)) => {
             let view = view(&proxy, one?);
             let location = format!("/v1/receipts/{}", view.receipt);
-            Ok(HttpResponse::Accepted().insert_header((LOCATION, location)).json(view))
+            Ok(HttpResponse::build(view.status()).insert_header((LOCATION, location)).json(view))
         }
         (_, last) => {
             taken.extend(last);
@@ -110,14 +129,18 @@ pub async fn post(
 }
 
 fn view(proxy: &Proxy, taken: Taken) -> TakenView {
-    TakenView { receipt: proxy.receipts.of(taken.id), id: taken.id, duplicate: taken.duplicate }
+    let Taken { id, duplicate, fallback, place } = taken;
+    let offset = place.as_ref().map(|place| place.offset);
+    let partition = place.as_ref().map(|place| place.partition);
+    let topic = place.map(|place| place.topic.to_string());
+    TakenView { receipt: proxy.receipts.of(id), id, duplicate, fallback, topic, partition, offset }
 }
 
 fn item(proxy: &Proxy, taken: Result<Taken, Problem>) -> Item {
     match taken {
         Ok(taken) => {
-            let status = StatusCode::ACCEPTED.as_u16();
-            Item { status, line: None, taken: Some(view(proxy, taken)), problem: None }
+            let view = view(proxy, taken);
+            Item { status: view.status().as_u16(), line: None, taken: Some(view), problem: None }
         }
         Err(problem) => {
             let document = RawValue::from_string(problem.document(None)).ok();
@@ -127,8 +150,10 @@ fn item(proxy: &Proxy, taken: Result<Taken, Problem>) -> Item {
 }
 
 fn several(items: Vec<Item>) -> HttpResponse {
-    let taken = items.iter().filter(|item| item.taken.is_some()).count();
-    let status = if taken == items.len() { StatusCode::ACCEPTED } else { StatusCode::MULTI_STATUS };
+    let same = |status: u16| items.iter().all(|item| item.status == status).then_some(status);
+    let same =
+        same(StatusCode::OK.as_u16()).filter(|_| !items.is_empty()).or_else(|| same(StatusCode::ACCEPTED.as_u16()));
+    let status = same.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::MULTI_STATUS);
     HttpResponse::build(status).json(Items { items, accepted: None, refused: None })
 }
 

@@ -1,4 +1,5 @@
 //! The routes: parse, do, answer.
 
 pub mod events;
+pub mod ledger;
 pub mod receipts;

@@ -2,7 +2,7 @@
 
 use actix_web::web::Data;
 use actix_web::{HttpResponse, get};
-use messaging::admin::{self, LogPlace};
+use messaging::admin;
 use rest::Problem;
 use rest::input::Segment;
 use rest::reply;
@@ -14,17 +14,17 @@ use crate::http::kinds;
 /// What became of an event.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct ReceiptView {
-    #[schema(value_type = String)]
     status: Status,
     topic: String,
     partition: i32,
-    /// Where it is in the partition.
-    offset: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Status {
+    /// In the log, on its way to Kafka.
+    Queued,
+    /// Kafka has it; or it is in the log, and goes nowhere else.
     Delivered,
 }
 
@@ -33,8 +33,10 @@ enum Status {
 #[get("/receipts/{receipt}")]
 pub async fn one(proxy: Data<Proxy>, receipt: Segment<String>) -> Result<HttpResponse, Problem> {
     let id = proxy.receipts.read(&receipt.0).ok_or_else(|| Problem::not_found("receipt"))?;
-    let mut places = proxy.db.read(move |conn| admin::places(conn, &[id])).await?;
-    let (_, place) = places.pop().ok_or_else(|| Problem::new(&kinds::FORGOTTEN))?;
-    let LogPlace { topic, partition, position: offset } = place;
-    Ok(reply::ok(&ReceiptView { status: Status::Delivered, topic, partition, offset }))
+    let event = proxy.db.read(move |conn| admin::event(conn, id)).await?;
+    let event = event.ok_or_else(|| Problem::new(&kinds::FORGOTTEN))?;
+    let is_delivered = event.relayed || !proxy.delivery.is_there();
+    let (topic, partition) = (event.stored.event.topic.to_string(), event.stored.event.partition);
+    let status = if is_delivered { Status::Delivered } else { Status::Queued };
+    Ok(reply::ok(&ReceiptView { status, topic, partition }))
 }

@@ -32,7 +32,7 @@ async fn an_event_is_taken_and_followed_by_its_receipt() {
     proxy.restart().await;
     assert_eq!(proxy.stored("order.payment-failed").await, [posted]);
     let status = proxy.get(&location).await.expect(200);
-    assert_eq!((&status["topic"], &status["offset"]), (&json!("order.payment-failed"), &json!(0)), "{status}");
+    assert_eq!((&status["topic"], &status["status"]), (&json!("order.payment-failed"), &json!("delivered")));
     proxy.get(&format!("{location}x")).await.expect_problem(404, "not-found");
     proxy.get("/v1/receipts/other.AAAA").await.expect_problem(404, "not-found");
     proxy.stop().await;

@@ -42,6 +42,12 @@ impl TestProxy {
         (self.proxy, self.server) = (proxy, Some(server));
     }
 
+    /// A setting for the next start.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.retain(|(other, _)| other != name);
+        self.settings.push((name.to_owned(), value.to_owned()));
+    }
+
     pub async fn stop(&mut self) {
         assert!(self.folder.path().is_dir());
         self.server.take().expect("it runs").stop().await.unwrap();
