@@ -65,7 +65,11 @@ impl Source {
             return Self::aws(region).map(Some);
         }
         match properties.remove(METHOD).as_deref() {
-            Some("oidc") => Endpoint::new(properties).map(|endpoint| Some(Self::Endpoint(endpoint))),
+            Some("oidc") => {
+                let endpoint = Endpoint::new(properties)?;
+                signs_in_by_token(properties)?;
+                Ok(Some(Self::Endpoint(endpoint)))
+            }
             Some("default") | None => {
                 let name = ["sasl.mechanisms", "sasl.mechanism"].into_iter().find(|name| {
                     properties.get(*name).is_some_and(|mechanism| mechanism.eq_ignore_ascii_case("OAUTHBEARER"))
@@ -133,6 +137,19 @@ impl Source {
     }
 }
 
+/// Else the tokens would never be asked for, and librdkafka blames the endpoint.
+fn signs_in_by_token(properties: &BTreeMap<String, String>) -> Result<(), BadProperty> {
+    let other = |(name, due): &(&'static str, &str)| {
+        properties.get(*name).is_some_and(|value| !value.to_ascii_lowercase().starts_with(due))
+    };
+    let due = [("sasl.mechanisms", "oauthbearer"), ("sasl.mechanism", "oauthbearer"), ("security.protocol", "sasl_")];
+    match due.iter().find(|due| other(due)) {
+        Some((name, due)) => Err(bad(name, format!("does not go with {METHOD} = oidc, which needs {due}"))),
+        None if properties.contains_key("security.protocol") => Ok(()),
+        None => Err(bad("security.protocol", format!("must be sasl_ssl or sasl_plaintext for {METHOD} = oidc"))),
+    }
+}
+
 impl Endpoint {
     fn new(properties: &mut BTreeMap<String, String>) -> Result<Self, BadProperty> {
         let mut taken = |name: &str| properties.remove(name).filter(|value| !value.is_empty());
@@ -143,6 +160,9 @@ impl Endpoint {
         let url: Url = url.parse().map_err(|_| bad(ENDPOINT, "expected a URL"))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(bad(ENDPOINT, "expected a URL of http or https"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(bad(ENDPOINT, "must not hold credentials, for it is shown in logs"));
         }
         let mut http = Client::builder().redirect(redirect::Policy::none());
         if url.scheme() == "http" {

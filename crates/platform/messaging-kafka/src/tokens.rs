@@ -7,7 +7,7 @@ use std::fmt;
 use std::ptr;
 use std::sync::{Arc, Condvar, Mutex, Once, PoisonError, Weak};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::ClientContext;
 use rdkafka::bindings::{rd_kafka_oauthbearer_set_token, rd_kafka_resp_err_t};
@@ -22,6 +22,8 @@ use crate::sign_in::{Bearer, Source};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two attempts when none is had.
 const PAUSE: Duration = Duration::from_secs(2);
+/// Between two looks at the clock.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What says who we are, always a good one; fetched anew before it expires.
 pub(crate) struct Tokens {
@@ -120,10 +122,20 @@ impl Tokens {
 }
 
 async fn renew(source: &Source, known: &Weak<Known>) {
+    let mut failures = 0_u32;
     loop {
         let fetched = source.fetch().await;
+        failures = if fetched.is_ok() { 0 } else { failures + 1 };
         let Some(pause) = known.upgrade().map(|known| known.note(fetched)) else { return };
-        sleep(pause).await;
+        wait(pause.saturating_mul(1 << failures.saturating_sub(1).min(5))).await;
+    }
+}
+
+/// By both clocks: tokens run out by the one that may be set, and goes on while the machine is suspended.
+async fn wait(pause: Duration) {
+    let (begun, until) = (Instant::now(), SystemTime::now() + pause);
+    while begun.elapsed() < pause && SystemTime::now() < until {
+        sleep(LOOK_EVERY.min(pause)).await;
     }
 }
 

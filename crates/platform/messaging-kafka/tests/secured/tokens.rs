@@ -73,4 +73,8 @@ fn what_a_token_is_asked_for_with_must_be_there() {
     assert_eq!(refused(&[("sasl.oauthbearer.method", "oidc")]), "sasl.oauthbearer.token.endpoint.url");
     assert_eq!(refused(&[("sasl.oauthbearer.method", "oidc"), (url.0, "here")]), url.0);
     assert_eq!(refused(&[("sasl.oauthbearer.method", "oidc"), url]), "sasl.oauthbearer.client.id");
+    let client = [("sasl.oauthbearer.client.id", "shop"), ("sasl.oauthbearer.client.secret", "of-the-shop")];
+    let all = [("sasl.oauthbearer.method", "oidc"), url, client[0], client[1]];
+    assert_eq!(refused(&all), "security.protocol", "plaintext unless set");
+    assert_eq!(refused(&[&all[..], &[("sasl.mechanisms", "PLAIN")]].concat()), "sasl.mechanisms");
 }
