@@ -152,8 +152,8 @@ fn check_name(field: &'static str, name: &str) -> Result<(), SendError> {
 }
 
 fn check_id(field: &'static str, id: Option<&str>) -> Result<(), SendError> {
-    let fits = id.is_none_or(|id| (1..=LONGEST_ID).contains(&id.len()));
-    if fits { Ok(()) } else { Err(invalid(field, format!("must be 1 to {LONGEST_ID} bytes"))) }
+    let fits = id.is_none_or(|id| (1..=LONGEST_ID).contains(&id.len()) && !id.contains('\0'));
+    if fits { Ok(()) } else { Err(invalid(field, format!("must be 1 to {LONGEST_ID} bytes, none of them 0"))) }
 }
 
 fn invalid(field: &'static str, reason: impl Into<String>) -> SendError {

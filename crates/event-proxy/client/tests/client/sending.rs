@@ -116,6 +116,7 @@ fn events_that_would_be_refused_are_not_taken() {
         ("type", Event::new("").service("order")),
         ("type", Event::new("x".repeat(65)).service("order")),
         ("key", fine().key("")),
+        ("key", fine().key("order\0")),
         ("id", fine().id("x".repeat(256))),
         ("data", fine().data(cannot_be_json)),
     ];
