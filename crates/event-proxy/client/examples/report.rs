@@ -33,8 +33,9 @@ async fn main() -> ExitCode {
         }
     };
     install(proxy.clone()).expect("nobody installed another before");
+    let shipped = ProxyLayer::builder(proxy.clone()).build().expect("the client has a service");
     let printed = tracing_subscriber::fmt::layer().with_filter(LevelFilter::INFO);
-    tracing_subscriber::registry().with(ProxyLayer::builder(proxy.clone()).build()).with(printed).init();
+    tracing_subscriber::registry().with(shipped).with(printed).init();
 
     for (order, amount) in [("order-16", 500), ("order-17", 1200)] {
         let result = pay(order, amount).await;

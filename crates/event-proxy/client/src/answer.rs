@@ -13,14 +13,17 @@ use crate::retry::Failure;
 
 /// How much of a refusal's text goes into the log, in characters.
 const QUOTED: usize = 300;
+/// How much of an answer is read that need not be understood, in bytes. A connection whose answer is not read to its end
+/// is closed.
+const LONGEST_READ: usize = 2 << 20;
 
 pub(crate) enum Answer {
     Accepted,
     /// The answer for each event, in order, and the pause that was asked for.
     ByItem(Vec<Item>, Option<Duration>),
-    /// The events themselves are at fault.
+    /// One of the events is at fault, or more.
     Refused(String),
-    /// The request was, not its events.
+    /// The events are too many for one request, or one is too large.
     TooLarge(String),
     /// The same request may be accepted later, or elsewhere.
     Failed {
@@ -47,6 +50,8 @@ impl Item {
     pub(crate) fn fate(&self) -> Option<Fate> {
         match self.status {
             200..300 => Some(Fate::Sent),
+            // here it is about this event: it may not be sent with this key
+            403 => Some(Fate::Refused),
             status => refuses_content(status).then_some(Fate::Refused),
         }
     }
@@ -65,7 +70,7 @@ struct Items {
 
 /// Whether a status is about the events. The others would be the same for any event: those are waited out.
 fn refuses_content(status: u16) -> bool {
-    (400..500).contains(&status) && !matches!(status, 401 | 404 | 405 | 407 | 408 | 421 | 425 | 429)
+    (400..500).contains(&status) && !matches!(status, 401 | 403 | 404 | 405 | 407 | 408 | 421 | 425 | 429)
 }
 
 /// `events` is how many were in the request.
@@ -76,28 +81,49 @@ pub(crate) async fn read(result: reqwest::Result<Response>, events: usize) -> An
     };
     let (status, retry_after) = (response.status(), retry_after(response.headers()));
     if status.is_success() && status != StatusCode::MULTI_STATUS {
+        // whatever else it says
+        let _ = beginning(response).await;
         return Answer::Accepted;
     }
-    let body = match response.bytes().await {
+    if status == StatusCode::MULTI_STATUS {
+        return by_item(response.bytes().await, events, retry_after);
+    }
+    let body = match beginning(response).await {
         Ok(body) => body,
         Err(error) => return away(chain(&error.without_url()), retry_after),
     };
-    if status == StatusCode::MULTI_STATUS {
-        return match serde_json::from_slice(&body) {
-            Ok(Items { items }) if items.len() == events => Answer::ByItem(items, retry_after),
-            Ok(_) => away("207: not an item for each event".to_owned(), retry_after),
-            Err(error) => away(format!("207: {error}"), retry_after),
-        };
-    }
     let text = String::from_utf8_lossy(&body);
     let reason = format!("{status}: {}", text.chars().take(QUOTED).collect::<String>());
     match status {
         StatusCode::PAYLOAD_TOO_LARGE => Answer::TooLarge(reason),
         _ if refuses_content(status.as_u16()) => Answer::Refused(reason),
-        _ if status.is_client_error() => Answer::Failed { failure: Failure::Busy, retry_after, reason },
-        // a redirect is not followed: it is not what a proxy answers
+        StatusCode::TOO_MANY_REQUESTS => Answer::Failed { failure: Failure::Busy, retry_after, reason },
+        // a key that is not known here may be elsewhere; a redirect is not followed: it is not what a proxy answers
         _ => away(reason, retry_after),
     }
+}
+
+fn by_item(body: reqwest::Result<impl AsRef<[u8]>>, events: usize, retry_after: Option<Duration>) -> Answer {
+    let body = match body {
+        Ok(body) => body,
+        Err(error) => return away(chain(&error.without_url()), retry_after),
+    };
+    match serde_json::from_slice(body.as_ref()) {
+        Ok(Items { items }) if items.len() == events => Answer::ByItem(items, retry_after),
+        Ok(_) => away("207: not an item for each event".to_owned(), retry_after),
+        Err(error) => away(format!("207: {error}"), retry_after),
+    }
+}
+
+/// The body, or what of it may be read.
+async fn beginning(mut response: Response) -> reqwest::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while body.len() < LONGEST_READ
+        && let Some(chunk) = response.chunk().await?
+    {
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 fn away(reason: String, retry_after: Option<Duration>) -> Answer {

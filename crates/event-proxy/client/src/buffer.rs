@@ -32,7 +32,7 @@ pub struct Dropped {
     pub full: u64,
     /// They could not be sent as they are ([`SendError::Invalid`]).
     pub invalid: u64,
-    /// A proxy refused them (4xx). The reason is in the log.
+    /// A proxy refused them for what they are. The reason is in the log.
     pub refused: u64,
     /// No proxy took them in time ([`Retry::give_up_after`](crate::Retry::give_up_after)).
     pub given_up: u64,
@@ -74,6 +74,8 @@ pub(crate) struct Buffer {
     limits: Limits,
     state: Mutex<State>,
     wake: Notify,
+    /// An event was not taken.
+    lost: Notify,
     /// All events below this number have met their fate.
     settled: watch::Sender<u64>,
     closed: watch::Sender<bool>,
@@ -88,12 +90,14 @@ struct State {
     /// Events below this number do not wait for others to fill their batch.
     hurry_to: u64,
     stats: Stats,
+    /// Why the last of the invalid events was.
+    invalid: String,
 }
 
 impl Buffer {
     pub(crate) fn new(limits: Limits) -> Self {
-        let (state, wake) = (Mutex::default(), Notify::new());
-        Self { limits, state, wake, settled: watch::Sender::new(0), closed: watch::Sender::new(false) }
+        let (state, wake, lost) = (Mutex::default(), Notify::new(), Notify::new());
+        Self { limits, state, wake, lost, settled: watch::Sender::new(0), closed: watch::Sender::new(false) }
     }
 
     /// Nothing under this lock calls code of others, so it is never held for long, nor poisoned.
@@ -108,6 +112,7 @@ impl Buffer {
             || stats.queued_bytes + json.len() as u64 > self.limits.max_bytes as u64;
         if full {
             stats.dropped.full += 1;
+            self.lost.notify_one();
             return Err(SendError::Full);
         }
         stats.queued += 1;
@@ -124,8 +129,23 @@ impl Buffer {
         Ok(())
     }
 
-    pub(crate) fn count_invalid(&self) {
-        self.lock().stats.dropped.invalid += 1;
+    pub(crate) fn count_invalid(&self, reason: &SendError) {
+        let reason = reason.to_string();
+        let mut state = self.lock();
+        state.stats.dropped.invalid += 1;
+        state.invalid = reason;
+        self.lost.notify_one();
+    }
+
+    /// What was dropped until now, and why the last of the invalid events was.
+    pub(crate) fn drops(&self) -> (Dropped, String) {
+        let state = self.lock();
+        (state.stats.dropped, state.invalid.clone())
+    }
+
+    /// Returns once an event was not taken since this last did.
+    pub(crate) async fn dropped(&self) {
+        self.lost.notified().await;
     }
 
     pub(crate) fn stats(&self) -> Stats {

@@ -11,7 +11,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use crate::buffer::{Buffer, Limits};
 use crate::error::{BuildError, chain};
-use crate::event::is_name;
+use crate::event::check_setting;
 use crate::proxy::{EventProxy, Inner};
 use crate::retry::{Addresses, Retry};
 use crate::worker::{Worker, mark_thread};
@@ -86,8 +86,9 @@ impl Default for Builder {
 
 impl Builder {
     /// The address of a proxy, `http://127.0.0.1:8090`. With several the client uses the first, goes to the next when
-    /// one can't be reached, does not answer in time, or answers 5xx, and comes back after
-    /// [`failback_after`](Self::failback_after).
+    /// one can't be reached, does not answer in time, or answers what it would answer to any events (5xx, and 401, 403
+    /// or 404 for a whole request), and comes back after [`failback_after`](Self::failback_after). One that only asks
+    /// for a pause (429), or puts single events off, is not left.
     ///
     /// Each proxy recognises repeats by itself: an event that one has taken without its answer coming through, and
     /// another takes as well, comes twice, with the same id.
@@ -162,7 +163,8 @@ impl Builder {
         self
     }
 
-    /// How long an address that failed is left alone while there are others, default 30 s.
+    /// How long an address that failed is left alone while there are others, default 30 s: twice as long with each time
+    /// that it then fails again, up to 5 minutes.
     pub fn failback_after(mut self, time: Duration) -> Self {
         self.failback_after = time.min(LONGEST);
         self
@@ -192,11 +194,8 @@ impl Builder {
         let urls = self.endpoints()?;
         let client = self.client(&urls)?;
         let limits = self.limits()?;
-        if let Some(service) = self.service.as_deref().filter(|service| !is_name(service)) {
-            return Err(BuildError::setting(
-                "service",
-                format!("{service:?} must be 1 to 64 of letters, digits, _ and -"),
-            ));
+        if let Some(service) = &self.service {
+            check_setting("service", service)?;
         }
         let buffer = Arc::new(Buffer::new(limits));
         let worker = Worker {
@@ -206,7 +205,6 @@ impl Builder {
             give_up_after: self.retry.give_up_after,
             shutdown_timeout: self.shutdown_timeout,
             hurried: false,
-            logged_full: 0,
         };
         let (runtime, thread) = start(worker).map_err(BuildError::Thread)?;
         Ok(EventProxy::new(Inner { buffer, default_service: self.service, runtime, thread: Some(thread) }))
@@ -264,7 +262,9 @@ impl Builder {
 
 /// Where events are posted to at the proxy with this address.
 fn endpoint(url: &str, ack: Ack) -> Result<Url, BuildError> {
-    let bad = |reason: &str| BuildError::setting("url", format!("{url:?} {reason}"));
+    // what comes before an @ may be a password
+    let shown = if url.contains('@') { "an address".to_owned() } else { format!("{url:?}") };
+    let bad = |reason: &str| BuildError::setting("url", format!("{shown} {reason}"));
     let mut endpoint = Url::parse(url).map_err(|error| bad(&format!("is no URL: {error}")))?;
     if !matches!(endpoint.scheme(), "http" | "https") {
         return Err(bad("must begin with http:// or https://"));

@@ -1,6 +1,7 @@
 //! What can go wrong for a caller.
 
 use std::error::Error;
+use std::fmt::{Display, Write};
 use std::io;
 
 /// A client that can't be made.
@@ -53,7 +54,14 @@ pub struct AlreadyInstalled;
 
 /// An error with its causes, in one line.
 pub(crate) fn chain(error: &dyn Error) -> String {
-    causes(error.source()).fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    causes(error.source()).fold(text(error), |chain, cause| format!("{chain}: {}", text(cause)))
+}
+
+/// How it shows, as far as it goes: `to_string` panics when `Display` fails.
+pub(crate) fn text(shown: impl Display) -> String {
+    let mut text = String::new();
+    let _ = write!(text, "{shown}");
+    text
 }
 
 /// The source of an error, its source, and so on.

@@ -6,12 +6,12 @@ use serde_json::Map;
 use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
-use crate::error::SendError;
+use crate::error::{BuildError, SendError};
 
 /// The longest service or type, in characters.
 const LONGEST_NAME: usize = 64;
 /// The longest key or id, in bytes.
-const LONGEST_ID: usize = 255;
+pub(crate) const LONGEST_ID: usize = 255;
 
 /// How bad it is, as logs have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -144,6 +144,12 @@ struct Wire<'a> {
 pub(crate) fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+/// The same for what is set before there are events.
+pub(crate) fn check_setting(setting: &'static str, name: &str) -> Result<(), BuildError> {
+    let reason = || format!("{name:?} must be 1 to {LONGEST_NAME} of letters, digits, _ and -");
+    if is_name(name) { Ok(()) } else { Err(BuildError::setting(setting, reason())) }
 }
 
 fn check_name(field: &'static str, name: &str) -> Result<(), SendError> {

@@ -15,8 +15,8 @@ use tracing_subscriber::filter::{Filtered, Targets};
 use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
-use crate::error::chain;
-use crate::event::{Event, is_name};
+use crate::error::{BuildError, chain, text};
+use crate::event::{Event, check_setting, is_name};
 use crate::proxy::EventProxy;
 use crate::worker;
 
@@ -29,11 +29,12 @@ const TYPE_FIELD: &str = "event_type";
 /// use event_proxy_client::{EventProxy, ProxyLayer};
 /// use tracing_subscriber::prelude::*;
 ///
-/// # fn doc(proxy: EventProxy) {
-/// tracing_subscriber::registry().with(ProxyLayer::builder(proxy).build()).init();
+/// # fn doc(proxy: EventProxy) -> Result<(), event_proxy_client::BuildError> {
+/// tracing_subscriber::registry().with(ProxyLayer::builder(proxy).build()?).init();
 ///
 /// let _span = tracing::info_span!("payment", order = 17).entered();
 /// tracing::error!(event_type = "payment-failed", reason = "card expired", "the payment failed");
+/// # Ok(())
 /// # }
 /// ```
 ///
@@ -90,8 +91,15 @@ impl ProxyLayerBuilder {
     }
 
     /// The layer, with a filter that leaves other layers alone.
-    pub fn build<S: Subscriber + for<'a> LookupSpan<'a>>(self) -> Filtered<ProxyLayer, Choice, S> {
-        self.layer.with_filter(self.choice)
+    ///
+    /// # Errors
+    /// A service or a type that can't be one, or no service, neither here nor of the client.
+    pub fn build<S: Subscriber + for<'a> LookupSpan<'a>>(self) -> Result<Filtered<ProxyLayer, Choice, S>, BuildError> {
+        let service = self.layer.service.as_deref().or(self.layer.proxy.default_service());
+        let missing = || BuildError::setting("service", "is missing, and the client has none of its own");
+        check_setting("service", service.ok_or_else(missing)?)?;
+        check_setting("event_type", &self.layer.event_type)?;
+        Ok(self.layer.with_filter(self.choice))
     }
 }
 
@@ -248,6 +256,6 @@ impl Visit for Fields {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.add(field, format!("{value:?}"));
+        self.add(field, text(format_args!("{value:?}")));
     }
 }

@@ -59,7 +59,12 @@ impl EventProxy {
     pub fn send(&self, event: Event) -> Result<(), SendError> {
         let buffer = &self.inner.buffer;
         let json = event.into_json(self.inner.default_service.as_deref());
-        buffer.push(json.inspect_err(|_| buffer.count_invalid())?)
+        buffer.push(json.inspect_err(|reason| buffer.count_invalid(reason))?)
+    }
+
+    /// The service of events that do not name one.
+    pub(crate) fn default_service(&self) -> Option<&str> {
+        self.inner.default_service.as_deref()
     }
 
     /// Where its events have gone until now.
@@ -85,7 +90,8 @@ impl EventProxy {
     pub fn flush_blocking(&self, timeout: Duration) -> Result<(), NotFlushed> {
         let (reply, done) = mpsc::sync_channel(1);
         self.when_flushed(timeout, move |in_time| _ = reply.send(in_time));
-        if done.recv() == Ok(true) { Ok(()) } else { Err(NotFlushed) }
+        // the time counts here too: the client's thread may be gone
+        if done.recv_timeout(timeout) == Ok(true) { Ok(()) } else { Err(NotFlushed) }
     }
 
     fn when_flushed(&self, limit: Duration, reply: impl FnOnce(bool) + Send + 'static) {
@@ -105,5 +111,23 @@ impl Drop for Inner {
         self.buffer.close();
         // its end is bounded by the time for shutdown, and a panic there is no reason for one here
         let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::Limits;
+
+    #[test]
+    fn a_blocking_flush_ends_without_the_thread() {
+        let many = 100;
+        let batch_time = Duration::from_secs(3600);
+        let limits = Limits { max_events: many, max_bytes: many, batch_events: many, batch_bytes: many, batch_time };
+        // nobody drives it
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let buffer = Arc::new(Buffer::new(limits));
+        let inner = Inner { buffer, default_service: None, runtime: runtime.handle().clone(), thread: None };
+        assert_eq!(EventProxy::new(inner).flush_blocking(Duration::from_millis(1)), Err(NotFlushed));
     }
 }

@@ -1,15 +1,15 @@
 //! What the code written by [`report_errors`](crate::report_errors) calls. No part of the public interface.
 
 use std::error::Error;
-use std::fmt::Display;
+use std::fmt::{Display, Write};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use crate::install::installed;
 
-use crate::error::causes;
-use crate::event::{Event, Level};
+use crate::error::{causes, text};
+use crate::event::{Event, LONGEST_ID, Level};
 use crate::proxy::EventProxy;
 
 /// Where a function is.
@@ -38,8 +38,14 @@ impl Report {
         self
     }
 
+    /// What can't be a key is left out, and what is too long for one is cut: the report matters more.
     pub fn key(mut self, key: impl Display) -> Self {
-        self.event = self.event.key(key.to_string());
+        let mut text = String::new();
+        let shown = write!(text, "{key}");
+        text.truncate(text.floor_char_boundary(LONGEST_ID));
+        if shown.is_ok() && !text.is_empty() && !text.contains('\0') {
+            self.event = self.event.key(text);
+        }
         self
     }
 
@@ -110,7 +116,7 @@ pub struct Description {
 
 impl Description {
     fn of(error: &(impl Error + ?Sized)) -> Self {
-        Self { error: error.to_string(), causes: causes(error.source()).map(ToString::to_string).collect() }
+        Self { error: text(error), causes: causes(error.source()).map(text).collect() }
     }
 }
 
@@ -156,7 +162,7 @@ pub trait ByText {
 
 impl<E: Display> ByText for &Probe<'_, E> {
     fn describe(&self) -> Description {
-        Description { error: self.0.to_string(), causes: Vec::new() }
+        Description { error: text(self.0), causes: Vec::new() }
     }
 }
 

@@ -38,12 +38,14 @@ impl Retry {
 const SHORTEST_ASKED: Duration = Duration::from_millis(50);
 /// Longer than any Retry-After that makes sense; keeps sums of times from overflowing.
 const LONGEST_ASKED: Duration = Duration::from_secs(24 * 60 * 60);
+/// For an address that does not come back. One that hangs costs a timeout after each rest.
+const LONGEST_REST: Duration = Duration::from_secs(300);
 
 /// Those of the proxies, in order of preference.
 pub(crate) struct Addresses {
     all: Vec<Address>,
     retry: Retry,
-    /// How long others are preferred to an address that failed.
+    /// How long others are preferred to an address that failed for the first time.
     failback_after: Duration,
 }
 
@@ -53,6 +55,8 @@ struct Address {
     failures: u32,
     /// Others are preferred until then.
     rests_until: Instant,
+    /// How long that will be if it fails again.
+    rest: Duration,
     /// Nothing is sent until then.
     ready_at: Instant,
     /// It was the proxy that asked for this pause.
@@ -71,7 +75,8 @@ pub(crate) enum Failure {
 impl Addresses {
     pub(crate) fn new(urls: Vec<Url>, retry: Retry, failback_after: Duration) -> Self {
         let now = Instant::now();
-        let address = |url| Address { url, failures: 0, rests_until: now, ready_at: now, asked: false };
+        let (rest, asked) = (failback_after, false);
+        let address = |url| Address { url, failures: 0, rests_until: now, rest, ready_at: now, asked };
         Self { all: urls.into_iter().map(address).collect(), retry, failback_after }
     }
 
@@ -88,21 +93,31 @@ impl Addresses {
         &self.all[index].url
     }
 
-    pub(crate) fn works(&mut self, index: usize) {
-        self.all[index].failures = 0;
+    pub(crate) fn works(&mut self, index: usize, now: Instant) {
+        let address = &mut self.all[index];
+        (address.failures, address.rests_until, address.rest) = (0, now, self.failback_after);
     }
 
     /// Returns the pause that the address gets, and whether this is its first failure after a success.
-    pub(crate) fn failed(&mut self, index: usize, failure: Failure, retry_after: Option<Duration>) -> (Duration, bool) {
+    pub(crate) fn failed(
+        &mut self,
+        index: usize,
+        failure: Failure,
+        retry_after: Option<Duration>,
+        now: Instant,
+    ) -> (Duration, bool) {
         let address = &mut self.all[index];
         address.failures = address.failures.saturating_add(1);
         let asked = |pause: Duration| pause.clamp(SHORTEST_ASKED, LONGEST_ASKED).mul_f64(rand::random_range(1.0..=1.1));
         let pause = retry_after.map_or_else(|| self.retry.pause(address.failures), asked);
-        let now = Instant::now();
         address.ready_at = now + pause;
         address.asked = retry_after.is_some();
         if failure == Failure::Away {
-            address.rests_until = now + pause.max(self.failback_after);
+            if address.rests_until <= now {
+                address.rests_until = now + address.rest;
+                address.rest = address.rest.saturating_mul(2).min(LONGEST_REST.max(self.failback_after));
+            }
+            address.rests_until = address.rests_until.max(address.ready_at);
         }
         (pause, address.failures == 1)
     }
@@ -111,5 +126,62 @@ impl Addresses {
     pub(crate) fn hurry(&mut self) {
         let now = Instant::now();
         self.all.iter_mut().filter(|address| !address.asked).for_each(|address| address.ready_at = now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REST: Duration = Duration::from_secs(30);
+
+    fn two() -> Addresses {
+        let url = |port| Url::parse(&format!("http://127.0.0.1:{port}")).unwrap();
+        let retry = Retry { longest_pause: Duration::from_secs(1), ..Retry::default() };
+        Addresses::new(vec![url(1), url(2)], retry, REST)
+    }
+
+    /// The first address fails whenever it is asked: how long each of its rests is, in seconds.
+    fn rests(addresses: &mut Addresses, now: &mut Instant, count: usize) -> Vec<u64> {
+        let mut rest = || {
+            let (index, ready_at) = addresses.next(*now);
+            assert!(index == 0 && ready_at <= *now);
+            addresses.failed(0, Failure::Away, None, *now);
+            let began = *now;
+            while addresses.next(*now).0 == 1 {
+                *now += Duration::from_secs(1);
+            }
+            (*now - began).as_secs()
+        };
+        (0..count).map(|_| rest()).collect()
+    }
+
+    #[test]
+    fn an_address_that_stays_away_rests_longer_each_time() {
+        let (mut addresses, mut now) = (two(), Instant::now());
+        assert_eq!(rests(&mut addresses, &mut now, 6), [30, 60, 120, 240, 300, 300]);
+        addresses.works(0, now);
+        assert_eq!(rests(&mut addresses, &mut now, 2), [30, 60]);
+    }
+
+    #[test]
+    fn one_that_works_while_all_rest_is_kept() {
+        let (mut addresses, now) = (two(), Instant::now());
+        addresses.failed(0, Failure::Away, None, now);
+        addresses.failed(1, Failure::Away, None, now);
+        let later = now + Duration::from_secs(2);
+        addresses.works(1, later);
+        assert_eq!(addresses.next(later).0, 1);
+    }
+
+    #[test]
+    fn failures_while_all_rest_do_not_prolong_the_rest() {
+        let (mut addresses, now) = (two(), Instant::now());
+        for second in 0..20 {
+            let now = now + Duration::from_secs(second);
+            addresses.failed(0, Failure::Away, None, now);
+            addresses.failed(1, Failure::Away, None, now);
+        }
+        assert_eq!(addresses.next(now + REST).0, 0);
     }
 }

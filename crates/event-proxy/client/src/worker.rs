@@ -1,7 +1,6 @@
 //! The client's own thread: takes batches out of the buffer and posts them, one after the other.
 
 use std::cell::Cell;
-use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,8 +8,11 @@ use reqwest::Client;
 use tokio::time::{sleep, sleep_until};
 
 use crate::answer::{self, Answer, Item};
-use crate::buffer::{Buffer, Fate, Queued};
+use crate::buffer::{Buffer, Dropped, Fate, Queued};
 use crate::retry::{Addresses, Failure};
+
+/// Between two messages about events that were not taken.
+const DROPS_LOGGED_EVERY: Duration = Duration::from_secs(10);
 
 thread_local! {
     static OURS: Cell<bool> = const { Cell::new(false) };
@@ -35,8 +37,6 @@ pub(crate) struct Worker {
     pub(crate) shutdown_timeout: Duration,
     /// Pauses have been cut short because the buffer is closed.
     pub(crate) hurried: bool,
-    /// Events that did not fit, as last logged.
-    pub(crate) logged_full: u64,
 }
 
 impl Worker {
@@ -48,39 +48,44 @@ impl Worker {
             buffer.closed().await;
             sleep(shutdown_timeout).await;
         };
+        let mut logged = Dropped::default();
         tokio::select! {
             () = self.deliver_all() => {}
+            () = log_drops(&buffer, &mut logged) => {}
             () = overdue => {
                 let events = buffer.stats().queued;
                 tracing::warn!(events, "events are lost: no proxy took them before the client ended");
             }
         }
+        log_new_drops(&buffer, &mut logged);
     }
 
     async fn deliver_all(&mut self) {
         while let Some(batch) = self.buffer.next_batch().await {
             self.deliver(batch).await;
-            let full = self.buffer.stats().dropped.full;
-            let events = full - mem::replace(&mut self.logged_full, full);
-            if events > 0 {
-                tracing::warn!(events, "events are lost: the buffer was full");
-            }
         }
     }
 
     /// Returns when each event of the batch has met its fate.
     async fn deliver(&mut self, mut batch: Vec<Queued>) {
+        // a request that is refused is halved until it is known for which event; after that they grow again
         let mut at_once = batch.len();
+        let mut limit = at_once;
         while let Some(index) = self.ready(&mut batch).await {
             let events = at_once.min(batch.len());
             match self.post(index, &mut batch[..events]).await {
                 Answer::Accepted => {
-                    self.addresses.works(index);
+                    self.addresses.works(index, Instant::now());
                     self.settle_first(&mut batch, events, Fate::Sent);
+                    at_once = limit.min(events * 2);
                 }
-                Answer::TooLarge(_) if events > 1 => at_once = events / 2,
+                Answer::TooLarge(_) if events > 1 => {
+                    limit = events / 2;
+                    at_once = limit;
+                }
+                Answer::Refused(_) if events > 1 => at_once = events / 2,
                 Answer::TooLarge(reason) | Answer::Refused(reason) => {
-                    self.addresses.works(index);
+                    self.addresses.works(index, Instant::now());
                     self.settle_first(&mut batch, events, Fate::Refused);
                     log_refused(events, &reason);
                 }
@@ -150,7 +155,7 @@ impl Worker {
         let mut fates = items.iter().map(Item::fate);
         self.buffer.settle(batch, |_| fates.next().flatten());
         if items.iter().any(|item| item.fate() == Some(Fate::Sent)) {
-            self.addresses.works(index);
+            self.addresses.works(index, Instant::now());
         }
         let refused: Vec<_> = items.iter().filter(|item| item.fate() == Some(Fate::Refused)).collect();
         if let Some(first) = refused.first() {
@@ -162,13 +167,34 @@ impl Worker {
     }
 
     fn failed(&mut self, index: usize, failure: Failure, retry_after: Option<Duration>, reason: &str) {
-        let (pause, first) = self.addresses.failed(index, failure, retry_after);
+        let (pause, first) = self.addresses.failed(index, failure, retry_after, Instant::now());
         let url = self.addresses.url(index);
         if first {
             tracing::warn!(%url, reason, ?pause, "events wait: a proxy did not take them");
         } else {
             tracing::debug!(%url, reason, ?pause, "events still wait");
         }
+    }
+}
+
+/// Tells of events that were not taken, here and not where they were sent: that may be the log itself. Never returns.
+async fn log_drops(buffer: &Buffer, logged: &mut Dropped) {
+    loop {
+        buffer.dropped().await;
+        log_new_drops(buffer, logged);
+        sleep(DROPS_LOGGED_EVERY).await;
+    }
+}
+
+fn log_new_drops(buffer: &Buffer, logged: &mut Dropped) {
+    let (dropped, reason) = buffer.drops();
+    let (full, invalid) = (dropped.full - logged.full, dropped.invalid - logged.invalid);
+    *logged = dropped;
+    if full > 0 {
+        tracing::warn!(events = full, "events are lost: the buffer was full");
+    }
+    if invalid > 0 {
+        tracing::warn!(events = invalid, reason, "events are lost: they can't be sent as they are");
     }
 }
 

@@ -22,11 +22,14 @@ use proc_macro::TokenStream;
 /// process-wide client (`event_proxy_client::install`), and does nothing without one. It neither blocks nor fails the
 /// caller: an event that does not fit into the client's buffer is dropped and counted there.
 ///
+/// Inside `#[async_trait]` it does not compile, for a method there returns a boxed future by the time the attribute sees
+/// it: put it on an async function that the method calls.
+///
 /// | argument | |
 /// | --- | --- |
 /// | `type = "…"` | the event's type: 1 to 64 of letters, digits, `_` and `-` |
 /// | `service = "…"` | the service, if not the client's own |
-/// | `key = expression` | the event's key, anything that implements `Display` |
+/// | `key = expression` | the event's key, anything that implements `Display`; cut to 255 bytes, and left out if empty or with a NUL |
 /// | `fields(name = expression, …)` | more to report, anything that implements `serde::Serialize` |
 ///
 /// The expressions see the function's arguments; they are evaluated before its body, whether or not it fails, and not

@@ -1,7 +1,7 @@
 //! Functions with the attribute.
 
 use std::error::Error;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::sync::LazyLock;
 
 use event_proxy_client::{AlreadyInstalled, install, installed, report_errors};
@@ -149,6 +149,47 @@ async fn generic_functions_report_what_their_bounds_allow() {
     assert_eq!(errors, ["the payment failed", "the payment failed"]);
     // of the first no more is known than that it can be displayed
     assert_eq!((&events[0]["data"]["causes"], &events[1]["data"]["causes"]), (&Value::Null, &json!(["card expired"])));
+}
+
+/// Shows nothing whole.
+#[derive(Debug)]
+struct Unspeakable;
+
+impl Display for Unspeakable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("unsp")?;
+        Err(fmt::Error)
+    }
+}
+
+impl Error for Unspeakable {}
+
+#[report_errors(type = "unspeakable", key = Unspeakable)]
+fn mumble() -> Result<(), Unspeakable> {
+    Err(Unspeakable)
+}
+
+#[test]
+fn what_cannot_be_shown_harms_nobody() {
+    let events = reported("unspeakable", || drop(mumble()));
+    assert_eq!((&events[0]["key"], &events[0]["data"]["error"]), (&Value::Null, &json!("unsp")));
+}
+
+#[report_errors(type = "keys", key = key)]
+fn fail(key: &str) -> Result<(), String> {
+    Err(key.to_owned())
+}
+
+#[test]
+fn a_key_that_cannot_be_one_does_not_cost_the_report() {
+    let long = "ä".repeat(200);
+    let events = reported("keys", || {
+        for key in ["", "or\0der", &long, "order"] {
+            fail(key).unwrap_err();
+        }
+    });
+    let keys: Vec<_> = events.iter().map(|event| event["key"].clone()).collect();
+    assert_eq!(keys, [Value::Null, Value::Null, json!("ä".repeat(127)), json!("order")]);
 }
 
 #[test]

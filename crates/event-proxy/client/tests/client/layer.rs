@@ -1,17 +1,17 @@
 //! What is logged with `tracing`.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 
-use event_proxy_client::{Event, ProxyLayer, ProxyLayerBuilder};
+use event_proxy_client::{BuildError, Event, EventProxy, ProxyLayer, ProxyLayerBuilder};
+use serde::{Serialize, Serializer, ser::Error as _};
 use serde_json::{Value, json};
+use tracing::field::Field;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Subscriber, debug_span, error, info, info_span, warn};
-use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, SubscriberExt};
-use tracing_subscriber::registry;
+use tracing_subscriber::{Layer, Registry, registry};
 
 use super::stub::{LONG, Reply, Stub};
 
@@ -19,7 +19,7 @@ use super::stub::{LONG, Reply, Stub};
 fn shipped(settings: impl FnOnce(ProxyLayerBuilder) -> ProxyLayerBuilder, log: impl FnOnce()) -> Vec<Value> {
     let stub = Stub::start([]);
     let proxy = stub.client().build().unwrap();
-    let layer = settings(ProxyLayer::builder(proxy.clone())).build();
+    let layer = settings(ProxyLayer::builder(proxy.clone())).build().unwrap();
     tracing::subscriber::with_default(registry().with(layer), log);
     proxy.flush_blocking(LONG).unwrap();
     stub.events()
@@ -33,6 +33,45 @@ impl fmt::Debug for Chatty {
         error!("shown");
         f.write_str("Chatty")
     }
+}
+
+/// Can't be shown.
+struct Unspeakable;
+
+impl fmt::Debug for Unspeakable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unsp")?;
+        Err(fmt::Error)
+    }
+}
+
+impl Serialize for Unspeakable {
+    fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(S::Error::custom("no words for it"))
+    }
+}
+
+#[test]
+fn settings_that_cannot_be_used_are_named() {
+    let stub = Stub::start([]);
+    let (one, other) = (stub.client().build().unwrap(), EventProxy::builder().url(&stub.url).build().unwrap());
+    let fine = || ProxyLayer::builder(one.clone());
+    let cases = [
+        ("service", fine().service("or.der")),
+        ("service", ProxyLayer::builder(other.clone())),
+        ("event_type", fine().event_type("")),
+    ];
+    for (wrong, builder) in cases {
+        let error = builder.build::<Registry>().err().unwrap();
+        assert!(matches!(&error, BuildError::Setting { setting, .. } if *setting == wrong), "{wrong}: {error}");
+    }
+    assert!(ProxyLayer::builder(other).service("order").build::<Registry>().is_ok());
+}
+
+#[test]
+fn a_value_that_cannot_be_shown_costs_only_itself() {
+    let events = shipped(|layer| layer, || error!(value = ?Unspeakable, "last"));
+    assert_eq!(events[0]["data"]["fields"], json!({ "value": "Unsp" }));
 }
 
 #[test]
@@ -116,13 +155,16 @@ fn values_that_log_when_shown_do_no_harm() {
     assert_eq!(last["data"]["spans"][0]["fields"]["value"], "Chatty");
 }
 
-/// Counts what clients log.
-struct OfClients(Arc<AtomicUsize>);
+/// What clients log.
+#[derive(Clone, Default)]
+struct OfClients(Arc<Mutex<Vec<String>>>);
 
 impl<S: Subscriber> Layer<S> for OfClients {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
         if event.metadata().target().starts_with("event_proxy_client") {
-            self.0.fetch_add(1, SeqCst);
+            let mut text = String::new();
+            event.record(&mut |field: &Field, value: &dyn fmt::Debug| text += &format!("{field}={value:?} "));
+            self.0.lock().unwrap().push(text);
         }
     }
 }
@@ -132,15 +174,20 @@ impl<S: Subscriber> Layer<S> for OfClients {
 fn what_clients_log_is_not_shipped() {
     let stub = Stub::start([Reply::Later(503, "0"), Reply::Status(422)]);
     let proxy = stub.client().build().unwrap();
-    let logged = Arc::new(AtomicUsize::new(0));
+    let logged = OfClients::default();
     let everything = ["event_proxy_client", "reqwest", "hyper", "hyper_util", "rustls"].map(|it| (it, Level::TRACE));
-    let layer = ProxyLayer::builder(proxy.clone()).events(Targets::new().with_targets(everything)).build();
-    tracing::subscriber::set_global_default(registry().with(OfClients(logged.clone())).with(layer)).unwrap();
+    let layer = ProxyLayer::builder(proxy.clone()).events(Targets::new().with_targets(everything));
+    let layer = layer.build().unwrap();
+    tracing::subscriber::set_global_default(registry().with(logged.clone()).with(layer)).unwrap();
 
+    proxy.send(Event::new("placed").data(Unspeakable)).unwrap_err();
     proxy.send(Event::new("placed")).unwrap();
     proxy.flush_blocking(LONG).unwrap();
     proxy.flush_blocking(LONG).unwrap();
-    assert!(logged.load(SeqCst) >= 2);
+    let logged = logged.0.lock().unwrap();
+    for part in ["Service Unavailable", "Unprocessable", "events=1 reason=\"data: no words for it\""] {
+        assert!(logged.iter().any(|text| text.contains(part)), "{part}: {logged:?}");
+    }
     assert_eq!(stub.requests().len(), 2);
     assert_eq!((proxy.stats().dropped.refused, proxy.stats().sent), (1, 0));
 }

@@ -129,14 +129,59 @@ fn each_event_of_a_mixed_answer_has_its_own_fate() {
 
 #[test]
 fn a_refused_batch_does_not_hold_up_the_next() {
-    let stub = Stub::start([Reply::Status(422)]);
+    let stub = Stub::start([Reply::Status(422), Reply::Status(422), Reply::Status(422)]);
     let proxy = stub.client().batch_events(2).build().unwrap();
     for _ in 0..4 {
         proxy.send(Event::new("placed")).unwrap();
     }
     proxy.flush_blocking(LONG).unwrap();
     let stats = proxy.stats();
-    assert_eq!((stub.requests().len(), stats.sent, stats.dropped.refused), (2, 2, 2));
+    assert_eq!((stub.requests().len(), stats.sent, stats.dropped.refused), (4, 2, 2));
+}
+
+#[test]
+fn of_a_refused_batch_only_the_event_to_blame_is_lost() {
+    let refused_with = |id: &str, requests: &str| {
+        let reply = |ids: &str| Reply::Status(if ids.contains(id) { 422 } else { 202 });
+        requests.split(' ').map(reply).collect::<Vec<_>>()
+    };
+    let expected = "abcdefgh abcd ab cdef cd c d ef gh";
+    let stub = Stub::start(refused_with("c", expected));
+    let proxy = stub.client().build().unwrap();
+    for id in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+        proxy.send(Event::new("placed").id(id)).unwrap();
+    }
+    proxy.flush_blocking(LONG).unwrap();
+    let ids: Vec<_> = stub.requests().iter().map(|request| request.ids().concat()).collect();
+    assert_eq!(ids.join(" "), expected);
+    assert_eq!((proxy.stats().sent, proxy.stats().dropped.refused), (7, 1));
+}
+
+#[test]
+fn what_a_proxy_would_refuse_of_anybody_goes_to_the_next_address() {
+    for status in [401, 403, 404, 405, 407, 408, 421, 425] {
+        let (first, second) = (Stub::start([Reply::Status(status)]), Stub::start([]));
+        let proxy = first.client().url(&second.url).retry(NEVER_AGAIN).build().unwrap();
+        for _ in 0..2 {
+            proxy.send(Event::new("placed")).unwrap();
+            proxy.flush_blocking(LONG).unwrap();
+        }
+        assert_eq!((first.requests().len(), second.requests().len()), (1, 2), "{status}");
+        assert_eq!((proxy.stats().sent, proxy.stats().dropped.total()), (2, 0), "{status}");
+    }
+}
+
+#[test]
+fn a_key_that_is_refused_costs_no_events() {
+    let stub = Stub::start([Reply::Status(403), Reply::Status(403), Reply::Items(&[202, 403])]);
+    let proxy = stub.client().retry(SOON).build().unwrap();
+    for _ in 0..2 {
+        proxy.send(Event::new("placed")).unwrap();
+    }
+    proxy.flush_blocking(LONG).unwrap();
+    // the last answer was about one event
+    let stats = proxy.stats();
+    assert_eq!((stub.requests().len(), stats.sent, stats.dropped.refused), (3, 1, 1));
 }
 
 #[test]

@@ -32,6 +32,21 @@ fn full_batches_go_at_once_and_in_order() {
 }
 
 #[test]
+fn a_connection_is_kept() {
+    let stub = Stub::start([]);
+    let proxy = stub.client().batch_events(1000).build().unwrap();
+    for number in 0..3000 {
+        proxy.send(numbered(number)).unwrap();
+        if number % 1000 == 999 {
+            proxy.flush_blocking(LONG).unwrap();
+        }
+    }
+    let requests = stub.requests();
+    assert_eq!(requests.len(), 3);
+    assert!(requests.iter().all(|request| request.peer.is_some() && request.peer == requests[0].peer));
+}
+
+#[test]
 fn a_batch_goes_when_its_time_is_up() {
     let stub = Stub::start([]);
     let proxy = stub.client().batch_time(Duration::from_millis(10)).build().unwrap();
@@ -136,6 +151,7 @@ fn settings_that_cannot_be_used_are_named() {
         ("url", one().url("127.0.0.1")),
         ("url", one().url("ftp://127.0.0.1")),
         ("url", one().url("http://me:secret@127.0.0.1")),
+        ("url", one().url("http://me:secret@127.0.0.1:rubbish")),
         ("api_key", one().api_key("two\nlines")),
         ("service", one().service("or.der")),
         ("max_events", one().max_events(0)),
@@ -145,5 +161,6 @@ fn settings_that_cannot_be_used_are_named() {
     for (wrong, builder) in cases {
         let error = builder.build().unwrap_err();
         assert!(matches!(&error, BuildError::Setting { setting, .. } if *setting == wrong), "{wrong}: {error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
     }
 }

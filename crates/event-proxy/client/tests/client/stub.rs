@@ -1,6 +1,7 @@
 //! A proxy that answers as it is told, and remembers what it got.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
@@ -23,6 +24,8 @@ pub struct Request {
     pub events: Vec<Value>,
     pub query: String,
     pub authorization: Option<String>,
+    /// The other end of the connection.
+    pub peer: Option<SocketAddr>,
 }
 
 impl Request {
@@ -137,7 +140,7 @@ async fn take(request: HttpRequest, body: Bytes, shared: Data<Shared>) -> HttpRe
     let events: Vec<Value> = serde_json::from_slice(&body).unwrap();
     let count = events.len();
     let query = request.query_string().to_owned();
-    let request = Request { events, query, authorization: header("authorization") };
+    let request = Request { events, query, authorization: header("authorization"), peer: request.peer_addr() };
     let reply = shared.state.lock().unwrap().take(request);
     shared.changed.notify_all();
     match reply {
