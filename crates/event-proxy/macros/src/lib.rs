@@ -29,8 +29,10 @@ use proc_macro::TokenStream;
 /// | --- | --- |
 /// | `type = "…"` | the event's type: 1 to 64 of letters, digits, `_` and `-` |
 /// | `service = "…"` | the service, if not the client's own |
-/// | `key = expression` | the event's key, anything that implements `Display`; cut to 255 bytes, and left out if empty or with a NUL |
+/// | `key = expression` | the event's key, anything that implements `Display` |
 /// | `fields(name = expression, …)` | more to report, anything that implements `serde::Serialize` |
+///
+/// A key is cut to 255 bytes, and left out if it is empty or has a NUL.
 ///
 /// The expressions see the function's arguments; they are evaluated before its body, whether or not it fails, and not
 /// at all without a client.
