@@ -155,7 +155,7 @@ async fn what_waits_on_a_lost_cluster_is_given_up_by_a_command() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_for_coupons_are_seen_as_other_events_are() {
     for shop in TestShop::everywhere().await {
-        let coupon = new_coupon(shop.admin(), 2).await;
+        let coupon = new_coupon(shop.admin(), 3).await;
         let members = shop.members(3, 0).await;
         let mut requests = Vec::new();
         for member in &members {
