@@ -124,7 +124,8 @@ class Cluster(Api):
     def ends(self, token):
         """The last position of each partition, with what still waits to be numbered."""
         found = self.rows("SELECT topic, partition, next - 1 + (SELECT count(*) FROM outbox o WHERE o.topic = t.topic "
-                          "AND o.partition = t.partition) FROM topic_partition t "
+                          "AND o.key_hash % (SELECT count(*) FROM topic_partition c WHERE c.topic = t.topic) = t.partition) "
+                          "FROM topic_partition t "
                           "WHERE topic NOT IN (SELECT topic FROM topic_epoch)")
         ends = {(topic, partition): int(end) for topic, partition, end in found}
         return ends | {(item["topic"], str(item["partition"])): item["end"] for item in self.direct(token)}
