@@ -5,11 +5,12 @@
 mod client;
 mod limit;
 mod load;
+mod postgres;
 mod relay;
 mod report;
 mod stand;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use report::{Figures, line, ratio};
@@ -22,6 +23,8 @@ const PRODUCTS: usize = 1000;
 /// Seconds in which coupon requests come as fast as they can, and the quiet time between them.
 const SPIKES: usize = 4;
 const BETWEEN_SPIKES: Duration = Duration::from_secs(4);
+/// Coupons that requests of many coupons are for.
+const COUPONS: usize = 16;
 /// Requests a second that the issuer is held to.
 const STEADY: u32 = 2000;
 
@@ -31,8 +34,8 @@ struct Options {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 8)]
     seconds: u64,
-    /// Only the parts whose name contains this: limit, hot, sustained, latency, product, coupon; with Kafka relay, coupon,
-    /// spikes.
+    /// Only the parts whose name contains this: limit, hot, sustained, latency, product, coupon; with Kafka relay,
+    /// purchases, coupon, workers, spikes.
     #[arg(long, default_value = "")]
     only: String,
     /// Measures with PostgreSQL and Kafka instead: an empty database, postgres://…
@@ -60,8 +63,16 @@ async fn main() {
             ("SHOP__BUS__KAFKA__BOOTSTRAP_SERVERS", servers),
             ("SHOP__BUS__KAFKA__PREFIX", &prefix),
         ];
+        if "purchases".contains(&options.only) {
+            postgres::purchases(&there, database_url, time).await;
+        }
         if "coupon".contains(&options.only) {
             coupon(time, Stand::open_with(&there, [Role::Shop]).await).await;
+        }
+        if "workers".contains(&options.only) {
+            for count in 1..=4 {
+                workers(&there, count).await;
+            }
         }
         if "spikes".contains(&options.only) {
             spikes(&there).await;
@@ -178,6 +189,40 @@ async fn coupon(time: Duration, stand: Stand) {
 async fn authorizations(stand: &Stand) -> Vec<String> {
     let buyers = stand.buyers(CONNECTIONS).await;
     buyers.iter().map(|buyer| format!("Authorization: Bearer {}\r\n", buyer.token)).collect()
+}
+
+/// Requests for many coupons wait, and issuers work through them side by side. All are in this process; each has a lease
+/// and a client of its own.
+async fn workers(there: &[(&str, &str)], count: usize) {
+    let settings: Vec<_> = there.iter().copied().chain([("SHOP__HOST__CONSUMERS", "false")]).collect();
+    let stand = Stand::open_with(&settings, [Role::Shop]).await;
+    let headers = authorizations(&stand).await;
+    let mut many = Vec::new();
+    for _ in 0..COUPONS {
+        many.push(format!("/api/v1/coupons/{}/issue-requests", coupons(&stand, 1_000_000).await));
+    }
+    // a group that is known has a lag
+    let issuer = || Role::Consumer(vec![consumers::coupon_issuer::group(Default::default())]);
+    stand.shop.host_as(issuer()).await.expect("an issuer").stop(Duration::from_secs(30)).await;
+    let share = Duration::from_secs(4) / COUPONS as u32;
+    for path in &many {
+        load::requests(&stand.address, CONNECTIONS, "POST", path, headers.clone(), 202, share).await;
+    }
+    let waiting = stand.lag_of(consumers::coupon_issuer::GROUP).await;
+    let begun = Instant::now();
+    let mut hosted = Vec::new();
+    for _ in 0..count {
+        hosted.push(stand.shop.host_as(issuer()).await.expect("an issuer"));
+    }
+    while stand.lag_of(consumers::coupon_issuer::GROUP).await > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let rate = waiting as f64 / begun.elapsed().as_secs_f64();
+    println!("{:<44} {rate:>8.0}/s   {waiting} requests", format!("coupon requests handled by {count} issuers"));
+    for hosted in hosted {
+        hosted.stop(Duration::from_secs(30)).await;
+    }
+    stand.close().await;
 }
 
 /// Requests come in spikes, and an issuer that is held to [`STEADY`] works through them; a line a second, for a chart.

@@ -68,8 +68,9 @@ impl Stand {
     pub async fn buyers(&self, count: usize) -> Vec<Buyer> {
         let mut client = Client::connect(&self.address).await.expect("a connection");
         let mut buyers = Vec::with_capacity(count);
+        let here = uuid::Uuid::new_v4().simple(); // the database may know those of another stand
         for n in 0..count {
-            let credentials = format!(r#""email":"buyer{n}@example.com","password":"{PASSWORD}""#);
+            let credentials = format!(r#""email":"buyer{n}-{here}@example.com","password":"{PASSWORD}""#);
             let body = format!(r#"{{{credentials},"name":"Buyer"}}"#);
             let member = client.call("POST", "/api/v1/members", "", &body).await.expect("an answer");
             assert_eq!(member.status, 201, "{}", String::from_utf8_lossy(&member.body));
@@ -89,6 +90,12 @@ impl Stand {
     pub async fn lag(&self) -> i64 {
         let rows = self.shop.lags().await.expect("the lag");
         rows.iter().map(|row| row.lag).sum()
+    }
+
+    /// How many events `group` has still to handle.
+    pub async fn lag_of(&self, group: &str) -> i64 {
+        let rows = self.shop.lags().await.expect("the lag");
+        rows.iter().filter(|row| row.group == group).map(|row| row.lag).sum()
     }
 
     /// How long until every group has handled everything; `None` when not within `patience`.
