@@ -26,7 +26,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
         #report
         #result
         if let (::core::option::Option::Some(report), ::core::option::Option::Some(error)) = (report, #error_of(&result)) {
-            #[allow(unused_imports)]
+            #[allow(unused_imports)] // which of these describes the error depends on its type; the others are not used
             use ::event_proxy_client::__private::{ByDyn as _, ByDynSync as _, ByError as _, ByNothing as _, ByText as _};
             report.send((&&&&&::event_proxy_client::__private::Probe(error)).describe());
         }

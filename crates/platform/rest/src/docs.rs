@@ -9,8 +9,9 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Header, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi as _};
 
+use crate::directory::Directory;
 use crate::input::Segment;
-use crate::kinds::Kind;
+use crate::kinds::{self, Kind};
 use crate::problem::{Document, FieldError, MEDIA_TYPE, Problem};
 use crate::reply;
 
@@ -91,6 +92,28 @@ fn add_headers(operation: &mut Operation) {
         for name in headers {
             response.headers.insert((*name).to_owned(), Header::default().into());
         }
+    }
+}
+
+/// Routes that every server has, and that are in no OpenAPI document.
+const OUTSIDE: &[&str] =
+    &["/livez", "/readyz", "/metrics", "/docs", "/docs/", "/docs/{file}", "/problems", "/problems/{code}"];
+
+/// What the HTTP threads of a server share: its OpenAPI document and what is made from it, as application data.
+#[derive(Clone)]
+pub struct Described {
+    pub document: Data<ApiDocument>,
+    pub directory: Data<Directory>,
+    pub kinds: Data<Kinds>,
+}
+
+impl Described {
+    /// Of the routes of `api`, and the kinds of problem that only this server has.
+    pub fn new(api: &OpenApi, own: &[&'static Kind]) -> Self {
+        // the schemas are made of the code: that they are JSON, a test of the document shows
+        let json = serde_json::to_vec(api).expect("an OpenAPI document is JSON");
+        let (directory, kinds) = (Directory::new(api, OUTSIDE), Kinds(kinds::with(own)));
+        Self { document: Data::new(ApiDocument(json.into())), directory: Data::new(directory), kinds: Data::new(kinds) }
     }
 }
 

@@ -66,6 +66,13 @@ kinds! {
         "Ask again with the same key: what was done is not done twice.";
 }
 
+/// Every kind that a client of a server can meet, by status: these and the server's `own`.
+pub fn with(own: &[&'static Kind]) -> Vec<&'static Kind> {
+    let mut all: Vec<_> = ALL.iter().chain(own).copied().collect();
+    all.sort_by_key(|kind| kind.status);
+    all
+}
+
 /// The kind for a status that the web framework chose by itself.
 pub fn of_status(status: StatusCode) -> &'static Kind {
     match status {

@@ -7,8 +7,8 @@ use actix_web::http::header::{HeaderName, LOCATION, RETRY_AFTER};
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::{self, Data, PathConfig, PayloadConfig};
 use actix_web::{App, Error};
-use rest::directory::{Directory, no_such_route};
-use rest::docs::{ApiDocument, Kinds};
+use rest::directory::no_such_route;
+use rest::docs::Described;
 use rest::health;
 use rest::input::BodyLimit;
 use rest::observe::observe;
@@ -21,44 +21,12 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::docs;
 use super::limits::admit;
-use super::{kinds, probes};
+use super::probes;
 use crate::Storefront;
 use crate::routes::{admin, coupons, issue_requests, me, members, notifications, orders, products, sessions, wallet};
 
 /// Before every route of the API.
 pub const PREFIX: &str = "/api/v1";
-
-/// Routes that are not in the OpenAPI document.
-const OUTSIDE: &[&str] =
-    &["/livez", "/readyz", "/metrics", "/docs", "/docs/", "/docs/{file}", "/problems", "/problems/{code}"];
-
-/// The OpenAPI document, and the directory made from it.
-#[derive(Clone)]
-pub struct Described {
-    document: Data<ApiDocument>,
-    directory: Data<Directory>,
-    kinds: Data<Kinds>,
-}
-
-impl Described {
-    /// By the routes that there are.
-    pub fn new() -> Self {
-        let api = openapi();
-        // the schemas are made of the code: that they are JSON, a test of the document shows
-        let json = serde_json::to_vec(&api).expect("an OpenAPI document is JSON");
-        Self {
-            document: Data::new(ApiDocument(json.into())),
-            directory: Data::new(Directory::new(&api, OUTSIDE)),
-            kinds: Data::new(Kinds(kinds::all())),
-        }
-    }
-}
-
-impl Default for Described {
-    fn default() -> Self {
-        Self::new()
-    }
-}
 
 /// The OpenAPI document of the routes.
 pub fn openapi() -> OpenApi {

@@ -34,10 +34,3 @@ rest::kinds! {
     IDEMPOTENCY_KEY_REUSED = UNPROCESSABLE_ENTITY "idempotency-key-reused", "The key was used for another request",
         "Take a new Idempotency-Key for a new request.";
 }
-
-/// Every type that a client of the shop can meet.
-pub fn all() -> Vec<&'static Kind> {
-    let mut all: Vec<_> = rest::kinds::ALL.iter().chain(ALL).copied().collect();
-    all.sort_by_key(|kind| kind.status);
-    all
-}

@@ -9,10 +9,12 @@ use actix_web::HttpServer;
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use program::Secret;
+use rest::docs::Described;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::app::{Described, app};
+use super::app::{app, openapi};
+use super::kinds;
 use crate::{Storefront, idempotency};
 
 /// Answers deleted in one unit, so that nobody waits long for the writer.
@@ -47,7 +49,8 @@ impl Server {
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
         let storefront = Data::new(Storefront::new(shop, token_secret, stop.clone()));
-        let (settings, described, of_apps) = (shop.settings.clone(), Described::new(), storefront.clone());
+        let (settings, described, of_apps) =
+            (shop.settings.clone(), Described::new(&openapi(), kinds::ALL), storefront.clone());
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let server = HttpServer::new(move || app(of_apps.clone(), described.clone(), &settings.http))
             .workers(shop.settings.http.workers.map_or(cores, NonZeroUsize::get))

@@ -5,8 +5,8 @@ use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data};
 use actix_web::{App, Error, HttpResponse, get};
-use rest::directory::{Directory, no_such_route};
-use rest::docs::{self, ApiDocument, Bearer, Kinds};
+use rest::directory::no_such_route;
+use rest::docs::{self, Bearer, Described};
 use rest::health::{self, Readiness};
 use rest::observe::observe;
 use rest::{Problem, reply};
@@ -17,16 +17,11 @@ use utoipa_actix_web::scope::scope;
 use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::kinds;
 use crate::Proxy;
 use crate::routes::{events, ledger, receipts};
 
 /// Before every route of the API.
 const PREFIX: &str = "/v1";
-
-/// Routes that are not in the OpenAPI document.
-const OUTSIDE: &[&str] =
-    &["/livez", "/readyz", "/metrics", "/docs", "/docs/", "/docs/{file}", "/problems", "/problems/{code}"];
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -37,27 +32,8 @@ const OUTSIDE: &[&str] =
 )]
 struct Frame;
 
-/// What all HTTP threads share.
-#[derive(Clone)]
-pub struct Described {
-    document: Data<ApiDocument>,
-    directory: Data<Directory>,
-    kinds: Data<Kinds>,
-}
-
-impl Described {
-    /// By the routes that there are.
-    pub fn new() -> Self {
-        let api = openapi();
-        // the schemas are made of the code: that they are JSON, a test of the document shows
-        let json = serde_json::to_vec(&api).expect("an OpenAPI document is JSON");
-        let directory = Directory::new(&api, OUTSIDE);
-        let kinds = Data::new(Kinds(kinds::all()));
-        Self { document: Data::new(ApiDocument(json.into())), directory: Data::new(directory), kinds }
-    }
-}
-
-fn openapi() -> OpenApi {
+/// The OpenAPI document of the routes.
+pub fn openapi() -> OpenApi {
     let app = App::new().into_utoipa_app().openapi(Frame::openapi());
     let (_, mut api) = app.service(scope(PREFIX).configure(routes)).split_for_parts();
     docs::complete(&mut api);

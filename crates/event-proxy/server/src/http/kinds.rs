@@ -1,7 +1,5 @@
 //! The types of problem that only a client of the proxy can meet.
 
-use rest::kinds::Kind;
-
 rest::kinds! {
     UNKNOWN_TOPIC = UNPROCESSABLE_ENTITY "unknown-topic", "There is no such topic",
         "No topic is made of itself here: ask whoever runs the proxy for it.";
@@ -11,11 +9,4 @@ rest::kinds! {
         "Nothing was taken; send it again after Retry-After seconds.";
     FORGOTTEN = GONE "forgotten", "The receipt is forgotten",
         "It was given out here, and what became of its event is not known any more.";
-}
-
-/// Every type that a client of the proxy can meet.
-pub fn all() -> Vec<&'static Kind> {
-    let mut all: Vec<_> = rest::kinds::ALL.iter().chain(ALL).copied().collect();
-    all.sort_by_key(|kind| kind.status);
-    all
 }

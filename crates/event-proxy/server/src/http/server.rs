@@ -8,9 +8,11 @@ use std::time::Duration;
 use actix_web::HttpServer;
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
+use rest::docs::Described;
 use tokio::task::JoinHandle;
 
-use super::app::{Described, app};
+use super::app::{app, openapi};
+use super::kinds;
 use crate::Proxy;
 
 /// A proxy that answers requests.
@@ -27,7 +29,7 @@ impl Server {
     /// When the listener can't be used.
     pub fn start(proxy: &Proxy, listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let (of_apps, described) = (Data::new(proxy.clone()), Described::new());
+        let (of_apps, described) = (Data::new(proxy.clone()), Described::new(&openapi(), kinds::ALL));
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let http = &proxy.settings.http;
         let server = HttpServer::new(move || app(of_apps.clone(), described.clone()))
