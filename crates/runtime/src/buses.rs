@@ -7,7 +7,6 @@ use db::Database;
 use messaging::{Bus, ByTopic, Direct, DirectBus, DirectTopic, Group, InProcess, Log, relay_group};
 use messaging_kafka::{Cluster, Difference};
 use program::settings::SettingError;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::settings::{Backend, BusSettings, Settings};
@@ -113,7 +112,7 @@ impl Buses {
     /// Has the topics made on Kafka once it is there, and keeps an eye on whether it is, until `stop`.
     pub(crate) async fn watch(self, log: Log, stop: CancellationToken) {
         if let Some(cluster) = &self.cluster {
-            cluster.watch(|| wanted(&self.on_kafka, &log), &Notify::new(), stop).await;
+            cluster.watch(|| wanted(&self.on_kafka, &log), stop).await;
         }
     }
 }

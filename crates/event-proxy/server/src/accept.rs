@@ -11,9 +11,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::Proxy;
-use crate::delivery::Place;
 use crate::event::Entry;
+use crate::held;
 use crate::http::kinds;
+use crate::room::Reserved;
+use crate::waiting::Place;
 
 /// When an event is acknowledged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
@@ -73,10 +75,10 @@ impl Proxy {
                 Err(refusal) => Some(refusal),
             });
         }
-        let taken = match ack {
-            Ack::Disk => self.store(routed).await?,
-            Ack::Memory => self.store_later(routed)?,
-            Ack::Kafka => self.deliver(routed).await?,
+        let taken = match self.room_for(&routed)? {
+            room if ack == Ack::Disk => self.store(routed, room).await?,
+            room if ack == Ack::Memory => self.store_later(routed, room)?,
+            room => self.deliver(routed, room).await?,
         };
         let mut taken = taken.into_iter();
         let answer = |refused: Option<Problem>| match refused {
@@ -88,15 +90,20 @@ impl Proxy {
 
     async fn route(&self, entry: Result<Entry, Problem>) -> Result<Routed, Problem> {
         let entry = entry?;
-        let topic = self.topics.name(&entry.service, &entry.kind);
-        self.topics.ensure(&topic).await?;
+        let topic = self.topics.ensure(&entry.service, &entry.kind).await?;
         Ok(Routed { entry, topic })
     }
 
+    /// Room in the log; there is no end of it when nothing waits for Kafka.
+    fn room_for(&self, routed: &[Routed]) -> Result<Option<Reserved>, Problem> {
+        let bytes = routed.iter().map(|event| event.entry.payload.len()).sum();
+        self.delivery.is_there().then(|| self.room.reserve(bytes)).transpose()
+    }
+
     /// Stores the events and waits until Kafka has them, but not for ever: then they are in the log, and on their way.
-    async fn deliver(&self, routed: Vec<Routed>) -> Result<Vec<Taken>, Problem> {
-        let wait = self.delivery.wait_for(routed.iter().map(|event| event.entry.id));
-        let stored = self.store(routed).await?;
+    async fn deliver(&self, routed: Vec<Routed>, room: Option<Reserved>) -> Result<Vec<Taken>, Problem> {
+        let wait = self.delivery.waiting.wait_for(routed.iter().map(|event| event.entry.id));
+        let stored = self.store(routed, room).await?;
         let new = stored.iter().filter(|taken| !taken.duplicate).map(|taken| taken.id);
         let places = wait.until(Instant::now() + self.settings.delivery.ack_timeout, new).await;
         let place_of = |mut taken: Taken| {
@@ -107,7 +114,7 @@ impl Proxy {
         Ok(stored.into_iter().map(place_of).collect())
     }
 
-    fn store_later(&self, routed: Vec<Routed>) -> Result<Vec<Taken>, Problem> {
+    fn store_later(&self, routed: Vec<Routed>, reserved: Option<Reserved>) -> Result<Vec<Taken>, Problem> {
         let bytes: usize = routed.iter().map(|event| event.entry.payload.len()).sum();
         let room = u32::try_from(bytes).ok().and_then(|bytes| self.memory.clone().try_acquire_many_owned(bytes).ok());
         let full = || Problem::new(&kinds::LOG_FULL).retry_after(std::time::Duration::from_secs(1));
@@ -115,7 +122,7 @@ impl Proxy {
         let taken = routed.iter().map(|event| Taken::new(event.entry.id, false)).collect();
         let proxy = self.clone();
         self.runtime.spawn(async move {
-            if let Err(error) = proxy.store(routed).await {
+            if let Err(error) = proxy.store(routed, reserved).await {
                 tracing::error!(%error, "events that were acknowledged from memory are lost");
             }
             drop(room);
@@ -123,7 +130,7 @@ impl Proxy {
         Ok(taken)
     }
 
-    async fn store(&self, routed: Vec<Routed>) -> Result<Vec<Taken>, Problem> {
+    async fn store(&self, routed: Vec<Routed>, room: Option<Reserved>) -> Result<Vec<Taken>, Problem> {
         if routed.is_empty() {
             return Ok(Vec::new());
         }
@@ -134,17 +141,23 @@ impl Proxy {
         let taken = self.db.write(move |tx| -> db::Result<_> {
             let own: Vec<Id> = events.iter().filter(|it| it.entry.may_be_known).map(|it| it.entry.id).collect();
             let mut known: HashSet<Id> = admin::places(tx, &own)?.into_iter().map(|(id, _)| id).collect();
-            let mut taken = Vec::with_capacity(events.len());
+            if !own.is_empty() {
+                known.extend(held::known(tx, &own)?);
+            }
+            let (mut taken, mut bytes) = (Vec::with_capacity(events.len()), 0);
             for Routed { entry, topic } in events.iter() {
                 let duplicate = entry.may_be_known && !known.insert(entry.id);
                 if !duplicate {
                     tx.stage(staged(entry, topic));
+                    bytes += entry.payload.len();
                 }
                 taken.push(Taken::new(entry.id, duplicate));
             }
-            Ok(taken)
+            Ok((taken, bytes))
         });
-        Ok(taken.await?)
+        let (taken, bytes) = taken.await?;
+        room.into_iter().for_each(|room| room.keep(bytes));
+        Ok(taken)
     }
 }
 

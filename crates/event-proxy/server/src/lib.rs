@@ -8,13 +8,23 @@ mod accept;
 mod cloudevents;
 mod delivery;
 mod event;
+mod held;
+mod housekeeping;
 pub mod http;
 mod ingest;
+mod ledger;
 mod proxy;
 mod receipt;
+mod refusals;
+mod relay;
+mod room;
 mod routes;
+mod schema;
 pub mod settings;
+mod spans;
+mod topic_rows;
 mod topics;
+mod waiting;
 
 pub use proxy::Proxy;
 

@@ -12,8 +12,11 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::accept::InFlight;
-use crate::delivery::{Delivery, Working};
+use crate::delivery::{Delivery, Means, Working};
+use crate::housekeeping::Housekeeping;
 use crate::receipt::Receipts;
+use crate::refusals::Refusals;
+use crate::room::Room;
 use crate::settings::Settings;
 use crate::topics::Topics;
 
@@ -33,7 +36,9 @@ pub struct Proxy {
     pub log: Log,
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) topics: Arc<Topics>,
-    working: Arc<Mutex<Option<Working>>>,
+    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) room: Arc<Room>,
+    working: Arc<Mutex<Option<(Housekeeping, Option<Working>)>>>,
     pub(crate) receipts: Arc<Receipts>,
     pub(crate) in_flight: Arc<InFlight>,
     /// Bytes of events that may be in memory only.
@@ -60,9 +65,9 @@ impl Proxy {
         let options = db::Options::new(format!("sqlite:{}", folder.join("log.db").display()));
         let db = Database::open(options, &MIGRATIONS, log.recorder()).await.map_err(|error| bad_folder(&error))?;
         let delivery = Arc::new(delivery);
-        let topics = Topics::open(&db, &log, &settings.topics, delivery.clone()).await;
-        let topics = topics.map_err(|error| bad_folder(&error))?;
-        let working = delivery.start(&db, &log).await.map_err(|error| bad_folder(&error))?;
+        let begun = begin(&db, &log, &settings, &delivery).await.map_err(|error| bad_folder(&error))?;
+        let Begun { topics, refusals, room, working } = begun;
+        let housekeeping = Housekeeping::start(&db, &log, &topics, settings.log_limit.keep);
         let receipts = Receipts::new(&settings.node.name, &secret);
         let memory = Semaphore::new(settings.ingest.memory.0.min(Semaphore::MAX_PERMITS));
         Ok(Self {
@@ -70,8 +75,10 @@ impl Proxy {
             db,
             log,
             delivery,
-            topics: Arc::new(topics),
-            working: Arc::new(Mutex::new(Some(working))),
+            topics,
+            refusals,
+            room,
+            working: Arc::new(Mutex::new(Some((housekeeping, working)))),
             receipts: Arc::new(receipts),
             in_flight: Arc::default(),
             memory: Arc::new(memory),
@@ -85,9 +92,30 @@ impl Proxy {
         let all = u32::try_from(self.settings.ingest.memory.0).unwrap_or(u32::MAX);
         drop(self.memory.acquire_many(all).await);
         let working = self.working.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(working) = working {
-            working.stop().await;
+        if let Some((housekeeping, working)) = working {
+            housekeeping.stop().await;
+            if let Some(working) = working {
+                working.stop().await;
+            }
         }
         self.db.close().await;
     }
+}
+
+/// What was begun on an open log.
+struct Begun {
+    topics: Arc<Topics>,
+    refusals: Arc<Refusals>,
+    room: Arc<Room>,
+    working: Option<Working>,
+}
+
+async fn begin(db: &Database, log: &Log, settings: &Settings, delivery: &Arc<Delivery>) -> db::Result<Begun> {
+    let topics = Arc::new(Topics::open(db, db, log, &settings.topics, delivery.clone()).await?);
+    let refusals = Refusals::open(db, &settings.delivery).await?;
+    let room = Room::open(db, &settings.log_limit, delivery.is_there()).await?;
+    let (its_topics, its_refusals, its_room) = (topics.clone(), refusals.clone(), room.clone());
+    let means = Means { db: db.clone(), log: log.clone(), topics: its_topics, refusals: its_refusals, room: its_room };
+    let working = delivery.start(means).await?;
+    Ok(Begun { topics, refusals, room, working })
 }

@@ -1,7 +1,7 @@
 //! The settings of the proxy, section by section, with their defaults.
 
 use std::ffi::OsString;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use program::settings::{
     Address, Bytes, LogSettings, SettingError, Sources, TelemetrySettings, expect, observe, positive, renamed,
 };
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::event::is_name;
 
@@ -30,6 +30,7 @@ pub struct Settings {
     pub ingest: IngestSettings,
     pub bus: BusSettings,
     pub delivery: DeliverySettings,
+    pub log_limit: LogLimitSettings,
     pub node: NodeSettings,
     pub topics: TopicSettings,
     pub telemetry: TelemetrySettings,
@@ -41,6 +42,7 @@ defaults!(Settings {
     ingest: IngestSettings::default(),
     bus: BusSettings::default(),
     delivery: DeliverySettings::default(),
+    log_limit: LogLimitSettings::default(),
     node: NodeSettings::default(),
     topics: TopicSettings::default(),
     telemetry: TelemetrySettings::default(),
@@ -92,8 +94,40 @@ pub struct DeliverySettings {
     /// How long an answer waits for Kafka (`?ack=kafka`).
     #[serde(with = "humantime_serde")]
     pub ack_timeout: Duration,
+    /// How often an event is sent again that Kafka refuses, before it is dead.
+    pub max_resends: i32,
+    /// How long it waits for that the first time; twice as long each time after.
+    #[serde(with = "humantime_serde")]
+    pub resend_after: Duration,
+    /// How long it waits at the most.
+    #[serde(with = "humantime_serde")]
+    pub longest_pause: Duration,
 }
-defaults!(DeliverySettings { ack_timeout: Duration::from_secs(10) });
+defaults!(DeliverySettings {
+    ack_timeout: Duration::from_secs(10),
+    max_resends: 5,
+    resend_after: Duration::from_secs(1),
+    longest_pause: Duration::from_secs(300),
+});
+
+/// How much the log may hold.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogLimitSettings {
+    /// Of what Kafka has not yet, or refused.
+    pub max_bytes: Bytes,
+    /// How long an event may wait for Kafka before no more are taken.
+    #[serde(with = "humantime_serde")]
+    pub max_age: Duration,
+    /// How long what was delivered is kept, for receipts and own ids.
+    #[serde(with = "humantime_serde")]
+    pub keep: Duration,
+}
+defaults!(LogLimitSettings {
+    max_bytes: Bytes(10 << 30),
+    max_age: Duration::from_secs(7 * 24 * 3600),
+    keep: Duration::from_secs(24 * 3600),
+});
 
 /// This proxy among others.
 #[derive(Debug, Clone, Deserialize)]
@@ -112,16 +146,57 @@ pub struct TopicSettings {
     pub auto_create: bool,
     /// The name, of `{service}` and `{type}`.
     pub template: String,
+    /// Services that may post events; all, if there are none.
+    pub services: Vec<String>,
+    /// Types of events that may be posted; all, if there are none.
+    pub types: Vec<String>,
     /// Of a topic when it is made.
     pub partitions: NonZeroU32,
     /// How many there may be.
     pub max: NonZeroU32,
+    /// For some topics; the first that fits is the one.
+    pub rules: Vec<TopicRule>,
 }
+
+/// How some topics are made.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicRule {
+    /// A name, or what it begins with and then `*`.
+    pub topics: String,
+    pub partitions: Option<NonZeroU32>,
+    /// Copies of each record.
+    pub replication: Option<NonZeroU16>,
+    /// How long Kafka keeps records.
+    #[serde(default, with = "humantime_serde")]
+    pub retention: Option<Duration>,
+}
+
+impl TopicSettings {
+    /// Whether a service may post events of a type.
+    pub fn allows(&self, service: &str, kind: &str) -> bool {
+        let fits = |allowed: &[String], name| allowed.is_empty() || allowed.iter().any(|allowed| allowed == name);
+        fits(&self.services, service) && fits(&self.types, kind)
+    }
+
+    /// The rule for a topic, if there is one.
+    pub fn rule(&self, topic: &str) -> Option<&TopicRule> {
+        let fits = |rule: &&TopicRule| match rule.topics.strip_suffix('*') {
+            Some(beginning) => topic.starts_with(beginning),
+            None => topic == rule.topics,
+        };
+        self.rules.iter().find(fits)
+    }
+}
+
 defaults!(TopicSettings {
     auto_create: true,
     template: "{service}.{type}".into(),
+    services: Vec::new(),
+    types: Vec::new(),
     partitions: NonZeroU32::new(3).expect("not 0"),
     max: NonZeroU32::new(500).expect("not 0"),
+    rules: Vec::new(),
 });
 
 impl Settings {
@@ -142,6 +217,9 @@ impl Settings {
         variables: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
     ) -> Result<Self, SettingError> {
         let settings: Self = SOURCES.read(file, variables, |tree| {
+            for list in ["services", "types"] {
+                listed(tree, "topics", list);
+            }
             if let Some(Value::Object(kafka)) = tree.get_mut("bus").and_then(|bus| bus.get_mut("kafka")) {
                 renamed(kafka, "properties", |name| name.replace('_', "."));
             }
@@ -158,9 +236,18 @@ impl Settings {
         expect("ingest.max_event", (1..=most).contains(&self.ingest.max_event.0), &reason)?;
         let reason = format!("expected letters, digits, _ and -, got {:?}", self.node.name);
         expect("node.name", is_name(&self.node.name), &reason)?;
-        let partitions = self.topics.partitions.get();
-        let reason = format!("expected 1 to {MAX_PARTITIONS}, got {partitions}");
-        expect("topics.partitions", partitions <= MAX_PARTITIONS, &reason)?;
+        let ruled = self.topics.rules.iter().filter_map(|rule| rule.partitions);
+        for (key, partitions) in
+            [("topics.partitions", self.topics.partitions)].into_iter().chain(ruled.map(|it| ("topics.rules", it)))
+        {
+            let reason = format!("expected 1 to {MAX_PARTITIONS} partitions, got {partitions}");
+            expect(key, partitions.get() <= MAX_PARTITIONS, &reason)?;
+        }
+        for (key, names) in [("topics.services", &self.topics.services), ("topics.types", &self.topics.types)] {
+            let bad = names.iter().find(|name| !is_name(name));
+            let reason = format!("expected letters, digits, _ and -, got {:?}", bad.map_or("", String::as_str));
+            expect(key, bad.is_none(), &reason)?;
+        }
         let rest = self.topics.template.replace("{service}", "").replace("{type}", "");
         let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         let is_template = rest.chars().all(known) && self.topics.template.contains("{service}");
@@ -168,6 +255,12 @@ impl Settings {
         expect("topics.template", is_template, &reason)?;
         self.bus.kafka.check()?;
         positive("delivery.ack_timeout", self.delivery.ack_timeout)?;
+        expect("delivery.max_resends", self.delivery.max_resends >= 0, "expected 0 or more")?;
+        positive("delivery.resend_after", self.delivery.resend_after)?;
+        positive("delivery.longest_pause", self.delivery.longest_pause)?;
+        expect("log_limit.max_bytes", self.log_limit.max_bytes.0 > 0, "expected more than 0")?;
+        positive("log_limit.max_age", self.log_limit.max_age)?;
+        positive("log_limit.keep", self.log_limit.keep)?;
         positive("http.shutdown_timeout", self.http.shutdown_timeout)?;
         self.telemetry.check()?;
         self.log.check()
@@ -179,5 +272,14 @@ impl Settings {
     /// The setting that can't be used.
     pub fn observe(&self) -> Result<telemetry::Guard, SettingError> {
         observe("event-proxy", &self.log, &self.telemetry)
+    }
+}
+
+/// Has a list that came as one text, out of the environment, be one: `a,b`.
+fn listed(tree: &mut Map<String, Value>, section: &str, name: &str) {
+    let value = tree.get_mut(section).and_then(|section| section.get_mut(name));
+    if let Some(value @ Value::String(_)) = value {
+        let text = value.as_str().unwrap_or_default();
+        *value = text.split(',').map(|item| Value::from(item.trim())).collect();
     }
 }

@@ -97,7 +97,35 @@ impl Database {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let (job, answer) = UnitJob::with_answer(unit);
+        self.submit(unit, false).await
+    }
+
+    /// As [`write`](Self::write), by a unit that sees in the event log what units before it staged, also where they are
+    /// committed together.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub async fn write_after_staged<T, E>(
+        &self,
+        unit: impl Fn(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        self.submit(unit, true).await
+    }
+
+    async fn submit<T, E>(
+        &self,
+        unit: impl Fn(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        sees_staged: bool,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let (job, answer) = UnitJob::with_answer(unit, sees_staged);
         match &self.shared.kind {
             Kind::Sqlite(writer) => writer.submit(job),
             Kind::Postgres { recorder, .. } => {

@@ -20,6 +20,9 @@ pub(crate) trait Job: Send {
 
     /// Whether nobody waits for the answer any more.
     fn is_abandoned(&self) -> bool;
+
+    /// Whether it must see in the event log what units before it staged.
+    fn sees_staged(&self) -> bool;
 }
 
 /// How a unit ended, before its transaction does.
@@ -41,6 +44,7 @@ pub(crate) struct UnitJob<T, E, F> {
     result: Option<Result<T, E>>,
     reply: oneshot::Sender<Result<T, E>>,
     trace: Option<TraceContext>,
+    sees_staged: bool,
 }
 
 impl<T, E, F> UnitJob<T, E, F>
@@ -49,9 +53,9 @@ where
     E: From<Error> + Send + 'static,
     F: Fn(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
 {
-    pub(crate) fn with_answer(unit: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, E>>) {
+    pub(crate) fn with_answer(unit: F, sees_staged: bool) -> (Box<dyn Job>, oneshot::Receiver<Result<T, E>>) {
         let (reply, answer) = oneshot::channel();
-        (Box::new(Self { unit, result: None, reply, trace: TraceContext::current() }), answer)
+        (Box::new(Self { unit, result: None, reply, trace: TraceContext::current(), sees_staged }), answer)
     }
 }
 
@@ -94,6 +98,10 @@ where
 
     fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
+    }
+
+    fn sees_staged(&self) -> bool {
+        self.sees_staged
     }
 }
 

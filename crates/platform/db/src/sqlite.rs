@@ -237,6 +237,10 @@ impl Writer {
         let mut answers = Vec::with_capacity(group.len());
         let (mut staged, mut after_commit) = (Vec::<Staged>::new(), Vec::<AfterCommit>::new());
         for job in group {
+            if job.sees_staged() && !staged.is_empty() {
+                let earlier = std::mem::take(&mut staged);
+                after_commit.push(self.recorder.record(&mut conn.conn, earlier).map_err(GroupFault::RolledBack)?);
+            }
             control(&mut conn.conn, "SAVEPOINT unit").map_err(rolled_back)?;
             let (undo, answer) = match job.run(conn) {
                 Ran::Done(records, wakes) => {

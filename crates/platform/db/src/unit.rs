@@ -38,7 +38,8 @@ pub struct Staged {
 ///
 /// The event log implements it; `db` itself knows nothing of events.
 pub trait Recorder: Send + Sync + 'static {
-    /// Writes `records` in the order given; called once a transaction, and only when there are some.
+    /// Writes `records` in the order given; called at the end of a transaction, and before a unit that must see them.
+    /// There are always some.
     ///
     /// What it returns is run after the COMMIT, on the database's thread: it must be quick and must not block.
     ///

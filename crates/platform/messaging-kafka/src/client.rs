@@ -253,6 +253,13 @@ pub(crate) fn away(error: &KafkaError) -> BusError {
     BusError::Unavailable(format!("kafka: {}", text(error)))
 }
 
+/// Whether another event would have been taken: Kafka is there, and the topic too.
+fn is_of_the_event(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{InvalidMessage, InvalidRecord, InvalidTimestamp, MessageSizeTooLarge, PolicyViolation};
+    let of_events = [MessageSizeTooLarge, InvalidMessage, InvalidRecord, InvalidTimestamp, PolicyViolation];
+    error.rdkafka_error_code().is_some_and(|code| of_events.contains(&code))
+}
+
 /// The innermost cause, which is what librdkafka says.
 fn text(error: &KafkaError) -> String {
     match error {
@@ -275,7 +282,12 @@ impl Heard {
     pub(crate) fn explain(&self, error: &KafkaError) -> BusError {
         let heard = self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
         let heard = heard.map_or_else(String::new, |heard| format!(" ({heard})"));
-        BusError::Unavailable(format!("kafka: {}{heard}", text(error)))
+        let reason = format!("{}{heard}", text(error));
+        if is_of_the_event(error) {
+            BusError::Refused(reason)
+        } else {
+            BusError::Unavailable(format!("kafka: {reason}"))
+        }
     }
 
     /// With the properties that may be wrong, where librdkafka names none.

@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use messaging::BusError;
 use program::Secret;
 use program::process::one_line;
@@ -151,6 +152,11 @@ impl Cluster {
         self.kafka.compare_topics(topics, &self.options).await.map_err(reason)
     }
 
+    /// How topics are made, as far as the settings say.
+    pub fn topic_options(&self) -> &TopicOptions {
+        &self.options
+    }
+
     /// Makes the topics (name, partitions) that are not there, and tells how the others differ from the settings.
     ///
     /// # Errors
@@ -159,17 +165,21 @@ impl Cluster {
         self.kafka.ensure_topics(topics, &self.options).await.map_err(reason)
     }
 
-    /// Has the `topics` (name, partitions) made once the cluster is there, and when there are `more`, and keeps an eye on
-    /// whether it is there, until `stop`.
-    pub async fn watch(&self, topics: impl Fn() -> Vec<(String, i32)>, more: &Notify, stop: CancellationToken) {
+    /// Has the `topics` (name, partitions) made once the cluster is there, and keeps an eye on whether it is there, until
+    /// `stop`.
+    pub async fn watch(&self, topics: impl Fn() -> Vec<(String, i32)> + Sync, stop: CancellationToken) {
+        self.watch_by(&Wanted(topics), &Notify::new(), stop).await;
+    }
+
+    /// Keeps an eye on whether the cluster is there, and has `topics` seen to when there are `more`; until `stop`.
+    pub async fn watch_by(&self, topics: &impl SeeToTopics, more: &Notify, stop: CancellationToken) {
         let (mut failures, mut looks, mut is_due) = (1, 0_u32, true);
         while !stop.is_cancelled() {
             looks = looks.wrapping_add(1);
             // after a failure again, for it may come back as another cluster; now and then for a topic that was deleted
-            let looked = if failures > 0 || is_due {
-                self.ensure_and_tell(&topics()).await
-            } else if looks.is_multiple_of(ENSURE_EVERY) {
-                self.ensure(&topics()).await.map(drop)
+            let is_first = failures > 0 || is_due;
+            let looked = if is_first || looks.is_multiple_of(ENSURE_EVERY) {
+                topics.see_to(self, is_first).await
             } else {
                 self.kafka.check().await.map_err(reason)
             };
@@ -182,12 +192,6 @@ impl Cluster {
                 () = sleep(pause) => {}
             }
         }
-    }
-
-    async fn ensure_and_tell(&self, topics: &[(String, i32)]) -> Result<(), String> {
-        let differences = self.ensure(topics).await?;
-        differences.iter().for_each(|difference| tracing::warn!("on Kafka {difference}"));
-        Ok(())
     }
 
     /// Says so when Kafka goes and when it comes, and nothing in between.
@@ -203,8 +207,32 @@ impl Cluster {
     }
 }
 
+/// Sees to the topics of a cluster.
+#[async_trait]
+pub trait SeeToTopics: Sync {
+    /// Called once the cluster is there, when there are more topics (`is_first`), and now and then.
+    ///
+    /// # Errors
+    /// Why the cluster is not to be reached, or did not do it.
+    async fn see_to(&self, cluster: &Cluster, is_first: bool) -> Result<(), String>;
+}
+
+/// Topics that are to be there.
+struct Wanted<F>(F);
+
+#[async_trait]
+impl<F: Fn() -> Vec<(String, i32)> + Sync> SeeToTopics for Wanted<F> {
+    async fn see_to(&self, cluster: &Cluster, is_first: bool) -> Result<(), String> {
+        let differences = cluster.ensure(&(self.0)()).await?;
+        if is_first {
+            differences.iter().for_each(|difference| tracing::warn!("on Kafka {difference}"));
+        }
+        Ok(())
+    }
+}
+
 fn reason(error: BusError) -> String {
-    let BusError::Unavailable(reason) = error;
+    let (BusError::Unavailable(reason) | BusError::Refused(reason)) = error;
     one_line(reason.strip_prefix("kafka: ").unwrap_or(&reason))
 }
 

@@ -18,7 +18,7 @@ mod tokens;
 mod topics;
 
 pub use client::{BadProperty, Kafka, KafkaOptions};
-pub use cluster::{Backend, Cluster, KafkaSettings};
+pub use cluster::{Backend, Cluster, KafkaSettings, SeeToTopics};
 pub use direct::KafkaDirect;
 #[cfg(feature = "mock")]
 pub use mock::{MockKafka, Refusal};

@@ -17,7 +17,7 @@ use rdkafka::{ClientContext, Message};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use crate::client::{Aside, Heard, Kafka, away};
+use crate::client::{Aside, Heard, Kafka};
 use crate::codec;
 
 /// How long a batch may take to be acknowledged. After that it is sent again by another producer, which does no harm.
@@ -195,7 +195,7 @@ impl Sender {
                 .headers(codec::headers(event));
             while let Err((error, refused)) = self.0.send(record) {
                 if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                    return Err(away(&error));
+                    return Err(self.0.context().0.explain(&error));
                 }
                 record = refused;
                 sleep(Duration::from_millis(1)).await;

@@ -1,6 +1,6 @@
 //! Topics as they are to be, and as they are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -125,6 +125,35 @@ impl Kafka {
             }
         }
         Ok(differences)
+    }
+
+    /// The names of all topics that are there.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`]
+    pub async fn topics(&self) -> Result<HashSet<String>, BusError> {
+        self.check().await?;
+        let prefix = self.named("");
+        let ours = |name: String| name.strip_prefix(&*prefix).map(str::to_owned);
+        Ok(self.there().await?.into_keys().filter_map(ours).collect())
+    }
+
+    /// Deletes a topic, with all that is in it; one that is not there is deleted already.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`]
+    pub async fn delete_topic(&self, topic: &str) -> Result<(), BusError> {
+        self.check().await?;
+        let (admin, name): (AdminClient<Heard>, _) = (self.client(&[])?, self.named(topic));
+        for deleted in admin.delete_topics(&[&name], &within()).await.map_err(|error| away(&error))? {
+            match deleted {
+                Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {}
+                Err((name, code)) => {
+                    return Err(BusError::Unavailable(format!("kafka: the topic {name} was not deleted: {code}")));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Sets the size in bytes over which the brokers refuse records of a topic. For tests.

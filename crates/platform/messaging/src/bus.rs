@@ -18,6 +18,9 @@ pub enum BusError {
     /// It is away for now; asking again later is right.
     #[error("the bus is unavailable: {0}")]
     Unavailable(String),
+    /// It does not take one of these events, and never will as it is; others it may take.
+    #[error("the bus refuses the event: {0}")]
+    Refused(String),
 }
 
 impl From<db::Error> for BusError {
@@ -69,7 +72,8 @@ pub trait Publisher: Send + Sync + 'static {
     ///   there twice, and whoever reads them tells by their positions.
     ///
     /// # Errors
-    /// [`BusError::Unavailable`]; the same events may be sent again.
+    /// [`BusError::Unavailable`]; the same events may be sent again. [`BusError::Refused`], which says nothing of the
+    /// others when there is more than one event.
     async fn publish(&self, events: &[Event]) -> Result<Vec<i64>, BusError>;
 
     /// The event of `source` with the highest position that the end of the partition shows; `None` when it shows none.

@@ -17,6 +17,7 @@ mod fence;
 mod handler;
 mod lease;
 mod log;
+pub mod moved;
 mod paced;
 mod partition;
 mod place;
@@ -39,6 +40,8 @@ pub use handler::{EffectHandler, Group, Handler, HandlerError, Lease, Replay, St
 pub use log::{Log, TopicSpec};
 pub use paced::Paced;
 pub use partition::partition_of;
-pub use relay::{RELAY, begin_relaying, end_relaying, relay_group};
+pub use relay::{
+    NotAhead, RELAY, begin_relaying, end_relaying, oldest_unrelayed, relay_group, relay_group_by, unrelayed_bytes,
+};
 pub use retention::purge;
 pub use sequencer::{follow_log, run_sequencer, sequence_all};

@@ -7,12 +7,18 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use db::{Database, Tx};
+use db::types::Time;
+use db::{Conn, Database, Tx};
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::BigInt;
 
+use crate::admin::{self, PartitionStatus};
 use crate::bus::Publisher;
 use crate::event::Event;
 use crate::handler::{EffectHandler, Group, Handler, HandlerError, Lease, Replay, Start};
 use crate::log::Log;
+use crate::schema::event_log;
 use crate::{place, store};
 
 /// The group's name.
@@ -22,12 +28,18 @@ pub const RELAY: &str = "relay";
 ///
 /// It must read the log itself, whatever the topics' consumers read.
 pub fn relay_group(publisher: Arc<dyn Publisher>, db: Database, log: Log, topics: Vec<&'static str>) -> Group {
+    let not_ahead = NotAhead::new(publisher.clone(), db, log);
+    relay_group_by(Arc::new(Relay { publisher, not_ahead }), topics)
+}
+
+/// The group that copies `topics` by a handler of its own, which must hold [`NotAhead`].
+pub fn relay_group_by(handler: Arc<dyn EffectHandler>, topics: Vec<&'static str>) -> Group {
     Group {
         name: RELAY,
         topics,
         replay: Replay::Once("the bus would hold every event twice"),
         start: Start::Relayed,
-        handler: Handler::Effect(Arc::new(Relay { publisher, db, log, compared: Mutex::default() })),
+        handler: Handler::Effect(handler),
     }
 }
 
@@ -58,10 +70,7 @@ pub fn end_relaying(tx: &mut Tx<'_>, topics: &[&str]) -> db::Result<()> {
 
 struct Relay {
     publisher: Arc<dyn Publisher>,
-    db: Database,
-    log: Log,
-    /// Partitions that are known not to be ahead of the log, each with the lease under which that was seen.
-    compared: Mutex<HashMap<(Arc<str>, i32), i64>>,
+    not_ahead: NotAhead,
 }
 
 #[async_trait]
@@ -80,9 +89,32 @@ impl EffectHandler for Relay {
         store::commit_soon(tx)
     }
 
-    /// A bus that holds another event than the log, or one that the log has not come to, means that the database was
-    /// restored from a backup: positions are given a second time, to other events, and groups would skip those.
     async fn taken(&self, lease: &Lease) -> Result<(), HandlerError> {
+        self.not_ahead.check(lease).await
+    }
+}
+
+/// Holds against a database that was restored from a backup: positions would be given a second time, to other events,
+/// and groups would skip those.
+pub struct NotAhead {
+    publisher: Arc<dyn Publisher>,
+    db: Database,
+    log: Log,
+    /// Partitions that are known not to be ahead of the log, each with the lease under which that was seen.
+    compared: Mutex<HashMap<(Arc<str>, i32), i64>>,
+}
+
+impl NotAhead {
+    /// Of the log, and the bus that `publisher` sends to.
+    pub fn new(publisher: Arc<dyn Publisher>, db: Database, log: Log) -> Self {
+        Self { publisher, db, log, compared: Mutex::default() }
+    }
+
+    /// To be called when a partition was [taken](EffectHandler::taken).
+    ///
+    /// # Errors
+    /// When the bus holds another event than the log, or one that the log has not come to; or can't be asked.
+    pub async fn check(&self, lease: &Lease) -> Result<(), HandlerError> {
         let part = (lease.topic.clone(), lease.partition);
         if self.compared.lock().unwrap_or_else(PoisonError::into_inner).get(&part) == Some(&lease.number) {
             return Ok(());
@@ -106,6 +138,43 @@ impl EffectHandler for Relay {
             }
         }
     }
+}
+
+/// Bytes of all events that the relay has still to copy.
+///
+/// # Errors
+/// The database's.
+pub fn unrelayed_bytes(conn: &mut Conn) -> db::Result<i64> {
+    let bytes = || sql::<BigInt>("coalesce(sum(octet_length(CAST(payload AS TEXT))), 0)");
+    let mut all = 0;
+    for place in behind(conn)? {
+        let rows = event_log::table
+            .filter(event_log::topic.eq(place.topic))
+            .filter(event_log::partition.eq(place.partition))
+            .filter(event_log::position.gt(place.relayed));
+        all += rows.select(bytes()).first::<i64>(conn)?;
+    }
+    Ok(all)
+}
+
+/// When the oldest event was appended that the relay has still to copy.
+///
+/// # Errors
+/// The database's.
+pub fn oldest_unrelayed(conn: &mut Conn) -> db::Result<Option<Time>> {
+    let mut oldest = None;
+    for place in behind(conn)? {
+        let first = event_log::table.find((place.topic, place.partition, place.relayed + 1));
+        let appended: Option<Time> = first.select(event_log::appended_at).first(conn).optional()?;
+        oldest = oldest.into_iter().chain(appended).min();
+    }
+    Ok(oldest)
+}
+
+/// Partitions that the relay has something of to copy.
+fn behind(conn: &mut Conn) -> db::Result<Vec<PartitionStatus>> {
+    let all = admin::partitions(conn)?;
+    Ok(all.into_iter().filter(|place| place.to_relay.is_some_and(|events| events > 0)).collect())
 }
 
 /// What to say of a bus that knows more than the log.

@@ -7,6 +7,8 @@ rest::kinds! {
         "The event is the first of its service and type, and the limit on topics is reached.";
     LOG_FULL = TOO_MANY_REQUESTS "log-full", "The log has no room at the moment",
         "Nothing was taken; send it again after Retry-After seconds.";
+    TOPIC_BUSY = CONFLICT "topic-busy", "The topic is in use",
+        "Events of it are on their way to Kafka, or are sent again. Delete it when there are none.";
     FORGOTTEN = GONE "forgotten", "The receipt is forgotten",
         "It was given out here, and what became of its event is not known any more.";
 }

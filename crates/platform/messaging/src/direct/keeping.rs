@@ -124,7 +124,7 @@ impl Direct {
         let known = locked.entry(topic).or_default();
         let (cluster, held) = match answer {
             Ok(seen) => seen,
-            Err(BusError::Unavailable(why)) => {
+            Err(BusError::Unavailable(why) | BusError::Refused(why)) => {
                 known.away = Some(why);
                 return None;
             }

@@ -287,7 +287,8 @@ impl Direct {
             traceparent: TraceContext::current().map(|trace| trace.to_string()),
             payload: event::payload(event)?,
         };
-        bus.send(&record).await.map(drop).map_err(|BusError::Unavailable(why)| EmitError::Unknown(why))
+        let unknown = |(BusError::Unavailable(why) | BusError::Refused(why))| EmitError::Unknown(why);
+        bus.send(&record).await.map(drop).map_err(unknown)
     }
 
     /// Has the topics go where the settings of this process say. Whatever went another way is handled first.

@@ -1,0 +1,265 @@
+//! Events that are out of the log because Kafka refused them, or one of their key before them.
+
+use std::collections::{HashMap, HashSet};
+
+use db::types::{Id, JsonText, Time};
+use db::{Conn, Staged, Tx, on_each};
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::BigInt;
+use messaging::Event;
+
+use crate::schema::held;
+
+db::text_enum!(
+    /// What becomes of an event that is held.
+    State {
+        /// Kafka refused it; it is sent again when its time has come.
+        Retrying => "retrying",
+        /// It waits for one of its key that is being retried.
+        Behind => "behind",
+        /// It is in the log again.
+        Resending => "resending",
+        /// It rests until someone acts.
+        Dead => "dead",
+        /// It was given up; only what became of it is kept.
+        Discarded => "discarded",
+    }
+);
+
+/// States in which an event goes on by itself.
+pub const MOVING: [State; 3] = [State::Retrying, State::Behind, State::Resending];
+
+/// An event that is held.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+pub struct Held {
+    pub id: Id,
+    pub topic: String,
+    pub partition: i32,
+    /// Where it was in the log when it was held.
+    pub position: i64,
+    pub key: String,
+    pub state: State,
+    /// Deliveries that were refused.
+    pub attempts: i32,
+    pub next_attempt_at: Option<Time>,
+    pub reason: Option<String>,
+    /// For the first time.
+    pub refused_at: Time,
+    pub changed_at: Time,
+    /// `{service}.{type}`
+    pub kind: String,
+    pub version: i16,
+    pub aggregate_version: i64,
+    pub occurred_at: Time,
+    pub traceparent: Option<String>,
+    pub payload: JsonText,
+}
+
+impl Held {
+    /// To be appended to the log again.
+    pub fn staged(&self) -> Staged {
+        Staged {
+            id: self.id,
+            topic: self.topic.clone().into(),
+            key: self.key.clone(),
+            kind: self.kind.clone().into(),
+            version: self.version,
+            aggregate_version: self.aggregate_version,
+            occurred_at: self.occurred_at,
+            traceparent: self.traceparent.clone(),
+            payload: self.payload.0.clone(),
+        }
+    }
+}
+
+/// Why an event is held.
+#[derive(Debug, Clone)]
+pub enum Cause {
+    /// It was refused so many times, for this reason.
+    Refused { attempts: i32, next_attempt_at: Time, reason: String },
+    /// One of its key before it was.
+    Behind,
+}
+
+/// Holds an event that was taken out of the log; one that was held before is held again.
+///
+/// # Errors
+/// The database's.
+pub fn hold(tx: &mut Tx<'_>, event: &Event, cause: &Cause) -> db::Result<()> {
+    let now = tx.now()?;
+    let (state, attempts, next_attempt_at, reason) = match cause {
+        Cause::Refused { attempts, next_attempt_at, reason } => {
+            (State::Retrying, Some(*attempts), Some(*next_attempt_at), Some(reason))
+        }
+        Cause::Behind => (State::Behind, None, None, None),
+    };
+    let again = (
+        held::position.eq(event.position),
+        held::state.eq(state),
+        held::next_attempt_at.eq(next_attempt_at),
+        held::changed_at.eq(now),
+    );
+    let refusal = attempts.map(|attempts| (held::attempts.eq(attempts), held::reason.eq(reason)));
+    let row = diesel::update(held::table.find(event.id)).set((again, refusal));
+    if row.execute(&mut **tx)? > 0 {
+        return Ok(());
+    }
+    let row = (
+        (
+            held::id.eq(event.id),
+            held::topic.eq(&*event.topic),
+            held::partition.eq(event.partition),
+            held::key.eq(&event.key),
+            held::attempts.eq(attempts.unwrap_or(0)),
+            held::reason.eq(reason),
+            held::refused_at.eq(now),
+        ),
+        again,
+        (
+            held::kind.eq(&event.kind),
+            held::version.eq(event.version),
+            held::aggregate_version.eq(event.aggregate_version),
+            held::occurred_at.eq(event.occurred_at),
+            held::traceparent.eq(&event.traceparent),
+            held::payload.eq(JsonText(event.payload.clone())),
+        ),
+    );
+    on_each!(&mut **tx, |conn| diesel::insert_into(held::table).values(row).execute(conn))?;
+    Ok(())
+}
+
+/// Keys of a partition whose events wait for one that is retried.
+///
+/// # Errors
+/// The database's.
+pub fn blocked(conn: &mut Conn, topic: &str, partition: i32) -> db::Result<HashSet<String>> {
+    let keys: Vec<String> = held::table
+        .filter(held::topic.eq(topic))
+        .filter(held::partition.eq(partition))
+        .filter(held::state.eq(State::Retrying))
+        .select(held::key)
+        .load(conn)?;
+    Ok(keys.into_iter().collect())
+}
+
+/// Whether any event of the partition is held and goes on by itself.
+///
+/// # Errors
+/// The database's.
+pub fn is_any_moving(conn: &mut Conn, topic: &str, partition: i32) -> db::Result<bool> {
+    let rows = held::table
+        .filter(held::topic.eq(topic))
+        .filter(held::partition.eq(partition))
+        .filter(held::state.eq_any(MOVING));
+    Ok(rows.select(held::id).first::<Id>(conn).optional()?.is_some())
+}
+
+/// How often those of `ids` were refused that are in the log again.
+///
+/// # Errors
+/// The database's.
+pub fn attempts(conn: &mut Conn, ids: &[Id]) -> db::Result<HashMap<Id, i32>> {
+    let rows = held::table.filter(held::id.eq_any(ids)).filter(held::state.eq(State::Resending));
+    Ok(rows.select((held::id, held::attempts)).load(conn)?.into_iter().collect())
+}
+
+/// Which of `ids` are held, whatever becomes of them.
+///
+/// # Errors
+/// The database's.
+pub fn known(conn: &mut Conn, ids: &[Id]) -> db::Result<Vec<Id>> {
+    Ok(held::table.filter(held::id.eq_any(ids)).select(held::id).load(conn)?)
+}
+
+/// # Errors
+/// The database's.
+pub fn one(conn: &mut Conn, id: Id) -> db::Result<Option<Held>> {
+    Ok(held::table.find(id).first(conn).optional()?)
+}
+
+/// The events that wait for one of their key, in order.
+///
+/// # Errors
+/// The database's.
+pub fn behind(conn: &mut Conn, topic: &str, partition: i32, key: &str) -> db::Result<Vec<Held>> {
+    Ok(held::table
+        .filter(held::topic.eq(topic))
+        .filter(held::partition.eq(partition))
+        .filter(held::key.eq(key))
+        .filter(held::state.eq(State::Behind))
+        .order(held::position)
+        .load(conn)?)
+}
+
+/// At most `limit` events whose time has come at `now`, or that wait longer than they ever should: then the clock was
+/// set back.
+///
+/// # Errors
+/// The database's.
+pub fn due(conn: &mut Conn, now: Time, latest: Time, limit: i64) -> db::Result<Vec<Held>> {
+    Ok(held::table
+        .filter(held::state.eq(State::Retrying))
+        .filter(held::next_attempt_at.le(now).or(held::next_attempt_at.gt(latest)))
+        .order((held::next_attempt_at, held::position))
+        .limit(limit)
+        .load(conn)?)
+}
+
+/// When the next event is due.
+///
+/// # Errors
+/// The database's.
+pub fn next_due(conn: &mut Conn) -> db::Result<Option<Time>> {
+    let retrying = held::table.filter(held::state.eq(State::Retrying));
+    let next: Option<Option<Time>> =
+        retrying.order(held::next_attempt_at).select(held::next_attempt_at).first(conn).optional()?;
+    Ok(next.flatten())
+}
+
+/// # Errors
+/// The database's.
+pub fn set_state(tx: &mut Tx<'_>, id: Id, state: State) -> db::Result<()> {
+    let now = tx.now()?;
+    diesel::update(held::table.find(id))
+        .set((held::state.eq(state), held::next_attempt_at.eq(None::<Time>), held::changed_at.eq(now)))
+        .execute(&mut **tx)?;
+    Ok(())
+}
+
+/// # Errors
+/// The database's.
+pub fn delete(tx: &mut Tx<'_>, ids: &[Id]) -> db::Result<()> {
+    diesel::delete(held::table.filter(held::id.eq_any(ids))).execute(&mut **tx)?;
+    Ok(())
+}
+
+/// Bytes of all payloads.
+///
+/// # Errors
+/// The database's.
+pub fn bytes(conn: &mut Conn) -> db::Result<i64> {
+    let bytes = sql::<BigInt>("coalesce(sum(octet_length(CAST(payload AS TEXT))), 0)");
+    // what is in the log again is counted there
+    let rows = held::table.filter(held::state.ne_all([State::Resending, State::Discarded]));
+    Ok(rows.select(bytes).first(conn)?)
+}
+
+/// When the oldest event was refused that goes on by itself.
+///
+/// # Errors
+/// The database's.
+pub fn oldest(conn: &mut Conn) -> db::Result<Option<Time>> {
+    let moving = held::table.filter(held::state.eq_any(MOVING));
+    Ok(moving.order(held::refused_at).select(held::refused_at).first(conn).optional()?)
+}
+
+/// Forgets events that were discarded before `oldest`.
+///
+/// # Errors
+/// The database's.
+pub fn forget_discarded(tx: &mut Tx<'_>, oldest: Time) -> db::Result<()> {
+    let old = held::table.filter(held::state.eq(State::Discarded)).filter(held::changed_at.lt(oldest));
+    diesel::delete(old).execute(&mut **tx)?;
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! What was refused: which partitions it concerns, and when it is sent again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use db::types::Id;
+use db::{Conn, Database, Tx};
+use messaging::{Log, admin, moved};
+use rand::RngExt;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::held::{self, Held, State};
+use crate::ledger::{self, Change};
+use crate::settings::DeliverySettings;
+
+/// A topic and a partition of it.
+pub type Part = (Arc<str>, i32);
+
+/// Events sent again in one unit of work.
+const CHUNK: i64 = 100;
+/// Between two looks at what is due, if nobody says that something is.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// The same, while Kafka is away.
+const AWAY: Duration = Duration::from_secs(1);
+
+/// Partitions of which events are held, and the schedule.
+pub struct Refusals {
+    settings: DeliverySettings,
+    /// A number for each partition, that changes whenever more of it may be held.
+    parts: Mutex<HashMap<Part, u64>>,
+    /// Rung when something may be due earlier than was known.
+    pub due: Notify,
+}
+
+impl Refusals {
+    /// Of the events that are held, and those that were appended again and are on their way.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn open(db: &Database, settings: &DeliverySettings) -> db::Result<Arc<Self>> {
+        let concerned = db.read(|conn: &mut Conn| -> db::Result<Vec<Part>> {
+            let mut concerned = Vec::new();
+            for place in admin::partitions(conn)? {
+                let left = moved::left(conn, &place.topic, place.partition, place.relayed + 1..=i64::MAX)?;
+                if !left.is_empty() || held::is_any_moving(conn, &place.topic, place.partition)? {
+                    concerned.push((place.topic.into(), place.partition));
+                }
+            }
+            Ok(concerned)
+        });
+        let parts = concerned.await?.into_iter().map(|part| (part, 0)).collect();
+        Ok(Arc::new(Self { settings: settings.clone(), parts: Mutex::new(parts), due: Notify::new() }))
+    }
+
+    /// Some when events of the partition may be held, or may have left their places.
+    pub fn of(&self, part: &Part) -> Option<u64> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).get(part).copied()
+    }
+
+    /// To be called before anything of the partition is held or appended again.
+    pub fn note(&self, part: &Part) {
+        *self.parts.lock().unwrap_or_else(PoisonError::into_inner).entry(part.clone()).or_default() += 1;
+    }
+
+    /// Nothing of the partition is held, unless that was [noted](Self::note) since `version` was read.
+    pub fn forget(&self, part: &Part, version: u64) {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        if parts.get(part) == Some(&version) {
+            parts.remove(part);
+        }
+    }
+
+    /// How long an event waits that was refused so many times: doubling, with jitter.
+    pub fn pause_after(&self, attempts: i32) -> Duration {
+        if attempts > self.settings.max_resends {
+            return Duration::ZERO; // to be told dead
+        }
+        let doubled = self.settings.resend_after.saturating_mul(1 << (attempts - 1).clamp(0, 30));
+        doubled.min(self.settings.longest_pause).mul_f64(rand::rng().random_range(0.5..1.0))
+    }
+
+    /// Sends again what is due, until it is stopped. An outage is waiting: meanwhile nothing is due.
+    pub async fn resend(&self, db: &Database, log: &Log, is_away: impl Fn() -> bool, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            let pause = if is_away() { AWAY } else { self.resend_due(db, log).await };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.due.notified() => {}
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn resend_due(&self, db: &Database, log: &Log) -> Duration {
+        let (max, longest) = (self.settings.max_resends, self.settings.longest_pause);
+        let its_log = log.clone();
+        let unit = move |tx: &mut Tx<'_>| -> db::Result<Duration> {
+            let now = tx.now()?;
+            let due = held::due(tx, now, now + longest, CHUNK)?;
+            due.iter().try_for_each(|held| act_on(tx, &its_log, held, max))?;
+            let next = held::next_due(tx)?;
+            let until = |next: db::types::Time| Duration::from_micros((next.micros() - now.micros()).max(0) as u64);
+            Ok(next.map_or(LOOK_EVERY, |next| until(next).min(LOOK_EVERY)))
+        };
+        // what came before must be seen, for it comes behind what is sent again
+        db.write_after_staged(unit).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what was refused is not sent again yet");
+            AWAY
+        })
+    }
+}
+
+/// Has an event that is due sent again, or lets it rest; the later ones of its key come behind it.
+fn act_on(tx: &mut Tx<'_>, log: &Log, held: &Held, max_resends: i32) -> db::Result<()> {
+    if held.attempts > max_resends {
+        held::set_state(tx, held.id, State::Dead)?;
+        let (topic, id, reason) = (&*held.topic, held.id, &held.reason);
+        tracing::error!(topic, %id, reason, "an event is dead: Kafka refused it to the end");
+        metrics::counter!("event_proxy_dead_letters_total", "topic" => held.topic.clone()).increment(1);
+    } else {
+        append_again(tx, held)?;
+    }
+    release(tx, log, held)
+}
+
+/// Appends a held event to the log again.
+///
+/// # Errors
+/// The database's.
+pub fn append_again(tx: &mut Tx<'_>, held: &Held) -> db::Result<()> {
+    held::set_state(tx, held.id, State::Resending)?;
+    tx.stage(held.staged());
+    ledger::change(tx, &held.topic, Change { appended_again: 1, ..Change::default() })
+}
+
+/// Appends again what waits behind the event, and then all later events of its key: so they keep their order.
+fn release(tx: &mut Tx<'_>, log: &Log, held: &Held) -> db::Result<()> {
+    let behind = held::behind(tx, &held.topic, held.partition, &held.key)?;
+    let ids: Vec<Id> = behind.iter().map(|held| held.id).collect();
+    behind.iter().for_each(|held| tx.stage(held.staged()));
+    held::delete(tx, &ids)?;
+    let mut again = ids.len() as i64;
+    let topic: Arc<str> = held.topic.as_str().into();
+    let mark = moved::relayed(tx, log, &topic, held.partition)?;
+    for event in moved::events_of_key(tx, &topic, held.partition, &held.key, mark)? {
+        if moved::take_out(tx, &event)? {
+            tx.stage(event.staged());
+            again += 1;
+        }
+    }
+    ledger::change(tx, &held.topic, Change { appended_again: again, ..Change::default() })
+}

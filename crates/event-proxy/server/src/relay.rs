@@ -1,0 +1,184 @@
+//! Brings a partition of the log to Kafka. What Kafka refuses for one event goes out of the way, and with it the later
+//! events of its key (`docs/event-proxy.md` shows how).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use db::types::Id;
+use db::{Conn, Database, Tx};
+use messaging::moved::{self, MOVED};
+use messaging::{BusError, EffectHandler, Event, HandlerError, Lease, NotAhead, Publisher};
+
+use crate::held::{self, Cause};
+use crate::ledger::{self, Change};
+use crate::refusals::{Part, Refusals};
+use crate::room::Room;
+use crate::spans::{self, Span};
+use crate::waiting::Waiting;
+
+/// The handler of the relay's group.
+pub struct Relay {
+    pub publisher: Arc<dyn Publisher>,
+    pub not_ahead: NotAhead,
+    pub db: Database,
+    pub waiting: Arc<Waiting>,
+    pub refusals: Arc<Refusals>,
+    pub room: Arc<Room>,
+    /// What became of the last batch of each partition, until it is recorded.
+    pub batches: Mutex<HashMap<Part, Arc<Batch>>>,
+}
+
+/// What became of a batch.
+#[derive(Default)]
+pub struct Batch {
+    spans: Vec<Span>,
+    refused: Vec<(Event, String)>,
+    behind: Vec<Event>,
+    /// Those that were refused before and are on Kafka now.
+    at_last: Vec<Id>,
+    /// How often those of the batch were refused before.
+    attempts: HashMap<Id, i32>,
+    /// Positions of which nothing was brought to Kafka.
+    passed: i64,
+}
+
+/// What the database says of a batch of a partition where something was refused.
+#[derive(Default)]
+struct Known {
+    blocked: HashSet<String>,
+    left: HashSet<i64>,
+    attempts: HashMap<Id, i32>,
+}
+
+#[async_trait]
+impl EffectHandler for Relay {
+    async fn handle(&self, lease: &Lease, events: &[Event]) -> Result<(), HandlerError> {
+        let part = (lease.topic.clone(), lease.partition);
+        let batch = match self.refusals.of(&part) {
+            None if events.iter().all(|event| event.kind != MOVED) => match self.publish(&part, events).await {
+                Ok(places) => Batch { spans: Span::all(places), ..Batch::default() },
+                Err(BusError::Refused(_)) => self.bring_what_can_be(&part, events, Known::default()).await?,
+                Err(BusError::Unavailable(why)) => return Err(HandlerError::Unavailable(why)),
+            },
+            version => {
+                let known = self.look(&part, version, events).await?;
+                self.bring_what_can_be(&part, events, known).await?
+            }
+        };
+        if !batch.refused.is_empty() {
+            self.refusals.note(&part);
+        }
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner).insert(part, Arc::new(batch));
+        Ok(())
+    }
+
+    fn gives_up(&self) -> bool {
+        false
+    }
+
+    fn record(&self, tx: &mut Tx<'_>, lease: &Lease, _: &[Event]) -> db::Result<()> {
+        let part = (lease.topic.clone(), lease.partition);
+        let batch = self.batches.lock().unwrap_or_else(PoisonError::into_inner).get(&part).cloned();
+        let batch = batch.ok_or_else(|| db::Error::Defect("a batch is recorded that was not handled".into()))?;
+        for span in &batch.spans {
+            spans::note(tx, &part.0, part.1, *span)?;
+        }
+        if batch.passed > 0 {
+            ledger::change(tx, &part.0, Change { passed: batch.passed, ..Change::default() })?;
+        }
+        if !batch.at_last.is_empty() {
+            held::delete(tx, &batch.at_last)?;
+        }
+        for (event, reason) in &batch.refused {
+            let attempts = batch.attempts.get(&event.id).copied().unwrap_or(0) + 1;
+            let next_attempt_at = tx.now()? + self.refusals.pause_after(attempts);
+            hold(tx, event, &Cause::Refused { attempts, next_attempt_at, reason: reason.clone() })?;
+        }
+        batch.behind.iter().try_for_each(|event| hold(tx, event, &Cause::Behind))?;
+        if !batch.refused.is_empty() {
+            let refusals = self.refusals.clone();
+            tx.after_commit(move || refusals.due.notify_one());
+        }
+        Ok(())
+    }
+
+    async fn taken(&self, lease: &Lease) -> Result<(), HandlerError> {
+        self.not_ahead.check(lease).await
+    }
+}
+
+/// Nothing happens to an event that was appended again meanwhile, behind those that it waited for.
+fn hold(tx: &mut Tx<'_>, event: &Event, cause: &Cause) -> db::Result<()> {
+    if moved::take_out(tx, event)? { held::hold(tx, event, cause) } else { Ok(()) }
+}
+
+impl Relay {
+    /// Brings all events to Kafka but those that it refuses, and those of their keys.
+    async fn bring_what_can_be(&self, part: &Part, events: &[Event], known: Known) -> Result<Batch, HandlerError> {
+        let Known { mut blocked, left, attempts } = known;
+        let there = |event: &&Event| event.kind != MOVED && !left.contains(&event.position);
+        let (mut behind, mut queue): (Vec<Event>, Vec<Event>) =
+            events.iter().filter(there).cloned().partition(|event| blocked.contains(&event.key));
+        let (mut places, mut at_last, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        let mut size = queue.len();
+        while !queue.is_empty() {
+            size = size.clamp(1, queue.len());
+            match self.publish(part, &queue[..size]).await {
+                Ok(there) => {
+                    places.extend(there);
+                    at_last.extend(queue.drain(..size).map(|event| event.id).filter(|id| attempts.contains_key(id)));
+                    size *= 2;
+                }
+                // one of them: fewer, until it is alone
+                Err(BusError::Refused(_)) if size > 1 => size /= 2,
+                Err(BusError::Refused(reason)) => {
+                    let event = queue.remove(0);
+                    let (topic, partition, position) = (&*part.0, part.1, event.position);
+                    tracing::warn!(
+                        topic,
+                        partition,
+                        position,
+                        reason,
+                        "Kafka refused an event; it is sent again later"
+                    );
+                    blocked.insert(event.key.clone());
+                    behind.extend(queue.extract_if(.., |later| later.key == event.key));
+                    refused.push((event, reason));
+                }
+                Err(BusError::Unavailable(why)) => return Err(HandlerError::Unavailable(why)),
+            }
+        }
+        self.waiting.leave(refused.iter().map(|(event, _)| &event.id).chain(behind.iter().map(|event| &event.id)));
+        let passed = (events.len() - places.len()) as i64;
+        Ok(Batch { spans: Span::all(places), refused, behind, at_last, attempts, passed })
+    }
+
+    /// Where Kafka has the events: their positions and offsets.
+    async fn publish(&self, part: &Part, events: &[Event]) -> Result<Vec<(i64, i64)>, BusError> {
+        let offsets = self.publisher.publish(events).await?;
+        self.waiting.tell(events, &offsets);
+        self.room.delivered(part, events);
+        Ok(events.iter().map(|event| event.position).zip(offsets).collect())
+    }
+
+    /// Of a partition where something was refused; once nothing of it is left, the partition is like any other.
+    async fn look(&self, part: &Part, version: Option<u64>, events: &[Event]) -> db::Result<Known> {
+        let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(Known::default()) };
+        let (first, last) = (first.position, last.position);
+        let ids: Vec<Id> = events.iter().map(|event| event.id).collect();
+        let (topic, partition) = part.clone();
+        let of_batch = move |conn: &mut Conn| -> db::Result<_> {
+            let left = moved::left(conn, &topic, partition, first..=i64::MAX)?;
+            let is_over = left.is_empty() && !held::is_any_moving(conn, &topic, partition)?;
+            let left = left.into_iter().filter(|position| *position <= last).collect();
+            let (blocked, attempts) = (held::blocked(conn, &topic, partition)?, held::attempts(conn, &ids)?);
+            Ok((Known { blocked, left, attempts }, is_over))
+        };
+        let (known, is_over) = self.db.read(of_batch).await?;
+        if let (true, Some(version)) = (is_over, version) {
+            self.refusals.forget(part, version);
+        }
+        Ok(known)
+    }
+}

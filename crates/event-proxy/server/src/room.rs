@@ -1,0 +1,170 @@
+//! How much the log may still take: what waits for Kafka is bounded, by bytes and by age.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use db::types::Time;
+use db::{Conn, Database};
+use messaging::{Event, oldest_unrelayed, unrelayed_bytes};
+use rest::Problem;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::held;
+use crate::http::kinds;
+use crate::refusals::Part;
+use crate::settings::LogLimitSettings;
+
+/// Between two measurements of how fast the log drains.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
+/// What the last measurement counts for, beside those before.
+const NEWEST: f64 = 0.3;
+/// What Retry-After says while nothing drains.
+const UNKNOWN: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// The room of a log.
+pub struct Room {
+    limit: LogLimitSettings,
+    /// Of payloads that wait for Kafka or are held.
+    bytes: AtomicU64,
+    /// Of payloads that went to Kafka, ever.
+    drained: AtomicU64,
+    /// Up to which position that was counted.
+    counted: Mutex<HashMap<Part, i64>>,
+    /// Bytes a second.
+    rate: AtomicU64,
+    /// Microseconds since 1970 of the oldest event that waits; [`i64::MAX`] when none does.
+    oldest: AtomicI64,
+}
+
+impl Room {
+    /// Of what the log holds now.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn open(db: &Database, limit: &LogLimitSettings, to_kafka: bool) -> db::Result<Arc<Self>> {
+        let bytes = match to_kafka {
+            true => {
+                db.read(|conn: &mut Conn| -> db::Result<_> { Ok(unrelayed_bytes(conn)? + held::bytes(conn)?) }).await?
+            }
+            false => 0,
+        };
+        Ok(Arc::new(Self {
+            limit: limit.clone(),
+            bytes: AtomicU64::new(bytes.max(0) as u64),
+            drained: AtomicU64::new(0),
+            counted: Mutex::default(),
+            rate: AtomicU64::new(0),
+            oldest: AtomicI64::new(i64::MAX),
+        }))
+    }
+
+    /// Room for so many bytes; they are counted until the result is dropped, unless they are [kept](Reserved::keep).
+    ///
+    /// # Errors
+    /// `log-full`, with the time that the log needs to have room again, as far as that is known.
+    pub fn reserve(self: &Arc<Self>, bytes: usize) -> Result<Reserved, Problem> {
+        let (bytes, max) = (bytes as u64, self.limit.max_bytes.0 as u64);
+        let all = self.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        let reserved = Reserved { room: self.clone(), bytes };
+        if all > max {
+            let detail = format!("{} bytes wait for Kafka, and {max} may", all - bytes);
+            return Err(self.full(all - max, &detail));
+        }
+        let age = Time::now().micros().saturating_sub(self.oldest.load(Ordering::Relaxed));
+        if age > self.limit.max_age.as_micros() as i64 {
+            let detail = format!("events wait for {} s for Kafka", age / 1_000_000);
+            return Err(self.full(all, &detail));
+        }
+        Ok(reserved)
+    }
+
+    fn full(&self, over: u64, detail: &str) -> Problem {
+        let wait = match self.rate.load(Ordering::Relaxed) {
+            0 => UNKNOWN,
+            rate => Duration::from_secs(over.div_ceil(rate)).clamp(Duration::from_secs(1), LONGEST),
+        };
+        Problem::new(&kinds::LOG_FULL).detail(detail).retry_after(wait)
+    }
+
+    /// Kafka has these events of a partition.
+    pub fn delivered(&self, part: &Part, events: &[Event]) {
+        let Some(last) = events.last() else { return };
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = counted.insert(part.clone(), last.position).unwrap_or(-1);
+        drop(counted);
+        // what is sent twice drains once
+        let new = events.iter().filter(|event| event.position > before);
+        self.drain(new.map(|event| event.payload.len()).sum::<usize>() as u64);
+    }
+
+    /// An event is given up.
+    pub fn discarded(&self, bytes: usize) {
+        self.drain(bytes as u64);
+    }
+
+    fn drain(&self, bytes: u64) {
+        self.drained.fetch_add(bytes, Ordering::Relaxed);
+        self.give_back(bytes);
+    }
+
+    fn give_back(&self, bytes: u64) {
+        let less = |all: u64| Some(all.saturating_sub(bytes));
+        // an error is what the closure never gives
+        let _ = self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+    }
+
+    /// Bytes that wait or are held, and how many may.
+    pub fn used(&self) -> (u64, u64) {
+        (self.bytes.load(Ordering::Relaxed), self.limit.max_bytes.0 as u64)
+    }
+
+    /// Measures how fast the log drains and how old what waits is, until it is stopped.
+    pub async fn measure(&self, db: &Database, stop: &CancellationToken) {
+        let (mut since, mut drained) = (Instant::now(), 0);
+        while !stop.is_cancelled() {
+            tokio::select! { () = stop.cancelled() => return, () = sleep(MEASURE_EVERY) => {} }
+            let now = self.drained.load(Ordering::Relaxed);
+            let rate = (now - drained) as f64 / since.elapsed().as_secs_f64();
+            let smooth = rate.mul_add(NEWEST, self.rate.load(Ordering::Relaxed) as f64 * (1.0 - NEWEST));
+            self.rate.store(smooth as u64, Ordering::Relaxed);
+            (since, drained) = (Instant::now(), now);
+            let oldest = if self.bytes.load(Ordering::Relaxed) == 0 { Ok(None) } else { oldest(db).await };
+            match oldest {
+                Ok(oldest) => self.oldest.store(oldest.map_or(i64::MAX, Time::micros), Ordering::Relaxed),
+                Err(error) => tracing::warn!(%error, "how long events wait is not known"),
+            }
+            metrics::gauge!("event_proxy_log_bytes").set(self.bytes.load(Ordering::Relaxed) as f64);
+        }
+    }
+}
+
+async fn oldest(db: &Database) -> db::Result<Option<Time>> {
+    db.read(|conn: &mut Conn| -> db::Result<_> {
+        let (in_log, held) = (oldest_unrelayed(conn)?, held::oldest(conn)?);
+        Ok(in_log.into_iter().chain(held).min())
+    })
+    .await
+}
+
+/// Bytes that were promised room.
+pub struct Reserved {
+    room: Arc<Room>,
+    bytes: u64,
+}
+
+impl Reserved {
+    /// So many of them are in the log now.
+    pub fn keep(mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes as u64);
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.room.give_back(self.bytes);
+    }
+}

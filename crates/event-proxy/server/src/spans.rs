@@ -1,0 +1,80 @@
+//! Where Kafka has events, for receipts: runs of positions whose offsets follow each other are one row.
+
+use db::{Conn, Tx, on_each};
+use diesel::prelude::*;
+
+use crate::schema::delivered_span as span;
+
+/// Positions `first` to `last` of a partition, at offsets that are `shift` more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    pub first: i64,
+    pub last: i64,
+    pub shift: i64,
+}
+
+impl Span {
+    /// The runs of `(position, offset)`, which rise.
+    pub fn all(places: impl IntoIterator<Item = (i64, i64)>) -> Vec<Self> {
+        let mut spans: Vec<Self> = Vec::new();
+        for (position, offset) in places {
+            match spans.last_mut() {
+                Some(span) if span.last + 1 == position && span.shift == offset - position => span.last = position,
+                _ => spans.push(Self { first: position, last: position, shift: offset - position }),
+            }
+        }
+        spans
+    }
+}
+
+/// Notes where events are, next to what was noted before.
+///
+/// # Errors
+/// The database's.
+pub fn note(tx: &mut Tx<'_>, topic: &str, partition: i32, run: Span) -> db::Result<()> {
+    let longer = diesel::update(span::table.find((topic, partition, run.first - 1)))
+        .filter(span::shift.eq(run.shift))
+        .set(span::last.eq(run.last));
+    if on_each!(&mut **tx, |conn| longer.execute(conn))? > 0 {
+        return Ok(());
+    }
+    let row = (
+        span::topic.eq(topic),
+        span::partition.eq(partition),
+        span::first.eq(run.first),
+        span::last.eq(run.last),
+        span::shift.eq(run.shift),
+    );
+    // a batch that was sent twice is where it came to last
+    let insert = diesel::insert_into(span::table).values(row).on_conflict((span::topic, span::partition, span::last));
+    let insert = insert.do_update().set((span::first.eq(run.first), span::shift.eq(run.shift)));
+    on_each!(&mut **tx, |conn| insert.execute(conn))?;
+    Ok(())
+}
+
+/// The offset of the event at a position, if Kafka has it.
+///
+/// # Errors
+/// The database's.
+pub fn offset(conn: &mut Conn, topic: &str, partition: i32, position: i64) -> db::Result<Option<i64>> {
+    let run: Option<(i64, i64)> = span::table
+        .filter(span::topic.eq(topic))
+        .filter(span::partition.eq(partition))
+        .filter(span::last.ge(position))
+        .order(span::last)
+        .select((span::first, span::shift))
+        .first(conn)
+        .optional()?;
+    Ok(run.filter(|(first, _)| *first <= position).map(|(_, shift)| position + shift))
+}
+
+/// Forgets what is before the first position that the log keeps.
+///
+/// # Errors
+/// The database's.
+pub fn cut(tx: &mut Tx<'_>) -> db::Result<()> {
+    let old = "DELETE FROM delivered_span WHERE last < (SELECT floor FROM topic_partition AS place \
+               WHERE place.topic = delivered_span.topic AND place.partition = delivered_span.partition)";
+    diesel::sql_query(old).execute(&mut **tx)?;
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! Topics in the control database.
+
+use std::time::Duration;
+
+use db::types::Time;
+use db::{Conn, Tx, on_each};
+use diesel::prelude::*;
+
+use crate::schema::topic;
+
+/// A topic.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+pub struct TopicRow {
+    pub name: String,
+    pub partitions: i32,
+    /// The brokers' unless given.
+    pub replication: Option<i32>,
+    /// In milliseconds; the brokers' unless given.
+    retention: Option<i64>,
+    pub created_at: Time,
+    /// When it was made on Kafka; by itself it is made there only once.
+    pub made_at: Option<Time>,
+    pub deleted_at: Option<Time>,
+}
+
+impl TopicRow {
+    /// How long Kafka keeps its records; the brokers' unless given.
+    pub fn retention(&self) -> Option<Duration> {
+        self.retention.map(|millis| Duration::from_millis(millis.max(0) as u64))
+    }
+}
+
+/// A topic to be made.
+#[derive(Debug, Clone)]
+pub struct NewTopic {
+    pub name: String,
+    pub partitions: i32,
+    pub replication: Option<i32>,
+    /// In milliseconds.
+    pub retention: Option<i64>,
+}
+
+/// # Errors
+/// The database's.
+pub fn all(conn: &mut Conn) -> db::Result<Vec<TopicRow>> {
+    Ok(topic::table.load(conn)?)
+}
+
+/// Nothing happens to one that is there.
+///
+/// # Errors
+/// The database's.
+pub fn insert(tx: &mut Tx<'_>, new: &NewTopic) -> db::Result<()> {
+    let row = (
+        topic::name.eq(&new.name),
+        topic::partitions.eq(new.partitions),
+        topic::created_at.eq(tx.now()?),
+        topic::replication.eq(new.replication),
+        topic::retention.eq(new.retention),
+    );
+    on_each!(&mut **tx, |conn| diesel::insert_into(topic::table)
+        .values(row)
+        .on_conflict(topic::name)
+        .do_nothing()
+        .execute(conn))?;
+    Ok(())
+}
+
+/// One that is there is to be made on Kafka again; it keeps its partitions.
+///
+/// # Errors
+/// The database's.
+pub fn renew(tx: &mut Tx<'_>, new: &NewTopic) -> db::Result<()> {
+    insert(tx, new)?;
+    let again = (
+        topic::replication.eq(new.replication),
+        topic::retention.eq(new.retention),
+        topic::made_at.eq(None::<Time>),
+        topic::deleted_at.eq(None::<Time>),
+    );
+    diesel::update(topic::table.find(&new.name)).set(again).execute(&mut **tx)?;
+    Ok(())
+}
+
+/// # Errors
+/// The database's.
+pub fn set_made(tx: &mut Tx<'_>, name: &str) -> db::Result<()> {
+    let now = tx.now()?;
+    diesel::update(topic::table.find(name)).set(topic::made_at.eq(Some(now))).execute(&mut **tx)?;
+    Ok(())
+}
+
+/// # Errors
+/// The database's.
+pub fn set_deleted(tx: &mut Tx<'_>, name: &str) -> db::Result<()> {
+    let now = tx.now()?;
+    diesel::update(topic::table.find(name)).set(topic::deleted_at.eq(Some(now))).execute(&mut **tx)?;
+    Ok(())
+}

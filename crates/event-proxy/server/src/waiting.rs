@@ -1,0 +1,97 @@
+//! Who waits for Kafka to have an event.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use db::types::Id;
+use messaging::Event;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+/// Where Kafka has an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    pub offset: i64,
+}
+
+/// For events to be on Kafka; who waits may be gone before.
+pub struct Wait {
+    told: HashMap<Id, oneshot::Receiver<Place>>,
+    waiting: Arc<Waiting>,
+}
+
+impl Wait {
+    /// Where Kafka has the events, as far as it has them by `deadline`.
+    pub async fn until(mut self, deadline: Instant, ids: impl IntoIterator<Item = Id>) -> HashMap<Id, Place> {
+        let mut places = HashMap::new();
+        for id in ids {
+            if let Some(told) = self.told.get_mut(&id)
+                && let Ok(Ok(place)) = timeout_at(deadline, told).await
+            {
+                places.insert(id, place);
+            }
+        }
+        places
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.waiting.leave(self.told.keys());
+    }
+}
+
+/// Who waits for which event.
+#[derive(Default)]
+pub struct Waiting {
+    count: AtomicUsize,
+    by_event: Mutex<HashMap<Id, oneshot::Sender<Place>>>,
+}
+
+impl Waiting {
+    /// To be told when Kafka has the events, from now on.
+    pub fn wait_for(self: &Arc<Self>, ids: impl IntoIterator<Item = Id>) -> Wait {
+        Wait { told: self.enter(ids), waiting: self.clone() }
+    }
+
+    fn enter(&self, ids: impl IntoIterator<Item = Id>) -> HashMap<Id, oneshot::Receiver<Place>> {
+        let mut by_event = self.by_event.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entered = HashMap::new();
+        for id in ids {
+            // who posts the same event meanwhile is not the one that it is taken from
+            if let Entry::Vacant(vacant) = by_event.entry(id) {
+                let (told, receiver) = oneshot::channel();
+                vacant.insert(told);
+                entered.insert(id, receiver);
+            }
+        }
+        self.count.store(by_event.len(), Ordering::Release);
+        entered
+    }
+
+    /// Nobody need wait for the events any more: they won't be there soon.
+    pub fn leave<'i>(&self, ids: impl IntoIterator<Item = &'i Id>) {
+        let mut by_event = self.by_event.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.into_iter().for_each(|id| drop(by_event.remove(id)));
+        self.count.store(by_event.len(), Ordering::Release);
+    }
+
+    /// Kafka has these events.
+    pub fn tell(&self, events: &[Event], offsets: &[i64]) {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let mut by_event = self.by_event.lock().unwrap_or_else(PoisonError::into_inner);
+        for (event, offset) in events.iter().zip(offsets) {
+            if let Some(waits) = by_event.remove(&event.id) {
+                let place = Place { topic: event.topic.clone(), partition: event.partition, offset: *offset };
+                drop(waits.send(place)); // who waited may be gone
+            }
+        }
+        self.count.store(by_event.len(), Ordering::Release);
+    }
+}

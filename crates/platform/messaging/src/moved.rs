@@ -1,0 +1,98 @@
+//! Events that leave their place in the log: what a bus refuses by itself goes out of its partition's way, and is
+//! appended again later. A place that an event left stays, so that positions in the log have no holes.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use db::types::{Id, JsonText};
+use db::{Conn, Staged, Tx};
+use diesel::prelude::*;
+
+use crate::event::Event;
+use crate::log::Log;
+use crate::schema::event_log;
+use crate::store::{self, LogRow};
+
+/// The kind of what is left in the log where an event was.
+pub const MOVED: &str = "moved";
+
+/// Takes the event out of the log, unless it is not in its place any more; whether it was. It can be
+/// [staged](Event::staged) again in the same unit.
+///
+/// # Errors
+/// The database's.
+pub fn take_out(tx: &mut Tx<'_>, event: &Event) -> db::Result<bool> {
+    let place = event_log::table.find((&*event.topic, event.partition, event.position));
+    let taken = diesel::update(place)
+        .filter(event_log::id.eq(event.id))
+        .set((
+            event_log::id.eq(Id::new()),
+            event_log::key.eq(""),
+            event_log::kind.eq(MOVED),
+            event_log::payload.eq(JsonText("null".into())),
+        ))
+        .execute(&mut **tx)?;
+    Ok(taken == 1)
+}
+
+/// Positions of a partition that events have left.
+///
+/// # Errors
+/// The database's.
+pub fn left(conn: &mut Conn, topic: &str, partition: i32, within: RangeInclusive<i64>) -> db::Result<Vec<i64>> {
+    Ok(event_log::table
+        .filter(event_log::topic.eq(topic))
+        .filter(event_log::partition.eq(partition))
+        .filter(event_log::position.between(*within.start(), *within.end()))
+        .filter(event_log::kind.eq(MOVED))
+        .select(event_log::position)
+        .load(conn)?)
+}
+
+/// The events of `key` behind position `after`, in order.
+///
+/// # Errors
+/// The database's.
+pub fn events_of_key(
+    conn: &mut Conn,
+    topic: &Arc<str>,
+    partition: i32,
+    key: &str,
+    after: i64,
+) -> db::Result<Vec<Event>> {
+    let source = store::source_of(conn)?;
+    let rows: Vec<LogRow> = event_log::table
+        .filter(event_log::key.eq(key))
+        .filter(event_log::topic.eq(&**topic))
+        .filter(event_log::partition.eq(partition))
+        .filter(event_log::position.gt(after))
+        .filter(event_log::kind.ne(MOVED))
+        .order(event_log::position)
+        .load(conn)?;
+    Ok(rows.into_iter().map(|row| row.into_event(source, topic.clone())).collect())
+}
+
+/// The end of what the relay has brought to the bus, or taken out of the log on the way; -1 for nothing.
+///
+/// # Errors
+/// The database's.
+pub fn relayed(conn: &mut Conn, log: &Log, topic: &Arc<str>, partition: i32) -> db::Result<i64> {
+    store::relayed(conn, topic, partition, log.source())
+}
+
+impl Event {
+    /// The same event, to be appended once more; it must have been [taken out](take_out) before.
+    pub fn staged(&self) -> Staged {
+        Staged {
+            id: self.id,
+            topic: self.topic.to_string().into(),
+            key: self.key.clone(),
+            kind: self.kind.clone().into(),
+            version: self.version,
+            aggregate_version: self.aggregate_version,
+            occurred_at: self.occurred_at,
+            traceparent: self.traceparent.clone(),
+            payload: self.payload.clone(),
+        }
+    }
+}
