@@ -5,7 +5,9 @@
 //! and knows nothing of the shop.
 
 mod accept;
+pub mod admin;
 mod cloudevents;
+pub mod control;
 mod delivery;
 mod event;
 pub mod http;

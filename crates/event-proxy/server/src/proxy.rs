@@ -6,18 +6,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use db::Database;
 use diesel_migrations::embed_migrations;
 use messaging::Log;
-use program::kept_secret;
 use program::settings::SettingError;
+use program::{Secret, kept_secret};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::accept::InFlight;
+use crate::admin::{self, Access};
+use crate::control;
 use crate::delivery::{Delivery, Working};
 use crate::receipt::Receipts;
 use crate::settings::Settings;
 use crate::topics::Topics;
 
-static MIGRATIONS: db::Migrations = db::Migrations {
+pub(crate) static MIGRATIONS: db::Migrations = db::Migrations {
     sqlite: embed_migrations!("../../../migrations/event-proxy/sqlite"),
     postgres: embed_migrations!("../../../migrations/event-proxy/postgres"),
 };
@@ -30,7 +32,12 @@ const RECEIPT_SECRET: &str = "receipt-secret";
 pub struct Proxy {
     pub settings: Arc<Settings>,
     pub db: Database,
+    /// What proxies share; the same as `db` unless set.
+    pub control: Database,
     pub log: Log,
+    pub admin: Arc<Access>,
+    /// The admin's, if it was made at this start.
+    pub new_password: Option<Secret>,
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) topics: Arc<Topics>,
     working: Arc<Mutex<Option<Working>>>,
@@ -56,9 +63,12 @@ impl Proxy {
         };
         fs::create_dir_all(folder).map_err(|error| bad_folder(&error))?;
         let secret = kept_secret(folder, RECEIPT_SECRET).map_err(|error| bad_folder(&error))?;
+        let (password, is_new) =
+            admin::password(&settings.admin.password, folder).map_err(|error| bad_folder(&error))?;
         let log = Log::new();
         let options = db::Options::new(format!("sqlite:{}", folder.join("log.db").display()));
         let db = Database::open(options, &MIGRATIONS, log.recorder()).await.map_err(|error| bad_folder(&error))?;
+        let control = control::open(&settings.control, &db).await?;
         let delivery = Arc::new(delivery);
         let topics = Topics::open(&db, &log, &settings.topics, delivery.clone()).await;
         let topics = topics.map_err(|error| bad_folder(&error))?;
@@ -68,7 +78,10 @@ impl Proxy {
         Ok(Self {
             settings: Arc::new(settings),
             db,
+            control,
             log,
+            new_password: is_new.then(|| password.clone()),
+            admin: Arc::new(Access::new(password, false)),
             delivery,
             topics: Arc::new(topics),
             working: Arc::new(Mutex::new(Some(working))),
@@ -88,6 +101,7 @@ impl Proxy {
         if let Some(working) = working {
             working.stop().await;
         }
+        self.control.close().await;
         self.db.close().await;
     }
 }

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use messaging_kafka::{Backend, KafkaSettings};
-use program::defaults;
 use program::settings::{
-    Address, Bytes, LogSettings, SettingError, Sources, TelemetrySettings, expect, observe, positive, renamed,
+    Address, Bytes, DatabaseUrl, LogSettings, SettingError, Sources, TelemetrySettings, expect, observe, positive,
+    renamed,
 };
+use program::{Secret, defaults};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -17,6 +18,8 @@ use crate::event::is_name;
 
 /// Where they come from.
 pub const SOURCES: Sources = Sources { prefix: "EVENT_PROXY", file: "config/event-proxy.toml" };
+/// Letters of the admin's password, at the least.
+const MIN_PASSWORD: usize = 8;
 /// Partitions of a topic; more than are ever useful for one proxy.
 const MAX_PARTITIONS: u32 = 100;
 
@@ -32,6 +35,8 @@ pub struct Settings {
     pub delivery: DeliverySettings,
     pub node: NodeSettings,
     pub topics: TopicSettings,
+    pub control: ControlSettings,
+    pub admin: AdminSettings,
     pub telemetry: TelemetrySettings,
     pub log: LogSettings,
 }
@@ -43,6 +48,8 @@ defaults!(Settings {
     delivery: DeliverySettings::default(),
     node: NodeSettings::default(),
     topics: TopicSettings::default(),
+    control: ControlSettings::default(),
+    admin: AdminSettings::default(),
     telemetry: TelemetrySettings::default(),
     log: LogSettings::default(),
 });
@@ -124,6 +131,22 @@ defaults!(TopicSettings {
     max: NonZeroU32::new(500).expect("not 0"),
 });
 
+/// What proxies share.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ControlSettings {
+    /// The proxy's own unless set.
+    pub database_url: Option<DatabaseUrl>,
+}
+
+/// Who may see the pages and change things.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminSettings {
+    /// Made and printed once unless set.
+    pub password: Secret,
+}
+
 impl Settings {
     /// The settings of this process: of `file`, or of the usual one if it is there, and of the environment.
     ///
@@ -166,6 +189,9 @@ impl Settings {
         let is_template = rest.chars().all(known) && self.topics.template.contains("{service}");
         let reason = format!("expected a name with {{service}} and {{type}}, got {:?}", self.topics.template);
         expect("topics.template", is_template, &reason)?;
+        let password = self.admin.password.expose().chars().count();
+        let reason = format!("expected at least {MIN_PASSWORD} letters");
+        expect("admin.password", password == 0 || password >= MIN_PASSWORD, &reason)?;
         self.bus.kafka.check()?;
         positive("delivery.ack_timeout", self.delivery.ack_timeout)?;
         positive("http.shutdown_timeout", self.http.shutdown_timeout)?;

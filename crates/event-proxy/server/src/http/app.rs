@@ -6,7 +6,7 @@ use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data};
 use actix_web::{App, Error, HttpResponse, get};
 use rest::directory::no_such_route;
-use rest::docs::{self, Bearer, Described};
+use rest::docs::{self, Basic, Bearer, Described};
 use rest::health::{self, Readiness};
 use rest::observe::observe;
 use rest::{Problem, reply};
@@ -18,7 +18,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::Proxy;
-use crate::routes::{events, ledger, receipts};
+use crate::routes::{audit, events, ledger, receipts};
 
 /// Before every route of the API.
 const PREFIX: &str = "/v1";
@@ -28,7 +28,7 @@ const PREFIX: &str = "/v1";
     info(title = "Event proxy", description = "Takes events from services in any language, keeps them on disk, and \
         brings them to Kafka. Errors are problem documents (RFC 9457); GET /problems lists their types."),
     components(),
-    modifiers(&Bearer)
+    modifiers(&Bearer, &Basic)
 )]
 struct Frame;
 
@@ -41,7 +41,12 @@ pub fn openapi() -> OpenApi {
 }
 
 fn routes(config: &mut ServiceConfig<'_>) {
-    config.service(events::post).service(receipts::one).service(ledger::all).service(docs::document);
+    config
+        .service(events::post)
+        .service(receipts::one)
+        .service(ledger::all)
+        .service(audit::page)
+        .service(docs::document);
 }
 
 /// The application of one HTTP thread.
