@@ -5,7 +5,10 @@
 //! and knows nothing of the shop.
 
 mod accept;
+pub mod admin;
 mod cloudevents;
+pub mod control;
+mod dead_letters;
 mod delivery;
 mod event;
 mod held;

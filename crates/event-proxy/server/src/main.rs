@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use event_proxy::Proxy;
+use event_proxy::admin::PASSWORD_FILE;
 use event_proxy::http::Server;
 use event_proxy::settings::{SOURCES, Settings};
 use program::process::{self, Failure, Stop};
@@ -49,6 +50,10 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let _telemetry = settings.observe()?;
     let mut stop = Stop::listen()?;
     let proxy = Proxy::open(settings).await?;
+    if let Some(password) = &proxy.new_password {
+        let file = proxy.settings.data_dir.join(PASSWORD_FILE);
+        println!("The admin's password is {} (kept in {}).", password.expose(), file.display());
+    }
     let server = Server::start(&proxy, listener)?;
     println!("The event proxy is at http://{0}/v1 (docs: http://{0}/docs/).", server.address());
 

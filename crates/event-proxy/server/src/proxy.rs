@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use db::Database;
 use diesel_migrations::embed_migrations;
 use messaging::Log;
-use program::kept_secret;
 use program::settings::SettingError;
+use program::{Secret, kept_secret};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::accept::InFlight;
+use crate::admin::{self, Access};
+use crate::control;
 use crate::delivery::{Delivery, Means, Working};
 use crate::housekeeping::Housekeeping;
 use crate::receipt::Receipts;
@@ -20,7 +22,7 @@ use crate::room::Room;
 use crate::settings::Settings;
 use crate::topics::Topics;
 
-static MIGRATIONS: db::Migrations = db::Migrations {
+pub(crate) static MIGRATIONS: db::Migrations = db::Migrations {
     sqlite: embed_migrations!("../../../migrations/event-proxy/sqlite"),
     postgres: embed_migrations!("../../../migrations/event-proxy/postgres"),
 };
@@ -33,7 +35,12 @@ const RECEIPT_SECRET: &str = "receipt-secret";
 pub struct Proxy {
     pub settings: Arc<Settings>,
     pub db: Database,
+    /// What proxies share; the same as `db` unless set.
+    pub control: Database,
     pub log: Log,
+    pub admin: Arc<Access>,
+    /// The admin's, if it was made at this start.
+    pub new_password: Option<Secret>,
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) topics: Arc<Topics>,
     pub(crate) refusals: Arc<Refusals>,
@@ -61,11 +68,14 @@ impl Proxy {
         };
         fs::create_dir_all(folder).map_err(|error| bad_folder(&error))?;
         let secret = kept_secret(folder, RECEIPT_SECRET).map_err(|error| bad_folder(&error))?;
+        let (password, is_new) =
+            admin::password(&settings.admin.password, folder).map_err(|error| bad_folder(&error))?;
         let log = Log::new();
         let options = db::Options::new(format!("sqlite:{}", folder.join("log.db").display()));
         let db = Database::open(options, &MIGRATIONS, log.recorder()).await.map_err(|error| bad_folder(&error))?;
+        let control = control::open(&settings.control, &db).await?;
         let delivery = Arc::new(delivery);
-        let begun = begin(&db, &log, &settings, &delivery).await.map_err(|error| bad_folder(&error))?;
+        let begun = begin(&db, &control, &log, &settings, &delivery).await.map_err(|error| bad_folder(&error))?;
         let Begun { topics, refusals, room, working } = begun;
         let housekeeping = Housekeeping::start(&db, &log, &topics, settings.log_limit.keep);
         let receipts = Receipts::new(&settings.node.name, &secret);
@@ -73,7 +83,10 @@ impl Proxy {
         Ok(Self {
             settings: Arc::new(settings),
             db,
+            control,
             log,
+            new_password: is_new.then(|| password.clone()),
+            admin: Arc::new(Access::new(password, false)),
             delivery,
             topics,
             refusals,
@@ -98,6 +111,7 @@ impl Proxy {
                 working.stop().await;
             }
         }
+        self.control.close().await;
         self.db.close().await;
     }
 }
@@ -110,8 +124,14 @@ struct Begun {
     working: Option<Working>,
 }
 
-async fn begin(db: &Database, log: &Log, settings: &Settings, delivery: &Arc<Delivery>) -> db::Result<Begun> {
-    let topics = Arc::new(Topics::open(db, db, log, &settings.topics, delivery.clone()).await?);
+async fn begin(
+    db: &Database,
+    control: &Database,
+    log: &Log,
+    settings: &Settings,
+    delivery: &Arc<Delivery>,
+) -> db::Result<Begun> {
+    let topics = Arc::new(Topics::open(db, control, log, &settings.topics, delivery.clone()).await?);
     let refusals = Refusals::open(db, &settings.delivery).await?;
     let room = Room::open(db, &settings.log_limit, delivery.is_there()).await?;
     let (its_topics, its_refusals, its_room) = (topics.clone(), refusals.clone(), room.clone());

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use messaging_kafka::{Backend, KafkaSettings};
-use program::defaults;
 use program::settings::{
-    Address, Bytes, LogSettings, SettingError, Sources, TelemetrySettings, expect, observe, positive, renamed,
+    Address, Bytes, DatabaseUrl, LogSettings, SettingError, Sources, TelemetrySettings, expect, observe, positive,
+    renamed,
 };
+use program::{Secret, defaults};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -17,8 +18,10 @@ use crate::event::is_name;
 
 /// Where they come from.
 pub const SOURCES: Sources = Sources { prefix: "EVENT_PROXY", file: "config/event-proxy.toml" };
+/// Letters of the admin's password, at the least.
+const MIN_PASSWORD: usize = 8;
 /// Partitions of a topic; more than are ever useful for one proxy.
-const MAX_PARTITIONS: u32 = 100;
+pub const MAX_PARTITIONS: u32 = 100;
 
 /// All settings of the proxy.
 #[derive(Debug, Clone, Deserialize)]
@@ -33,6 +36,8 @@ pub struct Settings {
     pub log_limit: LogLimitSettings,
     pub node: NodeSettings,
     pub topics: TopicSettings,
+    pub control: ControlSettings,
+    pub admin: AdminSettings,
     pub telemetry: TelemetrySettings,
     pub log: LogSettings,
 }
@@ -45,6 +50,8 @@ defaults!(Settings {
     log_limit: LogLimitSettings::default(),
     node: NodeSettings::default(),
     topics: TopicSettings::default(),
+    control: ControlSettings::default(),
+    admin: AdminSettings::default(),
     telemetry: TelemetrySettings::default(),
     log: LogSettings::default(),
 });
@@ -199,6 +206,22 @@ defaults!(TopicSettings {
     rules: Vec::new(),
 });
 
+/// What proxies share.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ControlSettings {
+    /// The proxy's own unless set.
+    pub database_url: Option<DatabaseUrl>,
+}
+
+/// Who may see the pages and change things.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminSettings {
+    /// Made and printed once unless set.
+    pub password: Secret,
+}
+
 impl Settings {
     /// The settings of this process: of `file`, or of the usual one if it is there, and of the environment.
     ///
@@ -253,6 +276,9 @@ impl Settings {
         let is_template = rest.chars().all(known) && self.topics.template.contains("{service}");
         let reason = format!("expected a name with {{service}} and {{type}}, got {:?}", self.topics.template);
         expect("topics.template", is_template, &reason)?;
+        let password = self.admin.password.expose().chars().count();
+        let reason = format!("expected at least {MIN_PASSWORD} letters");
+        expect("admin.password", password == 0 || password >= MIN_PASSWORD, &reason)?;
         self.bus.kafka.check()?;
         positive("delivery.ack_timeout", self.delivery.ack_timeout)?;
         expect("delivery.max_resends", self.delivery.max_resends >= 0, "expected 0 or more")?;

@@ -30,6 +30,17 @@ impl Modify for Bearer {
     }
 }
 
+/// For a name and a password that are sent as `Authorization: Basic …`: a modifier of the document.
+pub struct Basic;
+
+impl Modify for Basic {
+    fn modify(&self, api: &mut OpenApi) {
+        if let Some(components) = &mut api.components {
+            components.add_security_scheme("basic", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
+        }
+    }
+}
+
 /// Adds to every route what routes of its kind may answer besides.
 pub fn complete(api: &mut OpenApi) {
     api.merge(Problems::openapi());

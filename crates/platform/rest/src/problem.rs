@@ -39,6 +39,7 @@ struct Inner {
     errors: Vec<FieldError>,
     retry_after: Option<Duration>,
     allow: Option<String>,
+    challenge: &'static str,
     more: Map<String, Value>,
 }
 
@@ -68,7 +69,15 @@ pub struct Document {
 impl Problem {
     /// An occurrence of `kind`.
     pub fn new(kind: &'static Kind) -> Self {
-        Self(Box::new(Inner { kind, detail: None, errors: vec![], retry_after: None, allow: None, more: Map::new() }))
+        Self(Box::new(Inner {
+            kind,
+            detail: None,
+            errors: vec![],
+            retry_after: None,
+            allow: None,
+            challenge: "Bearer",
+            more: Map::new(),
+        }))
     }
 
     /// What is special about this occurrence; written for the client.
@@ -100,6 +109,12 @@ impl Problem {
     /// The methods that a route knows.
     pub fn allow(mut self, methods: String) -> Self {
         self.0.allow = Some(methods);
+        self
+    }
+
+    /// The way to sign in, for a 401: a Bearer token unless said.
+    pub fn challenge(mut self, challenge: &'static str) -> Self {
+        self.0.challenge = challenge;
         self
     }
 
@@ -163,7 +178,7 @@ impl ResponseError for Problem {
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponseBuilder::new(self.0.kind.status);
         if self.0.kind.status == StatusCode::UNAUTHORIZED {
-            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+            response.insert_header((header::WWW_AUTHENTICATE, self.0.challenge));
         }
         if let Some(wait) = self.0.retry_after {
             response.insert_header((header::RETRY_AFTER, wait.as_secs_f64().ceil().max(1.0) as u64));

@@ -6,7 +6,7 @@ use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data};
 use actix_web::{App, Error, HttpResponse, get};
 use rest::directory::no_such_route;
-use rest::docs::{self, Bearer, Described};
+use rest::docs::{self, Basic, Bearer, Described};
 use rest::health::{self, Readiness};
 use rest::observe::observe;
 use rest::{Problem, reply};
@@ -18,7 +18,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::Proxy;
-use crate::routes::{events, ledger, receipts};
+use crate::routes::{audit, dead_letters, events, ledger, receipts, topics};
 
 /// Before every route of the API.
 const PREFIX: &str = "/v1";
@@ -28,7 +28,7 @@ const PREFIX: &str = "/v1";
     info(title = "Event proxy", description = "Takes events from services in any language, keeps them on disk, and \
         brings them to Kafka. Errors are problem documents (RFC 9457); GET /problems lists their types."),
     components(),
-    modifiers(&Bearer)
+    modifiers(&Bearer, &Basic)
 )]
 struct Frame;
 
@@ -41,7 +41,19 @@ pub fn openapi() -> OpenApi {
 }
 
 fn routes(config: &mut ServiceConfig<'_>) {
-    config.service(events::post).service(receipts::one).service(ledger::all).service(docs::document);
+    config
+        .service(events::post)
+        .service(receipts::one)
+        .service(ledger::all)
+        .service(topics::list)
+        .service(topics::one)
+        .service(topics::make)
+        .service(topics::delete)
+        .service(dead_letters::list)
+        .service(dead_letters::redrive)
+        .service(dead_letters::discard)
+        .service(audit::page)
+        .service(docs::document);
 }
 
 /// The application of one HTTP thread.
@@ -75,6 +87,14 @@ pub fn app(
 #[get("/readyz")]
 async fn readyz(proxy: Data<Proxy>) -> Result<HttpResponse, Problem> {
     proxy.db.read(db::now).await?;
+    let (used, max) = proxy.room.used();
+    if used >= max {
+        let full = vec![format!("log: {used} of {max} bytes wait for Kafka")];
+        return Ok(HttpResponse::ServiceUnavailable().json(Readiness::not_ready(full)));
+    }
     let kafka = proxy.delivery.away().map(|away| format!("kafka: {away}; events wait in the log"));
-    Ok(reply::ok(&Readiness::ready(kafka.into_iter().collect())))
+    let missing = proxy.topics.missing().into_iter();
+    let missing =
+        missing.map(|topic| format!("topic {topic}: was deleted on Kafka; events wait until it is made again"));
+    Ok(reply::ok(&Readiness::ready(kafka.into_iter().chain(missing).collect())))
 }

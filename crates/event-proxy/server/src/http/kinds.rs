@@ -1,6 +1,10 @@
 //! The types of problem that only a client of the proxy can meet.
 
 rest::kinds! {
+    UNAUTHORIZED = UNAUTHORIZED "unauthorized", "Not without valid credentials",
+        "An API key (Bearer), or for the admin's routes its password (Basic), is missing, wrong or revoked.";
+    WRONG_CSRF_TOKEN = FORBIDDEN "wrong-csrf-token", "The request does not come from a page of this session",
+        "Load the page anew.";
     UNKNOWN_TOPIC = UNPROCESSABLE_ENTITY "unknown-topic", "There is no such topic",
         "No topic is made of itself here: ask whoever runs the proxy for it.";
     TOO_MANY_TOPICS = UNPROCESSABLE_ENTITY "too-many-topics", "There may be no more topics",

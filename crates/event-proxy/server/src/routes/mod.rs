@@ -1,5 +1,8 @@
 //! The routes: parse, do, answer.
 
+pub mod audit;
+pub mod dead_letters;
 pub mod events;
 pub mod ledger;
 pub mod receipts;
+pub mod topics;

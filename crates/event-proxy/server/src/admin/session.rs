@@ -1,0 +1,142 @@
+//! Sessions: a signed cookie each, and nothing kept.
+
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::cookie::{Cookie, SameSite, time};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use db::types::Time;
+use hmac::{Hmac, KeyInit, Mac};
+use program::Secret;
+use sha2::Sha256;
+use uuid::Uuid;
+
+const COOKIE: &str = "event-proxy-session";
+const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
+/// Bytes of a cookie that are signed: the id, and when it ends.
+const SAID: usize = size_of::<Uuid>() + size_of::<i64>();
+
+/// A browser that showed the right password, not too long ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Session {
+    id: Uuid,
+}
+
+/// Signs sessions by keys that are made of the password: proxies with the same one share their sessions, and with
+/// another all are over.
+pub struct Sessions {
+    key: Hmac<Sha256>,
+    csrf: Hmac<Sha256>,
+    secure: bool,
+}
+
+impl Sessions {
+    pub fn new(password: &Secret, secure: bool) -> Self {
+        let keyed = |key: &[u8]| Hmac::<Sha256>::new_from_slice(key).expect("a key may be of any length");
+        let of = |purpose: &str| {
+            let key = keyed(password.expose().as_bytes()).chain_update(purpose).finalize();
+            keyed(&key.into_bytes())
+        };
+        Self { key: of("admin-session"), csrf: of("csrf-token"), secure }
+    }
+
+    pub fn begin(&self) -> Cookie<'static> {
+        let mut said = Uuid::new_v4().as_bytes().to_vec();
+        said.extend((Time::now() + LIFETIME).micros().to_be_bytes());
+        let mac = self.key.clone().chain_update(&said).finalize();
+        said.extend(mac.into_bytes());
+        self.cookie(BASE64_URL_SAFE_NO_PAD.encode(said))
+    }
+
+    pub fn of(&self, request: &HttpRequest) -> Option<Session> {
+        self.read(request.cookie(COOKIE)?.value())
+    }
+
+    pub fn end(&self) -> Cookie<'static> {
+        let mut cookie = self.cookie(String::new());
+        cookie.make_removal();
+        cookie
+    }
+
+    pub fn csrf_token(&self, session: &Session) -> String {
+        let mac = self.csrf.clone().chain_update(session.id.as_bytes()).finalize();
+        BASE64_URL_SAFE_NO_PAD.encode(mac.into_bytes())
+    }
+
+    pub fn is_csrf_token(&self, session: &Session, token: &str) -> bool {
+        let Ok(token) = BASE64_URL_SAFE_NO_PAD.decode(token) else { return false };
+        // in constant time
+        self.csrf.clone().chain_update(session.id.as_bytes()).verify_slice(&token).is_ok()
+    }
+
+    fn read(&self, cookie: &str) -> Option<Session> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(cookie).ok()?;
+        let (said, mac) = bytes.split_at_checked(SAID)?;
+        self.key.clone().chain_update(said).verify_slice(mac).ok()?;
+        let (id, ends) = said.split_at_checked(size_of::<Uuid>())?;
+        let ends = Time::from_micros(i64::from_be_bytes(ends.try_into().ok()?))?;
+        (ends > Time::now()).then_some(Session { id: Uuid::from_slice(id).ok()? })
+    }
+
+    fn cookie(&self, value: String) -> Cookie<'static> {
+        Cookie::build(COOKIE, value)
+            .path("/")
+            .http_only(true)
+            .same_site(SameSite::Strict)
+            .secure(self.secure)
+            .max_age(time::Duration::try_from(LIFETIME).unwrap_or(time::Duration::ZERO))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_holds_until_the_password_changes_and_any_change_spoils_it() {
+        let sessions = Sessions::new(&"a long password".into(), false);
+        let cookie = sessions.begin();
+        let session = sessions.read(cookie.value()).unwrap();
+        let token = sessions.csrf_token(&session);
+        assert!(sessions.is_csrf_token(&session, &token));
+        let same = Sessions::new(&"a long password".into(), true);
+        assert_eq!(same.read(cookie.value()), Some(session), "a proxy beside it");
+        assert!(same.is_csrf_token(&session, &token));
+
+        let other = sessions.read(sessions.begin().value()).unwrap();
+        assert!(!sessions.is_csrf_token(&other, &token), "of another session");
+        assert!(!sessions.is_csrf_token(&session, ""));
+        let changed = Sessions::new(&"another password".into(), false);
+        assert_eq!(changed.read(cookie.value()), None);
+        assert!(!changed.is_csrf_token(&session, &token));
+        let mut bytes = BASE64_URL_SAFE_NO_PAD.decode(cookie.value()).unwrap();
+        for at in 0..bytes.len() {
+            bytes[at] ^= 1;
+            assert_eq!(sessions.read(&BASE64_URL_SAFE_NO_PAD.encode(&bytes)), None, "byte {at}");
+            bytes[at] ^= 1;
+        }
+        assert_eq!(sessions.read(""), None);
+    }
+
+    #[test]
+    fn a_cookie_that_is_over_is_none() {
+        let sessions = Sessions::new(&"a long password".into(), false);
+        let mut said = Uuid::new_v4().as_bytes().to_vec();
+        said.extend((Time::now() - Duration::from_secs(1)).micros().to_be_bytes());
+        let mac = sessions.key.clone().chain_update(&said).finalize();
+        said.extend(mac.into_bytes());
+        assert_eq!(sessions.read(&BASE64_URL_SAFE_NO_PAD.encode(said)), None);
+    }
+
+    #[test]
+    fn scripts_do_not_see_the_cookie_and_other_sites_do_not_send_it() {
+        let of = |secure| Sessions::new(&"a long password".into(), secure).begin();
+        let (plain, tls) = (of(false), of(true));
+        assert_eq!(plain.http_only(), Some(true));
+        assert_eq!(plain.same_site(), Some(SameSite::Strict));
+        assert_eq!((plain.secure(), tls.secure()), (Some(false), Some(true)));
+        assert_eq!(plain.max_age().map(|age| age.whole_hours()), Some(12));
+    }
+}

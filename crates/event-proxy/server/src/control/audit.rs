@@ -1,0 +1,54 @@
+//! The audit log: who did what, written with what was done.
+
+use db::types::{Id, Time};
+use db::{Conn, Tx};
+use diesel::prelude::*;
+use serde::Serialize;
+
+use super::schema::audit;
+
+/// Something that was done.
+#[derive(Debug, Serialize, Queryable, utoipa::ToSchema)]
+pub struct AuditEntry {
+    #[schema(value_type = uuid::Uuid)]
+    pub id: Id,
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
+    pub at: Time,
+    pub who: String,
+    /// What kind of thing, and what was done with it: `api-key.create`.
+    pub action: String,
+    /// The thing: its id or its name.
+    pub subject: String,
+    pub detail: String,
+}
+
+/// Notes in the unit that does it what `who` does with `subject`. On the control database.
+///
+/// # Errors
+/// The database's.
+pub fn record(tx: &mut Tx<'_>, who: &str, action: &'static str, subject: &str, detail: &str) -> db::Result<()> {
+    use audit as a;
+    let at = tx.now()?;
+    let row = (
+        a::id.eq(Id::new()),
+        a::at.eq(at),
+        a::who.eq(who),
+        a::action.eq(action),
+        a::subject.eq(subject),
+        a::detail.eq(detail),
+    );
+    diesel::insert_into(a::table).values(row).execute(&mut **tx)?;
+    Ok(())
+}
+
+/// The newest first, from behind `after`.
+///
+/// # Errors
+/// The database's.
+pub fn page(conn: &mut Conn, after: Option<Id>, limit: i64) -> db::Result<Vec<AuditEntry>> {
+    let newest_first = audit::table.order(audit::id.desc()).limit(limit);
+    Ok(match after {
+        Some(after) => newest_first.filter(audit::id.lt(after)).load(conn)?,
+        None => newest_first.load(conn)?,
+    })
+}

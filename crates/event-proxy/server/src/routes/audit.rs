@@ -1,0 +1,22 @@
+//! `GET /v1/admin/audit`
+
+use actix_web::web::Data;
+use actix_web::{HttpResponse, get};
+use db::types::Id;
+use rest::input::Params;
+use rest::page::{Page, PageQuery};
+use rest::{Problem, reply};
+
+use crate::Proxy;
+use crate::admin::Admin;
+use crate::control::audit::{self, AuditEntry};
+
+/// What was done, the newest first.
+#[utoipa::path(tag = "admin", params(PageQuery), responses((status = 200, body = Page<AuditEntry>)),
+               security(("basic" = [])))]
+#[get("/admin/audit")]
+pub async fn page(proxy: Data<Proxy>, _admin: Admin, page: Params<PageQuery>) -> Result<HttpResponse, Problem> {
+    let (after, fetch) = (page.0.after::<Id>()?, page.0.fetch());
+    let rows = proxy.control.read(move |conn| audit::page(conn, after, fetch)).await?;
+    Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, |row| row)))
+}

@@ -1,0 +1,232 @@
+//! Events that Kafka refused: a list, redrives, and discards.
+
+use actix_web::web::Data;
+use actix_web::{HttpResponse, get, post};
+use chrono::{DateTime, Utc};
+use db::types::{Id, Time};
+use garde::Validate;
+use rest::input::{Body, Params, Segment};
+use rest::page::{Page, PageQuery};
+use rest::{Problem, reply};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::Proxy;
+use crate::admin::Admin;
+use crate::control::audit;
+use crate::dead_letters::{self, Filter};
+use crate::held::{Held, MOVING, State};
+
+/// Which state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Which {
+    #[default]
+    Dead,
+    /// Those that are sent again, or wait for one of their key that is.
+    Retrying,
+}
+
+/// Which events, all of these at once.
+#[derive(Debug, Default, Deserialize, Validate, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct DeadLetterQuery {
+    #[garde(skip)]
+    #[serde(default)]
+    state: Which,
+    #[garde(length(bytes, max = 249))]
+    #[param(max_length = 249)]
+    topic: Option<String>,
+    #[garde(length(bytes, max = 64))]
+    #[param(max_length = 64)]
+    service: Option<String>,
+    #[garde(length(bytes, max = 64))]
+    #[param(max_length = 64)]
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    #[garde(length(bytes, max = 255))]
+    #[param(max_length = 255)]
+    key: Option<String>,
+    /// Part of the reason.
+    #[garde(length(bytes, max = 255))]
+    #[param(max_length = 255)]
+    error: Option<String>,
+    /// Refused for the first time then or later.
+    #[garde(skip)]
+    after: Option<DateTime<Utc>>,
+    /// Refused for the first time before that.
+    #[garde(skip)]
+    before: Option<DateTime<Utc>>,
+}
+
+/// Which events, all of these at once; all of them unless anything is given.
+#[derive(Debug, Default, Deserialize, Serialize, Validate, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RedriveFilter {
+    #[garde(inner(length(max = 1000)))]
+    #[schema(max_items = 1000, value_type = Option<Vec<uuid::Uuid>>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ids: Option<Vec<Id>>,
+    #[garde(length(bytes, max = 249))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<String>,
+    #[garde(length(bytes, max = 64))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<String>,
+    #[garde(length(bytes, max = 64))]
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
+    #[garde(length(bytes, max = 255))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    /// Part of the reason.
+    #[garde(length(bytes, max = 255))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[garde(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<DateTime<Utc>>,
+    #[garde(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<DateTime<Utc>>,
+}
+
+/// Events to be sent again.
+#[derive(Debug, Deserialize, Validate, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RedriveRequest {
+    #[garde(dive)]
+    #[serde(default)]
+    filter: RedriveFilter,
+    /// Only tells how many there are.
+    #[garde(skip)]
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Events that are sent again.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Redriven {
+    /// Dead events that the filter found.
+    matched: i64,
+    /// Those of them that are sent again now.
+    redriven: usize,
+}
+
+/// Why an event is given up.
+#[derive(Debug, Deserialize, Validate, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DiscardRequest {
+    #[garde(length(bytes, min = 1, max = 1000))]
+    #[schema(min_length = 1, max_length = 1000)]
+    reason: String,
+}
+
+/// An event that Kafka refused.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct DeadLetterView {
+    #[schema(value_type = uuid::Uuid)]
+    id: Id,
+    topic: String,
+    partition: i32,
+    service: String,
+    #[serde(rename = "type")]
+    kind: String,
+    key: String,
+    state: &'static str,
+    /// Deliveries that were refused.
+    attempts: i32,
+    reason: Option<String>,
+    #[schema(value_type = DateTime<Utc>)]
+    first_failed_at: Time,
+    #[schema(value_type = Option<DateTime<Utc>>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt_at: Option<Time>,
+    /// As it was posted.
+    #[schema(value_type = Object)]
+    event: Option<Box<RawValue>>,
+}
+
+impl From<Held> for DeadLetterView {
+    fn from(held: Held) -> Self {
+        let (service, kind) = held.kind.split_once('.').unwrap_or((&held.kind, ""));
+        Self {
+            service: service.to_owned(),
+            kind: kind.to_owned(),
+            id: held.id,
+            topic: held.topic,
+            partition: held.partition,
+            key: held.key,
+            state: held.state.as_str(),
+            attempts: held.attempts,
+            reason: held.reason,
+            first_failed_at: held.refused_at,
+            next_attempt_at: held.next_attempt_at,
+            event: RawValue::from_string(held.payload.0).ok(),
+        }
+    }
+}
+
+impl From<RedriveFilter> for Filter {
+    fn from(filter: RedriveFilter) -> Self {
+        let RedriveFilter { ids, topic, service, kind, key, error, after, before } = filter;
+        Self { ids, topic, service, kind, key, error, after: after.map(Time::from), before: before.map(Time::from) }
+    }
+}
+
+/// Events that Kafka refused, the newest first.
+#[utoipa::path(tag = "admin", params(DeadLetterQuery, PageQuery),
+               responses((status = 200, body = Page<DeadLetterView>)), security(("basic" = [])))]
+#[get("/admin/dead-letters")]
+pub async fn list(
+    proxy: Data<Proxy>,
+    _admin: Admin,
+    query: Params<DeadLetterQuery>,
+    page: Params<PageQuery>,
+) -> Result<HttpResponse, Problem> {
+    let DeadLetterQuery { state, topic, service, kind, key, error, after, before } = query.0;
+    let (after, before) = (after.map(Time::from), before.map(Time::from));
+    let filter = Filter { ids: None, topic, service, kind, key, error, after, before };
+    let states: &[State] = if state == Which::Dead { &[State::Dead] } else { &MOVING };
+    let (behind, fetch) = (page.0.after::<Id>()?, page.0.fetch());
+    let rows = proxy.db.read(move |conn| dead_letters::list(conn, &filter, states, behind, fetch)).await?;
+    Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, DeadLetterView::from)))
+}
+
+/// Has dead events sent again. They come behind all that Kafka has, so out of their order.
+#[utoipa::path(tag = "admin", request_body = RedriveRequest, responses((status = 200, body = Redriven)),
+               security(("basic" = [])))]
+#[post("/admin/redrives")]
+pub async fn redrive(proxy: Data<Proxy>, admin: Admin, body: Body<RedriveRequest>) -> Result<HttpResponse, Problem> {
+    let RedriveRequest { filter, dry_run } = body.value;
+    let shown = serde_json::to_string(&filter).map_err(Problem::internal)?;
+    let filter = Filter::from(filter);
+    let counted = filter.clone();
+    let matched = proxy.db.read(move |conn| dead_letters::count(conn, &counted)).await?;
+    if dry_run || matched == 0 {
+        return Ok(reply::ok(&Redriven { matched, redriven: 0 }));
+    }
+    let (who, subject) = (admin.who, format!("{matched} events"));
+    proxy.control.write(move |tx| audit::record(tx, &who, "dead-letters.redrive", &subject, &shown)).await?;
+    let redriven = proxy.redrive(filter).await?;
+    Ok(reply::ok(&Redriven { matched, redriven }))
+}
+
+/// Gives a dead event up.
+#[utoipa::path(tag = "admin", params(("id" = uuid::Uuid, Path)), request_body = DiscardRequest,
+               responses((status = 204)), security(("basic" = [])))]
+#[post("/admin/dead-letters/{id}/discard")]
+pub async fn discard(
+    proxy: Data<Proxy>,
+    admin: Admin,
+    id: Segment<Id>,
+    body: Body<DiscardRequest>,
+) -> Result<HttpResponse, Problem> {
+    let (id, reason) = (id.0, body.value.reason);
+    if !proxy.discard(id, reason.clone()).await? {
+        return Err(Problem::not_found("dead letter"));
+    }
+    let subject = id.to_string();
+    proxy.control.write(move |tx| audit::record(tx, &admin.who, "dead-letters.discard", &subject, &reason)).await?;
+    Ok(reply::nothing())
+}
