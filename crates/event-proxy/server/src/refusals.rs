@@ -75,7 +75,7 @@ impl Refusals {
 
     /// How long an event waits that was refused so many times: doubling, with jitter.
     pub fn pause_after(&self, attempts: i32) -> Duration {
-        if attempts > self.settings.max_resends {
+        if attempts > self.max_resends() {
             return Duration::ZERO; // to be told dead
         }
         let doubled = self.settings.resend_after.saturating_mul(1 << (attempts - 1).clamp(0, 30));
@@ -94,8 +94,12 @@ impl Refusals {
         }
     }
 
+    fn max_resends(&self) -> i32 {
+        i32::try_from(self.settings.max_resends).unwrap_or(i32::MAX)
+    }
+
     async fn resend_due(&self, db: &Database, log: &Log) -> Duration {
-        let (max, longest) = (self.settings.max_resends, self.settings.longest_pause);
+        let (max, longest) = (self.max_resends(), self.settings.longest_pause);
         let its_log = log.clone();
         let unit = move |tx: &mut Tx<'_>| -> db::Result<Duration> {
             let now = tx.now()?;

@@ -102,7 +102,7 @@ pub struct DeliverySettings {
     #[serde(with = "humantime_serde")]
     pub ack_timeout: Duration,
     /// How often an event is sent again that Kafka refuses, before it is dead.
-    pub max_resends: i32,
+    pub max_resends: u32,
     /// How long it waits for that the first time; twice as long each time after.
     #[serde(with = "humantime_serde")]
     pub resend_after: Duration,
@@ -281,7 +281,6 @@ impl Settings {
         expect("admin.password", password == 0 || password >= MIN_PASSWORD, &reason)?;
         self.bus.kafka.check()?;
         positive("delivery.ack_timeout", self.delivery.ack_timeout)?;
-        expect("delivery.max_resends", self.delivery.max_resends >= 0, "expected 0 or more")?;
         positive("delivery.resend_after", self.delivery.resend_after)?;
         positive("delivery.longest_pause", self.delivery.longest_pause)?;
         expect("log_limit.max_bytes", self.log_limit.max_bytes.0 > 0, "expected more than 0")?;

@@ -3,6 +3,8 @@
 mod event_proxy {
     mod ingest;
     mod kafka;
+    mod limits;
+    mod refusals;
     mod settings;
     mod support;
 }

@@ -1,0 +1,59 @@
+//! How much the log takes while Kafka is away.
+
+use serde_json::{Value, json};
+
+use super::kafka::until;
+use super::support::TestProxy;
+
+const AWAY: [(&str, &str); 2] =
+    [("EVENT_PROXY__BUS__BACKEND", "kafka"), ("EVENT_PROXY__BUS__KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")];
+
+fn event(n: u32) -> Value {
+    json!({ "service": "order", "type": "paid", "data": n })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_log_says_so_at_the_door_and_keeps_what_it_has() {
+    let mut proxy = TestProxy::start(&[AWAY[0], AWAY[1], ("EVENT_PROXY__LOG_LIMIT__MAX_BYTES", "2000")]).await;
+    let mut taken = 0;
+    let refused = loop {
+        let answer = proxy.json(event(taken)).await;
+        if answer.status != 202 {
+            break answer;
+        }
+        taken += 1;
+    };
+    assert!((5..20).contains(&taken), "{taken}");
+    let seconds: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=3600).contains(&seconds));
+    refused.expect_problem(429, "log-full");
+    let all = json!([event(1), event(2), { "service": "" }]);
+    proxy.json(all).await.expect_problem(429, "log-full");
+    assert_eq!(proxy.stored("order.paid").await.len(), taken as usize);
+    assert_eq!(proxy.get("/readyz").await.expect(200)["status"], "ready", "there is some room");
+
+    proxy.restart().await;
+    proxy.json(event(taken)).await.expect_problem(429, "log-full");
+    assert_eq!(proxy.get("/v1/ledger").await.expect(200)["order.paid"]["queued"], taken);
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_taken_while_events_wait_too_long() {
+    let mut proxy = TestProxy::start(&[AWAY[0], AWAY[1], ("EVENT_PROXY__LOG_LIMIT__MAX_AGE", "1ms")]).await;
+    proxy.json(event(0)).await.expect(202);
+    until("the oldest is too old", async || proxy.json(event(1)).await.status == 429).await;
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_delivered_is_forgotten_in_time() {
+    let mut proxy = TestProxy::start(&[("EVENT_PROXY__LOG_LIMIT__KEEP", "1ms")]).await;
+    let receipt = proxy.json(event(0)).await.expect(202)["receipt"].as_str().unwrap().to_owned();
+    proxy.restart().await; // it cuts the log when it starts
+    let path = format!("/v1/receipts/{receipt}");
+    until("it is forgotten", async || proxy.get(&path).await.status == 410).await;
+    proxy.get(&path).await.expect_problem(410, "forgotten");
+    assert_eq!(proxy.get("/v1/ledger").await.expect(200)["order.paid"]["accepted"], 1);
+    proxy.stop().await;
+}

@@ -1,0 +1,168 @@
+//! Events that Kafka refuses by themselves.
+
+use std::collections::BTreeMap;
+
+use messaging_kafka::Kafka;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::kafka::{place, start, until};
+use super::support::{TestProxy, reply};
+
+/// Of a record, for the brokers of these tests; an event of [`LARGE`] is over it.
+const LIMIT: u32 = 20_000;
+const LARGE: usize = 50_000;
+const QUICK: [(&str, &str); 2] =
+    [("EVENT_PROXY__DELIVERY__RESEND_AFTER", "20ms"), ("EVENT_PROXY__DELIVERY__LONGEST_PAUSE", "50ms")];
+
+fn event(key: &str, n: u64, size: usize) -> Value {
+    let data = json!({ "n": n, "fill": "x".repeat(size) });
+    json!({ "service": "order", "type": "paid", "key": key, "id": format!("{key}-{n}"), "data": data })
+}
+
+/// A proxy with a topic on which the brokers refuse what is large.
+async fn limited(more: &[(&str, &str)]) -> Option<(Kafka, TestProxy)> {
+    let (kafka, settings) = place()?;
+    let proxy = start(&settings, more).await;
+    let first = proxy.post("?ack=kafka", "application/json", event("first", 0, 0).to_string());
+    reply(first).await.expect(200);
+    kafka.limit_messages("order.paid", LIMIT).await.unwrap();
+    Some((kafka, proxy))
+}
+
+async fn posted(proxy: &TestProxy, event: Value) -> String {
+    let taken = proxy.json(event).await.expect(202);
+    taken["receipt"].as_str().unwrap().to_owned()
+}
+
+async fn status(proxy: &TestProxy, receipt: &str) -> Value {
+    proxy.get(&format!("/v1/receipts/{receipt}")).await.expect(200)
+}
+
+/// What became of all events; the parts are always the whole.
+async fn ledger(proxy: &TestProxy) -> Value {
+    let ledger = proxy.get("/v1/ledger").await.expect(200)["order.paid"].clone();
+    let count = |name: &str| ledger[name].as_i64().unwrap();
+    let parts = ["delivered", "queued", "retrying", "dead", "discarded"].map(count);
+    assert_eq!(parts.iter().sum::<i64>(), count("accepted"), "{ledger}");
+    assert!(parts.iter().all(|part| *part >= 0), "{ledger}");
+    ledger
+}
+
+/// The numbers of each key as Kafka has them, each where it came first.
+async fn numbers(kafka: &Kafka) -> BTreeMap<String, Vec<u64>> {
+    let mut by_key = BTreeMap::<String, Vec<u64>>::new();
+    for partition in 0..3 {
+        for event in kafka.records("order.paid", partition).await.unwrap() {
+            let payload: Value = serde_json::from_str(&event.payload).unwrap();
+            let (numbers, number) = (by_key.entry(event.key).or_default(), payload["data"]["n"].as_u64().unwrap());
+            if !numbers.contains(&number) {
+                numbers.push(number);
+            }
+        }
+    }
+    by_key
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_event_steps_aside_and_its_key_waits_behind_it() {
+    let patient = [QUICK[0], QUICK[1], ("EVENT_PROXY__DELIVERY__MAX_RESENDS", "1000000")];
+    let Some((kafka, mut proxy)) = limited(&patient).await else { return };
+    posted(&proxy, event("a", 0, 0)).await;
+    let refused = posted(&proxy, event("a", 1, LARGE)).await;
+    let behind = posted(&proxy, event("a", 2, 0)).await;
+    let other = posted(&proxy, event("b", 0, 0)).await;
+    until("the other key goes on", async || status(&proxy, &other).await["status"] == "delivered").await;
+    until("the refused one is retried", async || status(&proxy, &refused).await["attempts"].as_i64() > Some(2)).await;
+    let seen = status(&proxy, &refused).await;
+    assert_eq!(seen["status"], "retrying");
+    assert!(seen["reason"].as_str().unwrap().contains("large"), "{seen}");
+    assert_eq!(status(&proxy, &behind).await["status"], "retrying");
+    posted(&proxy, event("a", 3, 0)).await;
+    until("three are held", async || ledger(&proxy).await["retrying"] == 3).await;
+    assert_eq!(proxy.json(event("a", 1, LARGE)).await.expect(202)["duplicate"], true);
+    assert_eq!(numbers(&kafka).await["a"], [0]);
+
+    proxy.restart().await;
+    ledger(&proxy).await;
+    kafka.limit_messages("order.paid", 1_000_000).await.unwrap();
+    until("all are delivered", async || ledger(&proxy).await["delivered"] == 6).await;
+    assert_eq!(numbers(&kafka).await["a"], [0, 1, 2, 3]);
+    let there = status(&proxy, &refused).await;
+    assert_eq!((&there["status"], there["offset"].is_u64()), (&json!("delivered"), true), "{there}");
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_event_is_dead_in_the_end_and_its_key_goes_on() {
+    let short = [QUICK[0], QUICK[1], ("EVENT_PROXY__DELIVERY__MAX_RESENDS", "2")];
+    let Some((kafka, mut proxy)) = limited(&short).await else { return };
+    let dead = [posted(&proxy, event("a", 0, LARGE)).await, posted(&proxy, event("b", 0, LARGE)).await];
+    let behind = posted(&proxy, event("a", 1, 0)).await;
+    until("both are dead", async || ledger(&proxy).await["dead"] == 2).await;
+    until("the key goes on", async || status(&proxy, &behind).await["status"] == "delivered").await;
+    let seen = status(&proxy, &dead[0]).await;
+    assert_eq!((&seen["status"], &seen["attempts"]), (&json!("dead"), &json!(3)), "one delivery and two resends");
+
+    let page = proxy.admin(Method::GET, "/v1/admin/dead-letters?key=b&type=paid&error=large", None).await.expect(200);
+    let item = &page["items"][0];
+    assert_eq!((page["items"].as_array().unwrap().len(), &item["event"]["data"]["n"]), (1, &json!(0)), "{page}");
+    let discard = format!("/v1/admin/dead-letters/{}/discard", item["id"].as_str().unwrap());
+    proxy.admin(Method::POST, &discard, Some(json!({ "reason": "" }))).await.expect_problem(422, "invalid-request");
+    proxy.admin(Method::POST, &discard, Some(json!({ "reason": "nobody needs it" }))).await.expect(204);
+    proxy.admin(Method::POST, &discard, Some(json!({ "reason": "again" }))).await.expect_problem(404, "not-found");
+    let given_up = status(&proxy, &dead[1]).await;
+    assert_eq!((&given_up["status"], &given_up["reason"]), (&json!("discarded"), &json!("nobody needs it")));
+
+    let all = json!({ "filter": { "topic": "order.paid" }, "dry_run": true });
+    let dry = proxy.admin(Method::POST, "/v1/admin/redrives", Some(all)).await.expect(200);
+    assert_eq!(dry, json!({ "matched": 1, "redriven": 0 }));
+    let none = json!({ "filter": { "error": "100%" } });
+    assert_eq!(proxy.admin(Method::POST, "/v1/admin/redrives", Some(none)).await.expect(200)["matched"], 0);
+    kafka.limit_messages("order.paid", 1_000_000).await.unwrap();
+    let done = proxy.admin(Method::POST, "/v1/admin/redrives", Some(json!({}))).await.expect(200);
+    assert_eq!(done, json!({ "matched": 1, "redriven": 1 }));
+    until("it is delivered", async || status(&proxy, &dead[0]).await["status"] == "delivered").await;
+    assert_eq!(numbers(&kafka).await["a"], [1, 0], "a redrive is out of order");
+    let counts = ledger(&proxy).await;
+    assert_eq!([&counts["delivered"], &counts["dead"], &counts["discarded"]], [3, 0, 1]);
+    let audit = proxy.admin(Method::GET, "/v1/admin/audit", None).await.expect(200);
+    let actions: Vec<_> = audit["items"].as_array().unwrap().iter().map(|entry| entry["action"].clone()).collect();
+    assert_eq!(actions, ["dead-letters.redrive", "dead-letters.discard"]);
+    proxy.restart().await;
+    assert_eq!(ledger(&proxy).await, counts);
+    proxy.stop().await;
+}
+
+/// Large ones among many of few keys, in batches of which only some are refused, with restarts between.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_key_loses_its_order_by_refusals() {
+    let patient = [QUICK[0], QUICK[1], ("EVENT_PROXY__DELIVERY__MAX_RESENDS", "1000000")];
+    let Some((kafka, mut proxy)) = limited(&patient).await else { return };
+    let mut next = [0_u64; 6];
+    for round in 0..6 {
+        for batch in 0..10_u64 {
+            let events: Vec<Value> = (0..40)
+                .map(|i| {
+                    let key = (i * 7 + batch * 3) as usize % next.len();
+                    let number = next[key];
+                    next[key] += 1;
+                    event(&format!("k{key}"), number, if (number + key as u64) % 53 == 20 { LARGE } else { 0 })
+                })
+                .collect();
+            reply(proxy.post("", "application/json", Value::from(events).to_string())).await.expect(202);
+            ledger(&proxy).await;
+        }
+        if round % 2 == 0 {
+            proxy.restart().await;
+        }
+    }
+    until("some are held", async || ledger(&proxy).await["retrying"].as_i64() > Some(6)).await;
+    kafka.limit_messages("order.paid", 1_000_000).await.unwrap();
+    until("all are delivered", async || ledger(&proxy).await["delivered"] == 2401).await;
+    let there = numbers(&kafka).await;
+    for (key, count) in next.iter().enumerate() {
+        assert_eq!(there[&format!("k{key}")], Vec::from_iter(0..*count), "k{key}");
+    }
+    proxy.stop().await;
+}
