@@ -1,8 +1,14 @@
 //! The proxy as a service meets it: over HTTP.
 
 mod event_proxy {
+    mod control;
+    mod door;
     mod ingest;
     mod kafka;
+    mod keys;
+    mod peers;
+    mod quotas;
     mod settings;
     mod support;
+    mod tls;
 }

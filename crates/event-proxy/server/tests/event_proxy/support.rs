@@ -5,9 +5,13 @@ use std::net::TcpListener;
 use event_proxy::Proxy;
 use event_proxy::http::Server;
 use event_proxy::settings::Settings;
-use reqwest::{Client, RequestBuilder};
+use reqwest::header::HeaderMap;
+use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// The admin's, unless a test sets another.
+pub const PASSWORD: &str = "a long password";
 
 /// A proxy that runs, on a log that outlives it.
 pub struct TestProxy {
@@ -18,11 +22,14 @@ pub struct TestProxy {
     settings: Vec<(String, String)>,
 }
 
+const ADMIN_PASSWORD: &str = "EVENT_PROXY__ADMIN__PASSWORD";
+
 /// An answer.
 pub struct Reply {
     pub status: u16,
     pub body: Value,
     pub location: Option<String>,
+    pub headers: HeaderMap,
 }
 
 impl TestProxy {
@@ -31,6 +38,9 @@ impl TestProxy {
         let folder = tempfile::tempdir().unwrap();
         let mut all = vec![("EVENT_PROXY__DATA_DIR".to_owned(), folder.path().to_str().unwrap().to_owned())];
         all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        if !settings.iter().any(|(name, _)| *name == ADMIN_PASSWORD) {
+            all.push((ADMIN_PASSWORD.to_owned(), PASSWORD.to_owned()));
+        }
         let (proxy, server) = open(&all).await;
         Self { proxy, server: Some(server), client: Client::new(), folder, settings: all }
     }
@@ -55,7 +65,7 @@ impl TestProxy {
     }
 
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.server.as_ref().expect("it runs").address())
+        format!("{}{path}", self.server.as_ref().expect("it runs").url())
     }
 
     /// A request with events, of this media type.
@@ -69,6 +79,27 @@ impl TestProxy {
 
     pub async fn get(&self, path: &str) -> Reply {
         reply(self.client.get(self.url(path))).await
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, self.url(path))
+    }
+
+    /// A request of the admin's.
+    pub async fn admin(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
+        let request = self.request(method, path).basic_auth("admin", Some(PASSWORD));
+        reply(match body {
+            Some(body) => request.json(&body),
+            None => request,
+        })
+        .await
+    }
+
+    /// A new API key: its id, and the key itself.
+    pub async fn key(&self, body: Value) -> (String, String) {
+        let made = self.admin(Method::POST, "/v1/admin/api-keys", Some(body)).await.expect(201);
+        let text = |name: &str| made[name].as_str().unwrap().to_owned();
+        (text("id"), text("key"))
     }
 
     /// What the log holds of a topic, by partition and position.
@@ -85,10 +116,16 @@ pub async fn reply(request: RequestBuilder) -> Reply {
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
     let location = response.headers().get("location").map(|location| location.to_str().unwrap().to_owned());
-    Reply { status, body: response.json().await.unwrap_or_default(), location }
+    let headers = response.headers().clone();
+    Reply { status, body: response.json().await.unwrap_or_default(), location, headers }
 }
 
 impl Reply {
+    /// A header of it.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
     #[track_caller]
     pub fn expect(self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.body);
