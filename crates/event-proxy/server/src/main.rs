@@ -55,7 +55,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         println!("The admin's password is {} (kept in {}).", password.expose(), file.display());
     }
     let server = Server::start(&proxy, listener)?;
-    println!("The event proxy is at http://{0}/v1 (docs: http://{0}/docs/).", server.address());
+    println!("The event proxy is at {0}/v1 (docs: {0}/docs/).", server.url());
 
     stop.asked().await;
     tracing::info!("stopping: what was taken is written down");

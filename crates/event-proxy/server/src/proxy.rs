@@ -10,12 +10,16 @@ use program::settings::SettingError;
 use program::{Secret, kept_secret};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
 use crate::accept::InFlight;
 use crate::admin::{self, Access};
 use crate::control;
 use crate::delivery::{Delivery, Means, Working};
 use crate::housekeeping::Housekeeping;
+use crate::http::tls;
+use crate::keys::Keys;
+use crate::peers::Peers;
 use crate::receipt::Receipts;
 use crate::refusals::Refusals;
 use crate::room::Room;
@@ -41,6 +45,11 @@ pub struct Proxy {
     pub admin: Arc<Access>,
     /// The admin's, if it was made at this start.
     pub new_password: Option<Secret>,
+    pub keys: Arc<Keys>,
+    /// That the keys are read again and again.
+    renewing: AbortHandle,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) tls: Option<rustls::ServerConfig>,
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) topics: Arc<Topics>,
     pub(crate) refusals: Arc<Refusals>,
@@ -62,6 +71,8 @@ impl Proxy {
     /// The setting that can't be used.
     pub async fn open(settings: Settings) -> Result<Self, SettingError> {
         let delivery = Delivery::new(&settings.bus)?;
+        let tls = tls::config(&settings.http.tls)?;
+        let peers = Peers::new(&settings.node.name, &settings.node.peers)?;
         let folder = &settings.data_dir;
         let bad_folder = |error: &dyn std::fmt::Display| {
             SettingError::new("data_dir", program::process::one_line(&format!("{}: {error}", folder.display())))
@@ -73,7 +84,7 @@ impl Proxy {
         let log = Log::new();
         let options = db::Options::new(format!("sqlite:{}", folder.join("log.db").display()));
         let db = Database::open(options, &MIGRATIONS, log.recorder()).await.map_err(|error| bad_folder(&error))?;
-        let control = control::open(&settings.control, &db).await?;
+        let (control, keys) = control::open(&settings.control, &db).await?;
         let delivery = Arc::new(delivery);
         let begun = begin(&db, &control, &log, &settings, &delivery).await.map_err(|error| bad_folder(&error))?;
         let Begun { topics, refusals, room, working } = begun;
@@ -86,7 +97,11 @@ impl Proxy {
             control,
             log,
             new_password: is_new.then(|| password.clone()),
-            admin: Arc::new(Access::new(password, false)),
+            admin: Arc::new(Access::new(password, tls.is_some())),
+            renewing: keys.keep_renewing().abort_handle(),
+            keys,
+            peers: Arc::new(peers),
+            tls,
             delivery,
             topics,
             refusals,
@@ -111,6 +126,7 @@ impl Proxy {
                 working.stop().await;
             }
         }
+        self.renewing.abort();
         self.control.close().await;
         self.db.close().await;
     }

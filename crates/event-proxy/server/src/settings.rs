@@ -14,7 +14,9 @@ use program::{Secret, defaults};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::door::is_of_this_machine;
 use crate::event::is_name;
+use crate::peers;
 
 /// Where they come from.
 pub const SOURCES: Sources = Sources { prefix: "EVENT_PROXY", file: "config/event-proxy.toml" };
@@ -37,6 +39,7 @@ pub struct Settings {
     pub node: NodeSettings,
     pub topics: TopicSettings,
     pub control: ControlSettings,
+    pub keys: KeySettings,
     pub admin: AdminSettings,
     pub telemetry: TelemetrySettings,
     pub log: LogSettings,
@@ -51,6 +54,7 @@ defaults!(Settings {
     node: NodeSettings::default(),
     topics: TopicSettings::default(),
     control: ControlSettings::default(),
+    keys: KeySettings::default(),
     admin: AdminSettings::default(),
     telemetry: TelemetrySettings::default(),
     log: LogSettings::default(),
@@ -66,12 +70,24 @@ pub struct HttpSettings {
     /// How long a stop waits for the requests that are being answered.
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
+    pub tls: TlsSettings,
 }
 defaults!(HttpSettings {
     address: "127.0.0.1:8090".parse().expect("an address"),
     workers: None,
     shutdown_timeout: Duration::from_secs(30),
+    tls: TlsSettings::default(),
 });
+
+/// PEM files; TLS is off without them.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsSettings {
+    /// The server's, and then those that lead to one which clients trust.
+    pub certificate: Option<PathBuf>,
+    /// The private key of the first.
+    pub key: Option<PathBuf>,
+}
 
 /// What is taken.
 #[derive(Debug, Clone, Deserialize)]
@@ -142,8 +158,10 @@ defaults!(LogLimitSettings {
 pub struct NodeSettings {
     /// Begins the receipts that it gives out, so that others know whose they are.
     pub name: String,
+    /// URLs of the others, which are asked about their receipts.
+    pub peers: Vec<String>,
 }
-defaults!(NodeSettings { name: "proxy".into() });
+defaults!(NodeSettings { name: "proxy".into(), peers: Vec::new() });
 
 /// Which topic an event goes to.
 #[derive(Debug, Clone, Deserialize)]
@@ -214,6 +232,14 @@ pub struct ControlSettings {
     pub database_url: Option<DatabaseUrl>,
 }
 
+/// API keys.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeySettings {
+    /// Unless set, they are wherever others than this machine can reach the proxy.
+    pub required: Option<bool>,
+}
+
 /// Who may see the pages and change things.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -276,9 +302,7 @@ impl Settings {
         let is_template = rest.chars().all(known) && self.topics.template.contains("{service}");
         let reason = format!("expected a name with {{service}} and {{type}}, got {:?}", self.topics.template);
         expect("topics.template", is_template, &reason)?;
-        let password = self.admin.password.expose().chars().count();
-        let reason = format!("expected at least {MIN_PASSWORD} letters");
-        expect("admin.password", password == 0 || password >= MIN_PASSWORD, &reason)?;
+        self.check_access()?;
         self.bus.kafka.check()?;
         positive("delivery.ack_timeout", self.delivery.ack_timeout)?;
         positive("delivery.resend_after", self.delivery.resend_after)?;
@@ -289,6 +313,25 @@ impl Settings {
         positive("http.shutdown_timeout", self.http.shutdown_timeout)?;
         self.telemetry.check()?;
         self.log.check()
+    }
+
+    fn check_access(&self) -> Result<(), SettingError> {
+        self.node.peers.iter().try_for_each(|url| peers::parse(url).map(drop))?;
+        let reason = format!("false is for a loopback address only, and http.address is {}", self.http.address);
+        expect("keys.required", self.keys_required() || self.is_on_loopback(), &reason)?;
+        let password = self.admin.password.expose().chars().count();
+        let reason = format!("expected at least {MIN_PASSWORD} letters");
+        expect("admin.password", password == 0 || password >= MIN_PASSWORD, &reason)
+    }
+
+    /// Whether whoever hands over events must show an API key.
+    pub fn keys_required(&self) -> bool {
+        self.keys.required.unwrap_or(!self.is_on_loopback())
+    }
+
+    fn is_on_loopback(&self) -> bool {
+        let address = self.http.address.as_str();
+        is_of_this_machine(address.rsplit_once(':').map_or(address, |(host, _)| host))
     }
 
     /// Sets up logs, metrics and traces for this process; keep the guard until the end.

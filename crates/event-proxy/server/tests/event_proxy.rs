@@ -1,10 +1,16 @@
 //! The proxy as a service meets it: over HTTP.
 
 mod event_proxy {
+    mod control;
+    mod door;
     mod ingest;
     mod kafka;
+    mod keys;
     mod limits;
+    mod peers;
+    mod quotas;
     mod refusals;
     mod settings;
     mod support;
+    mod tls;
 }

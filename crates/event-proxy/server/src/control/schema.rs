@@ -2,6 +2,23 @@
 
 diesel::table! {
     use diesel::sql_types::*;
+    use db::types::{Json, UtcTime, Uuid};
+
+    api_key (id) {
+        id -> Uuid,
+        hash -> Binary,
+        name -> Text,
+        services -> Json,
+        events_per_second -> Nullable<BigInt>,
+        bytes_per_second -> Nullable<BigInt>,
+        created_at -> UtcTime,
+        rotated_at -> Nullable<UtcTime>,
+        revoked_at -> Nullable<UtcTime>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
     use db::types::{UtcTime, Uuid};
 
     audit (id) {

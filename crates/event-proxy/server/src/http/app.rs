@@ -17,8 +17,9 @@ use utoipa_actix_web::scope::scope;
 use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::Proxy;
-use crate::routes::{audit, dead_letters, events, ledger, receipts, topics};
+use crate::keys::tell_quota;
+use crate::routes::{api_keys, audit, dead_letters, events, ledger, receipts, topics};
+use crate::{Proxy, door};
 
 /// Before every route of the API.
 const PREFIX: &str = "/v1";
@@ -52,6 +53,10 @@ fn routes(config: &mut ServiceConfig<'_>) {
         .service(dead_letters::list)
         .service(dead_letters::redrive)
         .service(dead_letters::discard)
+        .service(api_keys::all)
+        .service(api_keys::create)
+        .service(api_keys::rotate)
+        .service(api_keys::revoke)
         .service(audit::page)
         .service(docs::document);
 }
@@ -80,6 +85,8 @@ pub fn app(
         .app_data(described.document)
         .app_data(described.directory)
         .app_data(described.kinds)
+        .wrap(from_fn(tell_quota))
+        .wrap(from_fn(door::watch))
         .wrap(from_fn(observe))
 }
 
@@ -96,5 +103,6 @@ async fn readyz(proxy: Data<Proxy>) -> Result<HttpResponse, Problem> {
     let missing = proxy.topics.missing().into_iter();
     let missing =
         missing.map(|topic| format!("topic {topic}: was deleted on Kafka; events wait until it is made again"));
-    Ok(reply::ok(&Readiness::ready(kafka.into_iter().chain(missing).collect())))
+    let keys = proxy.keys.are_old().then(|| "control database: away; the API keys known last are in force".to_owned());
+    Ok(reply::ok(&Readiness::ready(kafka.into_iter().chain(missing).chain(keys).collect())))
 }

@@ -5,6 +5,14 @@ rest::kinds! {
         "An API key (Bearer), or for the admin's routes its password (Basic), is missing, wrong or revoked.";
     WRONG_CSRF_TOKEN = FORBIDDEN "wrong-csrf-token", "The request does not come from a page of this session",
         "Load the page anew.";
+    SERVICE_NOT_ALLOWED = FORBIDDEN "service-not-allowed", "The API key is for other services",
+        "The event was not taken; the key's services are those that it was made for.";
+    NOT_ALLOWED_WITHOUT_KEYS = FORBIDDEN "not-allowed-without-keys", "Not while no API key is required",
+        "Without API keys only programs of the same machine are answered; the detail says what speaks against it.";
+    QUOTA_EXCEEDED = TOO_MANY_REQUESTS "quota-exceeded", "The API key's quota is used up",
+        "Nothing was taken; the same goes through after Retry-After seconds. RateLimit says what is left.";
+    PEER_AWAY = SERVICE_UNAVAILABLE "peer-away", "The proxy that gave the receipt out is out of reach",
+        "Its event is safe in its log; ask again after Retry-After seconds.";
     UNKNOWN_TOPIC = UNPROCESSABLE_ENTITY "unknown-topic", "There is no such topic",
         "No topic is made of itself here: ask whoever runs the proxy for it.";
     TOO_MANY_TOPICS = UNPROCESSABLE_ENTITY "too-many-topics", "There may be no more topics",

@@ -3,5 +3,6 @@
 mod app;
 pub mod kinds;
 mod server;
+pub(crate) mod tls;
 
 pub use server::Server;

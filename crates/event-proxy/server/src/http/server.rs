@@ -17,6 +17,7 @@ use crate::Proxy;
 
 /// A proxy that answers requests.
 pub struct Server {
+    scheme: &'static str,
     address: SocketAddr,
     handle: ServerHandle,
     running: JoinHandle<io::Result<()>>,
@@ -36,15 +37,23 @@ impl Server {
             .workers(http.workers.map_or(cores, NonZeroUsize::get))
             .keep_alive(Duration::from_secs(75))
             .shutdown_timeout(http.shutdown_timeout.as_secs())
-            .disable_signals()
-            .listen(listener)?
-            .run();
-        Ok(Self { address, handle: server.handle(), running: tokio::spawn(server) })
+            .disable_signals();
+        let server = match proxy.tls.clone() {
+            Some(tls) => server.listen_rustls_0_23(listener, tls)?,
+            None => server.listen(listener)?,
+        };
+        let (scheme, server) = (if proxy.tls.is_some() { "https" } else { "http" }, server.run());
+        Ok(Self { scheme, address, handle: server.handle(), running: tokio::spawn(server) })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The URL of its root, without a slash at the end.
+    pub fn url(&self) -> String {
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// Takes no more requests and finishes those it took.

@@ -1,7 +1,7 @@
 //! `POST /v1/events`
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::LOCATION;
+use actix_web::http::header::{LOCATION, RETRY_AFTER};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, post};
 use garde::Validate;
@@ -14,6 +14,8 @@ use crate::Proxy;
 use crate::accept::{Ack, Taken};
 use crate::event::Entry;
 use crate::ingest::{self, Body, Form};
+use crate::keys::Caller;
+use crate::quota::Exceeded;
 
 /// Lines of which each has its own answer; of more, only those that were refused have one.
 const ANSWERED: usize = 10_000;
@@ -95,10 +97,12 @@ pub struct Items {
         (Object = "application/cloudevents+json"),
         (Vec<Object> = "application/cloudevents-batch+json"),
     )),
-    responses((status = 200, body = TakenView), (status = 202, body = TakenView), (status = 207, body = Items)))]
+    responses((status = 200, body = TakenView), (status = 202, body = TakenView), (status = 207, body = Items)),
+    security((), ("bearer" = [])))]
 #[post("/events")]
 pub async fn post(
     proxy: Data<Proxy>,
+    caller: Caller,
     request: HttpRequest,
     query: Params<AckQuery>,
     payload: Payload,
@@ -109,11 +113,12 @@ pub async fn post(
     }
     let mut body = Body::of(&request, payload);
     if form == Form::Lines {
-        return Lines::new(&proxy, ack).read(&mut body).await;
+        return Lines::new(&proxy, &caller, ack).read(&mut body).await;
     }
     let ingest = &proxy.settings.ingest;
     let body = body.whole(ingest.max_body.0).await?;
-    let read = ingest::read(form, request.headers(), &body, ingest.max_event.0)?;
+    let mut read = ingest::read(form, request.headers(), &body, ingest.max_event.0)?;
+    caller.admit(&mut read.entries)?;
     let mut taken = proxy.accept(read.entries, ack).await?;
     match (read.alone, taken.pop()) {
         (true, Some(one)) => {
@@ -160,7 +165,10 @@ fn several(items: Vec<Item>) -> HttpResponse {
 /// Takes events a line each, as they come.
 struct Lines<'p> {
     proxy: &'p Proxy,
+    caller: &'p Caller,
     ack: Ack,
+    /// Once the caller's quota was used up, nothing more is taken: it would come before what was not.
+    exceeded: Option<Exceeded>,
     chunk: Vec<Result<Entry, Problem>>,
     items: Vec<Item>,
     lines: usize,
@@ -168,8 +176,9 @@ struct Lines<'p> {
 }
 
 impl<'p> Lines<'p> {
-    fn new(proxy: &'p Proxy, ack: Ack) -> Self {
-        Self { proxy, ack, chunk: Vec::new(), items: Vec::new(), lines: 0, accepted: 0 }
+    fn new(proxy: &'p Proxy, caller: &'p Caller, ack: Ack) -> Self {
+        let (chunk, items) = (Vec::new(), Vec::new());
+        Self { proxy, caller, ack, exceeded: None, chunk, items, lines: 0, accepted: 0 }
     }
 
     async fn read(mut self, body: &mut Body) -> Result<HttpResponse, Problem> {
@@ -205,7 +214,9 @@ impl<'p> Lines<'p> {
     }
 
     async fn take(&mut self) -> Result<(), Problem> {
-        for taken in self.proxy.accept(std::mem::take(&mut self.chunk), self.ack).await? {
+        let mut chunk = std::mem::take(&mut self.chunk);
+        self.admit(&mut chunk)?;
+        for taken in self.proxy.accept(chunk, self.ack).await? {
             self.lines += 1;
             self.accepted += usize::from(taken.is_ok());
             if self.lines == ANSWERED + 1 {
@@ -223,7 +234,29 @@ impl<'p> Lines<'p> {
         Ok(())
     }
 
+    /// Refuses the lines that the caller may not hand over, or not now; all of them at once if none was taken before.
+    fn admit(&mut self, chunk: &mut [Result<Entry, Problem>]) -> Result<(), Problem> {
+        if self.exceeded.is_none() {
+            self.exceeded = self.caller.admit(chunk).err();
+        }
+        let Some(exceeded) = self.exceeded else { return Ok(()) };
+        if self.lines == 0 {
+            return Err(exceeded.into());
+        }
+        chunk.iter_mut().filter(|entry| entry.is_ok()).for_each(|entry| *entry = Err(exceeded.into()));
+        Ok(())
+    }
+
     fn answer(self) -> HttpResponse {
+        let exceeded = self.exceeded;
+        let mut response = self.items_of_all();
+        if let Some(exceeded) = exceeded {
+            response.headers_mut().insert(RETRY_AFTER, exceeded.seconds().into());
+        }
+        response
+    }
+
+    fn items_of_all(self) -> HttpResponse {
         if self.lines <= ANSWERED {
             return several(self.items);
         }

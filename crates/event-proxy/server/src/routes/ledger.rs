@@ -5,13 +5,16 @@ use actix_web::{HttpResponse, get};
 use rest::{Problem, reply};
 
 use crate::Proxy;
+use crate::keys::Reader;
 use crate::ledger::{self, TopicLedger};
 
-/// What became of all events, by topic.
-#[utoipa::path(tag = "events", responses((status = 200, body = std::collections::BTreeMap<String, TopicLedger>)))]
+/// What became of all events, by topic; an API key that is bound to services sees theirs.
+#[utoipa::path(tag = "events", responses((status = 200, body = std::collections::BTreeMap<String, TopicLedger>)),
+               security((), ("bearer" = []), ("basic" = [])))]
 #[get("/ledger")]
-pub async fn all(proxy: Data<Proxy>) -> Result<HttpResponse, Problem> {
+pub async fn all(proxy: Data<Proxy>, reader: Reader) -> Result<HttpResponse, Problem> {
     let to_kafka = proxy.delivery.is_there();
-    let ledger = proxy.db.read(move |conn| ledger::count(conn, to_kafka)).await?;
+    let mut ledger = proxy.db.read(move |conn| ledger::count(conn, to_kafka)).await?;
+    ledger.retain(|topic, _| reader.0.may_see(&proxy.settings.topics, topic));
     Ok(reply::ok(&ledger))
 }

@@ -1,5 +1,6 @@
 //! The routes: parse, do, answer.
 
+pub mod api_keys;
 pub mod audit;
 pub mod dead_letters;
 pub mod events;

@@ -1,7 +1,7 @@
 //! `GET /v1/receipts/{receipt}`
 
 use actix_web::web::Data;
-use actix_web::{HttpResponse, get};
+use actix_web::{HttpRequest, HttpResponse, get};
 use db::Conn;
 use db::types::{Id, Time};
 use messaging::admin;
@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::Proxy;
 use crate::held::{self, Held, State};
 use crate::http::kinds;
+use crate::keys::Caller;
 use crate::spans;
 
 /// What became of an event.
@@ -51,9 +52,18 @@ enum Status {
 }
 
 /// What became of the event that the receipt was given for.
-#[utoipa::path(tag = "events", params(("receipt" = String, Path)), responses((status = 200, body = ReceiptView)))]
+#[utoipa::path(tag = "events", params(("receipt" = String, Path)), responses((status = 200, body = ReceiptView)),
+               security((), ("bearer" = [])))]
 #[get("/receipts/{receipt}")]
-pub async fn one(proxy: Data<Proxy>, receipt: Segment<String>) -> Result<HttpResponse, Problem> {
+pub async fn one(
+    proxy: Data<Proxy>,
+    _caller: Caller,
+    request: HttpRequest,
+    receipt: Segment<String>,
+) -> Result<HttpResponse, Problem> {
+    if let Some(answer) = proxy.peers.ask(&request, &receipt.0).await? {
+        return Ok(answer);
+    }
     let id = proxy.receipts.read(&receipt.0).ok_or_else(|| Problem::not_found("receipt"))?;
     let to_kafka = proxy.delivery.is_there();
     let view = proxy.db.read(move |conn| view(conn, id, to_kafka)).await?;

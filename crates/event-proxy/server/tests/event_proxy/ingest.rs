@@ -100,9 +100,9 @@ async fn cloud_events_come_in_each_of_their_modes() {
         request.header("ce-type", "com.example.paid").header("ce-subject", "o-1")
     };
     reply(binary("application/json", r#"{"n":"c"}"#).header("ce-id", "c")).await.expect(202);
-    reply(binary("text/plain", "d").header("ce-id", "d")).await.expect(202);
+    reply(binary("text/markdown", "d").header("ce-id", "d")).await.expect(202);
     assert_eq!(
-        reply(binary("text/plain", "e")).await.expect_problem(422, "invalid-request")["errors"][0]["field"],
+        reply(binary("text/markdown", "e")).await.expect_problem(422, "invalid-request")["errors"][0]["field"],
         "ce-id"
     );
     assert_eq!(reply(binary("application/json", r#"{"n":"c"}"#).header("ce-id", "c")).await.body["duplicate"], true);

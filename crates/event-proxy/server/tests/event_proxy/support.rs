@@ -65,7 +65,7 @@ impl TestProxy {
     }
 
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.server.as_ref().expect("it runs").address())
+        format!("{}{path}", self.server.as_ref().expect("it runs").url())
     }
 
     /// A request with events, of this media type.
@@ -93,6 +93,13 @@ impl TestProxy {
             None => request,
         })
         .await
+    }
+
+    /// A new API key: its id, and the key itself.
+    pub async fn key(&self, body: Value) -> (String, String) {
+        let made = self.admin(Method::POST, "/v1/admin/api-keys", Some(body)).await.expect(201);
+        let text = |name: &str| made[name].as_str().unwrap().to_owned();
+        (text("id"), text("key"))
     }
 
     /// What the log holds of a topic, by partition and position.

@@ -1,0 +1,51 @@
+//! `/v1/admin/api-keys`
+
+use actix_web::web::Data;
+use actix_web::{HttpResponse, delete, get, post};
+use db::types::Id;
+use rest::input::{Body, NoBody, Segment};
+use rest::{Problem, reply};
+use serde::Serialize;
+
+use crate::Proxy;
+use crate::admin::Admin;
+use crate::keys::{ApiKey, NewKey, ShownKey};
+
+/// All API keys.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct ApiKeys {
+    items: Vec<ApiKey>,
+}
+
+/// All API keys that there ever were, the newest first.
+#[utoipa::path(tag = "admin", responses((status = 200, body = ApiKeys)), security(("basic" = [])))]
+#[get("/admin/api-keys")]
+pub async fn all(proxy: Data<Proxy>, _admin: Admin) -> Result<HttpResponse, Problem> {
+    Ok(reply::ok(&ApiKeys { items: proxy.keys.list().await? }))
+}
+
+/// Makes an API key; it is shown here only.
+#[utoipa::path(tag = "admin", request_body = NewKey, responses((status = 201, body = ShownKey)),
+               security(("basic" = [])))]
+#[post("/admin/api-keys")]
+pub async fn create(proxy: Data<Proxy>, admin: Admin, new: Body<NewKey>) -> Result<HttpResponse, Problem> {
+    let created = proxy.keys.create(&admin.who, new.value).await?;
+    Ok(HttpResponse::Created().json(created))
+}
+
+/// Gives it a new key, which is shown here only; the old one is refused from now on.
+#[utoipa::path(tag = "admin", params(("id" = uuid::Uuid, Path)), responses((status = 200, body = ShownKey)),
+               security(("basic" = [])))]
+#[post("/admin/api-keys/{id}/rotate")]
+pub async fn rotate(proxy: Data<Proxy>, admin: Admin, id: Segment<Id>, _: NoBody) -> Result<HttpResponse, Problem> {
+    Ok(reply::ok(&proxy.keys.rotate(&admin.who, id.0).await?))
+}
+
+/// Has it refused from now on, by every proxy within two seconds.
+#[utoipa::path(tag = "admin", params(("id" = uuid::Uuid, Path)), responses((status = 204)),
+               security(("basic" = [])))]
+#[delete("/admin/api-keys/{id}")]
+pub async fn revoke(proxy: Data<Proxy>, admin: Admin, id: Segment<Id>) -> Result<HttpResponse, Problem> {
+    proxy.keys.revoke(&admin.who, id.0).await?;
+    Ok(reply::nothing())
+}

@@ -1,0 +1,218 @@
+//! The admin, the audit log, and the database that proxies share.
+
+use std::os::unix::fs::PermissionsExt;
+
+use actix_web::cookie::Cookie;
+use db::diesel::{RunQueryDsl, sql_query};
+use event_proxy::Proxy;
+use event_proxy::settings::Settings;
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use testkit::conformance::until;
+
+use super::support::{PASSWORD, TestProxy, reply};
+
+const KEYS: &str = "/v1/admin/api-keys";
+const DATABASE: &str = "EVENT_PROXY__CONTROL__DATABASE_URL";
+
+fn sign_in(proxy: &TestProxy, password: &str) -> Cookie<'static> {
+    proxy.proxy.admin.sign_in([127, 0, 0, 1].into(), password).unwrap()
+}
+
+fn with(request: RequestBuilder, cookie: &Cookie<'_>) -> RequestBuilder {
+    request.header("cookie", format!("{}={}", cookie.name(), cookie.value()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_admin_does_is_in_the_audit_log_and_what_fails_is_not() {
+    let mut proxy = TestProxy::start(&[]).await;
+    let limits = json!({ "name": "orders", "services": ["order"], "events_per_second": 5 });
+    let (id, _) = proxy.key(limits).await;
+    proxy.admin(Method::POST, &format!("{KEYS}/{id}/rotate"), None).await.expect(200);
+    proxy.admin(Method::DELETE, &format!("{KEYS}/{id}"), None).await.expect(204);
+    proxy.admin(Method::DELETE, &format!("{KEYS}/{id}"), None).await.expect_problem(404, "not-found");
+    let (mut actions, mut path) = (Vec::new(), "/v1/admin/audit?limit=2".to_owned());
+    loop {
+        let page = proxy.admin(Method::GET, &path, None).await.expect(200);
+        for item in page["items"].as_array().unwrap() {
+            assert_eq!((&item["who"], &item["subject"]), (&json!("admin"), &json!(id)));
+            assert!(item["at"].is_string());
+            actions.push(item["action"].as_str().unwrap().to_owned());
+        }
+        let Some(cursor) = page["next_cursor"].as_str() else {
+            assert_eq!(page["items"][0]["detail"], "orders: order; 5 events/s");
+            break;
+        };
+        path = format!("/v1/admin/audit?limit=2&cursor={cursor}");
+    }
+    assert_eq!(actions, ["api-key.revoke", "api-key.rotate", "api-key.create"], "the newest first");
+    proxy.admin(Method::GET, "/v1/admin/audit?cursor=x", None).await.expect_problem(400, "invalid-query");
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_signs_in_by_basic_and_no_page_makes_a_browser_ask() {
+    let mut proxy = TestProxy::start(&[]).await;
+    let asked = proxy.get(KEYS).await;
+    assert!(asked.header("www-authenticate").unwrap().starts_with("Basic "));
+    asked.expect_problem(401, "unauthorized");
+    for (name, value) in [("accept", "text/html,*/*"), ("x-csrf-token", "x"), ("sec-fetch-mode", "cors")] {
+        let asked = reply(proxy.request(Method::GET, KEYS).header(name, value)).await;
+        assert!(!asked.header("www-authenticate").unwrap().contains("Basic"), "{name}");
+        asked.expect_problem(401, "unauthorized");
+    }
+    let with_basic = |name: &str| proxy.request(Method::GET, KEYS).basic_auth(name, Some(PASSWORD));
+    reply(with_basic("admin")).await.expect(200);
+    reply(with_basic("root")).await.expect_problem(401, "unauthorized");
+    reply(with_basic("admin").header("sec-fetch-site", "same-origin")).await.expect(200);
+    let of_another_site = with_basic("admin").header("sec-fetch-site", "cross-site");
+    reply(of_another_site).await.expect_problem(401, "unauthorized");
+    let (_, key) = proxy.key(json!({ "name": "orders" })).await;
+    reply(proxy.request(Method::GET, KEYS).bearer_auth(key)).await.expect_problem(401, "unauthorized");
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_too_many_wrong_passwords_the_right_one_is_refused_too() {
+    let mut proxy = TestProxy::start(&[]).await;
+    let guess =
+        async |password: &str| reply(proxy.request(Method::GET, KEYS).basic_auth("admin", Some(password))).await;
+    for _ in 0..50 {
+        guess(PASSWORD).await.expect(200);
+    }
+    let mut wrong = 0;
+    while guess("not the password").await.status == 401 {
+        wrong += 1;
+        assert!(wrong < 100, "wrong ones are refused without an end");
+    }
+    let refused = guess(PASSWORD).await;
+    assert!(refused.header("retry-after").is_some());
+    refused.expect_problem(429, "too-many-requests");
+    assert!(proxy.proxy.admin.sign_in([127, 0, 0, 1].into(), PASSWORD).is_err());
+    assert!(proxy.proxy.admin.sign_in([127, 0, 0, 2].into(), PASSWORD).is_ok(), "another address");
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_needs_its_token_for_all_that_changes_something() {
+    let mut proxy = TestProxy::start(&[]).await;
+    assert!(proxy.proxy.admin.sign_in([127, 0, 0, 1].into(), "wrong").is_err());
+    let (cookie, other) = (sign_in(&proxy, PASSWORD), sign_in(&proxy, PASSWORD));
+    let token = |cookie: &Cookie<'static>| {
+        let request = actix_web::test::TestRequest::default().cookie(cookie.clone()).to_http_request();
+        let session = proxy.proxy.admin.session(&request).unwrap();
+        proxy.proxy.admin.csrf_token(&session)
+    };
+    reply(with(proxy.request(Method::GET, KEYS), &cookie)).await.expect(200);
+    reply(with(proxy.request(Method::GET, "/v1/ledger"), &cookie)).await.expect(200);
+    let create = || with(proxy.request(Method::POST, KEYS), &cookie).json(&json!({ "name": "orders" }));
+    reply(create()).await.expect_problem(403, "wrong-csrf-token");
+    reply(create().header("x-csrf-token", "wrong")).await.expect_problem(403, "wrong-csrf-token");
+    reply(create().header("x-csrf-token", token(&other))).await.expect_problem(403, "wrong-csrf-token");
+    assert_eq!(proxy.admin(Method::GET, KEYS, None).await.expect(200), json!({ "items": [] }));
+    reply(create().header("x-csrf-token", token(&cookie))).await.expect(201);
+
+    proxy.restart().await;
+    reply(with(proxy.request(Method::GET, KEYS), &cookie)).await.expect(200);
+    proxy.set("EVENT_PROXY__ADMIN__PASSWORD", "another password");
+    proxy.restart().await;
+    reply(with(proxy.request(Method::GET, KEYS), &cookie)).await.expect_problem(401, "unauthorized");
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_is_made_once_unless_one_is_set() {
+    let mut proxy = TestProxy::start(&[("EVENT_PROXY__ADMIN__PASSWORD", "")]).await;
+    let made = proxy.proxy.new_password.clone().expect("made at the first start");
+    let file = proxy.proxy.settings.data_dir.join("admin-password");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let list = |proxy: &TestProxy| proxy.request(Method::GET, KEYS).basic_auth("admin", Some(made.expose()));
+    reply(list(&proxy)).await.expect(200);
+    proxy.restart().await;
+    assert!(proxy.proxy.new_password.is_none(), "it is told once");
+    reply(list(&proxy)).await.expect(200);
+    proxy.stop().await;
+    let short = Settings::from(None, [("EVENT_PROXY__ADMIN__PASSWORD", "1234567")]).unwrap_err();
+    assert_eq!(short.to_string(), "setting admin.password: expected at least 8 letters");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_can_be_in_a_database_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("control.db").display());
+    let named = [("EVENT_PROXY__KEYS__REQUIRED", "true"), (DATABASE, url.as_str())];
+    let mut first = TestProxy::start(&named).await;
+    let (_, key) = first.key(json!({ "name": "orders" })).await;
+    first.stop().await;
+    let mut second = TestProxy::start(&named).await;
+    let post = |proxy: &TestProxy| proxy.post("", "application/json", event().to_string()).bearer_auth(&key);
+    reply(post(&second)).await.expect(202);
+    second.stop().await;
+
+    let data = folder.path().join("data").to_str().unwrap().to_owned();
+    for bad in ["sqlite:/proc/no/such/folder/control.db", "postgres://127.0.0.1:1/none"] {
+        let named = [("EVENT_PROXY__DATA_DIR", data.as_str()), (DATABASE, bad)];
+        let refused = Proxy::open(Settings::from(None, named).unwrap()).await.err().expect(bad);
+        assert_eq!(refused.key, "control.database_url", "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_control_database_is_away_the_keys_known_last_are_in_force() {
+    for place in testkit::places().await {
+        let mut proxy = TestProxy::start(&[("EVENT_PROXY__KEYS__REQUIRED", "true"), (DATABASE, &place.url)]).await;
+        let (_, key) = proxy.key(json!({ "name": "orders" })).await;
+        let rename = async |statement: &'static str| {
+            let renamed = proxy.proxy.control.write(move |tx| -> db::Result<()> {
+                db::on_each!(&mut **tx, |c| sql_query(statement).execute(c))?;
+                Ok(())
+            });
+            renamed.await.unwrap();
+        };
+        let proxy_ref = &proxy;
+        let degraded = async || proxy_ref.get("/readyz").await.expect(200)["degraded"][0].clone();
+        rename("ALTER TABLE api_key RENAME TO away").await;
+        until("it is degraded", || async { degraded().await != Value::Null }).await;
+        assert_eq!(degraded().await, "control database: away; the API keys known last are in force");
+        let post = |key: &str| proxy_ref.post("", "application/json", event().to_string()).bearer_auth(key);
+        reply(post(&key)).await.expect(202);
+        reply(post("ep_wrong")).await.expect_problem(401, "unauthorized");
+        rename("ALTER TABLE away RENAME TO api_key").await;
+        until("it is whole", || async { degraded().await == Value::Null }).await;
+        reply(post(&key)).await.expect(202);
+        proxy.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_proxy_changes_counts_at_the_other() {
+    let Some(place) = testkit::places().await.into_iter().find(|place| place.name == "PostgreSQL") else { return };
+    let start = async |name: &str, peers: &str| {
+        let named = [("EVENT_PROXY__KEYS__REQUIRED", "true"), (DATABASE, place.url.as_str())];
+        let of_node = [("EVENT_PROXY__NODE__NAME", name), ("EVENT_PROXY__NODE__PEERS", peers)];
+        TestProxy::start(&[named, of_node].concat()).await
+    };
+    let mut first = start("first", "").await;
+    let mut second = start("second", &first.url("")).await;
+    let (id, key) = first.key(json!({ "name": "orders" })).await;
+    let post = |proxy: &TestProxy| reply(proxy.post("", "application/json", event().to_string()).bearer_auth(&key));
+    let taken = post(&first).await.expect(202);
+    until("the key counts at the other", || async { post(&second).await.status == 202 }).await;
+    let receipt = format!("/v1/receipts/{}", taken["receipt"].as_str().unwrap());
+    let asked = reply(second.request(Method::GET, &receipt).bearer_auth(&key)).await.expect(200);
+    assert_eq!(asked["topic"], "order.paid", "the key is sent along");
+
+    second.admin(Method::DELETE, &format!("{KEYS}/{id}"), None).await.expect(204);
+    post(&second).await.expect_problem(401, "unauthorized");
+    until("it is revoked at the other", || async { post(&first).await.status == 401 }).await;
+    let audit = first.admin(Method::GET, "/v1/admin/audit", None).await.expect(200);
+    assert_eq!(audit["items"][0]["action"], "api-key.revoke");
+    let cookie = sign_in(&first, PASSWORD);
+    reply(with(second.request(Method::GET, KEYS), &cookie)).await.expect(200);
+    first.stop().await;
+    second.stop().await;
+}
+
+fn event() -> Value {
+    json!({ "service": "order", "type": "paid", "data": 1 })
+}

@@ -1,0 +1,90 @@
+//! Who may come in where no API key is required.
+
+use event_proxy::settings::Settings;
+use reqwest::{Method, RequestBuilder};
+use serde_json::json;
+
+use super::support::{PASSWORD, TestProxy, reply};
+
+const EVENT: &str = r#"{ "service": "order", "type": "paid", "data": 1 }"#;
+
+fn post(proxy: &TestProxy) -> RequestBuilder {
+    proxy.post("", "application/json", EVENT)
+}
+
+#[test]
+fn without_keys_only_on_a_loopback_address() {
+    let settings = |address: &str, required: &str| {
+        let named = [("EVENT_PROXY__HTTP__ADDRESS", address), ("EVENT_PROXY__KEYS__REQUIRED", required)];
+        Settings::from(None, named)
+    };
+    for address in ["127.0.0.1:1", "localhost:1", "[::1]:1", "127.1.2.3:1"] {
+        assert!(!settings(address, "").unwrap().keys_required(), "{address}");
+        assert!(settings(address, "true").unwrap().keys_required());
+        assert!(!settings(address, "false").unwrap().keys_required());
+    }
+    for address in ["0.0.0.0:1", "10.0.0.1:1", "[::]:1", "example.com:1"] {
+        assert!(settings(address, "").unwrap().keys_required(), "{address}");
+        let refused = settings(address, "false").unwrap_err().to_string();
+        let said =
+            format!("setting keys.required: false is for a loopback address only, and http.address is {address}");
+        assert_eq!(refused, said);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_keys_neither_forwarded_requests_nor_other_hosts() {
+    let mut proxy = TestProxy::start(&[]).await;
+    for (name, value) in [
+        ("forwarded", "for=10.0.0.1"),
+        ("x-forwarded-for", "10.0.0.1"),
+        ("x-forwarded-proto", "https"),
+        ("host", "example.com"),
+        ("host", "localhost.example.com:8090"),
+        ("host", "10.0.0.1:8090"),
+    ] {
+        reply(post(&proxy).header(name, value)).await.expect_problem(403, "not-allowed-without-keys");
+        let pages = proxy.request(Method::GET, "/admin").header(name, value);
+        reply(pages).await.expect_problem(403, "not-allowed-without-keys");
+    }
+    for host in ["localhost", "LocalHost:1", "127.0.0.1:8090", "[::1]:8090"] {
+        reply(post(&proxy).header("host", host)).await.expect(202);
+    }
+    assert_eq!(proxy.stored("order.paid").await.len(), 4, "of those that were refused nothing is there");
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_keys_nothing_that_a_browsers_form_can_send() {
+    let mut proxy = TestProxy::start(&[]).await;
+    for media in [
+        "text/plain",
+        "Text/Plain;charset=utf-8",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+    ] {
+        reply(proxy.post("", media, EVENT)).await.expect_problem(415, "unsupported-media-type");
+        let binary = proxy.post("", media, "1").header("ce-id", "1").header("ce-specversion", "1.0");
+        let binary = binary.header("ce-source", "order").header("ce-type", "paid");
+        reply(binary).await.expect_problem(415, "unsupported-media-type");
+        let admin = proxy.request(Method::POST, "/v1/admin/api-keys").basic_auth("admin", Some(PASSWORD));
+        let admin = admin.header("content-type", media).body(json!({ "name": "a" }).to_string());
+        reply(admin).await.expect_problem(415, "unsupported-media-type");
+    }
+    assert_eq!(proxy.get("/v1/ledger").await.expect(200), json!({}));
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_keys_it_does_not_matter_by_which_way() {
+    let mut proxy = TestProxy::start(&[("EVENT_PROXY__KEYS__REQUIRED", "true")]).await;
+    let (_, key) = proxy.key(json!({ "name": "orders" })).await;
+    for (name, value) in [("x-forwarded-for", "10.0.0.1"), ("host", "example.com")] {
+        reply(post(&proxy).bearer_auth(&key).header(name, value)).await.expect(202);
+        reply(post(&proxy).header(name, value)).await.expect_problem(401, "unauthorized");
+    }
+    let binary = proxy.post("", "text/plain", "1").header("ce-id", "1").header("ce-specversion", "1.0");
+    let binary = binary.header("ce-source", "order").header("ce-type", "paid").bearer_auth(&key);
+    reply(binary).await.expect(202);
+    proxy.stop().await;
+}
