@@ -6,6 +6,7 @@ declare -A servers=() # their process ids, by name
 
 # Starts a program in a folder of its own; `address` is where it answers then, as it says itself.
 start_server() { # name program variables of its environment
+    # shellcheck disable=SC2154
     local name=$1 program=$2 folder=$temp/$1
     shift 2
     mkdir "$folder" || return

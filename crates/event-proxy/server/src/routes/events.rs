@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::Proxy;
 use crate::accept::{Ack, Taken};
-use crate::event::Entry;
+use crate::event::{Entry, Posted};
 use crate::ingest::{self, Body, Form};
 
 /// Lines of which each has its own answer; of more, only those that were refused have one.
@@ -27,6 +27,7 @@ const CHUNK: usize = 500;
 #[into_params(parameter_in = Query)]
 pub struct AckQuery {
     /// `disk` unless given.
+    #[param(inline)]
     #[garde(skip)]
     #[serde(default)]
     ack: Ack,
@@ -69,10 +70,17 @@ struct Item {
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<usize>,
     #[serde(flatten)]
-    taken: Option<TakenView>,
-    #[schema(value_type = Option<Object>)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<Box<RawValue>>,
+    fate: Fate,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+enum Fate {
+    Taken(TakenView),
+    Refused {
+        #[schema(value_type = Object)]
+        problem: Option<Box<RawValue>>,
+    },
 }
 
 /// What became of several events.
@@ -87,15 +95,32 @@ pub struct Items {
     refused: Option<usize>,
 }
 
+/// One event is answered by itself, several by an item each.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+enum Answer {
+    One(TakenView),
+    Several(Items),
+}
+
+/// What is posted as `application/json`.
+#[derive(utoipa::ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it only describes")]
+enum Json {
+    One(Posted<'static>),
+    Several(Vec<Posted<'static>>),
+}
+
 /// Takes events: one, an array of them, or one a line; CloudEvents too, in each of their modes.
 #[utoipa::path(tag = "events", params(AckQuery),
     request_body(content(
-        (crate::event::Posted<'static> = "application/json"),
+        (Json = "application/json"),
         (String = "application/x-ndjson"),
         (Object = "application/cloudevents+json"),
         (Vec<Object> = "application/cloudevents-batch+json"),
     )),
-    responses((status = 200, body = TakenView), (status = 202, body = TakenView), (status = 207, body = Items)))]
+    responses((status = 200, body = Answer), (status = 202, body = Answer), (status = 207, body = Items)))]
 #[post("/events")]
 pub async fn post(
     proxy: Data<Proxy>,
@@ -119,7 +144,7 @@ pub async fn post(
         (true, Some(one)) => {
             let view = view(&proxy, one?);
             let location = format!("/v1/receipts/{}", view.receipt);
-            Ok(HttpResponse::build(view.status()).insert_header((LOCATION, location)).json(view))
+            Ok(HttpResponse::build(view.status()).insert_header((LOCATION, location)).json(Answer::One(view)))
         }
         (_, last) => {
             taken.extend(last);
@@ -140,11 +165,11 @@ fn item(proxy: &Proxy, taken: Result<Taken, Problem>) -> Item {
     match taken {
         Ok(taken) => {
             let view = view(proxy, taken);
-            Item { status: view.status().as_u16(), line: None, taken: Some(view), problem: None }
+            Item { status: view.status().as_u16(), line: None, fate: Fate::Taken(view) }
         }
         Err(problem) => {
             let document = RawValue::from_string(problem.document(None)).ok();
-            Item { status: problem.status_code().as_u16(), line: None, taken: None, problem: document }
+            Item { status: problem.status_code().as_u16(), line: None, fate: Fate::Refused { problem: document } }
         }
     }
 }
@@ -212,7 +237,7 @@ impl<'p> Lines<'p> {
                 for (at, item) in self.items.iter_mut().enumerate() {
                     item.line = Some(at + 1);
                 }
-                self.items.retain(|item| item.taken.is_none());
+                self.items.retain(|item| matches!(item.fate, Fate::Refused { .. }));
                 self.items.truncate(REFUSED);
             }
             let is_many = self.lines > ANSWERED;
