@@ -15,6 +15,7 @@ start_server() { # name program variables of its environment
     (cd "$folder" && exec env "$@" "$program" >"$folder/said" 2>"$logs/$name.log") &
     servers[$name]=$!
     for _ in {1..300}; do
+        # shellcheck disable=SC2034 # for who called
         if address=$(grep -m1 -oE 'http://[0-9.]+:[0-9]+' "$folder/said" 2>/dev/null); then return; fi
         kill -0 "${servers[$name]}" 2>/dev/null || break
         sleep 0.2
