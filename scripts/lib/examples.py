@@ -5,7 +5,8 @@
 
 An example is a code block with comments behind it: `<!-- prints: PATTERN -->` is to be found in a line of what it
 prints, and in a later line than the one before. `<!-- part of: FILE -->` says that the block is taken from the source of
-one of cargo's examples, with `// …` for what is left out; that is run in its place. With a key every example is told it.
+one of cargo's examples, with `// …` for what is left out; that is run in its place. The others are told the key, if one
+is given; its quota must be so small that each of them is told to wait (429) at least once, and is right in the end.
 
 Ends with 1 if something was not as promised. Examples whose program is not on this machine are named and left out; in
 CI (CI is set) they count as failed.
@@ -17,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.request
 
 # the program, and the file that it wants
 PROGRAMS = {"sh": ("bash", "example.sh"), "python": ("python3", "example.py"), "js": ("node", "example.mjs"),
@@ -28,23 +30,38 @@ COMMENT = re.compile(r"<!-- (prints|part of): (.*?) -->")
 
 def main(page, url, programs, key=None):
     text = pathlib.Path(page).read_text(encoding="utf-8")
-    environment = {**os.environ, "EVENT_PROXY_URL": url, **({"EVENT_PROXY_KEY": key} if key else {})}
     failed = 0
     for block in BLOCK.finditer(text):
         language, code, comments = block.groups()
         line = text.count("\n", 0, block.start()) + 1
         said = [(kind, what) for kind, what in COMMENT.findall(comments)]
-        command = command_of(language, code, dict(said).get("part of"), programs)
+        source = dict(said).get("part of")
+        command = command_of(language, code, source, programs)
+        environment = {**os.environ, "EVENT_PROXY_URL": url}
+        is_slowed = key and not source
+        if is_slowed:
+            environment["EVENT_PROXY_KEY"] = key
         if not shutil.which(command[0]):
             print(f"not run: {page}:{line}, {language}, for there is no {command[0]}")
             failed += bool(os.environ.get("CI"))
             continue
         print(f"== {page}:{line}, {language}", flush=True)
+        waits = told_to_wait(url)
         with tempfile.TemporaryDirectory() as folder:
             wrong = run(command, code, folder, environment, [what for kind, what in said if kind == "prints"])
+        if is_slowed and told_to_wait(url) == waits:
+            wrong.append("it was never told to wait")
         print("".join(f"{page}:{line}: {problem}\n" for problem in wrong), end="")
         failed += bool(wrong)
     return bool(failed) or not BLOCK.search(text)
+
+
+def told_to_wait(url):
+    """How often events were answered 429 so far."""
+    with urllib.request.urlopen(f"{url}/metrics") as answer:
+        figures = answer.read().decode()
+    found = re.search(r'^http_requests_seconds_count\{route="/v1/events",method="POST",status="429"\} (\d+)$', figures, re.M)
+    return int(found[1]) if found else 0
 
 
 def command_of(language, code, source, programs):
