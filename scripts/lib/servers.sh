@@ -16,7 +16,8 @@ start_server() { # name program variables of its environment
     servers[$name]=$!
     for _ in {1..300}; do
         # shellcheck disable=SC2034 # for who called
-        if address=$(grep -m1 -oE 'http://[0-9.]+:[0-9]+' "$folder/said" 2>/dev/null); then return; fi
+        address=$(grep -oE 'http://[0-9.]+:[0-9]+' "$folder/said" | head -n 1)
+        [[ -z $address ]] || return 0
         kill -0 "${servers[$name]}" 2>/dev/null || break
         sleep 0.2
     done
