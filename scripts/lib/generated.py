@@ -1,4 +1,4 @@
-"""For schemathesis: what it generates and should not hold against the shop."""
+"""For schemathesis: what it generates and should not hold against our servers."""
 import schemathesis
 
 

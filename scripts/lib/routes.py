@@ -1,24 +1,28 @@
 #!/usr/bin/env python3
 """Says which routes of the OpenAPI document no .http file calls.
 
-    routes.py URL-OF-THE-SHOP FILE.http...
+    routes.py URL-OF-THE-DOCUMENT FILE.http...
+
+In the files `{{api}}` is the folder of the document, and `{{host}}` the server.
 """
 import json
 import re
 import sys
+import urllib.parse
 import urllib.request
 
 METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 
 
 def shape(path):
-    """A path with all its parameters alike. `{{api}}` is the prefix of the routes."""
+    """A path with all its parameters alike."""
     return re.sub(r"\{\{.*?\}\}|\{.*?\}", "*", path.split("?")[0])
 
 
-def main(shop, files):
-    with urllib.request.urlopen(f"{shop}/api/v1/openapi.json") as answer:
+def main(url, files):
+    with urllib.request.urlopen(url) as answer:
         document = json.load(answer)
+    prefix = urllib.parse.urlsplit(url).path.rpartition("/")[0]
     routes = {(method, shape(path)) for path, item in document["paths"].items()
               for method in METHODS if method.lower() in item}
     called = set()
@@ -28,7 +32,7 @@ def main(shop, files):
                 call = re.match(rf"({'|'.join(METHODS)}|SSE)\s+\{{\{{(api|host)\}}\}}(.*)", line)
                 if call:
                     method = "GET" if call[1] == "SSE" else call[1]
-                    path = shape(("/api/v1" if call[2] == "api" else "") + call[3].strip())
+                    path = shape((prefix if call[2] == "api" else "") + call[3].strip())
                     called |= {route_of(routes, method, path)}
     missing = sorted(routes - called)
     for method, path in missing:

@@ -97,10 +97,12 @@ pub fn count(conn: &mut Conn, filter: &Filter) -> db::Result<i64> {
     Ok(filtered!(filter, rows).count().get_result(conn)?)
 }
 
-/// Dead events in the order in which they were refused.
-fn next_dead(conn: &mut Conn, filter: &Filter) -> db::Result<Vec<(Id, String, i32)>> {
+/// Events that were dead before `since`, in the order in which they were refused: one that is refused again at once is
+/// not found twice.
+fn next_dead(conn: &mut Conn, filter: &Filter, since: Time) -> db::Result<Vec<(Id, String, i32)>> {
     let rows = table::table.filter(table::state.eq(State::Dead)).into_boxed();
-    let rows = filtered!(filter, rows).order((table::refused_at, table::position)).limit(CHUNK);
+    let rows = filtered!(filter, rows).filter(table::changed_at.lt(since));
+    let rows = rows.order((table::refused_at, table::position)).limit(CHUNK);
     Ok(rows.select((table::id, table::topic, table::partition)).load(conn)?)
 }
 
@@ -111,10 +113,10 @@ impl Proxy {
     /// # Errors
     /// The database's; what was begun before goes on.
     pub async fn redrive(&self, filter: Filter) -> db::Result<usize> {
-        let mut redriven = 0;
+        let (mut redriven, since) = (0, self.db.read(db::now).await?);
         loop {
             let of_chunk = filter.clone();
-            let dead = self.db.read(move |conn| next_dead(conn, &of_chunk)).await?;
+            let dead = self.db.read(move |conn| next_dead(conn, &of_chunk, since)).await?;
             if dead.is_empty() {
                 return Ok(redriven);
             }

@@ -1,6 +1,6 @@
 //! The way to Kafka, and what works on it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use db::Database;
 use messaging::{
@@ -91,7 +91,7 @@ impl Delivery {
             waiting: self.waiting.clone(),
             refusals: refusals.clone(),
             room: room.clone(),
-            batches: Mutex::default(),
+            batches: Arc::default(),
         };
         let group = relay_group_by(Arc::new(relay), Vec::new());
         let bus = Arc::new(InProcess::new(db.clone(), log.clone()));

@@ -54,7 +54,7 @@ pub struct Posted<'a> {
     #[serde(default)]
     pub level: Option<Level>,
     /// Any JSON.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     #[serde(borrow)]
     pub data: &'a RawValue,
 }

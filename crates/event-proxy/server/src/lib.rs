@@ -16,6 +16,7 @@ mod held;
 mod housekeeping;
 pub mod http;
 mod ingest;
+mod intake;
 pub mod keys;
 mod ledger;
 mod peers;

@@ -8,16 +8,14 @@ use diesel_migrations::embed_migrations;
 use messaging::Log;
 use program::settings::SettingError;
 use program::{Secret, kept_secret};
-use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use crate::accept::InFlight;
 use crate::admin::{self, Access};
 use crate::control;
 use crate::delivery::{Delivery, Means, Working};
 use crate::housekeeping::Housekeeping;
 use crate::http::tls;
+use crate::intake::Intake;
 use crate::keys::Keys;
 use crate::peers::Peers;
 use crate::receipt::Receipts;
@@ -54,13 +52,9 @@ pub struct Proxy {
     pub(crate) topics: Arc<Topics>,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) room: Arc<Room>,
-    working: Arc<Mutex<Option<(Housekeeping, Option<Working>)>>>,
+    working: Arc<Mutex<Option<AtWork>>>,
     pub(crate) receipts: Arc<Receipts>,
-    pub(crate) in_flight: Arc<InFlight>,
-    /// Bytes of events that may be in memory only.
-    pub(crate) memory: Arc<Semaphore>,
-    /// For what must outlive the HTTP thread that began it.
-    pub(crate) runtime: Handle,
+    pub(crate) intake: Arc<Intake>,
 }
 
 impl Proxy {
@@ -90,7 +84,7 @@ impl Proxy {
         let Begun { topics, refusals, room, working } = begun;
         let housekeeping = Housekeeping::start(&db, &log, &topics, settings.log_limit.keep);
         let receipts = Receipts::new(&settings.node.name, &secret);
-        let memory = Semaphore::new(settings.ingest.memory.0.min(Semaphore::MAX_PERMITS));
+        let intake = Intake::start(db.clone(), settings.ingest.memory.0);
         Ok(Self {
             settings: Arc::new(settings),
             db,
@@ -106,30 +100,32 @@ impl Proxy {
             topics,
             refusals,
             room,
-            working: Arc::new(Mutex::new(Some((housekeeping, working)))),
+            working: Arc::new(Mutex::new(Some(AtWork { housekeeping, delivery: working }))),
             receipts: Arc::new(receipts),
-            in_flight: Arc::default(),
-            memory: Arc::new(memory),
-            runtime: Handle::current(),
+            intake: Arc::new(intake),
         })
     }
 
     /// Finishes what was queued and what is on its way to Kafka; nothing is taken afterwards.
     pub async fn close(&self) {
-        // what was acknowledged from memory is on its way to the log
-        let all = u32::try_from(self.settings.ingest.memory.0).unwrap_or(u32::MAX);
-        drop(self.memory.acquire_many(all).await);
+        self.intake.finish().await;
         let working = self.working.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((housekeeping, working)) = working {
+        if let Some(AtWork { housekeeping, delivery }) = working {
             housekeeping.stop().await;
-            if let Some(working) = working {
-                working.stop().await;
+            if let Some(delivery) = delivery {
+                delivery.stop().await;
             }
         }
         self.renewing.abort();
         self.control.close().await;
         self.db.close().await;
     }
+}
+
+/// What works until the proxy is closed.
+struct AtWork {
+    housekeeping: Housekeeping,
+    delivery: Option<Working>,
 }
 
 /// What was begun on an open log.

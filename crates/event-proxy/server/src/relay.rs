@@ -25,11 +25,11 @@ pub struct Relay {
     pub waiting: Arc<Waiting>,
     pub refusals: Arc<Refusals>,
     pub room: Arc<Room>,
-    /// What became of the last batch of each partition, until it is recorded.
-    pub batches: Mutex<HashMap<Part, Arc<Batch>>>,
+    /// What became of the last batches of each partition, until they are recorded.
+    pub batches: Arc<Mutex<HashMap<Part, Arc<Batch>>>>,
 }
 
-/// What became of a batch.
+/// What became of a batch, or of several that are recorded together.
 #[derive(Default)]
 pub struct Batch {
     spans: Vec<Span>,
@@ -69,8 +69,15 @@ impl EffectHandler for Relay {
         if !batch.refused.is_empty() {
             self.refusals.note(&part);
         }
-        self.batches.lock().unwrap_or_else(PoisonError::into_inner).insert(part, Arc::new(batch));
+        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = batches.remove(&part).and_then(Arc::into_inner).unwrap_or_default();
+        batches.insert(part, Arc::new(before.and(batch)));
         Ok(())
+    }
+
+    /// What the database says of held events must be true before the next batch.
+    fn may_record_later(&self, lease: &Lease) -> bool {
+        self.refusals.of(&(lease.topic.clone(), lease.partition)).is_none()
     }
 
     fn gives_up(&self) -> bool {
@@ -96,14 +103,21 @@ impl EffectHandler for Relay {
             hold(tx, event, &Cause::Refused { attempts, next_attempt_at, reason: reason.clone() })?;
         }
         batch.behind.iter().try_for_each(|event| hold(tx, event, &Cause::Behind))?;
-        if !batch.refused.is_empty() {
-            let refusals = self.refusals.clone();
-            tx.after_commit(move || refusals.due.notify_one());
-        }
+        let (batches, refusals, is_any_refused) =
+            (self.batches.clone(), self.refusals.clone(), !batch.refused.is_empty());
+        tx.after_commit(move || {
+            batches.lock().unwrap_or_else(PoisonError::into_inner).remove(&part);
+            if is_any_refused {
+                refusals.due.notify_one();
+            }
+        });
         Ok(())
     }
 
+    /// What was handled and not recorded comes again.
     async fn taken(&self, lease: &Lease) -> Result<(), HandlerError> {
+        let part = (lease.topic.clone(), lease.partition);
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner).remove(&part);
         self.not_ahead.check(lease).await
     }
 }
@@ -111,6 +125,19 @@ impl EffectHandler for Relay {
 /// Nothing happens to an event that was appended again meanwhile, behind those that it waited for.
 fn hold(tx: &mut Tx<'_>, event: &Event, cause: &Cause) -> db::Result<()> {
     if moved::take_out(tx, event)? { held::hold(tx, event, cause) } else { Ok(()) }
+}
+
+impl Batch {
+    /// Both, this one first.
+    fn and(mut self, next: Self) -> Self {
+        next.spans.into_iter().for_each(|span| span.behind(&mut self.spans));
+        self.refused.extend(next.refused);
+        self.behind.extend(next.behind);
+        self.at_last.extend(next.at_last);
+        self.attempts.extend(next.attempts);
+        self.passed += next.passed;
+        self
+    }
 }
 
 impl Relay {

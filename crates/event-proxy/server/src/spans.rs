@@ -16,14 +16,19 @@ pub struct Span {
 impl Span {
     /// The runs of `(position, offset)`, which rise.
     pub fn all(places: impl IntoIterator<Item = (i64, i64)>) -> Vec<Self> {
-        let mut spans: Vec<Self> = Vec::new();
+        let mut spans = Vec::new();
         for (position, offset) in places {
-            match spans.last_mut() {
-                Some(span) if span.last + 1 == position && span.shift == offset - position => span.last = position,
-                _ => spans.push(Self { first: position, last: position, shift: offset - position }),
-            }
+            Self { first: position, last: position, shift: offset - position }.behind(&mut spans);
         }
         spans
+    }
+
+    /// Adds it to spans that end before it.
+    pub fn behind(self, spans: &mut Vec<Self>) {
+        match spans.last_mut() {
+            Some(span) if span.last + 1 == self.first && span.shift == self.shift => span.last = self.last,
+            _ => spans.push(self),
+        }
     }
 }
 

@@ -68,6 +68,12 @@ pub trait EffectHandler: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Whether what was handled may be recorded a little later, with what follows: if the process is killed before, it is
+    /// handled again. [`record`](Self::record) is then called with the last of the batches.
+    fn may_record_later(&self, _lease: &Lease) -> bool {
+        false
+    }
+
     /// Whether an event that fails again and again becomes a dead letter. Else its partition waits.
     fn gives_up(&self) -> bool {
         true

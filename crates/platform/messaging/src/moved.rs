@@ -62,10 +62,10 @@ pub fn events_of_key(
 ) -> db::Result<Vec<Event>> {
     let source = store::source_of(conn)?;
     let rows: Vec<LogRow> = event_log::table
-        .filter(event_log::key.eq(key))
         .filter(event_log::topic.eq(&**topic))
         .filter(event_log::partition.eq(partition))
         .filter(event_log::position.gt(after))
+        .filter(event_log::key.eq(key))
         .filter(event_log::kind.ne(MOVED))
         .order(event_log::position)
         .load(conn)?;

@@ -84,6 +84,11 @@ impl EffectHandler for Relay {
         false
     }
 
+    /// Each unit of work takes a turn of the database, and readers see what is sent twice.
+    fn may_record_later(&self, _: &Lease) -> bool {
+        true
+    }
+
     /// A position that is lost with the server has some events sent twice, which readers see; so nobody waits for disks.
     fn record(&self, tx: &mut Tx<'_>, _: &Lease, _: &[Event]) -> db::Result<()> {
         store::commit_soon(tx)

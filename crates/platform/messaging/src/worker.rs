@@ -29,6 +29,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long an event that the bus has acknowledged may take to come, before it counts as left out.
 const ON_ITS_WAY: Duration = Duration::from_secs(20);
 
+/// How long a handler that may record later puts it off.
+const RECORD_WITHIN: Duration = Duration::from_millis(50);
+
 /// Before the position is read again: whoever moved it may still be moving it.
 const STALE_PAUSE: Duration = Duration::from_millis(5);
 
@@ -65,6 +68,16 @@ pub(crate) struct Worker {
     /// Events handled at once: one after what is outside was away, then more and more again, so that an event that is
     /// refused does not have all before it sent again and again.
     batch: usize,
+    pub(crate) unrecorded: Option<Unrecorded>,
+}
+
+/// Batches that were handled, and are recorded together.
+pub(crate) struct Unrecorded {
+    /// The position in the database.
+    expected: i64,
+    /// The last batch.
+    events: Arc<[Event]>,
+    since: Instant,
 }
 
 /// What the worker knows of the database; dropped and read again whenever that may have changed.
@@ -156,6 +169,7 @@ impl Worker {
             missed: None,
             waited_at_fence: 0,
             batch,
+            unrecorded: None,
         }
     }
 
@@ -173,7 +187,12 @@ impl Worker {
     async fn work(&mut self) {
         let mut pauses = 0_u32;
         while !self.stop.is_cancelled() {
-            match self.round().await {
+            let mut round = self.round().await;
+            // also before what it knows is read again
+            if self.state.is_none() || round.is_err() || self.stop.is_cancelled() {
+                round = self.record_now().await.and(round);
+            }
+            match round {
                 Ok(()) => pauses = 0,
                 Err(Stop::Stale) => {
                     self.state = None;
@@ -215,6 +234,7 @@ impl Worker {
                 self.state = None;
                 return Ok(());
             }
+            () = self.is_to_record() => return self.record_now().await,
             fetched = context.bus.fetch(&topic, partition, position, self.batch) => fetched,
         };
         let events = fetched.map_err(|error| Stop::Away(error.to_string()))?;
@@ -411,14 +431,73 @@ impl Worker {
     }
 
     /// The position moves with what the handler does, or nothing happens.
-    pub(crate) async fn try_events(&self, events: &Arc<[Event]>, attempts_counted: bool) -> Handled {
-        let (Some(state), Some(first), Some(last)) = (&self.state, events.first(), events.last()) else {
-            return Err(Stop::Stale);
-        };
-        let (expected, new, has_fence) = (state.position, last.position, state.fence.is_some());
+    pub(crate) async fn try_events(&mut self, events: &Arc<[Event]>, attempts_counted: bool) -> Handled {
+        let (Some(state), Some(first)) = (&self.state, events.first()) else { return Err(Stop::Stale) };
+        let (position, has_fence) = (state.position, state.fence.is_some());
         let trace = first.traceparent.as_deref().and_then(|parent| parent.parse().ok());
-        let (place, one) = (self.place.clone(), first.clone());
-        let advance = move |tx: &mut Tx<'_>| -> Result<(), UnitError> {
+        let expected = self.unrecorded.as_ref().map_or(position, |unrecorded| unrecorded.expected);
+        let advance = self.advance(expected, events, attempts_counted)?;
+        let handled = match &self.context.group.handler {
+            Handler::Transactional(handler) => self.transact(handler, events, trace, advance).await,
+            Handler::Effect(handler) => {
+                let handler = handler.clone();
+                match self.outside(&handler, events, trace).await? {
+                    Ok(()) if !has_fence && self.puts_off(&handler, expected, events) => Ok(Ok(())),
+                    Ok(()) => {
+                        self.unrecorded = None;
+                        self.record(&handler, events, trace, advance).await
+                    }
+                    failed => Ok(failed),
+                }
+            }
+        }?;
+        match handled {
+            Err(why) if !self.context.group.handler.gives_up() => Err(Stop::Away(why)),
+            handled => Ok(handled),
+        }
+    }
+
+    /// Whether the batch is recorded later.
+    fn puts_off(&mut self, handler: &Arc<dyn EffectHandler>, expected: i64, events: &Arc<[Event]>) -> bool {
+        if !handler.may_record_later(&self.lease) {
+            return false;
+        }
+        let since = self.unrecorded.as_ref().map_or_else(Instant::now, |unrecorded| unrecorded.since);
+        self.unrecorded = Some(Unrecorded { expected, events: events.clone(), since });
+        since.elapsed() < RECORD_WITHIN
+    }
+
+    /// Waits until what was handled is to be recorded, though nothing follows.
+    async fn is_to_record(&self) {
+        match &self.unrecorded {
+            Some(unrecorded) => sleep(RECORD_WITHIN.saturating_sub(unrecorded.since.elapsed())).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Records what was handled and put off.
+    async fn record_now(&mut self) -> Result<(), Stop> {
+        let Some(Unrecorded { expected, events, .. }) = self.unrecorded.take() else { return Ok(()) };
+        let Handler::Effect(handler) = &self.context.group.handler else { return Ok(()) };
+        let advance = self.advance(expected, &events, false)?;
+        self.record(handler, &events, None, advance).await?.map_err(Stop::Away)?;
+        if let Some(last) = events.last() {
+            self.shared.position.store(last.position, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// What moves the position from `expected` past the last of `events`.
+    fn advance(
+        &self,
+        expected: i64,
+        events: &Arc<[Event]>,
+        attempts_counted: bool,
+    ) -> Result<impl Fn(&mut Tx<'_>) -> Result<(), UnitError> + Send + use<>, Stop> {
+        let (Some(first), Some(last)) = (events.first(), events.last()) else { return Err(Stop::Stale) };
+        let has_fence = self.state.as_ref().is_some_and(|state| state.fence.is_some());
+        let (place, one, new) = (self.place.clone(), first.clone(), last.position);
+        Ok(move |tx: &mut Tx<'_>| -> Result<(), UnitError> {
             if !place::advance(tx, &place, expected, new)? {
                 return Err(UnitError::Stale);
             }
@@ -430,15 +509,7 @@ impl Worker {
                 dead::forget_attempts(tx, &place, &one)?;
             }
             Ok(())
-        };
-        let handled = match &self.context.group.handler {
-            Handler::Transactional(handler) => self.transact(handler, events, trace, advance).await,
-            Handler::Effect(handler) => self.effect(handler, events, trace, advance).await,
-        }?;
-        match handled {
-            Err(why) if !self.context.group.handler.gives_up() => Err(Stop::Away(why)),
-            handled => Ok(handled),
-        }
+        })
     }
 
     pub(crate) async fn transact(
@@ -463,10 +534,29 @@ impl Worker {
         trace: Option<TraceContext>,
         before: impl Fn(&mut Tx<'_>) -> Result<(), UnitError> + Send + 'static,
     ) -> Handled {
-        let work = guarded(async { handler.handle(&self.lease, events).await });
-        if let Err(error) = traced(trace, work).await {
-            return told(Err(error.into()));
+        match self.outside(handler, events, trace).await? {
+            Ok(()) => self.record(handler, events, trace, before).await,
+            failed => Ok(failed),
         }
+    }
+
+    async fn outside(
+        &self,
+        handler: &Arc<dyn EffectHandler>,
+        events: &Arc<[Event]>,
+        trace: Option<TraceContext>,
+    ) -> Handled {
+        let work = guarded(async { handler.handle(&self.lease, events).await });
+        told(traced(trace, work).await.map_err(UnitError::from))
+    }
+
+    async fn record(
+        &self,
+        handler: &Arc<dyn EffectHandler>,
+        events: &Arc<[Event]>,
+        trace: Option<TraceContext>,
+        before: impl Fn(&mut Tx<'_>) -> Result<(), UnitError> + Send + 'static,
+    ) -> Handled {
         let (handler, events) = (handler.clone(), events.clone());
         let (group, held) = (self.place.group, self.lease.clone());
         let unit = self.context.db.write(move |tx| -> Result<(), UnitError> {
@@ -483,7 +573,9 @@ impl Worker {
         if let (Some(state), Some(last)) = (&mut self.state, events.last()) {
             state.position = last.position;
             self.batch = (self.batch * 2).min(self.context.options.batch);
-            self.shared.position.store(last.position, Ordering::Relaxed);
+            if self.unrecorded.is_none() {
+                self.shared.position.store(last.position, Ordering::Relaxed);
+            }
             if matches!(self.careful, Careful::Until(end) if last.position >= end) {
                 self.careful = Careful::Until(-1); // a reset would lead back under it
             }

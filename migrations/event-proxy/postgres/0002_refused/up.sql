@@ -40,6 +40,7 @@ CREATE TABLE delivered_span (
     PRIMARY KEY (topic, partition, last)
 );
 
+DROP INDEX event_log_key;
 CREATE INDEX event_log_moved ON event_log (topic, partition, position) WHERE kind = 'moved';
 
 -- The topics that were made, of all proxies that share the control database.

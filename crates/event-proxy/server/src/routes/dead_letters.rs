@@ -31,6 +31,7 @@ enum Which {
 #[derive(Debug, Default, Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct DeadLetterQuery {
+    #[param(inline)]
     #[garde(skip)]
     #[serde(default)]
     state: Which,

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::Proxy;
-use crate::accept::{Ack, Taken};
-use crate::event::Entry;
+use crate::accept::Ack;
+use crate::event::{Entry, Posted};
 use crate::ingest::{self, Body, Form};
+use crate::intake::Taken;
 use crate::keys::Caller;
 use crate::quota::Exceeded;
 
@@ -22,13 +23,14 @@ const ANSWERED: usize = 10_000;
 /// Lines that were refused and have an answer, where not all have.
 const REFUSED: usize = 1_000;
 /// Lines taken in one unit of work.
-const CHUNK: usize = 500;
+const CHUNK: usize = 2000;
 
 /// When the events are acknowledged.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct AckQuery {
     /// `disk` unless given.
+    #[param(inline)]
     #[garde(skip)]
     #[serde(default)]
     ack: Ack,
@@ -71,10 +73,17 @@ struct Item {
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<usize>,
     #[serde(flatten)]
-    taken: Option<TakenView>,
-    #[schema(value_type = Option<Object>)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<Box<RawValue>>,
+    fate: Fate,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+enum Fate {
+    Taken(TakenView),
+    Refused {
+        #[schema(value_type = Object)]
+        problem: Option<Box<RawValue>>,
+    },
 }
 
 /// What became of several events.
@@ -89,15 +98,32 @@ pub struct Items {
     refused: Option<usize>,
 }
 
+/// One event is answered by itself, several by an item each.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+enum Answer {
+    One(TakenView),
+    Several(Items),
+}
+
+/// What is posted as `application/json`.
+#[derive(utoipa::ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it only describes")]
+enum Json {
+    One(Posted<'static>),
+    Several(Vec<Posted<'static>>),
+}
+
 /// Takes events: one, an array of them, or one a line; CloudEvents too, in each of their modes.
 #[utoipa::path(tag = "events", params(AckQuery),
     request_body(content(
-        (crate::event::Posted<'static> = "application/json"),
+        (Json = "application/json"),
         (String = "application/x-ndjson"),
         (Object = "application/cloudevents+json"),
         (Vec<Object> = "application/cloudevents-batch+json"),
     )),
-    responses((status = 200, body = TakenView), (status = 202, body = TakenView), (status = 207, body = Items)),
+    responses((status = 200, body = Answer), (status = 202, body = Answer), (status = 207, body = Items)),
     security((), ("bearer" = [])))]
 #[post("/events")]
 pub async fn post(
@@ -124,7 +150,7 @@ pub async fn post(
         (true, Some(one)) => {
             let view = view(&proxy, one?);
             let location = format!("/v1/receipts/{}", view.receipt);
-            Ok(HttpResponse::build(view.status()).insert_header((LOCATION, location)).json(view))
+            Ok(HttpResponse::build(view.status()).insert_header((LOCATION, location)).json(Answer::One(view)))
         }
         (_, last) => {
             taken.extend(last);
@@ -145,11 +171,11 @@ fn item(proxy: &Proxy, taken: Result<Taken, Problem>) -> Item {
     match taken {
         Ok(taken) => {
             let view = view(proxy, taken);
-            Item { status: view.status().as_u16(), line: None, taken: Some(view), problem: None }
+            Item { status: view.status().as_u16(), line: None, fate: Fate::Taken(view) }
         }
         Err(problem) => {
             let document = RawValue::from_string(problem.document(None)).ok();
-            Item { status: problem.status_code().as_u16(), line: None, taken: None, problem: document }
+            Item { status: problem.status_code().as_u16(), line: None, fate: Fate::Refused { problem: document } }
         }
     }
 }
@@ -159,7 +185,7 @@ fn several(items: Vec<Item>) -> HttpResponse {
     let same =
         same(StatusCode::OK.as_u16()).filter(|_| !items.is_empty()).or_else(|| same(StatusCode::ACCEPTED.as_u16()));
     let status = same.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::MULTI_STATUS);
-    HttpResponse::build(status).json(Items { items, accepted: None, refused: None })
+    HttpResponse::build(status).json(Answer::Several(Items { items, accepted: None, refused: None }))
 }
 
 /// Takes events a line each, as they come.
@@ -223,7 +249,7 @@ impl<'p> Lines<'p> {
                 for (at, item) in self.items.iter_mut().enumerate() {
                     item.line = Some(at + 1);
                 }
-                self.items.retain(|item| item.taken.is_none());
+                self.items.retain(|item| matches!(item.fate, Fate::Refused { .. }));
                 self.items.truncate(REFUSED);
             }
             let is_many = self.lines > ANSWERED;
@@ -263,6 +289,6 @@ impl<'p> Lines<'p> {
         let refused = self.lines - self.accepted;
         let status = if refused == 0 { StatusCode::ACCEPTED } else { StatusCode::MULTI_STATUS };
         let items = Items { items: self.items, accepted: Some(self.accepted), refused: Some(refused) };
-        HttpResponse::build(status).json(items)
+        HttpResponse::build(status).json(Answer::Several(items))
     }
 }
