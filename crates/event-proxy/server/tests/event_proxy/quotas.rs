@@ -62,20 +62,20 @@ async fn a_batch_over_the_quota_is_taken_and_those_behind_it_wait() {
 async fn a_stream_of_lines_is_taken_until_the_quota_is_used_up_and_nothing_behind() {
     let mut proxy = TestProxy::start(&[]).await;
     let (_, key) = proxy.key(json!({ "name": "orders", "events_per_second": 1 })).await;
-    let lines: String = (0..1_200).map(|n| format!("{}\n", event(n))).collect();
+    let lines: String = (0..3_000).map(|n| format!("{}\n", event(n))).collect();
     let send = async || reply(proxy.post("", "application/x-ndjson", lines.clone()).bearer_auth(&key)).await;
     let start = Instant::now();
     let taken = send().await;
-    assert!(left_of(500, start).contains(&retry_after(&taken)));
+    assert!(left_of(2_000, start).contains(&retry_after(&taken)));
     let items = taken.expect(207)["items"].as_array().unwrap().clone();
     let statuses: Vec<_> = items.iter().map(|item| item["status"].as_u64().unwrap()).collect();
-    assert_eq!(statuses, [[202; 500].as_slice(), &[429; 700]].concat());
-    assert_eq!(items[500]["problem"]["code"], "quota-exceeded");
+    assert_eq!(statuses, [[202; 2_000].as_slice(), &[429; 1_000]].concat());
+    assert_eq!(items[2_000]["problem"]["code"], "quota-exceeded");
     let numbers: Vec<_> = proxy.stored("order.paid").await.iter().map(|event| event["data"].clone()).collect();
-    assert_eq!(numbers, (0..500).map(Value::from).collect::<Vec<_>>());
+    assert_eq!(numbers, (0..2_000).map(Value::from).collect::<Vec<_>>());
 
     send().await.expect_problem(429, "quota-exceeded");
-    assert_eq!(proxy.stored("order.paid").await.len(), 500);
+    assert_eq!(proxy.stored("order.paid").await.len(), 2_000);
     proxy.stop().await;
 }
 
