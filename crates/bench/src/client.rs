@@ -44,6 +44,16 @@ impl Client {
             body.len()
         )?;
         self.stream.write_all(&self.written).await?;
+        self.answer().await
+    }
+
+    /// Sends a request as it is, and reads its answer.
+    pub async fn send(&mut self, request: &[u8]) -> io::Result<Reply> {
+        self.stream.write_all(request).await?;
+        self.answer().await
+    }
+
+    async fn answer(&mut self) -> io::Result<Reply> {
         self.read.clear();
         loop {
             if let Some(reply) = self.parsed()? {

@@ -1,4 +1,4 @@
-//! The limits that the shop is measured against: the same SQL without HTTP, and HTTP without a shop.
+//! The limits that are measured against: the same SQL without HTTP, HTTP without a shop, and librdkafka alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,6 +9,9 @@ use checkout::Item;
 use contracts::{MemberId, Money, topics};
 use db::{Database, Options};
 use messaging::{Log, TopicSpec};
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 
 use crate::report::Figures;
 use crate::stand::new_products;
@@ -83,6 +86,39 @@ pub fn serve_bare() -> String {
     let address = server.addrs()[0].to_string();
     tokio::spawn(server.disable_signals().run());
     address
+}
+
+/// Records a second, sent as fast as librdkafka takes them, with headers as events have them.
+///
+/// # Panics
+/// When not all are sent.
+pub async fn produced(servers: &str, topic: &str, partitions: i32, payload: String, count: usize) -> f64 {
+    let (servers, topic) = (servers.to_owned(), topic.to_owned());
+    let send = move || {
+        let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
+            .set("bootstrap.servers", servers)
+            .set("enable.idempotence", "true")
+            .set("compression.type", "lz4")
+            .create()
+            .expect("a producer");
+        let headers = (0..9).fold(OwnedHeaders::new(), |headers, _| {
+            headers.insert(Header { key: "ce_something", value: Some("a value of some length") })
+        });
+        let begun = Instant::now();
+        for n in 0..count {
+            let key = n.to_string();
+            let partition = n as i32 % partitions;
+            let mut record = BaseRecord::to(&topic).partition(partition).key(&key).payload(&payload);
+            record = record.headers(headers.clone());
+            while let Err((_, refused)) = producer.send(record) {
+                record = refused;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        producer.flush(Duration::from_secs(60)).expect("all is sent");
+        count as f64 / begun.elapsed().as_secs_f64()
+    };
+    tokio::task::spawn_blocking(send).await.expect("no panic")
 }
 
 /// As long as a product is in JSON.

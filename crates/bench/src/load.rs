@@ -11,6 +11,9 @@ use crate::client::Client;
 use crate::report::Figures;
 use crate::stand::Buyer;
 
+/// How long who was refused waits.
+const REFUSED: Duration = Duration::from_millis(10);
+
 /// Purchases through HTTP: order, then pay. With `per_second` they begin at that pace, else as fast as they go.
 pub async fn purchases(
     address: &str,
@@ -87,6 +90,51 @@ pub async fn requests(
                     let reply = client.call(method, &path, &headers, if method == "POST" { "{}" } else { "" }).await;
                     let ok = reply.expect("an answer").status == expected;
                     if ok { figures.record(start.elapsed()) } else { figures.failed += 1 }
+                }
+                figures
+            }
+        },
+        time,
+    )
+    .await
+}
+
+/// Requests that are written already, from `connections` connections, which are spread over the addresses. With
+/// `per_second` each is due at a time, and is counted from then on, however late it is sent.
+pub async fn posts(
+    addresses: &[String],
+    connections: usize,
+    requests: impl Fn(usize) -> Arc<[Vec<u8>]>,
+    expected: u16,
+    time: Duration,
+    per_second: Option<f64>,
+) -> Figures {
+    let next = Arc::new(AtomicUsize::new(0));
+    let callers = (0..connections).map(|n| (addresses[n % addresses.len()].clone(), requests(n))).collect();
+    spread(
+        callers,
+        move |(address, requests), until| {
+            let next = next.clone();
+            async move {
+                let begun = Instant::now();
+                let mut client = Client::connect(&address).await.expect("a connection");
+                let mut figures = Figures::new();
+                for request in requests.iter().cycle() {
+                    let mut start = Instant::now();
+                    if let Some(pace) = per_second {
+                        start = begun + Duration::from_secs_f64(next.fetch_add(1, Ordering::Relaxed) as f64 / pace);
+                        sleep_until(start.into()).await;
+                    }
+                    if start >= until {
+                        break;
+                    }
+                    let status = client.send(request).await.expect("an answer").status;
+                    if status == expected {
+                        figures.record(start.elapsed());
+                        continue;
+                    }
+                    figures.failed += 1;
+                    tokio::time::sleep(REFUSED).await;
                 }
                 figures
             }

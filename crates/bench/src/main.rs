@@ -6,13 +6,14 @@ mod client;
 mod limit;
 mod load;
 mod postgres;
+mod proxy;
 mod relay;
 mod report;
 mod stand;
 
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use report::{Figures, line, ratio};
 use runtime::Role;
 use stand::Stand;
@@ -28,9 +29,12 @@ const COUPONS: usize = 16;
 /// Requests a second that the issuer is held to.
 const STEADY: u32 = 2000;
 
-/// Measures the shop on the embedded database.
+/// Measures the shop on the embedded database, or the event proxy.
 #[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Options {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 8)]
     seconds: u64,
@@ -46,11 +50,26 @@ struct Options {
     kafka: Option<String>,
 }
 
+/// What is measured instead of the shop.
+#[derive(Subcommand)]
+enum Other {
+    /// The event proxy, as a process.
+    Proxy(proxy::Options),
+    /// Serves the handler that the proxy is measured against.
+    #[command(hide = true)]
+    Bare,
+}
+
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let options = Options::parse();
     let log = LogSettings { format: LogFormat::Pretty, filter: "warn".into() };
     let _telemetry = telemetry::init(&log, None).expect("logs and metrics");
+    match options.other {
+        Some(Other::Proxy(options)) => return proxy::run(options).await,
+        Some(Other::Bare) => return proxy::serve_bare().await.expect("a free port"),
+        None => {}
+    }
     let time = Duration::from_secs(options.seconds);
     if let (Some(database_url), Some(servers)) = (&options.database_url, &options.kafka) {
         if "relay".contains(&options.only) {

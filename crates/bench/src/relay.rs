@@ -13,13 +13,11 @@ use messaging::{
     Publisher, Replay, Start, TopicSpec, TransactionalHandler, relay_group, run_sequencer,
 };
 use messaging_kafka::{Kafka, KafkaOptions, KafkaPublisher, TopicOptions};
-use rdkafka::ClientConfig;
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::limit;
 use crate::report::{Figures, at_most, line, ratio};
 
 const TOPIC: &str = "bench";
@@ -105,7 +103,8 @@ impl Stage {
 /// Measures all of it. The database must be empty.
 pub async fn run(database_url: &str, servers: &str, seconds: u64) {
     let stage = Stage::open(database_url, servers).await;
-    let bare = bare(servers, &stage).await;
+    let payload = serde_json::to_string(&Sold::new()).expect("JSON");
+    let bare = limit::produced(servers, &stage.kafka.named(BARE), PARTITIONS, payload, BACKLOG).await;
     println!("{:<44} {bare:>8.0}/s", "librdkafka alone, the same records");
     for _ in 0..BACKLOG / UNIT {
         let unit = |tx: &mut Tx<'_>| (0..UNIT).try_for_each(|_| messaging::emit(tx, &Sold::new()).map(drop));
@@ -123,38 +122,6 @@ pub async fn run(database_url: &str, servers: &str, seconds: u64) {
     latency(&stage, seconds).await;
     relay.stop().await;
     sequencer.cancel();
-}
-
-/// The same number of records of the same size, sent as fast as librdkafka takes them.
-async fn bare(servers: &str, stage: &Stage) -> f64 {
-    let topic = stage.kafka.named(BARE);
-    let servers = servers.to_owned();
-    let send = move || {
-        let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
-            .set("bootstrap.servers", servers)
-            .set("enable.idempotence", "true")
-            .set("compression.type", "lz4")
-            .create()
-            .expect("a producer");
-        let payload = serde_json::to_string(&Sold::new()).expect("JSON");
-        let headers = (0..9).fold(OwnedHeaders::new(), |headers, _| {
-            headers.insert(Header { key: "ce_something", value: Some("a value of some length") })
-        });
-        let begun = Instant::now();
-        for n in 0..BACKLOG {
-            let key = n.to_string();
-            let partition = n as i32 % PARTITIONS;
-            let mut record = BaseRecord::to(&topic).partition(partition).key(&key).payload(&payload);
-            record = record.headers(headers.clone());
-            while let Err((_, refused)) = producer.send(record) {
-                record = refused;
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-        producer.flush(Duration::from_secs(60)).expect("all is sent");
-        BACKLOG as f64 / begun.elapsed().as_secs_f64()
-    };
-    tokio::task::spawn_blocking(send).await.expect("no panic")
 }
 
 /// How long units of work took, and how long after its commit each event was on Kafka, and was handled.

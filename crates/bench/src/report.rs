@@ -9,6 +9,8 @@ use hdrhistogram::Histogram;
 pub struct Figures {
     micros: Histogram<u64>,
     pub took: Duration,
+    /// What one of them counts for: requests with many events are told as events.
+    pub each: u64,
     /// Answers that were not what they should be.
     pub failed: u64,
 }
@@ -18,7 +20,7 @@ impl Figures {
     pub fn new() -> Self {
         // three digits, up to a minute
         let micros = Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are in order");
-        Self { micros, took: Duration::ZERO, failed: 0 }
+        Self { micros, took: Duration::ZERO, each: 1, failed: 0 }
     }
 
     pub fn record(&mut self, took: Duration) {
@@ -37,7 +39,7 @@ impl Figures {
     }
 
     pub fn per_second(&self) -> f64 {
-        self.count() as f64 / self.took.as_secs_f64()
+        (self.count() * self.each) as f64 / self.took.as_secs_f64()
     }
 
     /// In milliseconds.

@@ -1,0 +1,57 @@
+//! What the load posts: requests that are written once, so that the machine is left to the proxy.
+
+use std::sync::Arc;
+
+/// Bytes of an event as it is posted.
+const EVENT: usize = 300;
+const KEYS: usize = 1024;
+/// Requests that a connection sends in turn.
+const IN_TURN: usize = 16;
+
+/// A kind of request: how many events it has, and in which form.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub connections: usize,
+    /// In one request.
+    pub events: usize,
+    media: &'static str,
+}
+
+/// An event a request.
+pub const SINGLE: Shape = Shape { connections: 64, events: 1, media: "application/json" };
+/// Arrays of a hundred.
+pub const BATCH: Shape = Shape { connections: 64, events: 100, media: "application/json" };
+/// A thousand lines.
+pub const LINES: Shape = Shape { connections: 8, events: 1000, media: "application/x-ndjson" };
+
+impl Shape {
+    /// The same number of requests at the same time, spread over so many connections in all.
+    pub fn requests(self, path: &str, connection: usize) -> Arc<[Vec<u8>]> {
+        let in_turn = if self.events > 100 { 1 } else { IN_TURN };
+        (0..in_turn).map(|n| self.request(path, (connection * IN_TURN + n) * self.events)).collect()
+    }
+
+    fn request(self, path: &str, first: usize) -> Vec<u8> {
+        let events: Vec<String> = (first..first + self.events).map(event).collect();
+        let body = match self.media {
+            "application/x-ndjson" => events.join("\n"),
+            _ if self.events == 1 => events.concat(),
+            _ => format!("[{}]", events.join(",")),
+        };
+        let (media, length) = (self.media, body.len());
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {media}\r\nContent-Length: {length}\r\n\r\n"
+        );
+        [head, body].concat().into_bytes()
+    }
+}
+
+/// The event `number`, with one of [`KEYS`] keys.
+pub fn event(number: usize) -> String {
+    let head = format!(
+        r#"{{"service":"bench","type":"sold","key":"order-{:05}","level":"info","data":{{"number":{number},"text":""#,
+        number % KEYS
+    );
+    let text = "a product with a name, a price and a quantity; ".repeat(EVENT / 40);
+    format!("{head}{}\"}}}}", &text[..EVENT - head.len() - 3])
+}

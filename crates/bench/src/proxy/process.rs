@@ -1,0 +1,132 @@
+//! The proxy and the broker, as processes.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::client::Client;
+
+const KAFKA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/kafka");
+/// For what is in the log to be on Kafka.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// One broker of `scripts/kafka`.
+pub struct Broker {
+    folder: PathBuf,
+    pub servers: String,
+}
+
+impl Broker {
+    /// That runs, in a folder.
+    ///
+    /// # Panics
+    /// When it doesn't.
+    pub fn of(folder: &Path) -> Self {
+        let servers = Command::new(KAFKA).arg("bootstrap").arg(folder).output().expect("scripts/kafka").stdout;
+        let servers = String::from_utf8_lossy(&servers).trim().to_owned();
+        assert!(!servers.is_empty(), "there is no broker in {}", folder.display());
+        Self { folder: folder.to_owned(), servers }
+    }
+
+    /// kill -9
+    pub fn kill(&self) {
+        self.run("kill-node", Some("1"));
+    }
+
+    /// Until it takes requests.
+    pub fn start(&self) {
+        self.run("start-node", Some("1"));
+        self.run("wait", None);
+    }
+
+    fn run(&self, what: &str, node: Option<&str>) {
+        let ran = Command::new(KAFKA).arg(what).args(node).arg(&self.folder).status().expect("scripts/kafka");
+        assert!(ran.success(), "scripts/kafka {what} failed");
+    }
+}
+
+/// A proxy with an empty log and topics of its own, as a process.
+pub struct Proxy {
+    process: Child,
+    pub address: String,
+    folder: TempDir,
+}
+
+/// What the proxy says while it runs, in its folder.
+const LOG: &str = "said";
+
+impl Proxy {
+    /// # Panics
+    /// When it does not start.
+    pub fn start(program: &Path, servers: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut process = Command::new(program)
+            .current_dir(&folder)
+            .env("EVENT_PROXY__HTTP__ADDRESS", "127.0.0.1:0")
+            .env("EVENT_PROXY__DATA_DIR", folder.path())
+            .env("EVENT_PROXY__LOG__FILTER", "error")
+            .env("EVENT_PROXY__BUS__BACKEND", "kafka")
+            .env("EVENT_PROXY__BUS__KAFKA__BOOTSTRAP_SERVERS", servers)
+            .env("EVENT_PROXY__BUS__KAFKA__PREFIX", format!("bench-{}-", Uuid::new_v4().simple()))
+            .stdout(Stdio::piped())
+            .stderr(File::create(folder.path().join(LOG)).expect("a file"))
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        let lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
+        let address = lines.map_while(Result::ok).find_map(|line| {
+            let (_, rest) = line.split_once("http://")?;
+            Some(rest.split('/').next()?.to_owned())
+        });
+        Self { process, address: address.expect("the proxy starts"), folder }
+    }
+
+    /// Sums over all topics of what `/v1/ledger` says: what was accepted, and what is not on Kafka yet.
+    pub async fn ledger(&self) -> (i64, i64) {
+        let mut client = Client::connect(&self.address).await.expect("a connection");
+        let reply = client.call("GET", "/v1/ledger", "", "").await.expect("an answer");
+        let ledger: Value = serde_json::from_slice(&reply.body).expect("JSON");
+        let sum =
+            |name: &str| ledger.as_object().into_iter().flatten().filter_map(|(_, topic)| topic[name].as_i64()).sum();
+        (sum("accepted"), sum("queued"))
+    }
+
+    /// Until Kafka has everything; how long that took.
+    ///
+    /// # Panics
+    /// When it takes longer than three minutes.
+    pub async fn drained(&self) -> Duration {
+        let begun = Instant::now();
+        while self.ledger().await.1 > 0 {
+            assert!(begun.elapsed() < PATIENCE, "events do not get to Kafka");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        begun.elapsed()
+    }
+
+    /// Memory of its own that is not in a file, in MiB; on Linux.
+    pub fn memory(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux 4.5 or later");
+        let kib = line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number");
+        kib / 1024.0
+    }
+}
+
+impl Drop for Proxy {
+    /// Says what it called an error.
+    fn drop(&mut self) {
+        let said = std::fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default();
+        if let Some(first) = said.lines().next() {
+            println!("{:<44} SAID {} times: {first}", "", said.lines().count());
+        }
+        // it may have ended by itself
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
