@@ -14,7 +14,7 @@ use program::settings::SettingError;
 use std::path::PathBuf;
 
 use db::Database;
-use messaging::Group;
+use messaging::{Group, Subscription};
 
 use coupon_issuer::IssuerWake;
 use data_platform::ExportSettings;
@@ -37,6 +37,11 @@ pub struct Parts {
     pub hub: Hub,
     /// Wakes requests that wait for their coupon.
     pub issuer_wake: IssuerWake,
+}
+
+/// What groups read besides the shop's own topics.
+pub fn subscriptions(settings: &Settings) -> Vec<Subscription> {
+    data_platform::subscription(&settings.export).into_iter().collect()
 }
 
 /// All consumer groups of the shop; e-mail and webhooks only when they are configured.

@@ -51,7 +51,22 @@ impl Settings {
             expect(&format!("bus.topics.{topic}"), topics::ALL.contains(&topic.as_str()), &known)?;
         }
         self.bus.kafka.check()?;
-        Buses::new(&self.bus, false).map(drop)
+        self.check_others()?;
+        Buses::new(self, false).map(drop)
+    }
+
+    fn check_others(&self) -> Result<(), SettingError> {
+        let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        for topic in &self.export.proxy_topics {
+            let reason = format!("expected names of letters, digits, dots, dashes and underscores, got {topic:?}");
+            expect("export.proxy_topics", !topic.is_empty() && topic.chars().all(known), &reason)?;
+            let is_own = topics::ALL.iter().any(|own| topic == own || *topic == format!("{}{own}", self.bus.kafka.prefix));
+            let reason = format!("{topic} is a topic of the shop, not of an event proxy");
+            expect("export.proxy_topics", !is_own, &reason)?;
+        }
+        let prefix = self.export.proxy_prefix.as_deref().unwrap_or_default();
+        let reason = format!("expected letters, digits, dots, dashes and underscores, got {prefix:?}");
+        expect("export.proxy_prefix", prefix.chars().all(known), &reason)
     }
 
     fn check_host(&self) -> Result<(), SettingError> {

@@ -67,6 +67,21 @@ impl Settings {
         })
     }
 
+    /// Those of the consumers.
+    pub(crate) fn of_consumers(&self) -> consumers::Settings {
+        consumers::Settings { export: self.export.clone(), notification: self.notification.clone() }
+    }
+
+    /// A setting by which topics are read that others write to Kafka.
+    pub(crate) fn reading_others(&self) -> Option<&'static str> {
+        let has_prefix = self.export.proxy_prefix.as_ref().is_some_and(|prefix| !prefix.is_empty());
+        match () {
+            () if !self.export.proxy_topics.is_empty() => Some("export.proxy_topics"),
+            () if has_prefix => Some("export.proxy_prefix"),
+            () => None,
+        }
+    }
+
     /// Sets up logs, metrics and traces for this process; keep the guard until the end.
     ///
     /// # Errors
