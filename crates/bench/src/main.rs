@@ -18,6 +18,10 @@ use runtime::Role;
 use stand::Stand;
 use telemetry::{LogFormat, LogSettings, names};
 
+/// As the programs that are measured have it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const CONNECTIONS: usize = 64;
 const PRODUCTS: usize = 1000;
 /// Seconds in which coupon requests come as fast as they can, and the quiet time between them.

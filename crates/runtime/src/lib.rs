@@ -14,10 +14,6 @@ mod record;
 pub mod settings;
 mod shop;
 
-/// A tenth faster than the C library's, for what SQLite allocates too.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 pub use background::{Expired, expire_due};
 pub use buses::Buses;
 pub use error::OpenError;

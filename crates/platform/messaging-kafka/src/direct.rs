@@ -64,7 +64,9 @@ impl KafkaDirect {
         let (asker, prefix) = (self.asker()?, self.kafka.named(""));
         blocking(move || {
             let there = asker.fetch_metadata(None, PATIENCE).map_err(|error| asker.context().explain(&error))?;
-            let named = |topic: &MetadataTopic| Some((topic.name().strip_prefix(&prefix)?.to_owned(), topic.partitions().len() as i32));
+            let named = |topic: &MetadataTopic| {
+                Some((topic.name().strip_prefix(&prefix)?.to_owned(), topic.partitions().len() as i32))
+            };
             Ok(there.topics().iter().filter_map(named).collect())
         })
         .await

@@ -346,10 +346,8 @@ impl Worker {
 
     /// Where positions have holes: moves past what is no event.
     async fn without_skipped(&mut self, position: i64, fetched: Vec<Event>) -> Result<Vec<Event>, Stop> {
-        let (skipped, events): (Vec<_>, Vec<_>) = fetched
-            .into_iter()
-            .filter(|event| event.position > position)
-            .partition(Event::is_skipped);
+        let (skipped, events): (Vec<_>, Vec<_>) =
+            fetched.into_iter().filter(|event| event.position > position).partition(Event::is_skipped);
         if let (Some(last), true) = (skipped.last(), events.is_empty()) {
             let (place, new) = (self.place.clone(), last.position);
             if !self.context.db.write(move |tx| place::advance(tx, &place, position, new)).await? {

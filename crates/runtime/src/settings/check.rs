@@ -60,7 +60,8 @@ impl Settings {
         for topic in &self.export.proxy_topics {
             let reason = format!("expected names of letters, digits, dots, dashes and underscores, got {topic:?}");
             expect("export.proxy_topics", !topic.is_empty() && topic.chars().all(known), &reason)?;
-            let is_own = topics::ALL.iter().any(|own| topic == own || *topic == format!("{}{own}", self.bus.kafka.prefix));
+            let is_own =
+                topics::ALL.iter().any(|own| topic == own || *topic == format!("{}{own}", self.bus.kafka.prefix));
             let reason = format!("{topic} is a topic of the shop, not of an event proxy");
             expect("export.proxy_topics", !is_own, &reason)?;
         }

@@ -64,7 +64,13 @@ impl Foreign {
         };
         if !new.is_empty() || !shrunk.is_empty() {
             for ((group, topic, partition), position) in &shrunk {
-                tracing::error!(group, topic, partition, position, "ALARM: a topic was made anew; it is read from its start");
+                tracing::error!(
+                    group,
+                    topic,
+                    partition,
+                    position,
+                    "ALARM: a topic was made anew; it is read from its start"
+                );
             }
             for (group, topic, _) in new.iter().filter(|(.., partition)| *partition == 0) {
                 tracing::info!(group, topic, "a topic of others is there; it is read from its start");

@@ -59,8 +59,14 @@ pub(super) fn lags(conn: &mut Conn, source: Id) -> db::Result<Vec<ConsumerLag>> 
         .order((place::grp, place::topic, place::partition))
         .select((place::grp, place::topic, place::partition, place::position, consumer_group::mode))
         .load(conn)?;
-    let lag = |(group, topic, partition, position, mode)| {
-        ConsumerLag { group, topic, partition, position, end: -1, lag: 0, mode }
+    let lag = |(group, topic, partition, position, mode)| ConsumerLag {
+        group,
+        topic,
+        partition,
+        position,
+        end: -1,
+        lag: 0,
+        mode,
     };
     Ok(rows.into_iter().map(lag).collect())
 }

@@ -112,7 +112,9 @@ impl From<ResetError> for Problem {
             ResetError::NoSuchGroup => Self::not_found("consumer group"),
             ResetError::NoSuchTopic | ResetError::NotSeen => Self::new(&kinds::INVALID_REQUEST).field("topic", error),
             ResetError::MustNotRepeat(_) => Self::new(&kinds::RESET_REFUSED).detail(error),
-            ResetError::SeveralTopics | ResetError::NoTimestamp => Self::new(&kinds::INVALID_REQUEST).field("to", error),
+            ResetError::SeveralTopics | ResetError::NoTimestamp => {
+                Self::new(&kinds::INVALID_REQUEST).field("to", error)
+            }
             ResetError::Database(error) => error.into(),
         }
     }
