@@ -54,7 +54,7 @@ struct Options {
 async fn main() {
     let options = Options::parse();
     let log = LogSettings { format: LogFormat::Pretty, filter: "warn".into() };
-    let _telemetry = telemetry::init(&log, None).expect("logs and metrics");
+    let _telemetry = telemetry::init(&log, None, None).expect("logs and metrics");
     let time = Duration::from_secs(options.seconds);
     if let (Some(database_url), Some(servers)) = (&options.database_url, &options.kafka) {
         if "relay".contains(&options.only) {

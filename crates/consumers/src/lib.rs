@@ -5,6 +5,7 @@ pub mod coupon_history;
 pub mod coupon_issuer;
 pub mod data_platform;
 pub mod delivery;
+pub mod incident;
 pub mod notification;
 mod outbound;
 pub mod replenishment;
@@ -18,6 +19,7 @@ use messaging::{Group, Subscription};
 
 use coupon_issuer::IssuerWake;
 use data_platform::ExportSettings;
+use incident::IncidentSettings;
 use notification::{Hub, NotificationSettings};
 
 /// The settings of those consumers that have some.
@@ -25,6 +27,7 @@ use notification::{Hub, NotificationSettings};
 pub struct Settings {
     pub export: ExportSettings,
     pub notification: NotificationSettings,
+    pub incident: IncidentSettings,
 }
 
 /// What consumers work with, and by what they wake those who wait in this process.
@@ -41,10 +44,11 @@ pub struct Parts {
 
 /// What groups read besides the shop's own topics.
 pub fn subscriptions(settings: &Settings) -> Vec<Subscription> {
-    data_platform::subscription(&settings.export).into_iter().collect()
+    let export = data_platform::subscription(&settings.export);
+    export.into_iter().chain(incident::subscription(&settings.incident)).collect()
 }
 
-/// All consumer groups of the shop; e-mail and webhooks only when they are configured.
+/// All consumer groups of the shop; e-mail, webhooks and incidents only when they are configured.
 ///
 /// # Errors
 /// [`SettingError`] of a sink or a channel that is configured.
@@ -60,5 +64,6 @@ pub fn groups(settings: &Settings, parts: &Parts) -> Result<Vec<Group>, SettingE
         analytics::group(),
     ];
     groups.extend(notification::channels(&settings.notification, &parts.db)?);
+    groups.extend(incident::group(&settings.incident));
     Ok(groups)
 }

@@ -41,6 +41,7 @@ impl Settings {
         let reason = format!("expected 0 to {}, got {decimals}", Currency::MAX_DECIMALS);
         expect("currency.decimals", decimals <= Currency::MAX_DECIMALS, &reason)?;
         positive("order.expires_after", self.order.expires_after)?;
+        self.event_proxy.client()?;
         self.telemetry.check()?;
         self.log.check()
     }
@@ -57,13 +58,14 @@ impl Settings {
 
     fn check_others(&self) -> Result<(), SettingError> {
         let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        for topic in &self.export.proxy_topics {
+        let exported = self.export.proxy_topics.iter().map(|topic| ("export.proxy_topics", topic));
+        for (setting, topic) in exported.chain(self.incident.topic.iter().map(|topic| ("incident.topic", topic))) {
             let reason = format!("expected names of letters, digits, dots, dashes and underscores, got {topic:?}");
-            expect("export.proxy_topics", !topic.is_empty() && topic.chars().all(known), &reason)?;
+            expect(setting, topic.chars().all(known), &reason)?;
             let is_own =
                 topics::ALL.iter().any(|own| topic == own || *topic == format!("{}{own}", self.bus.kafka.prefix));
             let reason = format!("{topic} is a topic of the shop, not of an event proxy");
-            expect("export.proxy_topics", !is_own, &reason)?;
+            expect(setting, !is_own, &reason)?;
         }
         let prefix = self.export.proxy_prefix.as_deref().unwrap_or_default();
         let reason = format!("expected letters, digits, dots, dashes and underscores, got {prefix:?}");
