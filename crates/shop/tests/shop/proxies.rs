@@ -6,7 +6,8 @@ use std::sync::Mutex;
 use serde_json::{Value, json};
 use testkit::Http;
 
-use crate::support::{TestProxy, TestShop, eventually};
+use crate::binary::{Binary, admin, shopper};
+use crate::support::{ADMIN, TestProxy, TestShop, eventually, random_key};
 
 const SERVERS: &str = "SHOP__BUS__KAFKA__BOOTSTRAP_SERVERS";
 const PREFIX: &str = "SHOP__BUS__KAFKA__PREFIX";
@@ -119,4 +120,57 @@ async fn what_services_post_to_proxies_is_exported_to_elasticsearch_and_splunk()
     for proxy in proxies {
         proxy.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_fails_becomes_an_incident_of_which_the_admins_are_told() {
+    let Some(place) = testkit::kafka_place() else { return };
+    let (servers, prefix) = &place;
+    let proxy = TestProxy::start(&place, "a").await;
+    let mut shop = Binary::new(&[
+        ("SHOP__ADMIN__PASSWORD", ADMIN.1),
+        (SERVERS, servers),
+        (PREFIX, &format!("{prefix}shop-")),
+        ("SHOP__INCIDENT__TOPIC", &format!("{prefix}order.payment-failed")),
+        // nobody is at the first address
+        ("SHOP__EVENT_PROXY__URL", &format!("http://127.0.0.1:1,{}", proxy.url())),
+    ]);
+    let api = shop.start().await;
+    let (root, buyer) = (admin(&api).await, shopper(&api, "100").await);
+    let mug = json!({ "name": "Mug", "price": "500", "stock": 10 });
+    let product = root.post("/products", mug).with_key().send().await.expect(201).text("id");
+    let order = buyer.order(&product, 1).send().await.expect(201).text("id");
+    let pay = |order: &str, key: &str| buyer.post(&format!("/orders/{order}/payment"), json!({})).key(key);
+    // the second answer is the first again, and of an order that is not there there is nothing to report
+    let key = random_key();
+    for _ in 0..2 {
+        pay(&order, &key).send().await.expect_problem(402, "insufficient-balance");
+    }
+    pay(&random_key(), &random_key()).send().await.expect_problem(404, "not-found");
+    let told = eventually("the admin is told", async || {
+        let told = root.all("/me/notifications").await;
+        (!told.is_empty()).then_some(told)
+    });
+    let (told, incidents) = (told.await, root.all("/admin/incidents").await);
+    let why = "the balance is 100, 500 is needed";
+    let text = format!("Incident: order.payment-failed of {order}: {why}.");
+    assert_eq!((told.len(), &told[0]["kind"], &told[0]["text"]), (1, &json!("incident-opened"), &json!(text)));
+    let incident = &incidents[0];
+    assert_eq!((incidents.len(), &incident["type"]), (1, &json!("order.payment-failed")));
+    assert_eq!((&incident["key"], &incident["reason"]), (&json!(order), &json!(why)));
+    assert_eq!(incident["event"]["level"], "error", "{incident}");
+
+    // what is reported at the end of a process is not lost
+    pay(&order, &random_key()).send().await.expect_problem(402, "insufficient-balance");
+    assert_eq!(shop.terminate().await, Some(0), "{}", shop.log());
+    let api = shop.start().await;
+    let root = admin(&api).await;
+    let both = eventually("two incidents", async || {
+        let incidents = root.all("/admin/incidents").await;
+        (incidents.len() == 2).then_some(incidents)
+    });
+    assert!(both.await.iter().all(|incident| incident["key"] == *order));
+    eventually("both are told", async || (root.all("/me/notifications").await.len() == 2).then_some(())).await;
+    assert_eq!(shop.terminate().await, Some(0), "{}", shop.log());
+    proxy.stop().await;
 }
