@@ -19,6 +19,10 @@ use runtime::Role;
 use stand::Stand;
 use telemetry::{LogFormat, LogSettings, names};
 
+/// As the programs that are measured have it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const CONNECTIONS: usize = 64;
 const PRODUCTS: usize = 1000;
 /// Seconds in which coupon requests come as fast as they can, and the quiet time between them.
@@ -64,7 +68,7 @@ enum Other {
 async fn main() {
     let options = Options::parse();
     let log = LogSettings { format: LogFormat::Pretty, filter: "warn".into() };
-    let _telemetry = telemetry::init(&log, None).expect("logs and metrics");
+    let _telemetry = telemetry::init(&log, None, None).expect("logs and metrics");
     match options.other {
         Some(Other::Proxy(options)) => return proxy::run(options).await,
         Some(Other::Bare) => return proxy::serve_bare().await.expect("a free port"),

@@ -5,6 +5,7 @@ pub mod coupon_history;
 pub mod coupon_issuer;
 pub mod data_platform;
 pub mod delivery;
+pub mod incident;
 pub mod notification;
 mod outbound;
 pub mod replenishment;
@@ -14,10 +15,11 @@ use program::settings::SettingError;
 use std::path::PathBuf;
 
 use db::Database;
-use messaging::Group;
+use messaging::{Group, Subscription};
 
 use coupon_issuer::IssuerWake;
 use data_platform::ExportSettings;
+use incident::IncidentSettings;
 use notification::{Hub, NotificationSettings};
 
 /// The settings of those consumers that have some.
@@ -25,6 +27,7 @@ use notification::{Hub, NotificationSettings};
 pub struct Settings {
     pub export: ExportSettings,
     pub notification: NotificationSettings,
+    pub incident: IncidentSettings,
 }
 
 /// What consumers work with, and by what they wake those who wait in this process.
@@ -39,7 +42,13 @@ pub struct Parts {
     pub issuer_wake: IssuerWake,
 }
 
-/// All consumer groups of the shop; e-mail and webhooks only when they are configured.
+/// What groups read besides the shop's own topics.
+pub fn subscriptions(settings: &Settings) -> Vec<Subscription> {
+    let export = data_platform::subscription(&settings.export);
+    export.into_iter().chain(incident::subscription(&settings.incident)).collect()
+}
+
+/// All consumer groups of the shop; e-mail, webhooks and incidents only when they are configured.
 ///
 /// # Errors
 /// [`SettingError`] of a sink or a channel that is configured.
@@ -55,5 +64,6 @@ pub fn groups(settings: &Settings, parts: &Parts) -> Result<Vec<Group>, SettingE
         analytics::group(),
     ];
     groups.extend(notification::channels(&settings.notification, &parts.db)?);
+    groups.extend(incident::group(&settings.incident));
     Ok(groups)
 }

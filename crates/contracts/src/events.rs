@@ -8,8 +8,8 @@ use messaging::DomainEvent;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CouponId, DeliveryId, MemberId, Money, OrderId, OwnedCouponId, PaymentId, ProductId, PurchaseOrderId, RequestId,
-    topics,
+    CouponId, DeliveryId, IncidentId, MemberId, Money, OrderId, OwnedCouponId, PaymentId, ProductId, PurchaseOrderId,
+    RequestId, topics,
 };
 
 macro_rules! event {
@@ -236,3 +236,17 @@ pub struct DeliveryChanged {
     pub changed_at: Time,
 }
 event!(DeliveryChanged, "shop.delivery.changed", 1, topics::DELIVERY_CHANGED, key: |e| e.order_id, version_of: |e| e.delivery_version);
+
+/// A service told, through an event proxy, of something that went wrong, and the admins are to look at it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IncidentOpened {
+    pub incident_id: IncidentId,
+    /// The type of the service's event.
+    pub kind: String,
+    /// The key of the service's event: what it is about.
+    pub key: String,
+    /// As far as the service gave one.
+    pub reason: Option<String>,
+    pub occurred_at: Time,
+}
+event!(IncidentOpened, "shop.incident.opened", 1, topics::INCIDENT_OPENED, key: |e| e.incident_id, version_of: |_| 1);

@@ -36,3 +36,7 @@ db::uuid_newtype!(
     /// An order of the shop's own, to refill stock.
     PurchaseOrderId
 );
+db::uuid_newtype!(
+    /// Something that went wrong in a service.
+    IncidentId
+);

@@ -7,7 +7,8 @@ mod schema;
 pub mod topics;
 
 pub use ids::{
-    CouponId, DeliveryId, MemberId, OrderId, OwnedCouponId, PaymentId, ProductId, PurchaseOrderId, RequestId,
+    CouponId, DeliveryId, IncidentId, MemberId, OrderId, OwnedCouponId, PaymentId, ProductId, PurchaseOrderId,
+    RequestId,
 };
 pub use money::{Currency, CurrencyError, Money, MoneyError};
 pub use schema::MIGRATIONS;

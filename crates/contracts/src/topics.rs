@@ -12,12 +12,13 @@ pub const COUPON_ISSUED: &str = "coupon-issued";
 pub const COUPON_USED: &str = "coupon-used";
 pub const COUPON_RETURNED: &str = "coupon-returned";
 pub const DELIVERY_CHANGED: &str = "delivery-changed";
+pub const INCIDENT_OPENED: &str = "incident-opened";
 
 /// Those whose events change no state, so that they may go straight to a bus, without the log.
 pub const DIRECT: [&str; 1] = [COUPON_ISSUE_REQUESTED];
 
 /// All of them; each is registered in the log at the start.
-pub const ALL: [&str; 12] = [
+pub const ALL: [&str; 13] = [
     ORDER_CREATED,
     ORDER_CANCELLED,
     PAYMENT_COMPLETED,
@@ -30,4 +31,5 @@ pub const ALL: [&str; 12] = [
     COUPON_USED,
     COUPON_RETURNED,
     DELIVERY_CHANGED,
+    INCIDENT_OPENED,
 ];

@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use contracts::topics;
 use db::Database;
-use messaging::{Bus, ByTopic, Direct, DirectBus, DirectTopic, Group, InProcess, Log, relay_group};
+use messaging::{
+    Bus, ByTopic, Direct, DirectBus, DirectTopic, Foreign, ForeignBus, Group, InProcess, Log, Subscription, relay_group,
+};
 use messaging_kafka::{Cluster, Difference};
 use program::settings::SettingError;
 use tokio_util::sync::CancellationToken;
 
-use crate::settings::{Backend, BusSettings, Settings};
+use crate::settings::{Backend, Settings};
 
 /// The bus of each topic; clones share what is known of Kafka.
 #[derive(Clone)]
 pub struct Buses {
     on_kafka: Arc<[&'static str]>,
-    /// When a topic is there.
+    /// When a topic is there, or others' are read there.
     cluster: Option<Cluster>,
 }
 
@@ -24,8 +26,10 @@ impl Buses {
     /// may be there.
     ///
     /// # Errors
-    /// A setting of Kafka that can't be used, when Kafka is needed.
-    pub(crate) fn new(settings: &BusSettings, waits_there: bool) -> Result<Self, SettingError> {
+    /// A setting of Kafka that can't be used, when Kafka is needed, or one that needs Kafka.
+    pub(crate) fn new(settings: &Settings, waits_there: bool) -> Result<Self, SettingError> {
+        let foreign = settings.reading_others();
+        let settings = &settings.bus;
         let is_there = |topic: &&'static str| settings.of(topic) == Backend::Kafka;
         let on_kafka: Arc<[&'static str]> = topics::ALL.into_iter().filter(is_there).collect();
         if waits_there && settings.kafka.bootstrap_servers.is_none() {
@@ -33,7 +37,11 @@ impl Buses {
                           were, has them handled before the topic moves)";
             return Err(SettingError { key: "bus.kafka.bootstrap_servers".into(), reason: reason.into() });
         }
-        let cluster = if on_kafka.is_empty() && !waits_there { None } else { Some(Cluster::new(&settings.kafka)?) };
+        if let Some(setting) = foreign.filter(|_| settings.kafka.bootstrap_servers.is_none()) {
+            return Err(SettingError::new(setting, "needs bus.kafka.bootstrap_servers: its topics are on Kafka"));
+        }
+        let is_needed = !on_kafka.is_empty() || waits_there || foreign.is_some();
+        let cluster = if is_needed { Some(Cluster::new(&settings.kafka)?) } else { None };
         Ok(Self { on_kafka, cluster })
     }
 
@@ -48,6 +56,14 @@ impl Buses {
         Direct::new(db.clone(), log.clone(), bus, topics::DIRECT.into_iter().map(topic).collect())
     }
 
+    /// The topics that others write to Kafka.
+    pub(crate) fn foreign(&self, db: &Database, log: &Log, subscriptions: Vec<Subscription>) -> Foreign {
+        let kafka = self.cluster.as_ref().map(Cluster::kafka);
+        let own = topics::ALL.into_iter().filter_map(|topic| Some(kafka?.named(topic))).collect();
+        let bus = kafka.map(|kafka| Arc::new(kafka.foreign()) as Arc<dyn ForeignBus>);
+        Foreign::new(db.clone(), log.clone(), bus, subscriptions, own)
+    }
+
     /// The topics that the relay copies to Kafka.
     fn relayed(&self) -> Vec<&'static str> {
         self.on_kafka.iter().copied().filter(|topic| !topics::DIRECT.contains(topic)).collect()
@@ -59,7 +75,7 @@ impl Buses {
     }
 
     /// What groups read from.
-    pub(crate) fn of_consumers(&self, db: &Database, log: &Log, direct: &Direct) -> Arc<dyn Bus> {
+    pub(crate) fn of_consumers(&self, db: &Database, log: &Log, direct: &Direct, foreign: &Foreign) -> Arc<dyn Bus> {
         let in_process: Arc<dyn Bus> = Arc::new(InProcess::new(db.clone(), log.clone()));
         let direct = direct.bus(in_process.clone());
         let sequenced = match &self.cluster {
@@ -69,7 +85,8 @@ impl Buses {
             }
             None => in_process,
         };
-        Arc::new(ByTopic::new(topics::DIRECT.into(), direct, sequenced))
+        let ours = Arc::new(ByTopic::new(topics::DIRECT.into(), direct, sequenced));
+        Arc::new(ByTopic::new(topics::ALL.into(), ours, foreign.bus()))
     }
 
     /// The group that copies to Kafka what is there; `None` when nothing is.

@@ -72,7 +72,8 @@ impl Shop {
             Role::Shop => false,
             Role::Relay => !self.buses.on_kafka().is_empty(),
             Role::Consumer(groups) => {
-                groups.iter().flat_map(|group| &group.topics).any(|topic| self.buses.on_kafka().contains(topic))
+                let is_there = |topic: &&str| self.buses.on_kafka().contains(topic);
+                groups.iter().any(|group| self.foreign.is_read_by(group.name) || group.topics.iter().any(is_there))
             }
         }
     }
@@ -81,7 +82,7 @@ impl Shop {
 impl Hosted {
     async fn join_groups(&mut self, shop: &Shop, role: &Role) -> db::Result<()> {
         let host = &shop.settings.host;
-        let mut bus = shop.buses.of_consumers(&shop.db, &shop.log, &shop.direct);
+        let mut bus = shop.buses.of_consumers(&shop.db, &shop.log, &shop.direct, &shop.foreign);
         let groups = match role {
             Role::Shop if host.consumers => shop.groups.to_vec(),
             Role::Shop | Role::Relay => Vec::new(),
@@ -128,6 +129,10 @@ impl Hosted {
             self.spawn("follower", shop, &below, |shop, stop| messaging::follow_log(shop.db, shop.log, stop));
         }
         self.spawn("record", shop, &below, record::watch);
+        let reads_others = |groups: &[Group]| groups.iter().any(|group| shop.foreign.is_read_by(group.name));
+        if matches!(role, Role::Shop) || matches!(role, Role::Consumer(groups) if reads_others(groups)) {
+            self.spawn("topics of others", shop, &below, |shop, stop| shop.foreign.keep(stop));
+        }
         self.spawn("epochs", shop, &below, |shop, stop| shop.direct.keep(stop));
         self.spawn("kafka", shop, &below, |shop, stop| shop.buses.watch(shop.log, stop));
     }

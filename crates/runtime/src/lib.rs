@@ -10,17 +10,15 @@ mod error;
 mod fixed;
 pub mod health;
 mod host;
+mod observed;
 mod record;
 pub mod settings;
 mod shop;
-
-/// A tenth faster than the C library's, for what SQLite allocates too.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub use background::{Expired, expire_due};
 pub use buses::Buses;
 pub use error::OpenError;
 pub use host::{Hosted, Role};
+pub use observed::Observed;
 pub use record::recorded_buses;
 pub use shop::{Purge, Shop};

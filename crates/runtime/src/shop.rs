@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use consumers::coupon_issuer::IssuerWake;
 use consumers::notification::Hub;
-use consumers::{Parts, groups};
+use consumers::{Parts, groups, subscriptions};
 use contracts::topics;
-use db::{Database, Tx};
+use db::{Conn, Database, Tx};
 use messaging::admin::{self, ConsumerLag};
-use messaging::{Direct, Group, Log, TopicSpec};
+use messaging::{Direct, Foreign, Group, Log, TopicSpec};
 use program::{Secret, kept_secret};
 use tokio::time::timeout;
 
@@ -46,6 +46,8 @@ pub struct Shop {
     pub buses: Buses,
     /// Takes requests for coupons.
     pub direct: Direct,
+    /// Reads what others write to Kafka.
+    pub foreign: Foreign,
     pub(crate) purges: Vec<(&'static str, Purge)>,
 }
 
@@ -60,12 +62,12 @@ impl Shop {
         let (db, log) = open_database(&settings).await?;
         // whatever the settings say now
         let waits_there = db.read(|conn| Direct::is_waited_for(conn, &topics::DIRECT)).await?;
-        let buses = Buses::new(&settings.bus, waits_there)?;
+        let buses = Buses::new(&settings, waits_there)?;
         let direct = buses.direct(&db, &log, &settings);
         fixed::check_currency(&db, &settings.currency).await?;
         let (hub, issuer_wake) = (Hub::new(), IssuerWake::default());
-        let of_consumers =
-            consumers::Settings { export: settings.export.clone(), notification: settings.notification.clone() };
+        let of_consumers = settings.of_consumers();
+        let foreign = buses.foreign(&db, &log, subscriptions(&of_consumers));
         let parts = Parts {
             db: db.clone(),
             data_dir: settings.data_dir.clone(),
@@ -74,7 +76,7 @@ impl Shop {
         };
         let groups = groups(&of_consumers, &parts)?.into();
         let settings = Arc::new(settings);
-        Ok(Self { settings, db, log, groups, hub, issuer_wake, buses, direct, purges: purges() })
+        Ok(Self { settings, db, log, groups, hub, issuer_wake, buses, direct, foreign, purges: purges() })
     }
 
     /// What signs tokens: `auth.token_secret`, or the one kept in `data_dir`, made if there is none.
@@ -115,8 +117,13 @@ impl Shop {
     /// # Errors
     /// The database's.
     pub async fn lags(&self) -> db::Result<Vec<ConsumerLag>> {
-        let direct = self.direct.refresh().await?;
-        self.db.read(move |conn| admin::consumers(conn, &direct)).await
+        let (direct, foreign) = (self.direct.refresh().await?, self.foreign.clone());
+        let read = move |conn: &mut Conn| -> db::Result<_> {
+            let mut lags = admin::consumers(conn, &direct)?;
+            lags.extend(foreign.lags(conn)?);
+            Ok(lags)
+        };
+        self.db.read(read).await
     }
 
     /// What does not work, though the shop does: an item for each, for operators.

@@ -1,5 +1,9 @@
 //! The binary `shop`.
 
+/// A tenth faster than the C library's, for what SQLite allocates too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     shop::cli::run()
 }

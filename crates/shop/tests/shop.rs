@@ -23,6 +23,8 @@ mod flips;
 mod notifications;
 #[path = "shop/partitions.rs"]
 mod partitions;
+#[path = "shop/proxies.rs"]
+mod proxies;
 #[path = "shop/purchases.rs"]
 mod purchases;
 #[path = "shop/races.rs"]

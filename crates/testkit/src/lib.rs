@@ -6,6 +6,7 @@
 mod again;
 pub mod conformance;
 mod databases;
+mod http;
 mod kafka;
 mod postgres;
 
@@ -14,6 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 pub use again::again_with;
 pub use databases::{Place, TestDatabase, combinations, databases, databases_with, on_kafka, places};
+pub use http::{Http, Request};
 pub use kafka::{kafka, kafka_place, kafka_with};
 pub use postgres::PgServer;
 

@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["messaging-kafka"],
     &["contracts"],
     &["member", "stock", "payment", "coupon", "order"],
-    &["checkout", "consumers"],
+    &["checkout", "consumers", "event-proxy-client"],
     &["runtime"],
     &["shop", "workers"],
     &["bench"],

@@ -37,7 +37,8 @@ impl Elasticsearch {
     fn documents(&self, events: &[Event]) -> Result<Vec<Vec<u8>>, HandlerError> {
         let document = |event: &Event| {
             let mut document = Vec::with_capacity(640);
-            let index = format!("{}{}", self.index_prefix, event.topic);
+            // a topic of others may have capitals, an index may not
+            let index = format!("{}{}", self.index_prefix, event.topic.to_lowercase());
             line::write(&mut document, &Action { create: Create { _index: index, _id: event.id.to_string() } })?;
             document.push(b'\n');
             line::write(&mut document, &Line::new(event, &line::data(event)?).with_timestamp())?;

@@ -1,6 +1,8 @@
-//! The export to the data platform: payments and orders, as they happened, to a sink chosen by setting.
+//! The export to the data platform: payments and orders, as they happened, and what services hand to event proxies, to a
+//! sink chosen by setting.
 //!
-//! Every sink gets each event at least once and in order by key, with its id to tell repeats by; files get it once.
+//! Every sink gets each event at least once and in order by key, with its id to tell repeats by; files get it once. What a
+//! proxy sends twice is left out as far as that is noticed.
 
 mod disk;
 mod elasticsearch;
@@ -16,7 +18,7 @@ use std::sync::Arc;
 
 use contracts::topics;
 use db::Database;
-use messaging::{EffectHandler, Group, Handler, Replay, Start};
+use messaging::{EffectHandler, Group, Handler, Replay, Start, Subscription};
 
 pub use files::Files;
 pub use settings::{
@@ -42,13 +44,23 @@ pub fn sink(settings: &ExportSettings, data_dir: &Path, db: &Database) -> Result
     })
 }
 
+/// The group's name.
+const GROUP: &str = "data-platform";
+
+/// What is exported of event proxies; `None` for nothing.
+pub fn subscription(settings: &ExportSettings) -> Option<Subscription> {
+    let (topics, prefix) = (settings.proxy_topics.clone(), settings.proxy_prefix.clone());
+    let prefix = prefix.filter(|prefix| !prefix.is_empty());
+    (!topics.is_empty() || prefix.is_some()).then_some(Subscription { group: GROUP, topics, prefix })
+}
+
 /// The group `data-platform`.
 ///
 /// # Errors
 /// As [`sink`].
 pub fn group(settings: &ExportSettings, data_dir: &Path, db: &Database) -> Result<Group, SettingError> {
     Ok(Group {
-        name: "data-platform",
+        name: GROUP,
         topics: TOPICS.to_vec(),
         replay: Replay::Resendable,
         start: Start::Floor,

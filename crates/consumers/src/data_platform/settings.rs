@@ -12,6 +12,10 @@ use program::Secret;
 #[serde(default, deny_unknown_fields)]
 pub struct ExportSettings {
     pub sink: SinkKind,
+    /// Topics of event proxies, by their names on Kafka, to be exported as well.
+    pub proxy_topics: Vec<String>,
+    /// And all topics there whose names begin so.
+    pub proxy_prefix: Option<String>,
     pub files: FilesSettings,
     pub http: HttpSettings,
     pub elasticsearch: ElasticsearchSettings,

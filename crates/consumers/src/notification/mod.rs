@@ -23,12 +23,13 @@ pub use store::{after, last_number, mark_read, page};
 use program::settings::SettingError;
 
 /// What somebody is told of.
-pub const TOPICS: [&str; 5] = [
+pub const TOPICS: [&str; 6] = [
     topics::PAYMENT_COMPLETED,
     topics::COUPON_ISSUED,
     topics::ORDER_CANCELLED,
     topics::DELIVERY_CHANGED,
     topics::STOCK_LOW,
+    topics::INCIDENT_OPENED,
 ];
 
 fn named(name: &'static str, handler: Handler) -> Group {

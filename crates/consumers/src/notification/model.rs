@@ -1,7 +1,8 @@
 //! What events say to people.
 
 use contracts::events::{
-    CancelReason, CouponIssued, DeliveryChanged, DeliveryStatus, OrderCancelled, OrderLine, PaymentCompleted, StockLow,
+    CancelReason, CouponIssued, DeliveryChanged, DeliveryStatus, IncidentOpened, OrderCancelled, OrderLine,
+    PaymentCompleted, StockLow,
 };
 use contracts::{Currency, MemberId, Money};
 use db::types::{Id, Time};
@@ -16,6 +17,7 @@ db::text_enum!(
         OrderCancelled => "order-cancelled",
         DeliveryChanged => "delivery-changed",
         StockLow => "stock-low",
+        IncidentOpened => "incident-opened",
     }
 );
 
@@ -28,6 +30,7 @@ impl NotificationKind {
             Self::OrderCancelled => "Your order",
             Self::DeliveryChanged => "Your delivery",
             Self::StockLow => "Low stock",
+            Self::IncidentOpened => "Incident",
         }
     }
 }
@@ -90,6 +93,7 @@ pub(super) fn notice(event: &Event) -> Result<Option<Notice>, HandlerError> {
             (Audience::Member(changed.member_id), Kind::DeliveryChanged, text)
         }
         StockLow::TYPE => (Audience::Admins, Kind::StockLow, stock_text(&event.decode()?)),
+        IncidentOpened::TYPE => (Audience::Admins, Kind::IncidentOpened, incident_text(&event.decode()?)),
         _ => return Ok(None),
     };
     Ok(Some(Notice { event_id: event.id, at: event.occurred_at, audience, kind, text }))
@@ -155,4 +159,9 @@ fn stock_text(low: &StockLow) -> String {
         "Product {} is down to {}, under its threshold of {}; {} were ordered.",
         low.product_id, low.available, low.low_stock_threshold, low.ordered
     )
+}
+
+fn incident_text(opened: &IncidentOpened) -> String {
+    let reason = opened.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    format!("Incident: {} of {}{reason}.", opened.kind, opened.key)
 }

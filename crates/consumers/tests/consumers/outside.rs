@@ -1,106 +1,17 @@
 //! The world outside, on loopback: an HTTP server and an SMTP server that answer as told and keep what they got; and
 //! an effect handler's turn as the runtime takes it.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use db::Database;
 use db::types::Id;
 use messaging::{EffectHandler, Event, Group, Handler, HandlerError, Lease};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// A request as it came.
-#[derive(Debug, Clone)]
-pub struct Request {
-    pub target: String,
-    /// Names in lower case.
-    pub headers: BTreeMap<String, String>,
-    pub body: Vec<u8>,
-}
-
-impl Request {
-    pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map(String::as_str).unwrap_or_default()
-    }
-
-    pub fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).expect("UTF-8")
-    }
-
-    /// The body's lines as JSON.
-    pub fn lines(&self) -> Vec<serde_json::Value> {
-        self.text().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
-    }
-}
-
-type Respond = dyn Fn(&Request) -> (u16, String) + Send + Sync;
-
-/// An HTTP server; it goes down when dropped.
-pub struct Http {
-    pub address: SocketAddr,
-    got: Arc<Mutex<Vec<Request>>>,
-    _serving: JoinSet<()>,
-}
-
-impl Http {
-    pub async fn answering(respond: impl Fn(&Request) -> (u16, String) + Send + Sync + 'static) -> Self {
-        Self::at(([127, 0, 0, 1], 0).into(), respond).await
-    }
-
-    pub async fn at(address: SocketAddr, respond: impl Fn(&Request) -> (u16, String) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind(address).await.expect("an address");
-        let address = listener.local_addr().expect("bound");
-        let got = Arc::new(Mutex::new(Vec::new()));
-        let (kept, respond): (_, Arc<Respond>) = (got.clone(), Arc::new(respond));
-        let mut serving = JoinSet::new();
-        serving.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve_http(stream, kept.clone(), respond.clone()));
-            }
-        });
-        Self { address, got, _serving: serving }
-    }
-
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    pub fn got(&self) -> Vec<Request> {
-        self.got.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-async fn serve_http(stream: TcpStream, got: Arc<Mutex<Vec<Request>>>, respond: Arc<Respond>) {
-    let mut stream = BufReader::new(stream);
-    while let Some(request) = read_request(&mut stream).await {
-        let (status, body) = respond(&request);
-        got.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-        let head = format!("HTTP/1.1 {status} Told\r\ncontent-length: {}\r\n\r\n", body.len());
-        if stream.write_all(format!("{head}{body}").as_bytes()).await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<Request> {
-    let mut line = String::new();
-    stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
-    let target = line.split(' ').nth(1)?.to_owned();
-    let mut headers = BTreeMap::new();
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line).await.ok()?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
-        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
-    }
-    let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
-    stream.read_exact(&mut body).await.ok()?;
-    Some(Request { target, headers, body })
-}
+pub use testkit::Http;
 
 /// A mail as it came.
 #[derive(Debug, Clone)]

@@ -127,6 +127,12 @@ fn stock_events() -> Vec<Contract> {
     ]
 }
 
+fn incident_events() -> Vec<Contract> {
+    let incident_id = contracts::IncidentId(id(50));
+    let (kind, key, reason) = ("order.payment-failed".into(), "order-17".into(), Some("카드 만료".into()));
+    vec![contract(&IncidentOpened { incident_id, kind, key, reason, occurred_at: at(0) })]
+}
+
 fn coupon_events() -> Vec<Contract> {
     let (coupon_id, owned_coupon_id) = (contracts::CouponId(id(30)), contracts::OwnedCouponId(id(13)));
     let (member_id, order_id) = (contracts::MemberId(id(11)), contracts::OrderId(id(10)));
@@ -176,7 +182,10 @@ fn delivery_events() -> Vec<Contract> {
 }
 
 fn contracts() -> Vec<Contract> {
-    [order_events(), stock_events(), coupon_events(), delivery_events()].into_iter().flatten().collect()
+    [order_events(), stock_events(), incident_events(), coupon_events(), delivery_events()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn folder() -> PathBuf {

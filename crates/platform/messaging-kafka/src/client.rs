@@ -20,8 +20,9 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::direct::KafkaDirect;
+use crate::foreign::KafkaForeign;
 use crate::publisher::KafkaPublisher;
-use crate::subscriber::KafkaBus;
+use crate::subscriber::{KafkaBus, Reads};
 use crate::tokens::Tokens;
 
 /// How long a cluster may take to say that it is there.
@@ -133,12 +134,18 @@ impl Kafka {
 
     /// What groups read from: the events of the log `source`.
     pub fn bus(&self, source: Id) -> KafkaBus {
-        KafkaBus::new(self.clone(), Some(source))
+        KafkaBus::new(self.clone(), Reads::Log(source))
     }
 
     /// What takes events that go straight there.
     pub fn direct(&self) -> KafkaDirect {
         KafkaDirect::new(self.clone())
+    }
+
+    /// Topics that other programs write, under the names that they have there.
+    pub fn foreign(&self) -> KafkaForeign {
+        let options = KafkaOptions { prefix: String::new(), ..(*self.options).clone() };
+        KafkaForeign::new(self.clone(), Self { options: options.into(), tokens: self.tokens.clone() })
     }
 
     /// Whether a broker answers, within a few seconds.

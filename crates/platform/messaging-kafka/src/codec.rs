@@ -53,7 +53,9 @@ fn source(id: Id) -> String {
 pub(crate) fn decode(record: &BorrowedMessage<'_>, topic: &Arc<str>) -> Result<Event, String> {
     let text = |bytes: Option<&[u8]>, what: &str| {
         let bytes = bytes.ok_or_else(|| format!("it has no {what}"))?;
-        String::from_utf8(bytes.to_vec()).map_err(|_| format!("its {what} is not UTF-8"))
+        let text = String::from_utf8(bytes.to_vec()).map_err(|_| format!("its {what} is not UTF-8"))?;
+        // no database takes it
+        if text.contains('\0') { Err(format!("its {what} has a NUL")) } else { Ok(text) }
     };
     let header = |name: &str| {
         let found = record.headers().and_then(|headers| headers.iter().find(|header| header.key == name));

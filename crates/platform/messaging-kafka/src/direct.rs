@@ -1,5 +1,6 @@
 //! Events that go straight to Kafka, without the log.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,11 +10,12 @@ use db::types::Time;
 use futures::future::try_join_all;
 use messaging::{Bus, BusError, DirectBus, Event};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::metadata::MetadataTopic;
 use tokio::time::timeout;
 
 use crate::client::{Aside, Heard, Kafka, blocking};
 use crate::publisher::Sender;
-use crate::subscriber::KafkaBus;
+use crate::subscriber::{KafkaBus, Reads};
 
 /// How long Kafka may take to say how far it is.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -55,6 +57,19 @@ impl KafkaDirect {
         let new = Arc::new(Sender::new(&self.kafka, PRODUCER)?);
         *sender = Some(new.clone());
         Ok(new)
+    }
+
+    /// All topics that are there under the prefix of ours, whoever made them, each with its number of partitions.
+    pub(crate) async fn topics(&self) -> Result<BTreeMap<String, i32>, BusError> {
+        let (asker, prefix) = (self.asker()?, self.kafka.named(""));
+        blocking(move || {
+            let there = asker.fetch_metadata(None, PATIENCE).map_err(|error| asker.context().explain(&error))?;
+            let named = |topic: &MetadataTopic| {
+                Some((topic.name().strip_prefix(&prefix)?.to_owned(), topic.partitions().len() as i32))
+            };
+            Ok(there.topics().iter().filter_map(named).collect())
+        })
+        .await
     }
 
     fn asker(&self) -> Result<Arc<Asker>, BusError> {
@@ -122,6 +137,6 @@ impl DirectBus for KafkaDirect {
     }
 
     fn read(&self) -> Arc<dyn Bus> {
-        Arc::new(KafkaBus::new(self.kafka.clone(), None))
+        Arc::new(KafkaBus::new(self.kafka.clone(), Reads::Records))
     }
 }

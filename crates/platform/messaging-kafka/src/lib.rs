@@ -8,10 +8,12 @@ mod client;
 mod cluster;
 mod codec;
 mod direct;
+mod foreign;
 #[cfg(feature = "mock")]
 mod mock;
 mod peek;
 mod publisher;
+mod repeats;
 mod sign_in;
 mod subscriber;
 mod tokens;
@@ -20,6 +22,7 @@ mod topics;
 pub use client::{BadProperty, Kafka, KafkaOptions};
 pub use cluster::{Backend, Cluster, KafkaSettings, SeeToTopics};
 pub use direct::KafkaDirect;
+pub use foreign::KafkaForeign;
 #[cfg(feature = "mock")]
 pub use mock::{MockKafka, Refusal};
 pub use publisher::KafkaPublisher;

@@ -18,11 +18,13 @@ use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
+use telemetry::names;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::client::{Aside, Heard, Kafka, away, blocking};
 use crate::codec;
+use crate::repeats::Repeats;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// At the end of a partition, before the caller is told that there is nothing more.
@@ -43,16 +45,26 @@ const CONSUMER: &[(&str, &str)] = &[
     ("queued.max.messages.kbytes", "4096"),
 ];
 
-/// The events of one log, as a cluster has them.
+/// What is read of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// The events of this log, by its positions.
+    Log(Id),
+    /// All records. Their positions are their offsets.
+    Records,
+    /// The same, of a topic that others write: a repeat of an event is skipped as far as that is noticed.
+    RecordsOfOthers,
+}
+
+/// The events of topics, as a cluster has them.
 pub struct KafkaBus {
     kafka: Kafka,
-    source: Option<Id>,
+    reads: Reads,
 }
 
 impl KafkaBus {
-    /// The events of one log, or all records, whose positions are their offsets then.
-    pub(crate) fn new(kafka: Kafka, source: Option<Id>) -> Self {
-        Self { kafka, source }
+    pub(crate) fn new(kafka: Kafka, reads: Reads) -> Self {
+        Self { kafka, reads }
     }
 }
 
@@ -60,7 +72,7 @@ impl Bus for KafkaBus {
     fn subscribe(&self, group: &str) -> Arc<dyn Subscriber> {
         Arc::new(KafkaSubscriber {
             kafka: self.kafka.clone(),
-            source: self.source,
+            reads: self.reads,
             group: self.kafka.named(group),
             client: Mutex::new(Weak::new()),
             readers: Mutex::default(),
@@ -74,17 +86,35 @@ struct Part {
     topic: Arc<str>,
     name: String,
     partition: i32,
-    /// Of the log; none where positions are offsets.
-    source: Option<Id>,
-    /// Records that are no events were met, and told of.
-    has_strangers: Arc<AtomicBool>,
+    reads: Reads,
+    met: Arc<Met>,
 }
 
-type Reading = Arc<tokio::sync::Mutex<Option<Reader>>>;
+impl Part {
+    /// The log that is read; `None` where positions are offsets.
+    fn source(&self) -> Option<Id> {
+        match self.reads {
+            Reads::Log(source) => Some(source),
+            Reads::Records | Reads::RecordsOfOthers => None,
+        }
+    }
+}
+
+/// Of a partition, as long as the member handles it. What was met outlives the reader.
+type Reading = Arc<tokio::sync::Mutex<(Option<Reader>, Arc<Met>)>>;
+
+/// What was met in a partition.
+#[derive(Default)]
+struct Met {
+    /// Records that are no events, and were told of.
+    strangers: AtomicBool,
+    /// Events, where others may repeat them.
+    events: Mutex<Repeats>,
+}
 
 struct KafkaSubscriber {
     kafka: Kafka,
-    source: Option<Id>,
+    reads: Reads,
     group: String,
     /// Lives as long as somebody reads by it.
     client: Mutex<Weak<Client>>,
@@ -98,13 +128,13 @@ impl Subscriber for KafkaSubscriber {
             let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
             readers.entry((topic.into(), partition)).or_default().clone()
         };
-        let mut reader = reading.lock().await;
+        let mut reading = reading.lock().await;
+        let (reader, met) = &mut *reading;
         if !reader.as_ref().is_some_and(|reader| reader.goes_on(after)) {
             *reader = None; // lets the partition go before it is taken anew
             let client = self.client()?;
-            let has_strangers = Arc::default();
-            let (name, source) = (self.kafka.named(topic), self.source);
-            let part = Part { topic: topic.into(), name, partition, source, has_strangers };
+            let (name, reads, met) = (self.kafka.named(topic), self.reads, met.clone());
+            let part = Part { topic: topic.into(), name, partition, reads, met };
             *reader = Some(Reader::open(client, part, after).await?);
         }
         let Some(open) = reader.as_mut() else { return Ok(Vec::new()) };
@@ -239,8 +269,9 @@ impl Reader {
                 self.ahead.push_back(read);
             }
         }
-        let mut events = Vec::with_capacity(self.ahead.len().min(max));
-        while events.len() < max
+        let most = self.batch(max);
+        let mut events = Vec::with_capacity(most);
+        while events.len() < most
             && let Some(read) = self.ahead.pop_front()
         {
             if self.returned.is_none_or(|(position, _)| position < read.event.position) {
@@ -252,6 +283,14 @@ impl Reader {
             self.from = self.from.max(last.position + 1);
         }
         Ok(events)
+    }
+
+    /// How many of those read come now: none that are skipped behind the last event, for the caller would move only as
+    /// far as that, and come back for them.
+    fn batch(&self, max: usize) -> usize {
+        let most = self.ahead.len().min(max);
+        let is_event = |read: &Read| !read.event.is_skipped();
+        self.ahead.range(..most).rposition(is_event).map_or(most, |last| last + 1)
     }
 
     /// Waits for a record behind `after`; false when the partition has come to its end, and stays there.
@@ -297,7 +336,7 @@ impl Reader {
         self.returned = None;
         let stored = list(&self.part, Offset::Offset(offset + 1)).and_then(|partition| {
             if let Some(mut element) = partition.find_partition(&self.part.name, self.part.partition)
-                && let Some(source) = self.part.source
+                && let Some(source) = self.part.source()
             {
                 element.set_metadata(hint(source, position + 1));
             }
@@ -318,29 +357,32 @@ fn understood(record: Result<BorrowedMessage<'_>, KafkaError>, part: &Part) -> R
         Err(error) => return Err(away(&error)),
     };
     let offset = record.offset();
-    match codec::decode(&record, &part.topic) {
-        Ok(event) if part.source.is_none() => Ok(Some(Read { event: Event { position: offset, ..event }, offset })),
-        Ok(event) if part.source != Some(event.source) => Ok(None),
-        Ok(event) => Ok(Some(Read { event, offset })),
-        Err(why) => {
-            let (topic, partition) = (&*part.topic, part.partition);
-            // one word of the first: somebody else may write to the topic as fast as we read
-            if part.has_strangers.swap(true, Ordering::Relaxed) {
-                tracing::debug!(topic, partition, offset, why, "a record on Kafka is no event of ours");
-            } else {
-                tracing::warn!(
-                    topic,
-                    partition,
-                    offset,
-                    why,
-                    "records on Kafka are no events of ours; they are skipped"
-                );
-            }
-            Ok(part
-                .source
-                .is_none()
-                .then(|| Read { event: Event::skipped(part.topic.clone(), partition, offset), offset }))
+    let skipped = || Read { event: Event::skipped(part.topic.clone(), part.partition, offset), offset };
+    let decoded = codec::decode(&record, &part.topic);
+    let decoded = decoded.inspect_err(|why| part.met.tell_stranger(part, offset, why));
+    Ok(match (part.reads, decoded) {
+        (Reads::Log(source), Ok(event)) => (event.source == source).then_some(Read { event, offset }),
+        (Reads::Log(_), Err(_)) => None,
+        (_, Err(_)) => Some(skipped()),
+        (Reads::RecordsOfOthers, Ok(event)) if part.met.is_repeat(event.id, offset) => Some(skipped()),
+        (_, Ok(event)) => Some(Read { event: Event { position: offset, ..event }, offset }),
+    })
+}
+
+impl Met {
+    /// One word of the first: somebody else may write to the topic as fast as we read.
+    fn tell_stranger(&self, part: &Part, offset: i64, why: &str) {
+        let (topic, partition) = (&*part.topic, part.partition);
+        metrics::counter!(names::BUS_SKIPPED, "topic" => topic.to_owned()).increment(1);
+        if self.strangers.swap(true, Ordering::Relaxed) {
+            tracing::debug!(topic, partition, offset, why, "a record on Kafka is no event of ours");
+        } else {
+            tracing::warn!(topic, partition, offset, why, "records on Kafka are no events of ours; they are skipped");
         }
+    }
+
+    fn is_repeat(&self, id: Id, offset: i64) -> bool {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).is_repeat(id, offset)
     }
 }
 
@@ -371,8 +413,10 @@ impl Client {
             found => found,
         }
         .map_err(explain)?;
-        let Some(source) = part.source else {
-            if low > after + 1 {
+        let Some(source) = part.source() else {
+            // of others' topics a group is to have what is still there when it begins
+            let has_begun = part.reads == Reads::Records || after >= 0;
+            if has_begun && low > after + 1 {
                 let (topic, partition, lost) = (&*part.topic, part.partition, low - after - 1);
                 tracing::error!(topic, partition, lost, "ALARM: Kafka deleted records before they were handled");
             }

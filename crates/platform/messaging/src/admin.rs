@@ -237,18 +237,20 @@ fn groups_of(conn: &mut Conn, event: &Event) -> db::Result<Vec<GroupView>> {
     Ok(groups.collect())
 }
 
-/// Every group's position and lag, by group, topic and partition. `direct` tells where direct topics end on the bus.
+/// Every group's position and lag in the log, by group, topic and partition. `direct` tells where direct topics end on the
+/// bus.
 ///
 /// # Errors
 /// The database's.
 pub fn consumers(conn: &mut Conn, direct: &BTreeMap<&str, Ends>) -> db::Result<Vec<ConsumerLag>> {
-    let ends = store::partitions(conn)?;
+    let (source, ends) = (store::source_of(conn)?, store::partitions(conn)?);
     let mut epochs = BTreeMap::new();
     for topic in direct.keys() {
         epochs.insert(*topic, direct::load(conn, topic)?);
     }
     let rows: Vec<(String, String, i32, i64, String)> = group_position::table
         .inner_join(consumer_group::table.on(consumer_group::name.eq(group_position::grp)))
+        .filter(group_position::source.eq(source))
         .order((group_position::grp, group_position::topic, group_position::partition))
         .select((
             group_position::grp,
@@ -331,8 +333,9 @@ pub fn renew_log(tx: &mut Tx<'_>) -> Result<Id, RenewError> {
     }
     let source = Id(uuid::Uuid::new_v4());
     let renew = |conn: &mut Conn| -> db::Result<()> {
+        let of_log = group_position::source.eq(store::source(conn)?);
         diesel::update(log_source::table).set(log_source::id.eq(source)).execute(conn)?;
-        diesel::update(group_position::table).set(group_position::source.eq(source)).execute(conn)?;
+        diesel::update(group_position::table.filter(of_log)).set(group_position::source.eq(source)).execute(conn)?;
         diesel::update(topic_partition::table)
             .set(topic_partition::relayed.eq(topic_partition::floor - 1))
             .execute(conn)?;
@@ -447,6 +450,12 @@ pub enum ResetError {
     /// The group does not read this topic.
     #[error("the group does not read this topic")]
     NoSuchTopic,
+    /// A topic of others, of which this process has not heard from the bus.
+    #[error("the topic is not there, or was not seen yet")]
+    NotSeen,
+    /// A topic of others: the log does not know when its events came.
+    #[error("a topic of others is reset to the earliest or the latest event, or to a position")]
+    NoTimestamp,
     /// The group must not repeat, for this reason.
     #[error("{0}")]
     MustNotRepeat(&'static str),

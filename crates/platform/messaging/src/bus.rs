@@ -35,6 +35,16 @@ pub trait Bus: Send + Sync + 'static {
     fn subscribe(&self, group: &str) -> Arc<dyn Subscriber>;
 }
 
+/// Whose numbers the positions of a topic are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbers {
+    /// The log's.
+    OfLog,
+    /// Those of a bus that is elsewhere, with holes: of the cluster of this source. `None` when the topic is not there,
+    /// or that is not known yet.
+    OfBus(Option<Id>),
+}
+
 /// Reads for one member of a group. Groups keep their own positions; a subscriber keeps none that count.
 #[async_trait]
 pub trait Subscriber: Send + Sync + 'static {
@@ -58,6 +68,11 @@ pub trait Subscriber: Send + Sync + 'static {
     /// How many events are behind `after`, where the bus knows better than the log.
     fn waiting(&self, _topic: &str, _partition: i32, _after: i64) -> Option<i64> {
         None
+    }
+
+    /// Whose numbers the topic's positions are.
+    fn numbers(&self, _topic: &str) -> Numbers {
+        Numbers::OfLog
     }
 }
 
@@ -169,5 +184,9 @@ impl Subscriber for SubscriberByTopic {
 
     fn waiting(&self, topic: &str, partition: i32, after: i64) -> Option<i64> {
         self.of(topic).waiting(topic, partition, after)
+    }
+
+    fn numbers(&self, topic: &str) -> Numbers {
+        self.of(topic).numbers(topic)
     }
 }

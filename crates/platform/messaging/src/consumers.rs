@@ -1,6 +1,6 @@
 //! Hosts consumer groups: joins each as a member, holds leases, and runs a worker for each partition held.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Bus, Subscriber};
+use crate::bus::{Bus, Numbers, Subscriber};
 use crate::dead;
 use crate::event::Event;
 use crate::handler::{Group, Lease};
@@ -95,6 +95,14 @@ impl Context {
     pub(crate) fn delay(&self, place: &Place, event: &Event) {
         let micros = Time::now().micros().saturating_sub(event.occurred_at.micros()).max(0);
         metrics::histogram!(names::CONSUMER_DELAY_SECONDS, "group" => place.group).record(micros as f64 / 1e6);
+    }
+
+    /// Of the positions in the topic; `None` when it can't be handled now.
+    fn source(&self, topic: &str) -> Option<Id> {
+        match self.bus.numbers(topic) {
+            Numbers::OfLog => Some(self.log.source()),
+            Numbers::OfBus(source) => source,
+        }
     }
 
     fn lag(&self, topic: &str, partition: i32, events: i64) {
@@ -184,6 +192,7 @@ impl Drop for Owned {
 
 struct Running {
     lease: Lease,
+    source: Id,
     shared: Arc<Shared>,
     stop: CancellationToken,
     task: Owned,
@@ -213,13 +222,16 @@ struct Member {
     running: HashMap<Part, Running>,
     /// Partitions whose workers finish what they began; meanwhile the others' leases are renewed.
     ending: HashMap<Part, Owned>,
+    /// Partitions that can't be handled now, and whose last holder did not let go.
+    uneasy: HashSet<Part>,
     valid_until: watch::Sender<Instant>,
 }
 
 impl Member {
     fn new(context: Arc<Context>, stop: CancellationToken) -> Self {
         let valid_until = watch::Sender::new(Instant::now());
-        Self { context, id: Id::new(), stop, running: HashMap::new(), ending: HashMap::new(), valid_until }
+        let (id, running, ending, uneasy) = (Id::new(), HashMap::new(), HashMap::new(), HashSet::new());
+        Self { context, id, stop, running, ending, uneasy, valid_until }
     }
 
     async fn run(mut self) {
@@ -257,7 +269,10 @@ impl Member {
         let mut lost: Vec<Part> = self
             .running
             .iter()
-            .filter(|(_, running)| !held.leases.iter().any(|(lease, _)| *lease == running.lease))
+            .filter(|((topic, _), running)| {
+                let is_held = held.leases.iter().any(|(lease, _)| *lease == running.lease);
+                !is_held || self.context.source(topic) != Some(running.source)
+            })
             .map(|(part, _)| part.clone())
             .collect();
         let is_going = |lease: &Lease| self.ending.contains_key(&(lease.topic.clone(), lease.partition));
@@ -269,21 +284,26 @@ impl Member {
         self.valid_until.send_replace(valid_until);
         for (lease, careful) in held.leases {
             let part = (lease.topic.clone(), lease.partition);
+            if careful {
+                self.uneasy.insert(part.clone());
+            }
             if !self.ending.contains_key(&part) && !self.running.contains_key(&part) {
-                self.begin(part, lease, careful);
+                self.begin(part, lease);
             }
         }
         self.tell_workers().await
     }
 
-    fn begin(&mut self, part: Part, lease: Lease, careful: bool) {
+    fn begin(&mut self, part: Part, lease: Lease) {
+        let Some(source) = self.context.source(&lease.topic) else { return };
+        let careful = self.uneasy.remove(&part);
         let shared = Arc::new(Shared { position: AtomicI64::new(i64::MIN), look: Notify::new() });
         let stop = self.stop.child_token();
         let (context, valid_until) = (self.context.clone(), self.valid_until.subscribe());
-        let worker = Worker::new(context, lease.clone(), shared.clone(), valid_until, stop.clone());
+        let worker = Worker::new(context, lease.clone(), source, shared.clone(), valid_until, stop.clone());
         let worker = if careful { worker.careful() } else { worker };
         let task = tokio::spawn(worker.run());
-        self.running.insert(part, Running { lease, shared, stop, task: Owned(task) });
+        self.running.insert(part, Running { lease, source, shared, stop, task: Owned(task) });
     }
 
     /// Has the worker stop and the partition let go, without waiting for it.
@@ -310,7 +330,7 @@ impl Member {
 
     /// Wakes the workers for which the database has news, and reports the lag.
     async fn tell_workers(&self) -> db::Result<()> {
-        let (group, source) = (self.context.group.name, self.context.log.source());
+        let group = self.context.group.name;
         let known_before: HashMap<Part, i64> = self
             .running
             .iter()
@@ -320,16 +340,18 @@ impl Member {
             .context
             .db
             .read(move |conn| -> db::Result<_> {
-                Ok((place::positions(conn, group, source)?, dead::resumable(conn, group)?))
+                Ok((place::positions_by_source(conn, group)?, dead::resumable(conn, group)?))
             })
             .await?;
         for ((topic, partition), running) in &self.running {
-            let position = positions.iter().find(|row| *row.topic == **topic && row.partition == *partition);
+            let position = positions.iter().find(|(source, row)| {
+                *source == running.source && *row.topic == **topic && row.partition == *partition
+            });
             let known = running.shared.position.load(Ordering::Relaxed);
             // a worker that is getting on is ahead of what was read; only a reset moves it back
             let before = known_before.get(&(topic.clone(), *partition)).copied().unwrap_or(i64::MIN);
             let moved =
-                position.is_some_and(|row| row.position < before || (known != i64::MIN && row.position > known));
+                position.is_some_and(|(_, row)| row.position < before || (known != i64::MIN && row.position > known));
             let resume = resumable.iter().any(|key| *key.topic == **topic && key.partition == *partition);
             if moved || resume {
                 running.shared.look.notify_one();

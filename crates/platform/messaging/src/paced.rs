@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep_until};
 
-use crate::bus::{Bus, BusError, Subscriber};
+use crate::bus::{Bus, BusError, Numbers, Subscriber};
 use crate::event::Event;
 
 /// Parts of a second in which events come together, so that a handler still has batches.
@@ -76,6 +76,10 @@ impl Subscriber for PacedSubscriber {
 
     fn waiting(&self, topic: &str, partition: i32, after: i64) -> Option<i64> {
         self.subscriber.waiting(topic, partition, after)
+    }
+
+    fn numbers(&self, topic: &str) -> Numbers {
+        self.subscriber.numbers(topic)
     }
 }
 

@@ -92,7 +92,14 @@ pub(crate) fn gain(tx: &mut Tx<'_>, log: &Log, topic: &str, gained: Range<i32>) 
 }
 
 /// Nothing happens to a group that reads the partition already.
-fn begin_at(tx: &mut Tx<'_>, source: Id, group: &str, topic: &str, partition: i32, position: i64) -> db::Result<()> {
+pub(crate) fn begin_at(
+    tx: &mut Tx<'_>,
+    source: Id,
+    group: &str,
+    topic: &str,
+    partition: i32,
+    position: i64,
+) -> db::Result<()> {
     let now = tx.now()?;
     let position = (
         group_position::grp.eq(group),
@@ -139,6 +146,15 @@ pub(crate) struct PositionRow {
     pub(crate) topic: String,
     pub(crate) partition: i32,
     pub(crate) position: i64,
+}
+
+/// The group's positions, with their sources.
+pub(crate) fn positions_by_source(conn: &mut Conn, group: &str) -> db::Result<Vec<(Id, PositionRow)>> {
+    use group_position as place;
+    Ok(place::table
+        .filter(place::grp.eq(group))
+        .select((place::source, (place::grp, place::topic, place::partition, place::position)))
+        .load(conn)?)
 }
 
 /// The group's positions in the log `source`.

@@ -21,7 +21,7 @@ use crate::event::Event;
 use crate::handler::{EffectHandler, Handler, HandlerError, Lease, TransactionalHandler};
 use crate::place::{self, Place};
 use crate::relay::restored;
-use crate::{dead, direct, fence, lease, store};
+use crate::{dead, fence, lease, store};
 
 /// The longest pause between two tries while something is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -149,11 +149,12 @@ impl Worker {
     pub(crate) fn new(
         context: Arc<Context>,
         lease: Lease,
+        source: Id,
         shared: Arc<Shared>,
         valid_until: watch::Receiver<Instant>,
         stop: CancellationToken,
     ) -> Self {
-        let (group, source) = (context.group.name, context.log.source());
+        let group = context.group.name;
         let place = Place { group, topic: lease.topic.clone(), partition: lease.partition, source };
         let (careful, batch) = (Careful::Until(-1), context.options.batch);
         Self {
@@ -238,7 +239,7 @@ impl Worker {
             fetched = context.bus.fetch(&topic, partition, position, self.batch) => fetched,
         };
         let events = fetched.map_err(|error| Stop::Away(error.to_string()))?;
-        let events = if self.context.log.is_direct(&topic) {
+        let events = if self.has_holes() {
             self.without_skipped(position, events).await?
         } else if events.is_empty() {
             self.left_out(position).await?
@@ -251,6 +252,12 @@ impl Worker {
         self.has_log(&events).await?;
         let events = self.before_fence(events);
         self.handle(events).await
+    }
+
+    /// Whether the positions do, by right: the log did not give them.
+    fn has_holes(&self) -> bool {
+        let log = &self.context.log;
+        log.is_direct(&self.place.topic) || self.place.source != log.source()
     }
 
     /// Where the topic gained partitions only what may be handled before others are as far. Of what was numbered since
@@ -357,12 +364,10 @@ impl Worker {
         Err(Stop::Away(log.set_behind(restored(topic, partition, last.position))))
     }
 
-    /// Of a direct topic, whose positions have holes: moves past what is no event.
+    /// Where positions have holes: moves past what is no event.
     async fn without_skipped(&mut self, position: i64, fetched: Vec<Event>) -> Result<Vec<Event>, Stop> {
-        let (skipped, events): (Vec<_>, Vec<_>) = fetched
-            .into_iter()
-            .filter(|event| event.position > position)
-            .partition(|event| event.kind == direct::SKIPPED);
+        let (skipped, events): (Vec<_>, Vec<_>) =
+            fetched.into_iter().filter(|event| event.position > position).partition(Event::is_skipped);
         if let (Some(last), true) = (skipped.last(), events.is_empty()) {
             let (place, new) = (self.place.clone(), last.position);
             if !self.context.db.write(move |tx| place::advance(tx, &place, position, new)).await? {

@@ -9,6 +9,6 @@ pub mod names;
 mod otlp;
 mod trace;
 
-pub use logs::{Guard, InitError, LogFormat, LogSettings, check_filter, init};
+pub use logs::{Guard, InitError, LogFormat, LogSettings, MoreLayer, check_filter, init};
 pub use otlp::OtlpSettings;
 pub use trace::{NotATraceparent, TraceContext, traced};

@@ -60,13 +60,17 @@ impl Drop for Guard {
     }
 }
 
-/// Sets up logs, metrics, and the export of traces if `otlp` says so, for the whole process.
+/// What is to have all that is logged as well.
+pub type MoreLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Sets up logs, metrics, and the export of traces if `otlp` says so, for the whole process. `more` has what the filter lets
+/// through, too.
 ///
 /// Only the first call does; later ones (of further tests in a process) return an empty guard.
 ///
 /// # Errors
 /// As [`InitError`] says; nothing is set up then.
-pub fn init(log: &LogSettings, otlp: Option<&OtlpSettings>) -> Result<Guard, InitError> {
+pub fn init(log: &LogSettings, otlp: Option<&OtlpSettings>, more: Option<MoreLayer>) -> Result<Guard, InitError> {
     static DONE: Mutex<bool> = Mutex::new(false);
     // a panic in here is no reason to panic again
     let mut done = DONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -79,7 +83,7 @@ pub fn init(log: &LogSettings, otlp: Option<&OtlpSettings>) -> Result<Guard, Ini
     if export.is_some() {
         trace::export();
     }
-    let subscriber = Registry::default().with(filter).with(lines(log.format)).with(export);
+    let subscriber = Registry::default().with(more).with(filter).with(lines(log.format)).with(export);
     tracing::subscriber::set_global_default(subscriber).map_err(|e| InitError::Taken(e.to_string()))?;
     metrics::install().map_err(InitError::Taken)?;
     *done = true;

@@ -24,6 +24,8 @@ pub const CONSUMER_EVENTS: &str = "consumer_events_total";
 pub const CONSUMER_DELAY_SECONDS: &str = "consumer_delay_seconds";
 /// Times a bus left events out and they were read from the log instead, by `group`: an alarm.
 pub const BUS_GAPS: &str = "bus_gaps_total";
+/// Records that were read from a bus and skipped, for they are no events, by `topic`. One that is read again counts again.
+pub const BUS_SKIPPED: &str = "bus_records_skipped_total";
 /// Units of work in one commit of SQLite's group writer.
 pub const WRITER_GROUP_UNITS: &str = "writer_group_units";
 
@@ -58,5 +60,6 @@ pub(crate) fn describe() {
     describe_counter!(CONSUMER_EVENTS, Unit::Count, "Events by what became of them in a group.");
     describe_histogram!(CONSUMER_DELAY_SECONDS, Unit::Seconds, "From an event's commit to its having been handled.");
     describe_counter!(BUS_GAPS, Unit::Count, "Gaps in what a bus delivered, repaired from the log.");
+    describe_counter!(BUS_SKIPPED, Unit::Count, "Records on a bus that are no events, and were skipped.");
     describe_histogram!(WRITER_GROUP_UNITS, Unit::Count, "Units of work in one commit of the SQLite writer.");
 }

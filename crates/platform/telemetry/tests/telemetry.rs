@@ -21,8 +21,8 @@ async fn a_trace_goes_from_the_caller_through_the_work_to_the_collector() {
         sample_ratio: 1.0,
     };
     assert!(!format!("{otlp:?}").contains("of-tests"), "headers carry secrets");
-    let guard = telemetry::init(&log, Some(&otlp)).unwrap();
-    let again = telemetry::init(&log, Some(&otlp)).unwrap();
+    let guard = telemetry::init(&log, Some(&otlp), None).unwrap();
+    let again = telemetry::init(&log, Some(&otlp), None).unwrap();
     drop(again);
 
     let caller: TraceContext = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap();

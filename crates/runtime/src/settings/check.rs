@@ -41,6 +41,7 @@ impl Settings {
         let reason = format!("expected 0 to {}, got {decimals}", Currency::MAX_DECIMALS);
         expect("currency.decimals", decimals <= Currency::MAX_DECIMALS, &reason)?;
         positive("order.expires_after", self.order.expires_after)?;
+        self.event_proxy.client()?;
         self.telemetry.check()?;
         self.log.check()
     }
@@ -51,7 +52,24 @@ impl Settings {
             expect(&format!("bus.topics.{topic}"), topics::ALL.contains(&topic.as_str()), &known)?;
         }
         self.bus.kafka.check()?;
-        Buses::new(&self.bus, false).map(drop)
+        self.check_others()?;
+        Buses::new(self, false).map(drop)
+    }
+
+    fn check_others(&self) -> Result<(), SettingError> {
+        let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let exported = self.export.proxy_topics.iter().map(|topic| ("export.proxy_topics", topic));
+        for (setting, topic) in exported.chain(self.incident.topic.iter().map(|topic| ("incident.topic", topic))) {
+            let reason = format!("expected names of letters, digits, dots, dashes and underscores, got {topic:?}");
+            expect(setting, topic.chars().all(known), &reason)?;
+            let is_own =
+                topics::ALL.iter().any(|own| topic == own || *topic == format!("{}{own}", self.bus.kafka.prefix));
+            let reason = format!("{topic} is a topic of the shop, not of an event proxy");
+            expect(setting, !is_own, &reason)?;
+        }
+        let prefix = self.export.proxy_prefix.as_deref().unwrap_or_default();
+        let reason = format!("expected letters, digits, dots, dashes and underscores, got {prefix:?}");
+        expect("export.proxy_prefix", prefix.chars().all(known), &reason)
     }
 
     fn check_host(&self) -> Result<(), SettingError> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use messaging_kafka::{Backend, KafkaSettings};
-use program::settings::{Address, Bytes, DatabaseUrl, LogSettings, SettingError, TelemetrySettings, observe};
+use program::settings::{Address, Bytes, DatabaseUrl, LogSettings, TelemetrySettings};
 use program::{Secret, defaults};
 use serde::Deserialize;
 
@@ -29,6 +29,8 @@ pub struct Settings {
     pub rate_limit: RateLimitSettings,
     pub export: consumers::data_platform::ExportSettings,
     pub notification: consumers::notification::NotificationSettings,
+    pub incident: consumers::incident::IncidentSettings,
+    pub event_proxy: EventProxySettings,
     pub worker: WorkerSettings,
     pub telemetry: TelemetrySettings,
     pub log: LogSettings,
@@ -51,6 +53,8 @@ impl Default for Settings {
             rate_limit: RateLimitSettings::default(),
             export: Default::default(),
             notification: Default::default(),
+            incident: Default::default(),
+            event_proxy: EventProxySettings::default(),
             worker: WorkerSettings::default(),
             telemetry: TelemetrySettings::default(),
             log: LogSettings::default(),
@@ -67,12 +71,24 @@ impl Settings {
         })
     }
 
-    /// Sets up logs, metrics and traces for this process; keep the guard until the end.
-    ///
-    /// # Errors
-    /// The setting that can't be used.
-    pub fn observe(&self) -> Result<telemetry::Guard, SettingError> {
-        observe("shop", &self.log, &self.telemetry)
+    /// Those of the consumers.
+    pub(crate) fn of_consumers(&self) -> consumers::Settings {
+        consumers::Settings {
+            export: self.export.clone(),
+            notification: self.notification.clone(),
+            incident: self.incident.clone(),
+        }
+    }
+
+    /// A setting by which topics are read that others write to Kafka.
+    pub(crate) fn reading_others(&self) -> Option<&'static str> {
+        let is_set = |setting: &Option<String>| setting.as_ref().is_some_and(|value| !value.is_empty());
+        match () {
+            () if !self.export.proxy_topics.is_empty() => Some("export.proxy_topics"),
+            () if is_set(&self.export.proxy_prefix) => Some("export.proxy_prefix"),
+            () if is_set(&self.incident.topic) => Some("incident.topic"),
+            () => None,
+        }
     }
 }
 
@@ -234,6 +250,19 @@ defaults!(RateLimitSettings {
     address_per_second: some(200),
     sign_ins_per_minute: some(60),
 });
+
+/// The event proxy that failures are reported to.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventProxySettings {
+    /// Where it is; of several the first that answers. Nothing is reported unless set.
+    pub url: Vec<String>,
+    pub api_key: Secret,
+    /// Certificates (PEM) that are trusted besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Reports what is logged as an error, too.
+    pub errors: bool,
+}
 
 /// A worker binary.
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -19,16 +19,19 @@ const WIRED: &[(&str, &str)] = &[
     ("notification", ORDER_CANCELLED),
     ("notification", DELIVERY_CHANGED),
     ("notification", STOCK_LOW),
+    ("notification", INCIDENT_OPENED),
     ("notification-email", PAYMENT_COMPLETED),
     ("notification-email", COUPON_ISSUED),
     ("notification-email", ORDER_CANCELLED),
     ("notification-email", DELIVERY_CHANGED),
     ("notification-email", STOCK_LOW),
+    ("notification-email", INCIDENT_OPENED),
     ("notification-webhook", PAYMENT_COMPLETED),
     ("notification-webhook", COUPON_ISSUED),
     ("notification-webhook", ORDER_CANCELLED),
     ("notification-webhook", DELIVERY_CHANGED),
     ("notification-webhook", STOCK_LOW),
+    ("notification-webhook", INCIDENT_OPENED),
     ("coupon-issuer", COUPON_ISSUE_REQUESTED),
     ("coupon-history", COUPON_ISSUED),
     ("coupon-history", COUPON_USED),
@@ -53,6 +56,7 @@ const KINDS: &[(&str, &str, &str, Start)] = &[
     ("notification-email", "effect", "once", Start::Now),
     ("notification-webhook", "effect", "once", Start::Now),
     ("coupon-issuer", "transactional", "once", Start::Floor),
+    ("incident", "transactional", "resendable", Start::Floor),
     ("coupon-history", "transactional", "rebuildable", Start::Floor),
     ("settlement", "transactional", "rebuildable", Start::Floor),
     ("delivery", "transactional", "once", Start::Floor),
@@ -64,6 +68,7 @@ async fn all_groups(configured: bool) -> Vec<messaging::Group> {
     let database = testkit::databases().await.remove(0);
     let mut settings = consumers::Settings::default();
     if configured {
+        settings.incident.topic = Some("order.payment-failed".into());
         settings.notification.email.host = Some("localhost".into());
         settings.notification.webhook.url = Some("http://localhost/hook".into());
         settings.notification.webhook.secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".into();
@@ -102,8 +107,8 @@ async fn each_group_is_of_the_kind_of_the_design() {
 }
 
 #[tokio::test]
-async fn mail_and_webhooks_have_a_group_only_when_they_are_configured() {
+async fn mail_webhooks_and_incidents_have_a_group_only_when_they_are_configured() {
     let names: Vec<_> = all_groups(false).await.iter().map(|group| group.name).collect();
-    assert_eq!(names.len(), KINDS.len() - 2);
-    assert!(!names.iter().any(|name| name.starts_with("notification-")), "{names:?}");
+    assert_eq!(names.len(), KINDS.len() - 3);
+    assert!(!names.iter().any(|name| name.starts_with("notification-") || *name == "incident"), "{names:?}");
 }

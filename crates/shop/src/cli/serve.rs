@@ -1,6 +1,6 @@
 //! `shop serve`.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Instant;
 
 use program::process::{Failure, Stop};
@@ -14,7 +14,10 @@ use crate::http::server::{Server, purge_answers};
 pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     // first of all, so that a taken port costs nothing
     let listener = SOURCES.listen("http.address", &settings.http.address)?;
-    let _telemetry = settings.observe()?;
+    settings.observe("shop")?.during(serve_on(listener, settings)).await
+}
+
+async fn serve_on(listener: TcpListener, settings: Settings) -> Result<(), Failure> {
     let mut stop = Stop::listen()?;
     let shop = Shop::open(settings).await?.with_purge("answers to idempotency keys", purge_answers);
     let token_secret = shop.token_secret()?;

@@ -1,5 +1,7 @@
 //! Events, consumers and dead letters, for administrators; and an order's own events.
 
+use consumers::incident::Incident;
+use contracts::IncidentId;
 use db::types::{Id, Time};
 use garde::Validate;
 use messaging::Event;
@@ -257,4 +259,37 @@ pub struct ReplayRequest {
 #[derive(Serialize, ToSchema)]
 pub struct Replayed {
     pub replayed: u64,
+}
+
+/// What a service reported of a failure through an event proxy.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Incident)]
+pub struct IncidentView {
+    #[schema(value_type = uuid::Uuid)]
+    pub id: IncidentId,
+    #[schema(value_type = uuid::Uuid)]
+    pub event_id: Id,
+    /// On Kafka.
+    pub topic: String,
+    #[serde(rename = "type")]
+    #[schema(example = "order.payment-failed")]
+    pub kind: String,
+    /// What it is about: of a payment that failed, the order's id.
+    pub key: String,
+    pub reason: Option<String>,
+    /// The event as the service posted it.
+    #[schema(value_type = Object)]
+    pub event: Box<RawValue>,
+    #[schema(value_type = String, format = DateTime)]
+    pub occurred_at: Time,
+    #[schema(value_type = String, format = DateTime)]
+    pub opened_at: Time,
+}
+
+impl From<Incident> for IncidentView {
+    fn from(incident: Incident) -> Self {
+        let Incident { id, event_id, topic, kind, key, reason, event, occurred_at, opened_at } = incident;
+        let event = RawValue::from_string(event.0).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        Self { id, event_id, topic, kind, key, reason, event, occurred_at, opened_at }
+    }
 }

@@ -15,7 +15,7 @@ pub struct NotificationView {
     /// Counts the member's notifications, from 1; the `id` of the stream's event.
     pub number: i64,
     #[schema(value_type = String,
-             pattern = "^(payment-completed|coupon-issued|order-cancelled|delivery-changed|stock-low)$")]
+             pattern = "^(payment-completed|coupon-issued|order-cancelled|delivery-changed|stock-low|incident-opened)$")]
     pub kind: NotificationKind,
     pub text: String,
     /// Of the event that caused it.

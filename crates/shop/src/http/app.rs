@@ -95,7 +95,7 @@ fn routes(config: &mut ServiceConfig<'_>) {
     config.service(admin::dead_letters::one).service(admin::dead_letters::replay).service(admin::dead_letters::discard);
     config.service(admin::figures::reconciliation).service(admin::figures::settlements);
     config.service(admin::figures::coupons).service(admin::figures::sales);
-    config.service(admin::lists::orders).service(admin::lists::members);
+    config.service(admin::lists::orders).service(admin::lists::members).service(admin::lists::incidents);
     config.service(admin::fulfilment::deliveries).service(admin::fulfilment::ship).service(admin::fulfilment::deliver);
     config.service(admin::fulfilment::purchase_orders).service(admin::fulfilment::receive);
     config.service(rest::docs::document);

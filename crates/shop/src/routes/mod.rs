@@ -7,6 +7,7 @@ pub mod me;
 pub mod members;
 pub mod notifications;
 pub mod orders;
+mod payments;
 pub mod products;
 pub mod sessions;
 pub mod wallet;

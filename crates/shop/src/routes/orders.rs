@@ -12,7 +12,7 @@ use rest::input::{Body, NoBody, Params, Segment};
 use rest::page::{Page, PageQuery};
 use rest::reply::{self, Kept};
 
-use super::at;
+use super::{at, payments};
 use crate::Storefront;
 use crate::auth::Caller;
 use crate::dto::checkout::{DeliveryView, OrderRequest, OrderView, PaymentView};
@@ -48,12 +48,7 @@ pub async fn pay(
     id: Segment<OrderId>,
     _body: NoBody,
 ) -> Answer<Kept> {
-    let id = id.0;
-    let work = move |tx: &mut db::Tx<'_>| {
-        let payment = checkout::pay(tx, caller.id, id)?;
-        Done::created(at(format_args!("orders/{id}/payment")), &PaymentView::from(payment))
-    };
-    idempotency::once(&shop.db, &caller, key, b"", work).await
+    payments::pay(&shop.db, &caller, key, id.0).await.unwrap_or_else(|failed| failed.answer)
 }
 
 /// Cancels an order: what is pending becomes cancelled, what is paid and not shipped refunded.

@@ -137,6 +137,7 @@ async fn routes_of_administrators_are_theirs_alone() {
         (Method::GET, "/admin/settlements".to_owned()),
         (Method::GET, "/admin/deliveries".to_owned()),
         (Method::GET, "/admin/purchase-orders".to_owned()),
+        (Method::GET, "/admin/incidents".to_owned()),
         (Method::GET, "/admin/analytics/coupons".to_owned()),
         (Method::GET, "/admin/analytics/sales".to_owned()),
     ];

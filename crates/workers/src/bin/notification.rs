@@ -1,11 +1,11 @@
-//! Tells members what happened: in the app, by e-mail, by webhooks.
+//! Tells members what happened, in the app, by e-mail and by webhooks, and opens incidents.
 
 use workers::{Task, Worker};
 
 fn main() -> std::process::ExitCode {
     workers::run(Worker {
         name: "notification",
-        about: "Tells members what happened: in the app, by e-mail, by webhooks.",
-        task: Task::Groups(&["notification", "notification-email", "notification-webhook"]),
+        about: "Tells members what happened, in the app, by e-mail and by webhooks, and opens incidents.",
+        task: Task::Groups(&["notification", "notification-email", "notification-webhook", "incident"]),
     })
 }

@@ -65,6 +65,11 @@ impl Event {
             payload: String::new(),
         }
     }
+
+    /// Whether it stands for a record that is no event.
+    pub fn is_skipped(&self) -> bool {
+        self.kind == SKIPPED
+    }
 }
 
 /// A bus that is elsewhere and takes events without the log.

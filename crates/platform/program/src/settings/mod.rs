@@ -18,7 +18,7 @@ use config::{Config, ConfigError, Environment, File, FileFormat};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-pub use observe::{LogSettings, OtlpSettings, TelemetrySettings, observe};
+pub use observe::{LogSettings, OtlpSettings, TelemetrySettings, observe, observe_with};
 pub use types::{Address, Bytes, DatabaseUrl};
 
 /// A setting that can't be used, in one line that names it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use telemetry::{InitError, LogFormat};
+use telemetry::{InitError, LogFormat, MoreLayer};
 
 use super::SettingError;
 use crate::{Secret, defaults};
@@ -67,6 +67,19 @@ pub fn observe(
     log: &LogSettings,
     telemetry: &TelemetrySettings,
 ) -> Result<telemetry::Guard, SettingError> {
+    observe_with(program, log, telemetry, None)
+}
+
+/// As [`observe`], and `more` has what is logged as well.
+///
+/// # Errors
+/// The setting that can't be used.
+pub fn observe_with(
+    program: &str,
+    log: &LogSettings,
+    telemetry: &TelemetrySettings,
+    more: Option<MoreLayer>,
+) -> Result<telemetry::Guard, SettingError> {
     let log = telemetry::LogSettings { format: log.format, filter: log.filter.clone() };
     let otlp = &telemetry.otlp;
     let export = otlp.endpoint.clone().map(|endpoint| telemetry::OtlpSettings {
@@ -75,7 +88,7 @@ pub fn observe(
         service_name: otlp.service_name.clone().unwrap_or_else(|| program.to_owned()),
         sample_ratio: otlp.sample_ratio,
     });
-    telemetry::init(&log, export.as_ref()).map_err(|error| {
+    telemetry::init(&log, export.as_ref(), more).map_err(|error| {
         let key = match &error {
             InitError::Filter(_) => "log.filter",
             InitError::Otlp(_) => "telemetry.otlp.endpoint",

@@ -91,8 +91,8 @@ pub async fn reset(
     body: Body<ResetRequest>,
 ) -> Answer<HttpResponse> {
     let (name, ResetRequest { topic, to }, groups) = (group.0, body.value, shop.groups.clone());
-    let (to, of) = (to.into(), name.clone());
-    shop.db.write(move |tx| admin::reset(tx, &groups, &name, &topic, to)).await?;
+    let (to, of, foreign) = (to.into(), name.clone(), shop.runtime.foreign.clone());
+    shop.db.write(move |tx| foreign.reset(tx, &groups, &name, &topic, to)).await?;
     tracing::info!(group = of, ?to, "a consumer group was reset");
     shop.log.ask_groups();
     let lags: Vec<_> = shop.runtime.lags().await?.into_iter().filter(|lag| lag.group == of).collect();
@@ -110,9 +110,11 @@ impl From<ResetError> for Problem {
     fn from(error: ResetError) -> Self {
         match error {
             ResetError::NoSuchGroup => Self::not_found("consumer group"),
-            ResetError::NoSuchTopic => Self::new(&kinds::INVALID_REQUEST).field("topic", error),
+            ResetError::NoSuchTopic | ResetError::NotSeen => Self::new(&kinds::INVALID_REQUEST).field("topic", error),
             ResetError::MustNotRepeat(_) => Self::new(&kinds::RESET_REFUSED).detail(error),
-            ResetError::SeveralTopics => Self::new(&kinds::INVALID_REQUEST).field("to", error),
+            ResetError::SeveralTopics | ResetError::NoTimestamp => {
+                Self::new(&kinds::INVALID_REQUEST).field("to", error)
+            }
             ResetError::Database(error) => error.into(),
         }
     }

@@ -1,8 +1,9 @@
-//! All orders and all members.
+//! All orders, all members, and all incidents.
 
 use actix_web::web::Data;
 use actix_web::{HttpResponse, get};
-use contracts::{MemberId, OrderId};
+use consumers::incident;
+use contracts::{IncidentId, MemberId, OrderId};
 use rest::input::Params;
 use rest::page::{Page, PageQuery};
 use rest::reply;
@@ -10,6 +11,7 @@ use rest::reply;
 use crate::Storefront;
 use crate::auth::Admin;
 use crate::dto::checkout::OrderView;
+use crate::dto::events::IncidentView;
 use crate::dto::members::Profile;
 use crate::http::problem::Answer;
 
@@ -31,4 +33,14 @@ pub async fn members(shop: Data<Storefront>, _admin: Admin, page: Params<PageQue
     let (after, fetch) = (page.0.after::<MemberId>()?, page.0.fetch());
     let rows = shop.db.read(move |conn| member::page(conn, after, fetch)).await?;
     Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, Profile::from)))
+}
+
+/// What services reported of their failures through an event proxy, the newest first. Each event opens one incident.
+#[utoipa::path(tag = "admin", params(PageQuery), responses((status = 200, body = Page<IncidentView>)),
+               security(("bearer" = [])))]
+#[get("/admin/incidents")]
+pub async fn incidents(shop: Data<Storefront>, _admin: Admin, page: Params<PageQuery>) -> Answer<HttpResponse> {
+    let (after, fetch) = (page.0.after::<IncidentId>()?, page.0.fetch());
+    let rows = shop.db.read(move |conn| incident::page(conn, after, fetch)).await?;
+    Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, IncidentView::from)))
 }

@@ -2,6 +2,7 @@
 
 mod api;
 mod members;
+mod proxy;
 
 use std::fmt;
 use std::net::TcpListener;
@@ -19,6 +20,7 @@ use testkit::Place;
 
 pub use api::{Api, Call, Reply, random_key};
 pub use members::TestMember;
+pub use proxy::TestProxy;
 
 /// Of the admin in every test.
 pub const ADMIN: (&str, &str) = ("admin@shop.local", "correct-horse-battery");

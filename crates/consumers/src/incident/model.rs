@@ -1,0 +1,62 @@
+//! What an event of a service says.
+
+use contracts::IncidentId;
+use db::types::{Id, JsonText, Time};
+use messaging::{Event, HandlerError};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// Characters of a reason; the event has all of it.
+const LONGEST_REASON: usize = 500;
+
+/// Something that went wrong in a service.
+#[derive(Debug, Clone, PartialEq, Eq, diesel::Queryable)]
+pub struct Incident {
+    pub id: IncidentId,
+    pub event_id: Id,
+    pub topic: String,
+    /// The event's type: `order.payment-failed`.
+    pub kind: String,
+    /// What the event is about: of a payment that failed, the order's id.
+    pub key: String,
+    /// Why, if the event says it.
+    pub reason: Option<String>,
+    /// JSON: the event as the service posted it.
+    pub event: JsonText,
+    pub occurred_at: Time,
+    pub opened_at: Time,
+}
+
+/// What a proxy passes on, as far as it is looked at.
+#[derive(Deserialize)]
+struct Posted {
+    #[serde(default)]
+    data: Value,
+}
+
+impl Incident {
+    /// # Errors
+    /// [`HandlerError::Failed`] for an event that is no JSON object.
+    pub(super) fn of(event: &Event, now: Time) -> Result<Self, HandlerError> {
+        let no_object = |error| HandlerError::Failed(format!("{}: no JSON object: {error}", event.kind));
+        let posted: Posted = serde_json::from_str(&event.payload).map_err(no_object)?;
+        Ok(Self {
+            id: IncidentId::new(),
+            event_id: event.id,
+            topic: event.topic.to_string(),
+            kind: event.kind.clone(),
+            key: event.key.clone(),
+            reason: posted.data.as_object().and_then(reason),
+            event: JsonText(event.payload.clone()),
+            occurred_at: event.occurred_at,
+            opened_at: now,
+        })
+    }
+}
+
+/// By the names that the client of the proxy, and most others, give it.
+fn reason(data: &Map<String, Value>) -> Option<String> {
+    let text = ["reason", "error", "message"].iter().find_map(|name| data.get(*name)?.as_str())?;
+    // no database takes a NUL
+    Some(text.chars().filter(|c| *c != '\0').take(LONGEST_REASON).collect())
+}

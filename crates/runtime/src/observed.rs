@@ -1,0 +1,92 @@
+//! How a program is observed: logs, metrics and traces, and what it hands to an event proxy.
+
+use std::fs;
+use std::time::Duration;
+
+use event_proxy_client::{BuildError, EventProxy, ProxyLayer, install};
+use program::settings::{SettingError, observe_with};
+use telemetry::MoreLayer;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+use crate::settings::{EventProxySettings, Settings};
+
+/// How long the end of a program waits for the proxy to take what is left.
+const FLUSHED_WITHIN: Duration = Duration::from_secs(3);
+
+/// The type of events that are logged errors.
+const ERROR: &str = "error";
+/// What tells of dead letters. They are seen elsewhere; and if errors are among what is exported, one of them that is dead
+/// would make the next.
+const DEAD_LETTERS: &str = "messaging::alone";
+
+/// A program that is observed.
+pub struct Observed {
+    proxy: Option<EventProxy>,
+    _telemetry: telemetry::Guard,
+}
+
+impl Settings {
+    /// Sets up logs, metrics and traces for this process, which is a `program`, and the client of the event proxy.
+    ///
+    /// # Errors
+    /// The setting that can't be used.
+    pub fn observe(&self, program: &str) -> Result<Observed, SettingError> {
+        let proxy = self.event_proxy.client()?;
+        let errors = proxy.as_ref().filter(|_| self.event_proxy.errors);
+        let errors = errors.map(|proxy| shipped(proxy, program)).transpose()?;
+        let telemetry = observe_with(program, &self.log, &self.telemetry, errors)?;
+        if let Some(Err(error)) = proxy.clone().map(install) {
+            tracing::debug!(%error, "failures are reported by the client that was installed first");
+        }
+        Ok(Observed { proxy, _telemetry: telemetry })
+    }
+}
+
+impl EventProxySettings {
+    /// A client; `None` unless an address is set.
+    ///
+    /// # Errors
+    /// The setting that can't be used.
+    pub(crate) fn client(&self) -> Result<Option<EventProxy>, SettingError> {
+        if self.url.is_empty() {
+            return Ok(None);
+        }
+        let mut builder = self.url.iter().fold(EventProxy::builder(), |builder, url| builder.url(url));
+        if !self.api_key.is_empty() {
+            builder = builder.api_key(self.api_key.expose());
+        }
+        if let Some(file) = &self.ca_file {
+            let bad = |error| SettingError::new("event_proxy.ca_file", format!("{}: {error}", file.display()));
+            builder = builder.ca_certificates(fs::read(file).map_err(bad)?);
+        }
+        builder.shutdown_timeout(FLUSHED_WITHIN).build().map(Some).map_err(refused)
+    }
+}
+
+fn shipped(proxy: &EventProxy, program: &str) -> Result<MoreLayer, SettingError> {
+    let events = Targets::new().with_default(LevelFilter::ERROR).with_target(DEAD_LETTERS, LevelFilter::OFF);
+    let layer = ProxyLayer::builder(proxy.clone()).service(program).event_type(ERROR).events(events);
+    Ok(Box::new(layer.build().map_err(refused)?))
+}
+
+fn refused(error: BuildError) -> SettingError {
+    match error {
+        BuildError::Setting { setting: "ca_certificates", reason } => SettingError::new("event_proxy.ca_file", reason),
+        BuildError::Setting { setting, reason } => SettingError::new(format!("event_proxy.{setting}"), reason),
+        other => SettingError::new("event_proxy", other.to_string()),
+    }
+}
+
+impl Observed {
+    /// Does the work of the program, and then has the event proxy take what is left for it.
+    pub async fn during<T>(self, work: impl Future<Output = T>) -> T {
+        let done = work.await;
+        if let Some(proxy) = &self.proxy
+            && proxy.flush(FLUSHED_WITHIN).await.is_err()
+        {
+            let lost = proxy.stats().queued;
+            tracing::warn!(lost, "the event proxy did not take the last reports in time");
+        }
+        done
+    }
+}
