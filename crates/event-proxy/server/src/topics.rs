@@ -49,6 +49,8 @@ pub struct Topics {
     missing: RwLock<HashSet<String>>,
     /// One is made at a time.
     making: Mutex<()>,
+    /// One reads at a time: who began earlier must not have the last word.
+    reading: Mutex<()>,
 }
 
 impl Topics {
@@ -65,8 +67,8 @@ impl Topics {
     ) -> db::Result<Self> {
         log.open(db, &[]).await?;
         let (db, control, log, settings) = (db.clone(), control.clone(), log.clone(), settings.clone());
-        let (rows, missing, making) = Default::default();
-        let topics = Self { db, control, log, settings, delivery, rows, missing, making };
+        let (rows, missing, making, reading) = Default::default();
+        let topics = Self { db, control, log, settings, delivery, rows, missing, making, reading };
         topics.refresh().await?;
         let rows = topics.rows();
         for name in topics.log.topics().into_iter().filter(|name| !rows.contains_key(&**name)) {
@@ -81,6 +83,7 @@ impl Topics {
     /// # Errors
     /// The database's.
     pub async fn refresh(&self) -> db::Result<()> {
+        let _turn = self.reading.lock().await;
         let all = self.control.read(rows::all).await?;
         let all = all.into_iter().map(|row| (row.name.clone(), row)).collect();
         *self.rows.write().unwrap_or_else(PoisonError::into_inner) = all;
