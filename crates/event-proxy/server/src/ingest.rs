@@ -1,16 +1,24 @@
 //! Events out of the body of a request, in each form that is known.
 
+use std::fmt;
+
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{Bytes, Payload};
 use actix_web::{HttpRequest, dev};
 use futures::StreamExt;
 use rest::Problem;
 use rest::kinds;
-use serde::Deserialize;
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::cloudevents::{self, CloudEvent};
 use crate::event::{Entry, Posted};
+
+/// Events of an array at the most.
+const MAX_ITEMS: usize = 10_000;
+/// What an array with more is refused by.
+const TOO_MANY: &str = "too many items";
 
 /// What a body holds, by its media type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +124,42 @@ pub fn read(form: Form, headers: &HeaderMap, body: &[u8], max_event: usize) -> R
 }
 
 fn items(body: &[u8]) -> Result<Vec<&RawValue>, Problem> {
-    serde_json::from_slice(body).map_err(|error| Problem::new(&kinds::MALFORMED_JSON).detail(error))
+    let items: Result<Items<'_>, _> = serde_json::from_slice(body);
+    items.map(|items| items.0).map_err(|error| match error.to_string().starts_with(TOO_MANY) {
+        true => Problem::new(&kinds::TOO_LARGE)
+            .detail(format_args!("at most {MAX_ITEMS} events; send more as application/x-ndjson")),
+        false => Problem::new(&kinds::MALFORMED_JSON).detail(error),
+    })
+}
+
+/// The items of an array, of which there are not too many: each is answered, and takes more room there than here.
+struct Items<'a>(Vec<&'a RawValue>);
+
+impl<'de> Deserialize<'de> for Items<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Counted;
+
+        impl<'de> Visitor<'de> for Counted {
+            type Value = Items<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Items<'de>, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = array.next_element()? {
+                    if items.len() == MAX_ITEMS {
+                        return Err(de::Error::custom(TOO_MANY));
+                    }
+                    items.push(item);
+                }
+                Ok(Items(items))
+            }
+        }
+
+        deserializer.deserialize_seq(Counted)
+    }
 }
 
 /// One event.

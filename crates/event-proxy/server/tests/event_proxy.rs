@@ -13,4 +13,5 @@ mod event_proxy {
     mod settings;
     mod support;
     mod tls;
+    mod topics;
 }

@@ -146,6 +146,8 @@ async fn what_is_too_large_or_no_events_is_refused_whole() {
         reply(request).await.expect_problem(413, "body-too-large");
     }
     reply(proxy.post("", "application/json", "{")).await.expect_problem(400, "malformed-json");
+    let many = format!("[{}0]", "0,".repeat(10_000));
+    reply(proxy.post("", "application/json", many)).await.expect_problem(413, "body-too-large");
     reply(proxy.post("", "application/json", "[{]")).await.expect_problem(400, "malformed-json");
     let unpacked = proxy.post("", "application/json", "{}").header("content-encoding", "gzip");
     reply(unpacked).await.expect_problem(400, "bad-request");

@@ -32,7 +32,7 @@ fn event(n: usize) -> Value {
 }
 
 /// The numbers that Kafka has, by partition and in its order.
-async fn on_kafka(kafka: &Kafka, partitions: i32) -> Vec<Vec<u64>> {
+pub async fn on_kafka(kafka: &Kafka, partitions: i32) -> Vec<Vec<u64>> {
     let mut all = Vec::new();
     for partition in 0..partitions {
         let records = kafka.records("order.paid", partition).await.unwrap();
