@@ -50,9 +50,9 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let _telemetry = settings.observe()?;
     let mut stop = Stop::listen()?;
     let proxy = Proxy::open(settings).await?;
-    if let Some(password) = &proxy.new_password {
+    if let Some(password) = proxy.admin.new_password() {
         let file = proxy.settings.data_dir.join(PASSWORD_FILE);
-        println!("The admin's password is {} (kept in {}).", password.expose(), file.display());
+        println!("The admin's password is {} (kept in {}).", password, file.display());
     }
     let server = Server::start(&proxy, listener)?;
     println!("The event proxy is at {0}/v1 (docs: {0}/docs/).", server.url());

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use db::Database;
 use diesel_migrations::embed_migrations;
 use messaging::Log;
+use program::kept_secret;
 use program::settings::SettingError;
-use program::{Secret, kept_secret};
 use tokio::task::AbortHandle;
 
-use crate::admin::{self, Access};
+use crate::admin::Access;
 use crate::control;
 use crate::delivery::{Delivery, Means, Working};
 use crate::housekeeping::Housekeeping;
@@ -41,13 +41,11 @@ pub struct Proxy {
     pub control: Database,
     pub log: Log,
     pub admin: Arc<Access>,
-    /// The admin's, if it was made at this start.
-    pub new_password: Option<Secret>,
     pub keys: Arc<Keys>,
     /// That the keys are read again and again.
     renewing: AbortHandle,
     pub(crate) peers: Arc<Peers>,
-    pub(crate) tls: Option<rustls::ServerConfig>,
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) topics: Arc<Topics>,
     pub(crate) refusals: Arc<Refusals>,
@@ -73,8 +71,8 @@ impl Proxy {
         };
         fs::create_dir_all(folder).map_err(|error| bad_folder(&error))?;
         let secret = kept_secret(folder, RECEIPT_SECRET).map_err(|error| bad_folder(&error))?;
-        let (password, is_new) =
-            admin::password(&settings.admin.password, folder).map_err(|error| bad_folder(&error))?;
+        let admin =
+            Access::open(&settings.admin.password, folder, tls.is_some()).map_err(|error| bad_folder(&error))?;
         let log = Log::new();
         let options = db::Options::new(format!("sqlite:{}", folder.join("log.db").display()));
         let db = Database::open(options, &MIGRATIONS, log.recorder()).await.map_err(|error| bad_folder(&error))?;
@@ -90,12 +88,11 @@ impl Proxy {
             db,
             control,
             log,
-            new_password: is_new.then(|| password.clone()),
-            admin: Arc::new(Access::new(password, tls.is_some())),
+            admin: Arc::new(admin),
             renewing: keys.keep_renewing().abort_handle(),
             keys,
             peers: Arc::new(peers),
-            tls,
+            tls: tls.map(Arc::new),
             delivery,
             topics,
             refusals,

@@ -19,6 +19,13 @@ pub struct Quota {
     limits: Mutex<Vec<Limit>>,
 }
 
+/// What a request takes of a quota.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cost {
+    pub events: u64,
+    pub bytes: u64,
+}
+
 /// Too much of the quota is used up: nothing was taken, and the same goes through after the wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exceeded {
@@ -60,25 +67,30 @@ impl Quota {
         (!limits.is_empty()).then(|| Self { limits: Mutex::new(limits) })
     }
 
-    /// Takes both or nothing.
+    /// Takes all of it or nothing.
     ///
     /// # Errors
     /// When to come again.
-    pub fn take(&self, events: u64, bytes: u64, now: Instant) -> Result<(), Exceeded> {
-        if events == 0 {
+    pub fn take(&self, cost: Cost, now: Instant) -> Result<(), Exceeded> {
+        if cost.events == 0 {
             return Ok(());
         }
         let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        let cost = |limit: &Limit| if limit.unit == Unit::Events { events } else { bytes };
-        let wait = limits.iter().map(|limit| limit.wait(cost(limit), now)).max().unwrap_or_default();
+        let wait = limits.iter().map(|limit| limit.wait(cost, now)).max().unwrap_or_default();
         if !wait.is_zero() {
             return Err(Exceeded { wait });
         }
         for limit in limits.iter_mut() {
-            let used = limit.used(now) + limit.time_of(cost(limit));
-            limit.whole_at = now.checked_add(used);
+            limit.whole_at = now.checked_add(limit.used(now) + limit.time_of(cost));
         }
         Ok(())
+    }
+
+    /// Gives back what was taken for nothing.
+    pub fn give_back(&self, cost: Cost) {
+        for limit in self.limits.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+            limit.whole_at = limit.whole_at.and_then(|at| at.checked_sub(limit.time_of(cost)));
+        }
     }
 
     /// As draft-ietf-httpapi-ratelimit-headers has it: of each limit how many units are left now, and after how many
@@ -107,9 +119,9 @@ impl Limit {
         self.whole_at.map(|at| at.saturating_duration_since(now)).unwrap_or_default()
     }
 
-    fn wait(&self, cost: u64, now: Instant) -> Duration {
-        let used = self.used(now);
-        if cost > self.rate { used } else { (used + self.time_of(cost)).saturating_sub(BURST) }
+    fn wait(&self, cost: Cost, now: Instant) -> Duration {
+        let (used, more) = (self.used(now), self.time_of(cost));
+        if more > BURST { used } else { (used + more).saturating_sub(BURST) }
     }
 
     fn left(&self, now: Instant) -> u64 {
@@ -117,8 +129,9 @@ impl Limit {
         u64::try_from(free.as_nanos() * u128::from(self.rate) / BURST.as_nanos()).unwrap_or(self.rate)
     }
 
-    fn time_of(&self, cost: u64) -> Duration {
-        let nanos = u128::from(cost) * BURST.as_nanos() / u128::from(self.rate);
+    fn time_of(&self, cost: Cost) -> Duration {
+        let units = if self.unit == Unit::Events { cost.events } else { cost.bytes };
+        let nanos = u128::from(units) * BURST.as_nanos() / u128::from(self.rate);
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }
@@ -145,6 +158,10 @@ fn seconds(wait: Duration) -> u64 {
 mod tests {
     use super::*;
 
+    fn cost(events: u64, bytes: u64) -> Cost {
+        Cost { events, bytes }
+    }
+
     fn after(wait: Duration) -> Result<(), Exceeded> {
         Err(Exceeded { wait })
     }
@@ -154,14 +171,14 @@ mod tests {
         let (quota, start) = (Quota::new(Some(3), None).unwrap(), Instant::now());
         assert_eq!(quota.told(start).policy, "\"events\";q=3;w=1;qu=\"events\"");
         for left in [2, 1, 0] {
-            assert_eq!(quota.take(1, 0, start), Ok(()));
+            assert_eq!(quota.take(cost(1, 0), start), Ok(()));
             assert_eq!(quota.told(start).left, format!("\"events\";r={left};t=1"));
         }
         let third = Duration::from_nanos(333_333_333);
-        let Err(refused) = quota.take(1, 0, start) else { panic!("a fourth") };
+        let Err(refused) = quota.take(cost(1, 0), start) else { panic!("a fourth") };
         assert!(refused.wait <= third && refused.seconds() == 1, "{refused:?}");
-        assert_eq!(quota.take(1, 0, start + third), Ok(()), "a third of a second later there is one");
-        assert!(quota.take(1, 0, start + third).is_err());
+        assert_eq!(quota.take(cost(1, 0), start + third), Ok(()), "a third of a second later there is one");
+        assert!(quota.take(cost(1, 0), start + third).is_err());
         assert_eq!(quota.told(start + Duration::from_secs(9)).left, "\"events\";r=3;t=0");
     }
 
@@ -169,13 +186,13 @@ mod tests {
     fn more_than_a_second_worth_is_taken_at_once_and_those_behind_it_wait() {
         let (quota, start) = (Quota::new(Some(10), None).unwrap(), Instant::now());
         let at = |tenths: u64| start + Duration::from_millis(100 * tenths);
-        assert_eq!(quota.take(1, 0, start), Ok(()));
-        assert_eq!(quota.take(50, 0, start), after(Duration::from_millis(100)), "not while any is used");
-        assert_eq!(quota.take(50, 0, at(1)), Ok(()));
+        assert_eq!(quota.take(cost(1, 0), start), Ok(()));
+        assert_eq!(quota.take(cost(50, 0), start), after(Duration::from_millis(100)), "not while any is used");
+        assert_eq!(quota.take(cost(50, 0), at(1)), Ok(()));
         assert_eq!(quota.told(at(1)).left, "\"events\";r=0;t=5");
-        assert_eq!(quota.take(1, 0, at(1)), after(Duration::from_millis(4100)));
-        assert_eq!(quota.take(1, 0, at(41)), after(Duration::from_millis(100)));
-        assert_eq!(quota.take(1, 0, at(42)), Ok(()));
+        assert_eq!(quota.take(cost(1, 0), at(1)), after(Duration::from_millis(4100)));
+        assert_eq!(quota.take(cost(1, 0), at(41)), after(Duration::from_millis(100)));
+        assert_eq!(quota.take(cost(1, 0), at(42)), Ok(()));
     }
 
     #[test]
@@ -185,9 +202,22 @@ mod tests {
             quota.told(start).policy,
             "\"events\";q=10;w=1;qu=\"events\", \"bytes\";q=1000;w=1;qu=\"content-bytes\""
         );
-        assert_eq!(quota.take(1, 900, start), Ok(()));
-        assert_eq!(quota.take(1, 300, start), after(Duration::from_millis(200)));
+        assert_eq!(quota.take(cost(1, 900), start), Ok(()));
+        assert_eq!(quota.take(cost(1, 300), start), after(Duration::from_millis(200)));
         assert_eq!(quota.told(start).left, "\"events\";r=9;t=1, \"bytes\";r=100;t=1", "the refused one cost nothing");
-        assert_eq!(quota.take(0, 0, start), Ok(()), "what is refused for other reasons costs nothing");
+        assert_eq!(quota.take(cost(0, 0), start), Ok(()), "what is refused for other reasons costs nothing");
+    }
+
+    #[test]
+    fn what_was_taken_for_nothing_is_given_back() {
+        let (quota, start) = (Quota::new(Some(10), Some(1_000)).unwrap(), Instant::now());
+        assert_eq!(quota.take(cost(2, 100), start), Ok(()));
+        let before = quota.told(start);
+        let later = start + Duration::from_secs(1);
+        assert_eq!(quota.take(cost(500, 100_000), later), Ok(()));
+        quota.give_back(cost(500, 100_000));
+        assert_eq!(quota.told(later).left, "\"events\";r=10;t=0, \"bytes\";r=1000;t=0");
+        assert_eq!(quota.take(cost(2, 100), later), Ok(()));
+        assert_eq!(quota.told(later), before);
     }
 }

@@ -40,13 +40,15 @@ impl Guesses {
 
     /// Notes one.
     pub fn wrong(&self, from: IpAddr) {
-        let Err(not_until) = self.wrong.check_key(&from) else { return };
+        let not_until = self.wrong.check_key(&from);
+        if self.wrong.len() > TIDY_ABOVE {
+            self.wrong.retain_recent();
+            let now = Instant::now();
+            self.shut.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, until| *until > now);
+        }
+        let Err(not_until) = not_until else { return };
         let (now, wait) = (Instant::now(), not_until.wait_time_from(DefaultClock::default().now()));
         let mut shut = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
-        if shut.len() > TIDY_ABOVE {
-            shut.retain(|_, until| *until > now);
-            self.wrong.retain_recent();
-        }
         shut.insert(from, now + wait.max(Duration::from_secs(1)));
         tracing::warn!(%from, "too many wrong passwords of the admin");
     }

@@ -41,26 +41,27 @@ pub struct Admin {
 /// Knows the admin's password.
 pub struct Access {
     password: Secret,
+    is_new: bool,
     sessions: Sessions,
     guesses: Guesses,
 }
 
-/// The password of the settings; unless set, the one kept in `folder`, and whether it was made just now.
-///
-/// # Errors
-/// When the file can't be read or written.
-pub fn password(set: &Secret, folder: &Path) -> std::io::Result<(Secret, bool)> {
-    if !set.is_empty() {
-        return Ok((set.clone(), false));
-    }
-    let is_new = !folder.join(PASSWORD_FILE).exists();
-    Ok((kept_secret(folder, PASSWORD_FILE)?, is_new))
-}
-
 impl Access {
-    /// By this password. With `tls`, browsers send their cookies in no other way.
-    pub fn new(password: Secret, tls: bool) -> Self {
-        Self { sessions: Sessions::new(&password, tls), password, guesses: Guesses::new() }
+    /// By the password `set`, or unless there is one by that kept in `folder`, which is made if there is none. With
+    /// `tls`, browsers send their cookies in no other way.
+    ///
+    /// # Errors
+    /// When the file can't be read or written.
+    pub fn open(set: &Secret, folder: &Path, tls: bool) -> std::io::Result<Self> {
+        let is_new = set.is_empty() && !folder.join(PASSWORD_FILE).exists();
+        let password = if set.is_empty() { kept_secret(folder, PASSWORD_FILE)? } else { set.clone() };
+        let sessions = Sessions::new(&password, tls);
+        Ok(Self { password, is_new, sessions, guesses: Guesses::new() })
+    }
+
+    /// The password, if it was made just now and nobody knows it yet.
+    pub fn new_password(&self) -> Option<&str> {
+        self.is_new.then(|| self.password.expose())
     }
 
     /// Begins a session for whoever knows the password: the cookie to set.

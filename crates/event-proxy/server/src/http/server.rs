@@ -38,8 +38,8 @@ impl Server {
             .keep_alive(Duration::from_secs(75))
             .shutdown_timeout(http.shutdown_timeout.as_secs())
             .disable_signals();
-        let server = match proxy.tls.clone() {
-            Some(tls) => server.listen_rustls_0_23(listener, tls)?,
+        let server = match &proxy.tls {
+            Some(tls) => server.listen_rustls_0_23(listener, (**tls).clone())?,
             None => server.listen(listener)?,
         };
         let (scheme, server) = (if proxy.tls.is_some() { "https" } else { "http" }, server.run());

@@ -16,7 +16,7 @@ use super::Known;
 use crate::Proxy;
 use crate::event::{Entry, is_name};
 use crate::http::kinds;
-use crate::quota::Exceeded;
+use crate::quota::{Cost, Exceeded};
 use crate::settings::TopicSettings;
 
 /// Whoever hands events over, or asks for them. A key that is sent must be right, even where none is required.
@@ -56,24 +56,32 @@ impl Caller {
     }
 
     /// Refuses those of `entries` that are of other services than the caller's, and takes the rest from its quota: all
-    /// of it, or nothing.
+    /// of it, or nothing. If none of them can be taken into the log, [`give_back`](Self::give_back) what it cost.
     ///
     /// # Errors
     /// When too much of the quota is used up.
-    pub fn admit(&self, entries: &mut [Result<Entry, Problem>]) -> Result<(), Exceeded> {
-        let Some(key) = &self.key else { return Ok(()) };
-        let (mut events, mut bytes) = (0, 0);
+    pub fn admit(&self, entries: &mut [Result<Entry, Problem>]) -> Result<Cost, Exceeded> {
+        let mut cost = Cost::default();
+        let Some(key) = &self.key else { return Ok(cost) };
         for entry in entries {
             match entry {
                 Ok(taken) if key.may(&taken.service) => {
-                    events += 1;
-                    bytes += taken.payload.len() as u64;
+                    cost.events += 1;
+                    cost.bytes += taken.payload.len() as u64;
                 }
                 Ok(other) => *entry = Err(not_allowed(&other.service)),
                 Err(_) => {}
             }
         }
-        key.quota.as_ref().map_or(Ok(()), |quota| quota.take(events, bytes, Instant::now()))
+        key.quota.as_ref().map_or(Ok(()), |quota| quota.take(cost, Instant::now()))?;
+        Ok(cost)
+    }
+
+    /// Nothing was taken into the log, so it cost nothing.
+    pub fn give_back(&self, cost: Cost) {
+        if let Some(quota) = self.key.as_ref().and_then(|key| key.quota.as_ref()) {
+            quota.give_back(cost);
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::event::{Entry, Posted};
 use crate::ingest::{self, Body, Form};
 use crate::intake::Taken;
 use crate::keys::Caller;
-use crate::quota::Exceeded;
+use crate::quota::{Cost, Exceeded};
 
 /// Lines of which each has its own answer; of more, only those that were refused have one.
 const ANSWERED: usize = 10_000;
@@ -144,8 +144,8 @@ pub async fn post(
     let ingest = &proxy.settings.ingest;
     let body = body.whole(ingest.max_body.0).await?;
     let mut read = ingest::read(form, request.headers(), &body, ingest.max_event.0)?;
-    caller.admit(&mut read.entries)?;
-    let mut taken = proxy.accept(read.entries, ack).await?;
+    let cost = caller.admit(&mut read.entries)?;
+    let mut taken = proxy.accept(read.entries, ack).await.inspect_err(|_| caller.give_back(cost))?;
     match (read.alone, taken.pop()) {
         (true, Some(one)) => {
             let view = view(&proxy, one?);
@@ -241,8 +241,9 @@ impl<'p> Lines<'p> {
 
     async fn take(&mut self) -> Result<(), Problem> {
         let mut chunk = std::mem::take(&mut self.chunk);
-        self.admit(&mut chunk)?;
-        for taken in self.proxy.accept(chunk, self.ack).await? {
+        let cost = self.admit(&mut chunk)?;
+        let taken = self.proxy.accept(chunk, self.ack).await.inspect_err(|_| self.caller.give_back(cost))?;
+        for taken in taken {
             self.lines += 1;
             self.accepted += usize::from(taken.is_ok());
             if self.lines == ANSWERED + 1 {
@@ -261,16 +262,15 @@ impl<'p> Lines<'p> {
     }
 
     /// Refuses the lines that the caller may not hand over, or not now; all of them at once if none was taken before.
-    fn admit(&mut self, chunk: &mut [Result<Entry, Problem>]) -> Result<(), Problem> {
-        if self.exceeded.is_none() {
-            self.exceeded = self.caller.admit(chunk).err();
-        }
-        let Some(exceeded) = self.exceeded else { return Ok(()) };
-        if self.lines == 0 {
-            return Err(exceeded.into());
-        }
+    fn admit(&mut self, chunk: &mut [Result<Entry, Problem>]) -> Result<Cost, Problem> {
+        let exceeded = match self.exceeded.map_or_else(|| self.caller.admit(chunk), Err) {
+            Ok(cost) => return Ok(cost),
+            Err(exceeded) if self.lines == 0 => return Err(exceeded.into()),
+            Err(exceeded) => exceeded,
+        };
+        self.exceeded = Some(exceeded);
         chunk.iter_mut().filter(|entry| entry.is_ok()).for_each(|entry| *entry = Err(exceeded.into()));
-        Ok(())
+        Ok(Cost::default())
     }
 
     fn answer(self) -> HttpResponse {

@@ -123,13 +123,13 @@ async fn a_session_needs_its_token_for_all_that_changes_something() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_is_made_once_unless_one_is_set() {
     let mut proxy = TestProxy::start(&[("EVENT_PROXY__ADMIN__PASSWORD", "")]).await;
-    let made = proxy.proxy.new_password.clone().expect("made at the first start");
+    let made = proxy.proxy.admin.new_password().expect("made at the first start").to_owned();
     let file = proxy.proxy.settings.data_dir.join("admin-password");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    let list = |proxy: &TestProxy| proxy.request(Method::GET, KEYS).basic_auth("admin", Some(made.expose()));
+    let list = |proxy: &TestProxy| proxy.request(Method::GET, KEYS).basic_auth("admin", Some(&made));
     reply(list(&proxy)).await.expect(200);
     proxy.restart().await;
-    assert!(proxy.proxy.new_password.is_none(), "it is told once");
+    assert!(proxy.proxy.admin.new_password().is_none(), "it is told once");
     reply(list(&proxy)).await.expect(200);
     proxy.stop().await;
     let short = Settings::from(None, [("EVENT_PROXY__ADMIN__PASSWORD", "1234567")]).unwrap_err();

@@ -101,3 +101,19 @@ async fn bytes_count_too_and_a_new_key_has_used_what_the_old_one_did() {
     refused.expect_problem(429, "quota-exceeded");
     proxy.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_log_has_no_room_for_costs_nothing() {
+    let mut proxy = TestProxy::start(&[("EVENT_PROXY__INGEST__MEMORY", "10KiB")]).await;
+    let (_, key) = proxy.key(json!({ "name": "orders", "events_per_second": 1 })).await;
+    let batch = |events| (0..events).map(event).collect::<Value>();
+    let lines: String = (0..1_000).map(|n| format!("{}\n", event(n))).collect();
+    for _ in 0..2 {
+        post(&proxy, &key, batch(1_000)).await.expect_problem(429, "log-full");
+        let lines = proxy.post("", "application/x-ndjson", lines.clone()).bearer_auth(&key);
+        reply(lines).await.expect_problem(429, "log-full");
+    }
+    post(&proxy, &key, batch(60)).await.expect(202);
+    post(&proxy, &key, batch(60)).await.expect_problem(429, "quota-exceeded");
+    proxy.stop().await;
+}
