@@ -9,6 +9,7 @@ mod consumers {
     mod delivery;
     mod given;
     mod hosted;
+    mod incident;
     mod notification;
     mod outside;
     mod replenishment;

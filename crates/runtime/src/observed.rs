@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use event_proxy_client::{BuildError, EventProxy, ProxyLayer, install};
+use event_proxy_client::{BuildError, Builder, EventProxy, ProxyLayer, install};
 use program::settings::{SettingError, observe_with};
 use telemetry::MoreLayer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -31,7 +31,7 @@ impl Settings {
     /// # Errors
     /// The setting that can't be used.
     pub fn observe(&self, program: &str) -> Result<Observed, SettingError> {
-        let proxy = self.event_proxy.client()?;
+        let proxy = self.event_proxy.start()?;
         let errors = proxy.as_ref().filter(|_| self.event_proxy.errors);
         let errors = errors.map(|proxy| shipped(proxy, program)).transpose()?;
         let telemetry = observe_with(program, &self.log, &self.telemetry, errors)?;
@@ -43,23 +43,33 @@ impl Settings {
 }
 
 impl EventProxySettings {
-    /// A client; `None` unless an address is set.
+    /// Whether the settings can be used. Nothing is read or connected.
     ///
     /// # Errors
-    /// The setting that can't be used.
-    pub(crate) fn client(&self) -> Result<Option<EventProxy>, SettingError> {
+    /// The setting that can't.
+    pub(crate) fn check(&self) -> Result<(), SettingError> {
+        self.builder().map_or(Ok(()), |builder| builder.build().map(drop).map_err(refused))
+    }
+
+    /// A client; `None` unless an address is set.
+    fn start(&self) -> Result<Option<EventProxy>, SettingError> {
+        let Some(mut builder) = self.builder() else { return Ok(None) };
+        if let Some(file) = &self.ca_file {
+            let bad = |error| SettingError::new("event_proxy.ca_file", format!("{}: {error}", file.display()));
+            builder = builder.ca_certificates(fs::read(file).map_err(bad)?);
+        }
+        builder.build().map(Some).map_err(refused)
+    }
+
+    fn builder(&self) -> Option<Builder> {
         if self.url.is_empty() {
-            return Ok(None);
+            return None;
         }
         let mut builder = self.url.iter().fold(EventProxy::builder(), |builder, url| builder.url(url));
         if !self.api_key.is_empty() {
             builder = builder.api_key(self.api_key.expose());
         }
-        if let Some(file) = &self.ca_file {
-            let bad = |error| SettingError::new("event_proxy.ca_file", format!("{}: {error}", file.display()));
-            builder = builder.ca_certificates(fs::read(file).map_err(bad)?);
-        }
-        builder.shutdown_timeout(FLUSHED_WITHIN).build().map(Some).map_err(refused)
+        Some(builder.shutdown_timeout(FLUSHED_WITHIN))
     }
 }
 

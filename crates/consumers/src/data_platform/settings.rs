@@ -103,7 +103,7 @@ impl Default for HttpSettings {
 pub struct ElasticsearchSettings {
     /// Without `/_bulk`; required with this sink.
     pub url: Option<String>,
-    /// An event goes to the index `<index_prefix><topic>`.
+    /// An event goes to the index `<index_prefix><topic>`, in lower case.
     pub index_prefix: String,
     /// Basic authentication, together with `password`.
     pub username: Option<String>,

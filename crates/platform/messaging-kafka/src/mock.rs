@@ -1,7 +1,10 @@
 //! A cluster inside the process: librdkafka's own, which speaks the protocol and keeps records in memory.
 
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
 use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::client::{BadProperty, Kafka, KafkaOptions};
@@ -42,6 +45,19 @@ impl MockKafka {
         let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let bootstrap_servers = self.cluster.bootstrap_servers();
         Kafka::new(KafkaOptions { bootstrap_servers, properties, ..KafkaOptions::default() })
+    }
+
+    /// Stores a record without headers, as somebody does who knows nothing of events.
+    ///
+    /// # Panics
+    /// When it is not stored.
+    pub fn store(&self, topic: &str, partition: i32, value: &str) {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.cluster.bootstrap_servers());
+        let producer: BaseProducer = config.create().expect("a producer");
+        let record = BaseRecord::<(), str>::to(topic).partition(partition).payload(value);
+        producer.send(record).map_err(|(error, _)| error).expect("room in the queue");
+        producer.flush(Duration::from_secs(30)).expect("it is stored");
     }
 
     /// Has the brokers answer the next requests to store records with these errors.

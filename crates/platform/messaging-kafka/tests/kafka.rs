@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use db::types::{Id, Time};
-use messaging::{Bus, Event, Publisher, Subscriber};
+use messaging::{Bus, Event, ForeignBus, Publisher, Subscriber};
 use messaging_kafka::{Kafka, KafkaOptions, MockKafka, Refusal};
 use tokio::time::timeout;
 
@@ -93,6 +93,33 @@ async fn the_events_of_another_log_are_left_out() {
     assert_eq!(publisher.last_event(TOPIC, 0, ours).await.expect("it answers").map(|it| it.position), Some(9));
     assert_eq!(publisher.last_event(TOPIC, 0, other).await.expect("it answers").map(|it| it.position), Some(14));
     assert_eq!(publisher.last_event(TOPIC, 0, Id::new()).await.expect("it answers"), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_what_others_write_repeats_and_what_is_no_event_are_skipped() {
+    let (mock, kafka) = cluster();
+    let (first, second) = (events(Id::new(), 0..10), events(Id::new(), 0..5));
+    let publisher = kafka.publisher();
+    publisher.publish(&first).await.expect("stored");
+    mock.store(TOPIC, 0, "no event");
+    // as after an answer that was lost, by another proxy, and once more
+    kafka.publisher().publish(&first[4..]).await.expect("stored");
+    publisher.publish(&second).await.expect("stored");
+    mock.store(TOPIC, 0, "{}");
+    publisher.publish(&second[..1]).await.expect("stored");
+    let others = kafka.foreign();
+    assert_eq!(others.topics().await.expect("they are told").get(TOPIC), Some(&1));
+    assert_eq!(others.held(TOPIC, 1).await.expect("it is told"), [0..24]);
+    let subscriber = others.read().subscribe("readers");
+    let read = all(&subscriber, -1).await;
+    assert!(positions(&read).is_sorted(), "{:?}", positions(&read));
+    let ids: Vec<_> = read.iter().filter(|event| !event.is_skipped()).map(|event| event.id).collect();
+    let expected: Vec<_> = first.iter().chain(&second).map(|event| event.id).collect();
+    assert_eq!(ids, expected);
+    assert_eq!(read.last().map(|last| last.position), Some(23), "what is skipped at the end counts as read");
+    // whoever goes back reads the same again
+    let again = subscriber.fetch(TOPIC, 0, 3, 4).await.expect("events");
+    assert_eq!(again.iter().map(|event| event.id).collect::<Vec<_>>(), expected[4..4 + again.len()]);
 }
 
 /// Whatever is refused: what is stored for the first time is in the order of the positions and has no gap, and an

@@ -41,7 +41,7 @@ impl Settings {
         let reason = format!("expected 0 to {}, got {decimals}", Currency::MAX_DECIMALS);
         expect("currency.decimals", decimals <= Currency::MAX_DECIMALS, &reason)?;
         positive("order.expires_after", self.order.expires_after)?;
-        self.event_proxy.client()?;
+        self.event_proxy.check()?;
         self.telemetry.check()?;
         self.log.check()
     }

@@ -138,6 +138,32 @@ fn a_bad_variable_is_one_line_that_names_the_setting() {
             "a b",
             r#"bus.kafka.prefix: expected letters, digits, dots, dashes and underscores, got "a b""#,
         ),
+        (
+            "SHOP__EXPORT__PROXY_TOPICS",
+            "order.payment-failed",
+            "export.proxy_topics: needs bus.kafka.bootstrap_servers: its topics are on Kafka",
+        ),
+        (
+            "SHOP__EXPORT__PROXY_PREFIX",
+            "order.",
+            "export.proxy_prefix: needs bus.kafka.bootstrap_servers: its topics are on Kafka",
+        ),
+        (
+            "SHOP__INCIDENT__TOPIC",
+            "order.payment-failed",
+            "incident.topic: needs bus.kafka.bootstrap_servers: its topics are on Kafka",
+        ),
+        (
+            "SHOP__EXPORT__PROXY_TOPICS",
+            "a.b,stock-low",
+            "export.proxy_topics: stock-low is a topic of the shop, not of an event proxy",
+        ),
+        (
+            "SHOP__INCIDENT__TOPIC",
+            "a b",
+            r#"incident.topic: expected names of letters, digits, dots, dashes and underscores, got "a b""#,
+        ),
+        ("SHOP__EVENT_PROXY__URL", "proxy:8090", "event_proxy.url: \"proxy:8090\" must begin with http:// or https://"),
         ("SHOP__WORKER__EVENTS_PER_SECOND", "0", "worker.events_per_second: expected a whole number from 1, got 0"),
         (
             "SHOP__HOST__CONSUMERS",

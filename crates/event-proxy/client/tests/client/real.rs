@@ -195,6 +195,31 @@ async fn logged_errors_are_events_of_the_program() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn with_keys_required_the_key_opens_the_door() {
+    let keys = ("EVENT_PROXY__KEYS__REQUIRED", "true".to_owned());
+    let mut real = Real::start(&[keys, ("EVENT_PROXY__ADMIN__PASSWORD", "correct horse battery".into())]).await;
+    let asked = reqwest::Client::new()
+        .post(format!("{}/v1/admin/api-keys", real.url()))
+        .basic_auth("admin", Some("correct horse battery"))
+        .header("content-type", "application/json")
+        .body(r#"{"name":"orders","services":["order"]}"#);
+    let made = asked.send().await.unwrap().text().await.unwrap();
+    let key = serde_json::from_str::<Value>(&made).unwrap()["key"].as_str().expect(&made).to_owned();
+    let stranger = client(&[&real]).build().unwrap();
+    stranger.send(numbered(0)).unwrap();
+    assert!(stranger.flush(Duration::from_millis(500)).await.is_err());
+    assert_eq!((stranger.stats().sent, stranger.stats().queued), (0, 1));
+    let known = client(&[&real]).api_key(key).build().unwrap();
+    send(&known, 1..50).await;
+    // of a service that the key is not for
+    known.send(numbered(50).service("stock")).unwrap();
+    known.flush(LONG).await.unwrap();
+    assert_eq!((known.stats().sent, known.stats().dropped.refused), (49, 1));
+    assert_eq!(count(&real.taken().await), 49);
+    real.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn kafka_has_what_was_acknowledged_by_it() {
     let Some((servers, prefix)) = testkit::kafka_place() else { return };
     let settings = [
