@@ -97,7 +97,7 @@ pub struct IngestSettings {
     pub max_body: Bytes,
     /// Of one event, as it is stored.
     pub max_event: Bytes,
-    /// Of events that were acknowledged from memory and are not on the disk yet.
+    /// Of events that are on their way to the disk.
     pub memory: Bytes,
 }
 defaults!(IngestSettings { max_body: Bytes(8 << 20), max_event: Bytes(900 << 10), memory: Bytes(64 << 20) });
