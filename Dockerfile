@@ -8,7 +8,7 @@ COPY . .
 # `tls` is what managed Kafka clusters ask for.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/build/target,sharing=locked \
-    cargo build --release --locked --package shop --package workers --bins --features tls && \
+    cargo build --release --locked --package shop --package workers --package event-proxy --bins --features tls && \
     mkdir /programs && \
     find target/release -maxdepth 1 -type f -executable -exec cp {} /programs/ \;
 
@@ -29,8 +29,11 @@ WORKDIR /data
 ENV SHOP__DATA_DIR=/data \
     SHOP__LOG__FORMAT=json \
     SHOP__HTTP__ADDRESS=0.0.0.0:8080 \
-    SHOP__WORKER__HTTP__ADDRESS=0.0.0.0:8080
+    SHOP__WORKER__HTTP__ADDRESS=0.0.0.0:8080 \
+    EVENT_PROXY__DATA_DIR=/data \
+    EVENT_PROXY__LOG__FORMAT=json \
+    EVENT_PROXY__HTTP__ADDRESS=0.0.0.0:8090
 VOLUME /data
-EXPOSE 8080
+EXPOSE 8080 8090
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=5 CMD ["healthcheck"]
 CMD ["shop"]
