@@ -1,6 +1,4 @@
 """Breaks a whole cluster under load: every process of it, the brokers, PostgreSQL, and the setting of the bus."""
-import datetime
-import os
 import random
 import re
 import signal
@@ -15,14 +13,13 @@ from bus import read_back
 from cluster import BROKERS, OURS, WORKERS, Cluster, Failed
 from load import Ledger, SteadyLoad, reconcile
 from shop import Gone
+from table import Table
 
 MEMBERS, PRODUCTS, STOCK, POINTS, PRICE, COUPONS = 24, 8, 1_000_000, 1_000_000_000, 1000, 15
 THREADS, STEPS_PER_SECOND = 6, 15
 ALARM = "ALARM: the bus left events out"
 LEASE = 10  # seconds; also what a transaction may be idle
 RECOVERY = 120  # seconds that it may take, and far more than it should
-PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "reliability.md")
-MARKS = "<!-- cluster: written by scripts/faults -->\n", "<!-- cluster: end -->\n"
 
 
 # ---- the faults: each does its harm, and undoes it
@@ -230,22 +227,6 @@ def cells(name, row, held):
             seconds(row["recovered"]), "yes" if held else "NO"]
 
 
-def line(values):
-    return " ".join(f"{value:{'<' if width < 0 else '>'}{abs(width)}}" for value, width in zip(values, COLUMNS.values()))
-
-
-def write(lines, build):
-    """Between the marks of the page."""
-    with open(PAGE, encoding="utf-8") as page:
-        text = page.read()
-    before, rest = text.split(MARKS[0], 1)
-    _, after = rest.split(MARKS[1], 1)
-    today = datetime.datetime.now(datetime.timezone.utc).date()
-    table = "\n".join([f"$ scripts/faults cluster    # {today}, {os.cpu_count()} cores, a {build} build", *lines])
-    with open(PAGE, "w", encoding="utf-8") as page:
-        page.write(f"{before}{MARKS[0]}```\n{table}\n```\n{MARKS[1]}{after}")
-
-
 # ---- all of it
 
 def run(arguments):
@@ -255,7 +236,7 @@ def run(arguments):
     if unknown:
         raise SystemExit(f"there is no fault {unknown[0]}; --list shows them")
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
-    began, wrong, lines, done = time.monotonic(), [], [], False
+    began, wrong, table, done = time.monotonic(), [], Table("cluster", COLUMNS), False
     cluster = Cluster(arguments.bin_dir)
     if arguments.short:
         cluster.env["KAFKA_JIT"] = "c1"  # brokers start sooner, and serve less
@@ -265,10 +246,10 @@ def run(arguments):
         print(f"is up after {time.monotonic() - began:.0f} s\n", flush=True)
         rounds = Rounds(cluster, arguments.short)
         rounds.prepare()
-        tell(lines, line(COLUMNS))
+        table.row(COLUMNS)
         for name in chosen:
             row, found = rounds.round(name)
-            tell(lines, line(cells(name, row, not found)))
+            table.row(cells(name, row, not found))
             for what in found[:10]:
                 print(f"  {what}", flush=True)
             wrong += [f"{name}: {what}" for what in found]
@@ -282,13 +263,8 @@ def run(arguments):
         cluster.destroy(keep=arguments.keep and (wrong or not done))
     print(f"in {time.monotonic() - began:.0f} s")
     if done and not arguments.short and not arguments.only:
-        write(lines, os.path.basename(os.path.abspath(arguments.bin_dir)) if arguments.bin_dir else "release")
+        table.write(arguments.bin_dir)
     return wrong
-
-
-def tell(lines, text):
-    lines.append(text.rstrip())
-    print(lines[-1], flush=True)
 
 
 def tell_errors(cluster):

@@ -1,8 +1,9 @@
-"""A shop of its own for a check: started on a free port and a folder, called over HTTP, killed or stopped."""
+"""A server of its own for a check: started on a free port and a folder, called over HTTP, killed or stopped."""
 import glob
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -31,21 +32,28 @@ class Api:
             headers["Authorization"] = f"Bearer {token}"
         if key:
             headers["Idempotency-Key"] = key
+        status, _, answer = self.ask(method, prefix + path, None if body is None else json.dumps(body), headers)
+        return status, answer
+
+    def ask(self, method, path, text, headers):
+        """(status, headers, parsed body). Raises Gone when the answer did not come."""
         port, connection = self.port, getattr(self.local, "connection", None)
+        if port is None:
+            raise Gone("it is not there")
         if connection is None or connection.port != port:
             connection = self.local.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=self.patience)
         try:
-            connection.request(method, prefix + path, None if body is None else json.dumps(body), headers)
+            connection.request(method, path, text, headers)
             answer = connection.getresponse()
-            text = answer.read()
+            read = answer.read()
         except (http.client.HTTPException, OSError) as error:
             connection.close()
             self.local.connection = None
             raise Gone(str(error)) from error
         try:
-            return answer.status, json.loads(text)
+            return answer.status, answer.headers, json.loads(read)
         except ValueError:
-            return answer.status, text.decode("utf-8", "replace")
+            return answer.status, answer.headers, read.decode("utf-8", "replace")
 
     def ok(self, *arguments, **more):
         """The body of an answer that must be a 2xx."""
@@ -79,18 +87,16 @@ class Api:
         return {"id": member["id"], "token": token, "email": email, "password": password}
 
 
-class Shop(Api):
-    """A process, and where it listens. `binary` is run with the folder as its data_dir."""
+class Server(Api):
+    """A process, and where it listens. `binary` is run in the folder."""
+    SAYS = None  # what its port is in, of the lines that it says
 
-    def __init__(self, binary, folder, **settings):
-        super().__init__(ADMIN[1])
-        self.folder = folder
+    def __init__(self, binary, folder, env, admin_password):
+        super().__init__(admin_password)
+        self.folder, self.env = folder, {**os.environ, **env}
         self.log = os.path.join(folder, "log")
-        self.env = dict(os.environ, SHOP__HTTP__ADDRESS="127.0.0.1:0", SHOP__DATA_DIR=os.path.join(folder, "data"),
-                        SHOP__ADMIN__EMAIL=ADMIN[0], SHOP__ADMIN__PASSWORD=ADMIN[1],
-                        SHOP__RATE_LIMIT__ENABLED="false", SHOP__LOG__FILTER="warn")
-        self.env.update({f"SHOP__{name.upper()}": value for name, value in settings.items()})
         self.binary, self.process = os.path.abspath(binary), None
+        self.name = os.path.basename(binary)
 
     def start(self, prepare=None, patience=60):
         """Until it is ready; returns the seconds that took. `prepare` runs in the new process."""
@@ -99,11 +105,11 @@ class Shop(Api):
             self.process = subprocess.Popen([self.binary], env=self.env, cwd=self.folder, preexec_fn=prepare,
                                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
         for line in self.process.stdout:
-            if line.split()[:1] == [b"API"]:
-                self.port = int(line.rsplit(b":", 1)[1].split(b"/")[0])
+            if said := self.SAYS.search(line):
+                self.port = int(said[1])
                 break
         if self.port is None:
-            raise SystemExit(f"the shop did not start: {self.last_words()}")
+            raise SystemExit(f"{self.name} did not start: {self.last_words()}")
         threading.Thread(target=self.process.stdout.read, daemon=True).start()
         while time.monotonic() - began < patience:
             try:
@@ -112,7 +118,7 @@ class Shop(Api):
             except Gone:
                 pass
             time.sleep(0.02)
-        raise SystemExit(f"the shop was not ready within {patience} s: {self.last_words()}")
+        raise SystemExit(f"{self.name} was not ready within {patience} s: {self.last_words()}")
 
     def last_words(self):
         with open(self.log, errors="replace") as log:
@@ -124,6 +130,7 @@ class Shop(Api):
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+        self.port = None  # somebody else may have it
 
     def stop(self):
         if self.alive():
@@ -132,6 +139,17 @@ class Shop(Api):
                 self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.kill()
+
+
+class Shop(Server):
+    SAYS = re.compile(rb"^ *API .*:(\d+)/")
+
+    def __init__(self, binary, folder, **settings):
+        env = dict(SHOP__HTTP__ADDRESS="127.0.0.1:0", SHOP__DATA_DIR=os.path.join(folder, "data"),
+                   SHOP__ADMIN__EMAIL=ADMIN[0], SHOP__ADMIN__PASSWORD=ADMIN[1],
+                   SHOP__RATE_LIMIT__ENABLED="false", SHOP__LOG__FILTER="warn")
+        env.update({f"SHOP__{name.upper()}": value for name, value in settings.items()})
+        super().__init__(binary, folder, env, ADMIN[1])
 
     def exported(self):
         """The lines of the export files, each partition's in their order."""
