@@ -141,10 +141,10 @@ async fn write(db: &Database, mut batches: Vec<Batch>) {
     while !batches.is_empty() {
         let events: Vec<_> = batches.iter().map(|batch| batch.events.clone()).collect();
         let error = match db.write(move |tx| stage_all(tx, &events, is_again)).await {
-            Ok(taken) => return batches.into_iter().zip(taken).for_each(|(batch, taken)| batch.is_taken(taken)),
+            Ok(taken) => return batches.into_iter().zip(taken).for_each(|(batch, taken)| batch.done(taken)),
             Err(error) => error,
         };
-        batches = batches.into_iter().filter_map(|batch| batch.is_not_taken(&error)).collect();
+        batches = batches.into_iter().filter_map(|batch| batch.failed(&error)).collect();
         // what failed may have been committed, so all may be known
         is_again = true;
         sleep(PAUSE).await;
@@ -172,7 +172,7 @@ fn stage_all(tx: &mut Tx<'_>, batches: &[Arc<[Routed]>], may_be_known: bool) -> 
 }
 
 impl Batch {
-    fn is_taken(self, taken: Vec<Taken>) {
+    fn done(self, taken: Vec<Taken>) {
         let new = self.events.iter().zip(&taken).filter(|(_, taken)| !taken.duplicate);
         let bytes = new.map(|(event, _)| event.entry.payload.len()).sum();
         self.room.into_iter().for_each(|room| room.keep(bytes));
@@ -182,7 +182,7 @@ impl Batch {
     }
 
     /// The batch, if it is to be written again.
-    fn is_not_taken(self, error: &db::Error) -> Option<Self> {
+    fn failed(self, error: &db::Error) -> Option<Self> {
         let may_pass = matches!(error, db::Error::Unavailable(_) | db::Error::UnknownOutcome(_));
         match self.answer {
             None if may_pass => return Some(self),

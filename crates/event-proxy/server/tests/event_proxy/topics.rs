@@ -24,7 +24,8 @@ async fn state(proxy: &TestProxy, topic: &str) -> Value {
 async fn topics_are_made_by_hand_one_or_a_set() {
     let mut proxy = TestProxy::start(&[("EVENT_PROXY__TOPICS__AUTO_CREATE", "false")]).await;
     proxy.json(event("order", "paid", 0)).await.expect_problem(422, "unknown-topic");
-    let set = json!({ "services": ["order", "stock"], "types": ["paid", "failed"], "partitions": 2, "retention": "7d" });
+    let set =
+        json!({ "services": ["order", "stock"], "types": ["paid", "failed"], "partitions": 2, "retention": "7d" });
     let made = make(&proxy, set).await.expect(201)["items"].clone();
     let names: Vec<_> = made.as_array().unwrap().iter().map(|topic| topic["name"].clone()).collect();
     assert_eq!(names, ["order.failed", "order.paid", "stock.failed", "stock.paid"]);
