@@ -7,13 +7,13 @@ use db::{Conn, Tx, on_each};
 use diesel::dsl::count_star;
 use diesel::prelude::*;
 use messaging::{admin, moved};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::held::State;
 use crate::schema::{held, ledger};
 
 /// What became of all events of a topic: `accepted` is the sum of the others.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TopicLedger {
     pub accepted: i64,
     /// Kafka has them; or they are in the log, and go nowhere else.

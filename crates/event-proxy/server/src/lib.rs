@@ -19,6 +19,7 @@ mod ingest;
 mod intake;
 pub mod keys;
 mod ledger;
+mod pages;
 mod peers;
 mod proxy;
 mod quota;

@@ -8,7 +8,9 @@ use futures::future::join_all;
 use program::settings::SettingError;
 use reqwest::{Client, Response, Url};
 use rest::Problem;
+use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use crate::http::kinds;
 
@@ -16,6 +18,8 @@ use crate::http::kinds;
 const ASKED_BY: &str = "x-event-proxy-peer";
 /// How long a peer is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a peer is waited for by who looks at a page.
+const SOON: Duration = Duration::from_secs(2);
 /// When to ask again about a peer that is away.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -51,13 +55,29 @@ impl Peers {
         Ok(Self { name: name.to_owned(), urls, client, runtime: Handle::current() })
     }
 
+    /// What each peer answers to the admin at `path`, by its URL; `None` of one that is away.
+    pub async fn look<T: DeserializeOwned + Send + 'static>(
+        &self,
+        path: &str,
+        credentials: &str,
+    ) -> Vec<(String, Option<T>)> {
+        let questions = self.urls.iter().map(|url| {
+            let root = url.as_str().trim_end_matches('/');
+            let question = self.client.get(format!("{root}{path}")).header(ASKED_BY, &self.name).timeout(SOON);
+            let question = question.header("authorization", credentials);
+            let answer = async move { question.send().await?.error_for_status()?.json().await };
+            let answer: JoinHandle<reqwest::Result<T>> = self.runtime.spawn(answer);
+            async move { (root.to_owned(), answer.await.ok().and_then(Result::ok)) }
+        });
+        join_all(questions).await
+    }
+
     /// What the peers say of a receipt that is not this proxy's; `None` when it is, or when nobody is to be asked.
     ///
     /// # Errors
     /// `peer-away` when none of those that answer knows it, and not all answer.
     pub async fn ask(&self, request: &HttpRequest, receipt: &str) -> Result<Option<HttpResponse>, Problem> {
-        let is_marked = request.headers().contains_key(ASKED_BY);
-        if is_marked || self.urls.is_empty() || node_of(receipt).is_none_or(|node| node == self.name) {
+        if is_of_peer(request) || self.urls.is_empty() || node_of(receipt).is_none_or(|node| node == self.name) {
             return Ok(None);
         }
         let questions = self.urls.iter().map(|url| {
@@ -86,6 +106,11 @@ impl Peers {
         }
         Ok(Some(response.body(body)))
     }
+}
+
+/// Whether a peer asks, who is told only what is this proxy's own.
+pub fn is_of_peer(request: &HttpRequest) -> bool {
+    request.headers().contains_key(ASKED_BY)
 }
 
 /// The URL of a peer, as the settings have it.

@@ -9,6 +9,7 @@ use messaging::Log;
 use program::kept_secret;
 use program::settings::SettingError;
 use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::admin::Access;
 use crate::control;
@@ -53,6 +54,8 @@ pub struct Proxy {
     working: Arc<Mutex<Option<AtWork>>>,
     pub(crate) receipts: Arc<Receipts>,
     pub(crate) intake: Arc<Intake>,
+    /// That answers which go on and on are to end.
+    pub(crate) stopping: CancellationToken,
 }
 
 impl Proxy {
@@ -100,6 +103,7 @@ impl Proxy {
             working: Arc::new(Mutex::new(Some(AtWork { housekeeping, delivery: working }))),
             receipts: Arc::new(receipts),
             intake: Arc::new(intake),
+            stopping: CancellationToken::new(),
         })
     }
 

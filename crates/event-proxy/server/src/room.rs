@@ -122,6 +122,14 @@ impl Room {
         (self.bytes.load(Ordering::Relaxed), self.limit.max_bytes.0 as u64)
     }
 
+    /// Since when the oldest event waits, if one does.
+    pub fn oldest(&self) -> Option<Time> {
+        match self.oldest.load(Ordering::Relaxed) {
+            i64::MAX => None,
+            micros => Time::from_micros(micros),
+        }
+    }
+
     /// Measures how fast the log drains and how old what waits is, until it is stopped.
     pub async fn measure(&self, db: &Database, stop: &CancellationToken) {
         let (mut since, mut drained) = (Instant::now(), 0);

@@ -7,6 +7,7 @@ mod event_proxy {
     mod kafka;
     mod keys;
     mod limits;
+    mod pages;
     mod peers;
     mod quotas;
     mod refusals;

@@ -141,6 +141,19 @@ pub fn events(conn: &mut Conn, query: &EventQuery, limit: i64) -> db::Result<Vec
     Ok(rows.into_iter().map(|row| row.into_stored(source)).collect())
 }
 
+/// At most `limit` events of a partition behind the position `after`, in order; places that events have
+/// [left](crate::moved) are among them.
+///
+/// # Errors
+/// The database's.
+pub fn behind(conn: &mut Conn, topic: &str, partition: i32, after: i64, limit: i64) -> db::Result<Vec<StoredEvent>> {
+    let source = store::source_of(conn)?;
+    let rows = event_log::table.filter(event_log::topic.eq(topic)).filter(event_log::partition.eq(partition));
+    let rows = rows.filter(event_log::position.gt(after)).order(event_log::position).limit(limit);
+    let rows: Vec<LogRow> = rows.load(conn)?;
+    Ok(rows.into_iter().map(|row| row.into_stored(source)).collect())
+}
+
 /// The events of a key on all topics, the oldest first, each with how far it has come.
 ///
 /// # Errors

@@ -93,7 +93,11 @@ fn read(request: &HttpRequest, payload: &mut Payload) -> impl Future<Output = Re
     }
 }
 
-fn parse<T: DeserializeOwned + Validate<Context = ()>>(bytes: &[u8]) -> Result<T, Problem> {
+/// A JSON object that passed its validation.
+///
+/// # Errors
+/// `malformed-json`; `invalid-request`, naming each wrong field.
+pub fn parse<T: DeserializeOwned + Validate<Context = ()>>(bytes: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value: Result<T, _> = serde_path_to_error::deserialize(&mut json);
     if value.is_err() || json.end().is_err() {
@@ -133,11 +137,15 @@ impl<T: DeserializeOwned + Validate<Context = ()> + 'static> FromRequest for Par
     type Future = std::future::Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        std::future::ready(params(request.query_string()).map(Self))
+        std::future::ready(fields(request.query_string()).map(Self))
     }
 }
 
-fn params<T: DeserializeOwned + Validate<Context = ()>>(query: &str) -> Result<T, Problem> {
+/// The fields of a query or a form that passed their validation.
+///
+/// # Errors
+/// `invalid-query`, naming each wrong field.
+pub fn fields<T: DeserializeOwned + Validate<Context = ()>>(query: &str) -> Result<T, Problem> {
     // an empty parameter (`?q=`) is the same as none
     let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query)
         .map_err(|_| Problem::new(&kinds::INVALID_QUERY).detail("the query is not form-urlencoded"))?;

@@ -52,11 +52,12 @@ pub async fn observe(
     Ok(response)
 }
 
-/// A failure that the framework made, not this project.
+/// A failure that the framework made, not this project; pages that tell of one to a person are this project's.
 fn is_bare_failure(response: &ServiceResponse) -> bool {
     let status = response.status();
+    let is_told = |media: &HeaderValue| media == problem::MEDIA_TYPE || media.as_bytes().starts_with(b"text/html");
     (status.is_client_error() || status.is_server_error())
-        && response.headers().get(header::CONTENT_TYPE).is_none_or(|media| media != problem::MEDIA_TYPE)
+        && !response.headers().get(header::CONTENT_TYPE).is_some_and(is_told)
 }
 
 fn as_problem(response: ServiceResponse) -> ServiceResponse {
@@ -76,10 +77,14 @@ fn guard(headers: &mut HeaderMap, docs: bool) {
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),
-        (header::CONTENT_SECURITY_POLICY, if docs { DOCS } else { API }),
     ];
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
+    }
+    // pages come with a policy of their own
+    if !headers.contains_key(header::CONTENT_SECURITY_POLICY) {
+        let policy = HeaderValue::from_static(if docs { DOCS } else { API });
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     if !docs && !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -4,7 +4,8 @@
 //! request got wrong, or the state of what is its own. The text of any other error (a database, a panic, a library)
 //! goes to the log, under the request id that the client is given, and the client gets `internal` or `unavailable`.
 //!
-//! Every answer of status 400 and above is such a document, whoever made it: a route, an extractor, or the framework.
+//! Every answer of status 400 and above is such a document, whoever made it: a route, an extractor, or the framework;
+//! or a page that tells a person the same.
 
 use std::fmt;
 use std::time::Duration;
@@ -132,6 +133,18 @@ impl Problem {
     /// Its type.
     pub fn kind(&self) -> &'static Kind {
         self.0.kind
+    }
+
+    /// What it says to a person: the detail and each wrong field, or the title where there is neither.
+    pub fn told(&self) -> String {
+        let errors = self.0.errors.iter().map(|error| format!("{}: {}", error.field, error.detail));
+        let told: Vec<String> = self.0.detail.iter().cloned().chain(errors).collect();
+        if told.is_empty() { self.0.kind.title.to_owned() } else { told.join("; ") }
+    }
+
+    /// When to ask again, if that was said.
+    pub fn wait(&self) -> Option<Duration> {
+        self.0.retry_after
     }
 
     /// Whether it is the client's to mend (4xx); what is not is never stored or replayed.

@@ -93,6 +93,11 @@ impl Access {
         self.sessions.end()
     }
 
+    /// What peers with the same password are asked with.
+    pub fn credentials(&self) -> String {
+        format!("Basic {}", BASE64_STANDARD.encode(format!("{NAME}:{}", self.password.expose())))
+    }
+
     /// Whether the request says that it is the admin's.
     pub fn is_asked_for(&self, request: &HttpRequest) -> bool {
         basic(request.headers()).is_some() || self.session(request).is_some()
@@ -147,6 +152,8 @@ pub fn client(request: &HttpRequest) -> IpAddr {
     }
 }
 
+/// How pages are signed in to.
+pub const BY_SESSION: &str = "Session realm=\"event-proxy\"";
 const BASIC: &str = "Basic realm=\"event-proxy\", charset=\"UTF-8\"";
 
 /// How to sign in: Basic, for which a browser would open a window of its own, so not where a page asks.
@@ -154,7 +161,7 @@ fn way(request: &HttpRequest) -> &'static str {
     let headers = request.headers();
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let of_page = accepts.contains("text/html") || headers.contains_key(CSRF_HEADER);
-    if of_page || headers.contains_key("sec-fetch-mode") { "Session realm=\"event-proxy\"" } else { BASIC }
+    if of_page || headers.contains_key("sec-fetch-mode") { BY_SESSION } else { BASIC }
 }
 
 /// A browser that was once given the password sends it along whichever site has it ask.

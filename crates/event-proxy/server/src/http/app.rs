@@ -19,7 +19,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::keys::tell_quota;
 use crate::routes::{api_keys, audit, dead_letters, events, ledger, receipts, topics};
-use crate::{Proxy, door};
+use crate::{Proxy, door, pages};
 
 /// Before every route of the API.
 const PREFIX: &str = "/v1";
@@ -74,6 +74,7 @@ pub fn app(
     app.service(health::livez)
         .service(readyz)
         .service(health::metrics)
+        .configure(pages::routes)
         .service(docs::docs)
         .service(docs::problems)
         .service(docs::problem_kind)

@@ -10,6 +10,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use rest::docs::Described;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::app::{app, openapi};
 use super::kinds;
@@ -18,6 +19,7 @@ use crate::Proxy;
 /// A proxy that answers requests.
 pub struct Server {
     scheme: &'static str,
+    stopping: CancellationToken,
     address: SocketAddr,
     handle: ServerHandle,
     running: JoinHandle<io::Result<()>>,
@@ -43,7 +45,8 @@ impl Server {
             None => server.listen(listener)?,
         };
         let (scheme, server) = (if proxy.tls.is_some() { "https" } else { "http" }, server.run());
-        Ok(Self { scheme, address, handle: server.handle(), running: tokio::spawn(server) })
+        let (stopping, handle) = (proxy.stopping.clone(), server.handle());
+        Ok(Self { stopping, scheme, address, handle, running: tokio::spawn(server) })
     }
 
     /// Where it listens.
@@ -61,6 +64,8 @@ impl Server {
     /// # Errors
     /// When the server ended badly.
     pub async fn stop(self) -> io::Result<()> {
+        // streams would not end by themselves
+        self.stopping.cancel();
         self.handle.stop(true).await;
         self.running.await.map_err(io::Error::other)?
     }

@@ -16,7 +16,15 @@ use crate::control::audit::{self, AuditEntry};
                security(("basic" = [])))]
 #[get("/admin/audit")]
 pub async fn page(proxy: Data<Proxy>, _admin: Admin, page: Params<PageQuery>) -> Result<HttpResponse, Problem> {
-    let (after, fetch) = (page.0.after::<Id>()?, page.0.fetch());
+    Ok(reply::ok(&entries(&proxy, &page.0).await?))
+}
+
+/// A page of what was done.
+///
+/// # Errors
+/// A cursor that is none, and the database's.
+pub async fn entries(proxy: &Proxy, query: &PageQuery) -> Result<Page<AuditEntry>, Problem> {
+    let (after, fetch) = (query.after::<Id>()?, query.fetch());
     let rows = proxy.control.read(move |conn| audit::page(conn, after, fetch)).await?;
-    Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, |row| row)))
+    Ok(Page::of(rows, query, |row| row.id, |row| row))
 }

@@ -20,7 +20,7 @@ use crate::held::{Held, MOVING, State};
 /// Which state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum Which {
+pub enum Which {
     #[default]
     Dead,
     /// Those that are sent again, or wait for one of their key that is.
@@ -34,30 +34,30 @@ pub struct DeadLetterQuery {
     #[param(inline)]
     #[garde(skip)]
     #[serde(default)]
-    state: Which,
+    pub state: Which,
     #[garde(length(bytes, max = 249))]
     #[param(max_length = 249)]
-    topic: Option<String>,
+    pub topic: Option<String>,
     #[garde(length(bytes, max = 64))]
     #[param(max_length = 64)]
-    service: Option<String>,
+    pub service: Option<String>,
     #[garde(length(bytes, max = 64))]
     #[param(max_length = 64)]
     #[serde(rename = "type")]
-    kind: Option<String>,
+    pub kind: Option<String>,
     #[garde(length(bytes, max = 255))]
     #[param(max_length = 255)]
-    key: Option<String>,
+    pub key: Option<String>,
     /// Part of the reason.
     #[garde(length(bytes, max = 255))]
     #[param(max_length = 255)]
-    error: Option<String>,
+    pub error: Option<String>,
     /// Refused for the first time then or later.
     #[garde(skip)]
-    after: Option<DateTime<Utc>>,
+    pub after: Option<DateTime<Utc>>,
     /// Refused for the first time before that.
     #[garde(skip)]
-    before: Option<DateTime<Utc>>,
+    pub before: Option<DateTime<Utc>>,
 }
 
 /// Which events, all of these at once; all of them unless anything is given.
@@ -67,29 +67,29 @@ pub struct RedriveFilter {
     #[garde(inner(length(max = 1000)))]
     #[schema(max_items = 1000, value_type = Option<Vec<uuid::Uuid>>)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    ids: Option<Vec<Id>>,
+    pub ids: Option<Vec<Id>>,
     #[garde(length(bytes, max = 249))]
     #[serde(skip_serializing_if = "Option::is_none")]
-    topic: Option<String>,
+    pub topic: Option<String>,
     #[garde(length(bytes, max = 64))]
     #[serde(skip_serializing_if = "Option::is_none")]
-    service: Option<String>,
+    pub service: Option<String>,
     #[garde(length(bytes, max = 64))]
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    kind: Option<String>,
+    pub kind: Option<String>,
     #[garde(length(bytes, max = 255))]
     #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<String>,
+    pub key: Option<String>,
     /// Part of the reason.
     #[garde(length(bytes, max = 255))]
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
+    pub error: Option<String>,
     #[garde(skip)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    after: Option<DateTime<Utc>>,
+    pub after: Option<DateTime<Utc>>,
     #[garde(skip)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    before: Option<DateTime<Utc>>,
+    pub before: Option<DateTime<Utc>>,
 }
 
 /// Events to be sent again.
@@ -98,20 +98,20 @@ pub struct RedriveFilter {
 pub struct RedriveRequest {
     #[garde(dive)]
     #[serde(default)]
-    filter: RedriveFilter,
+    pub filter: RedriveFilter,
     /// Only tells how many there are.
     #[garde(skip)]
     #[serde(default)]
-    dry_run: bool,
+    pub dry_run: bool,
 }
 
 /// Events that are sent again.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct Redriven {
     /// Dead events that the filter found.
-    matched: i64,
+    pub matched: i64,
     /// Those of them that are sent again now.
-    redriven: usize,
+    pub redriven: usize,
 }
 
 /// Why an event is given up.
@@ -127,25 +127,25 @@ pub struct DiscardRequest {
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct DeadLetterView {
     #[schema(value_type = uuid::Uuid)]
-    id: Id,
-    topic: String,
-    partition: i32,
-    service: String,
+    pub id: Id,
+    pub topic: String,
+    pub partition: i32,
+    pub service: String,
     #[serde(rename = "type")]
-    kind: String,
-    key: String,
-    state: &'static str,
+    pub kind: String,
+    pub key: String,
+    pub state: &'static str,
     /// Deliveries that were refused.
-    attempts: i32,
-    reason: Option<String>,
+    pub attempts: i32,
+    pub reason: Option<String>,
     #[schema(value_type = DateTime<Utc>)]
-    first_failed_at: Time,
+    pub first_failed_at: Time,
     #[schema(value_type = Option<DateTime<Utc>>)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    next_attempt_at: Option<Time>,
+    pub next_attempt_at: Option<Time>,
     /// As it was posted.
     #[schema(value_type = Object)]
-    event: Option<Box<RawValue>>,
+    pub event: Option<Box<RawValue>>,
 }
 
 impl From<Held> for DeadLetterView {
@@ -185,13 +185,21 @@ pub async fn list(
     query: Params<DeadLetterQuery>,
     page: Params<PageQuery>,
 ) -> Result<HttpResponse, Problem> {
-    let DeadLetterQuery { state, topic, service, kind, key, error, after, before } = query.0;
+    Ok(reply::ok(&letters(&proxy, query.0, &page.0).await?))
+}
+
+/// A page of events that Kafka refused.
+///
+/// # Errors
+/// A cursor that is none, and the database's.
+pub async fn letters(proxy: &Proxy, query: DeadLetterQuery, page: &PageQuery) -> Result<Page<DeadLetterView>, Problem> {
+    let DeadLetterQuery { state, topic, service, kind, key, error, after, before } = query;
     let (after, before) = (after.map(Time::from), before.map(Time::from));
     let filter = Filter { ids: None, topic, service, kind, key, error, after, before };
     let states: &[State] = if state == Which::Dead { &[State::Dead] } else { &MOVING };
-    let (behind, fetch) = (page.0.after::<Id>()?, page.0.fetch());
+    let (behind, fetch) = (page.after::<Id>()?, page.fetch());
     let rows = proxy.db.read(move |conn| dead_letters::list(conn, &filter, states, behind, fetch)).await?;
-    Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, DeadLetterView::from)))
+    Ok(Page::of(rows, page, |row| row.id, DeadLetterView::from))
 }
 
 /// Has dead events sent again. They come behind all that Kafka has, so out of their order.
@@ -199,18 +207,26 @@ pub async fn list(
                security(("basic" = [])))]
 #[post("/admin/redrives")]
 pub async fn redrive(proxy: Data<Proxy>, admin: Admin, body: Body<RedriveRequest>) -> Result<HttpResponse, Problem> {
-    let RedriveRequest { filter, dry_run } = body.value;
+    Ok(reply::ok(&send_again(&proxy, &admin.who, body.value).await?))
+}
+
+/// Counts dead events, and has them sent again unless that is all.
+///
+/// # Errors
+/// The database's.
+pub async fn send_again(proxy: &Proxy, who: &str, request: RedriveRequest) -> Result<Redriven, Problem> {
+    let RedriveRequest { filter, dry_run } = request;
     let shown = serde_json::to_string(&filter).map_err(Problem::internal)?;
     let filter = Filter::from(filter);
     let counted = filter.clone();
     let matched = proxy.db.read(move |conn| dead_letters::count(conn, &counted)).await?;
     if dry_run || matched == 0 {
-        return Ok(reply::ok(&Redriven { matched, redriven: 0 }));
+        return Ok(Redriven { matched, redriven: 0 });
     }
-    let (who, subject) = (admin.who, format!("{matched} events"));
+    let (who, subject) = (who.to_owned(), format!("{matched} events"));
     proxy.control.write(move |tx| audit::record(tx, &who, "dead-letters.redrive", &subject, &shown)).await?;
     let redriven = proxy.redrive(filter).await?;
-    Ok(reply::ok(&Redriven { matched, redriven }))
+    Ok(Redriven { matched, redriven })
 }
 
 /// Gives a dead event up.
@@ -223,11 +239,20 @@ pub async fn discard(
     id: Segment<Id>,
     body: Body<DiscardRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let (id, reason) = (id.0, body.value.reason);
+    give_up(&proxy, &admin.who, id.0, body.value).await?;
+    Ok(reply::nothing())
+}
+
+/// Gives a dead event up.
+///
+/// # Errors
+/// `not-found`, and the database's.
+pub async fn give_up(proxy: &Proxy, who: &str, id: Id, request: DiscardRequest) -> Result<(), Problem> {
+    let (who, reason) = (who.to_owned(), request.reason);
     if !proxy.discard(id, reason.clone()).await? {
         return Err(Problem::not_found("dead letter"));
     }
     let subject = id.to_string();
-    proxy.control.write(move |tx| audit::record(tx, &admin.who, "dead-letters.discard", &subject, &reason)).await?;
-    Ok(reply::nothing())
+    proxy.control.write(move |tx| audit::record(tx, &who, "dead-letters.discard", &subject, &reason)).await?;
+    Ok(())
 }

@@ -111,8 +111,7 @@ pub async fn list(proxy: Data<Proxy>, _admin: Admin) -> Result<HttpResponse, Pro
                security(("basic" = [])))]
 #[get("/admin/topics/{name}")]
 pub async fn one(proxy: Data<Proxy>, _admin: Admin, name: Segment<String>) -> Result<HttpResponse, Problem> {
-    let found = views(&proxy).await?.into_iter().find(|topic| topic.name == name.0);
-    Ok(reply::ok(&found.ok_or_else(|| Problem::not_found("topic"))?))
+    Ok(reply::ok(&view(&proxy, &name.0).await?))
 }
 
 /// Makes a topic, or one for each service and type. One that was deleted, or is missing on Kafka, comes back; it keeps
@@ -121,8 +120,16 @@ pub async fn one(proxy: Data<Proxy>, _admin: Admin, name: Segment<String>) -> Re
                security(("basic" = [])))]
 #[post("/admin/topics")]
 pub async fn make(proxy: Data<Proxy>, admin: Admin, body: Body<TopicRequest>) -> Result<HttpResponse, Problem> {
-    let names = body.value.names(&proxy)?;
-    let request = body.value;
+    let made = create(&proxy, &admin.who, body.value).await?;
+    Ok(HttpResponse::build(StatusCode::CREATED).json(Page::<TopicView>::all::<TopicView>(made)))
+}
+
+/// Makes what is asked for.
+///
+/// # Errors
+/// Names that can't be, and the database's.
+pub async fn create(proxy: &Proxy, who: &str, request: TopicRequest) -> Result<Vec<TopicView>, Problem> {
+    let names = request.names(proxy)?;
     for name in &names {
         let by_rules = proxy.topics.new_topic(name);
         let topic = NewTopic {
@@ -131,7 +138,7 @@ pub async fn make(proxy: Data<Proxy>, admin: Admin, body: Body<TopicRequest>) ->
             retention: request.retention.map(|retention| retention.as_millis() as i64).or(by_rules.retention),
             ..by_rules
         };
-        let (who, subject) = (admin.who.clone(), name.clone());
+        let (who, subject) = (who.to_owned(), name.clone());
         let detail = format!("{} partitions", topic.partitions);
         proxy.control.write(move |tx| audit::record(tx, &who, "topic.create", &subject, &detail)).await?;
         proxy.topics.make(topic).await?;
@@ -141,25 +148,39 @@ pub async fn make(proxy: Data<Proxy>, admin: Admin, body: Body<TopicRequest>) ->
     {
         tracing::warn!(why, "topics that were asked for are not on Kafka yet");
     }
-    let made = views(&proxy).await?.into_iter().filter(|topic| names.contains(&topic.name)).collect();
-    Ok(HttpResponse::build(StatusCode::CREATED).json(Page::<TopicView>::all::<TopicView>(made)))
+    Ok(views(proxy).await?.into_iter().filter(|topic| names.contains(&topic.name)).collect())
 }
 
 /// Deletes a topic, with all that Kafka has of it. It comes back only by hand.
 #[utoipa::path(tag = "admin", params(("name" = String, Path)), responses((status = 204)), security(("basic" = [])))]
 #[delete("/admin/topics/{name}")]
 pub async fn delete(proxy: Data<Proxy>, admin: Admin, name: Segment<String>) -> Result<HttpResponse, Problem> {
-    let name = name.0;
-    let found = views(&proxy).await?.into_iter().find(|topic| topic.name == name);
-    let topic = found.ok_or_else(|| Problem::not_found("topic"))?;
+    remove(&proxy, &admin.who, name.0).await?;
+    Ok(reply::nothing())
+}
+
+/// Deletes a topic.
+///
+/// # Errors
+/// `not-found`, `topic-busy` while events of it wait, and those of [`Topics::delete`](crate::topics::Topics::delete).
+pub async fn remove(proxy: &Proxy, who: &str, name: String) -> Result<(), Problem> {
+    let topic = view(proxy, &name).await?;
     let waiting = topic.events.queued + topic.events.retrying;
     if waiting > 0 {
         return Err(Problem::new(&ours::TOPIC_BUSY).detail(format_args!("{waiting} events of {name} wait for Kafka")));
     }
-    let subject = name.clone();
-    proxy.control.write(move |tx| audit::record(tx, &admin.who, "topic.delete", &subject, "")).await?;
-    proxy.topics.delete(&name).await?;
-    Ok(reply::nothing())
+    let (who, subject) = (who.to_owned(), name.clone());
+    proxy.control.write(move |tx| audit::record(tx, &who, "topic.delete", &subject, "")).await?;
+    proxy.topics.delete(&name).await
+}
+
+/// A topic with what became of its events.
+///
+/// # Errors
+/// `not-found`, and the database's.
+pub async fn view(proxy: &Proxy, name: &str) -> Result<TopicView, Problem> {
+    let found = views(proxy).await?.into_iter().find(|topic| topic.name == name);
+    found.ok_or_else(|| Problem::not_found("topic"))
 }
 
 /// All topics with what became of their events, by name.

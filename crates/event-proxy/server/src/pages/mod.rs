@@ -1,0 +1,158 @@
+//! The admin's pages: what the admin's routes do, for people. Made on the server; scripts only keep them up to date.
+
+mod assets;
+mod audit;
+mod dead_letters;
+mod keys;
+mod overview;
+mod show;
+mod sign_in;
+mod tail;
+mod topics;
+mod viewer;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, ContentType};
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpResponse, ResponseError};
+use askama::Template;
+use rest::Problem;
+
+use crate::Proxy;
+use crate::admin;
+use viewer::Viewer;
+
+/// Links of the frame: the first part of the path behind [`HOME`], and what it is called.
+const LINKS: [(&str, &str); 5] = [
+    ("", "Overview"),
+    ("topics", "Topics"),
+    ("dead-letters", "Dead letters"),
+    ("keys", "API keys"),
+    ("audit", "Audit log"),
+];
+
+/// Where the pages are.
+const HOME: &str = "/admin";
+
+/// Only what this server sends is run and shown, and forms go nowhere else.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// The pages, and what belongs to them.
+pub fn routes(config: &mut ServiceConfig) {
+    let home = web::redirect("/admin/", HOME);
+    config
+        .service(home)
+        .service(overview::page)
+        .service(overview::json)
+        .service(sign_in::page)
+        .service(sign_in::sign_in)
+        .service(sign_in::sign_out)
+        .service(topics::list)
+        .service(topics::make)
+        .service(topics::one)
+        .service(topics::delete)
+        .service(tail::tail)
+        .service(dead_letters::list)
+        .service(dead_letters::redrive)
+        .service(dead_letters::discard)
+        .service(keys::list)
+        .service(keys::make)
+        .service(keys::rotate)
+        .service(keys::revoke)
+        .service(audit::page)
+        .service(assets::one);
+}
+
+/// What all pages have around them.
+struct Frame {
+    /// The first part of the path behind [`HOME`].
+    place: &'static str,
+    title: String,
+    /// The proxy's name.
+    node: String,
+    /// There are other proxies, which have logs of their own.
+    has_peers: bool,
+    csrf: String,
+}
+
+impl Frame {
+    fn new(proxy: &Proxy, viewer: &Viewer, place: &'static str, title: impl Into<String>) -> Self {
+        let node = &proxy.settings.node;
+        let (title, csrf) = (title.into(), viewer.csrf.clone());
+        Self { place, title, node: node.name.clone(), has_peers: !node.peers.is_empty(), csrf }
+    }
+
+    /// For `aria-current` of a link.
+    fn is_at(&self, place: &str) -> bool {
+        self.place == place
+    }
+}
+
+/// Why a page is not shown.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Nobody is signed in; afterwards it goes on at this path.
+    SignIn(String),
+    Problem(Problem),
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::SignIn(next) => write!(f, "not signed in for {next}"),
+            Self::Problem(problem) => problem.fmt(f),
+        }
+    }
+}
+
+impl<E: Into<Problem>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self::Problem(error.into())
+    }
+}
+
+impl ResponseError for Refusal {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::SignIn(_) => StatusCode::SEE_OTHER,
+            Self::Problem(problem) => problem.kind().status,
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        match self {
+            Self::SignIn(next) => sign_in::first(next),
+            Self::Problem(problem) => {
+                let page = FailedPage { title: problem.kind().title, told: problem.told() };
+                html(problem.kind().status, &page)
+            }
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "failed.html")]
+struct FailedPage {
+    title: &'static str,
+    told: String,
+}
+
+/// A page.
+fn html(status: StatusCode, page: &impl Template) -> HttpResponse {
+    let Ok(text) = page.render() else { return Problem::internal("a page can't be shown").error_response() };
+    let mut response = HttpResponse::build(status);
+    if status == StatusCode::UNAUTHORIZED {
+        response.insert_header((header::WWW_AUTHENTICATE, admin::BY_SESSION));
+    }
+    response
+        .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header(ContentType::html())
+        .body(text)
+}
+
+/// Has the browser go on there, by a GET.
+fn go_to(path: &str) -> HttpResponse {
+    HttpResponse::SeeOther().insert_header((header::LOCATION, path)).finish()
+}

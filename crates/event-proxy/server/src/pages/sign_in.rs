@@ -1,0 +1,88 @@
+//! Signing in and out.
+
+use actix_web::cookie::Cookie;
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse, ResponseError, get, post};
+use askama::Template;
+use garde::Validate;
+use rest::Problem;
+use rest::input::fields;
+use serde::Deserialize;
+
+use super::viewer::{Form, Nothing, Query, is_page, read};
+use super::{HOME, Refusal, assets, go_to, html};
+use crate::Proxy;
+use crate::admin::client;
+
+#[derive(Template)]
+#[template(path = "sign-in.html")]
+struct SignInPage {
+    next: String,
+    /// Why the last attempt failed.
+    refused: Option<String>,
+}
+
+#[derive(Deserialize, Validate)]
+pub struct SignInQuery {
+    #[garde(length(bytes, max = 2000))]
+    next: Option<String>,
+}
+
+#[derive(Deserialize, Validate)]
+struct SignInForm {
+    #[garde(length(bytes, max = 1000))]
+    #[serde(default)]
+    password: String,
+    #[garde(length(bytes, max = 2000))]
+    #[serde(default)]
+    next: String,
+}
+
+/// The way to the sign-in, and from there to `next`.
+pub fn first(next: &str) -> HttpResponse {
+    if next == HOME || !is_page(next) {
+        return go_to("/admin/sign-in");
+    }
+    match serde_urlencoded::to_string([("next", next)]) {
+        Ok(query) => go_to(&format!("/admin/sign-in?{query}")),
+        Err(_) => go_to("/admin/sign-in"),
+    }
+}
+
+/// Asks for the password.
+#[get("/admin/sign-in")]
+pub async fn page(proxy: Data<Proxy>, request: HttpRequest, query: Query<SignInQuery>) -> HttpResponse {
+    let next = query.0.next.filter(|next| is_page(next)).unwrap_or_else(|| HOME.to_owned());
+    if proxy.admin.session(&request).is_some() {
+        return go_to(&next);
+    }
+    html(StatusCode::OK, &SignInPage { next, refused: None })
+}
+
+/// Begins a session.
+#[post("/admin/sign-in")]
+pub async fn sign_in(proxy: Data<Proxy>, request: HttpRequest, body: Payload) -> Result<HttpResponse, Refusal> {
+    let text = read(&request, &mut body.into_inner()).await?;
+    let form: SignInForm = fields(&text)?;
+    let next = if is_page(&form.next) { form.next } else { HOME.to_owned() };
+    match proxy.admin.sign_in(client(&request), &form.password) {
+        Ok(cookie) => Ok(with(go_to(&next), &cookie)?),
+        Err(problem) => {
+            let wait = problem.wait().map(|wait| format!("Too many attempts. Try again in {} s.", wait.as_secs() + 1));
+            let refused = Some(wait.unwrap_or_else(|| "This is not the password.".to_owned()));
+            Ok(html(problem.status_code(), &SignInPage { next, refused }))
+        }
+    }
+}
+
+/// Ends it.
+#[post("/admin/sign-out")]
+pub async fn sign_out(proxy: Data<Proxy>, _form: Form<Nothing>) -> Result<HttpResponse, Refusal> {
+    Ok(with(go_to("/admin/sign-in"), &proxy.admin.sign_out())?)
+}
+
+fn with(mut response: HttpResponse, cookie: &Cookie<'_>) -> Result<HttpResponse, Problem> {
+    response.add_cookie(cookie).map_err(Problem::internal)?;
+    Ok(response)
+}
