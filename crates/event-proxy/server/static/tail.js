@@ -82,6 +82,12 @@
     }
   };
 
+  const askAgain = async () => {
+    const answer = await fetch('/admin/overview.json').catch(() => null);
+    if (answer?.status === 401) location.reload();
+    else setTimeout(open, 2000);
+  };
+
   const open = () => {
     source?.close();
     list.replaceChildren();
@@ -98,8 +104,8 @@
     source.addEventListener('skipped', (event) => take(gap(Number(event.data))));
     source.addEventListener('error', () => {
       tell('bad', 'The proxy does not answer; trying again');
-      // the browser tries again by itself, unless the answer was none
-      if (source.readyState === EventSource.CLOSED) setTimeout(open, 2000);
+      // the browser tries again by itself, unless the answer was no stream: the session may be over
+      if (source.readyState === EventSource.CLOSED) askAgain();
     });
   };
 

@@ -44,12 +44,10 @@ pub fn first(next: &str) -> HttpResponse {
     if next == HOME || !is_page(next) {
         return go_to("/admin/sign-in");
     }
-    let next: String = [("next", next)].iter().map(|(name, path)| format!("{name}={}", encoded(path))).collect();
-    go_to(&format!("/admin/sign-in?{next}"))
-}
-
-fn encoded(text: &str) -> String {
-    askama::filters::urlencode_strict(text).map(|text| text.to_string()).unwrap_or_default()
+    match serde_urlencoded::to_string([("next", next)]) {
+        Ok(query) => go_to(&format!("/admin/sign-in?{query}")),
+        Err(_) => go_to("/admin/sign-in"),
+    }
 }
 
 /// Asks for the password.
