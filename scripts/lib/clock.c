@@ -2,6 +2,7 @@
 // file named by CLOCK_FILE says at that moment (a native int64). The monotonic clock is left alone. It takes no memory
 // and no library's symbols, for allocators look at the clock before anything is set up; libfaketime ends there.
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -9,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -55,4 +57,13 @@ int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *
     if (end->tv_sec < 1000000000) return pthread_cond_clockwait(condition, mutex, CLOCK_MONOTONIC, &until);
     if (offset) until.tv_sec -= *offset;
     return pthread_cond_clockwait(condition, mutex, CLOCK_REALTIME, &until);
+}
+
+// With C's own threads, which glibc makes of these.
+int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex, const struct timespec *restrict end) {
+    switch (pthread_cond_timedwait((pthread_cond_t *)condition, (pthread_mutex_t *)mutex, end)) {
+    case 0: return thrd_success;
+    case ETIMEDOUT: return thrd_timedout;
+    default: return thrd_error;
+    }
 }
