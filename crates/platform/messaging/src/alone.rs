@@ -8,7 +8,8 @@ use telemetry::names::outcome;
 use tokio::time::sleep;
 
 use crate::event::Event;
-use crate::worker::{Stop, UnitError, Worker, backoff, settled};
+use crate::handling::{UnitError, settled};
+use crate::worker::{Stop, Worker, backoff};
 use crate::{dead, place};
 
 /// How an event that is handled alone came to its turn.

@@ -16,6 +16,7 @@ mod event;
 mod fence;
 mod foreign;
 mod handler;
+mod handling;
 mod lease;
 mod log;
 pub mod moved;

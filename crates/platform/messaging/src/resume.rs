@@ -9,7 +9,8 @@ use crate::alone::{Failure, Way};
 use crate::dead::{self, Next, Resumable};
 use crate::event::Event;
 use crate::handler::Handler;
-use crate::worker::{Handled, Stop, UnitError, Worker, settled};
+use crate::handling::{Handled, UnitError, settled};
+use crate::worker::{Stop, Worker};
 
 impl Worker {
     /// Replays the key's dead letter, unless it was discarded, and then what is parked behind it.

@@ -1,0 +1,224 @@
+//! Handles a batch of a partition: what the handler does, and the position that moves with it.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use db::Tx;
+use futures::FutureExt;
+use telemetry::TraceContext;
+use tokio::time::sleep;
+
+use crate::event::Event;
+use crate::handler::{EffectHandler, Handler, HandlerError, TransactionalHandler};
+use crate::place;
+use crate::worker::{Stop, Worker};
+use crate::{dead, fence, lease};
+
+/// How long a handler that may record later puts it off.
+const RECORD_WITHIN: Duration = Duration::from_millis(50);
+
+/// Batches that were handled, and are recorded together.
+pub(crate) struct Unrecorded {
+    /// The position in the database.
+    expected: i64,
+    /// The last batch.
+    events: Arc<[Event]>,
+    since: Instant,
+}
+
+/// Why a unit of a handler came to nothing.
+pub(crate) enum UnitError {
+    Stale,
+    Handler(HandlerError),
+}
+
+impl From<db::Error> for UnitError {
+    fn from(error: db::Error) -> Self {
+        match error {
+            // it may have been committed: the position tells
+            db::Error::UnknownOutcome(_) => Self::Stale,
+            other => Self::Handler(other.into()),
+        }
+    }
+}
+
+impl From<HandlerError> for UnitError {
+    fn from(error: HandlerError) -> Self {
+        Self::Handler(error)
+    }
+}
+
+/// A handled batch, or why it was not: `Err(Ok(_))` is the handler's word that these events cannot be handled.
+pub(crate) type Handled = Result<Result<(), String>, Stop>;
+
+impl Worker {
+    /// The position moves with what the handler does, or nothing happens.
+    pub(crate) async fn try_events(&mut self, events: &Arc<[Event]>, attempts_counted: bool) -> Handled {
+        let (Some(state), Some(first)) = (&self.state, events.first()) else { return Err(Stop::Stale) };
+        let (position, has_fence) = (state.position, state.fence.is_some());
+        let trace = first.traceparent.as_deref().and_then(|parent| parent.parse().ok());
+        let expected = self.unrecorded.as_ref().map_or(position, |unrecorded| unrecorded.expected);
+        let advance = self.advance(expected, events, attempts_counted)?;
+        let handled = match &self.context.group.handler {
+            Handler::Transactional(handler) => self.transact(handler, events, trace, advance).await,
+            Handler::Effect(handler) => {
+                let handler = handler.clone();
+                match self.outside(&handler, events, trace).await? {
+                    Ok(()) if !has_fence && self.puts_off(&handler, expected, events) => Ok(Ok(())),
+                    Ok(()) => {
+                        self.unrecorded = None;
+                        self.record(&handler, events, trace, advance).await
+                    }
+                    failed => Ok(failed),
+                }
+            }
+        }?;
+        match handled {
+            Err(why) if !self.context.group.handler.gives_up() => Err(Stop::Away(why)),
+            handled => Ok(handled),
+        }
+    }
+
+    /// Whether the batch is recorded later.
+    fn puts_off(&mut self, handler: &Arc<dyn EffectHandler>, expected: i64, events: &Arc<[Event]>) -> bool {
+        if !handler.may_record_later(&self.lease) {
+            return false;
+        }
+        let since = self.unrecorded.as_ref().map_or_else(Instant::now, |unrecorded| unrecorded.since);
+        self.unrecorded = Some(Unrecorded { expected, events: events.clone(), since });
+        since.elapsed() < RECORD_WITHIN
+    }
+
+    /// Waits until what was handled is to be recorded, though nothing follows.
+    pub(crate) async fn is_to_record(&self) {
+        match &self.unrecorded {
+            Some(unrecorded) => sleep(RECORD_WITHIN.saturating_sub(unrecorded.since.elapsed())).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Records what was handled and put off.
+    pub(crate) async fn record_now(&mut self) -> Result<(), Stop> {
+        let Some(Unrecorded { expected, events, .. }) = self.unrecorded.take() else { return Ok(()) };
+        let Handler::Effect(handler) = &self.context.group.handler else { return Ok(()) };
+        let advance = self.advance(expected, &events, false)?;
+        self.record(handler, &events, None, advance).await?.map_err(Stop::Away)?;
+        if let Some(last) = events.last() {
+            self.shared.position.store(last.position, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// What moves the position from `expected` past the last of `events`.
+    fn advance(
+        &self,
+        expected: i64,
+        events: &Arc<[Event]>,
+        attempts_counted: bool,
+    ) -> Result<impl Fn(&mut Tx<'_>) -> Result<(), UnitError> + Send + use<>, Stop> {
+        let (Some(first), Some(last)) = (events.first(), events.last()) else { return Err(Stop::Stale) };
+        let has_fence = self.state.as_ref().is_some_and(|state| state.fence.is_some());
+        let (place, one, new) = (self.place.clone(), first.clone(), last.position);
+        Ok(move |tx: &mut Tx<'_>| -> Result<(), UnitError> {
+            if !place::advance(tx, &place, expected, new)? {
+                return Err(UnitError::Stale);
+            }
+            // a reset may have set the others back behind it, and left this one where it was
+            if has_fence && fence::ahead(tx, &place)?.is_some_and(|fence| fence <= new) {
+                return Err(UnitError::Stale);
+            }
+            if attempts_counted {
+                dead::forget_attempts(tx, &place, &one)?;
+            }
+            Ok(())
+        })
+    }
+
+    pub(crate) async fn transact(
+        &self,
+        handler: &Arc<dyn TransactionalHandler>,
+        events: &Arc<[Event]>,
+        trace: Option<TraceContext>,
+        before: impl Fn(&mut Tx<'_>) -> Result<(), UnitError> + Send + 'static,
+    ) -> Handled {
+        let (handler, events) = (handler.clone(), events.clone());
+        let unit = self.context.db.write(move |tx| -> Result<(), UnitError> {
+            before(tx)?;
+            Ok(handler.handle(tx, &events)?)
+        });
+        told(traced(trace, unit).await)
+    }
+
+    pub(crate) async fn effect(
+        &self,
+        handler: &Arc<dyn EffectHandler>,
+        events: &Arc<[Event]>,
+        trace: Option<TraceContext>,
+        before: impl Fn(&mut Tx<'_>) -> Result<(), UnitError> + Send + 'static,
+    ) -> Handled {
+        match self.outside(handler, events, trace).await? {
+            Ok(()) => self.record(handler, events, trace, before).await,
+            failed => Ok(failed),
+        }
+    }
+
+    async fn outside(
+        &self,
+        handler: &Arc<dyn EffectHandler>,
+        events: &Arc<[Event]>,
+        trace: Option<TraceContext>,
+    ) -> Handled {
+        let work = guarded(async { handler.handle(&self.lease, events).await });
+        told(traced(trace, work).await.map_err(UnitError::from))
+    }
+
+    async fn record(
+        &self,
+        handler: &Arc<dyn EffectHandler>,
+        events: &Arc<[Event]>,
+        trace: Option<TraceContext>,
+        before: impl Fn(&mut Tx<'_>) -> Result<(), UnitError> + Send + 'static,
+    ) -> Handled {
+        let (handler, events) = (handler.clone(), events.clone());
+        let (group, held) = (self.place.group, self.lease.clone());
+        let unit = self.context.db.write(move |tx| -> Result<(), UnitError> {
+            if !lease::is_newest(tx, group, &held)? {
+                return Err(UnitError::Stale);
+            }
+            before(tx)?;
+            Ok(handler.record(tx, &held, &events)?)
+        });
+        told(traced(trace, unit).await)
+    }
+}
+
+async fn traced<F: Future>(trace: Option<TraceContext>, work: F) -> F::Output {
+    match trace {
+        Some(trace) => trace.child().scope(work).await,
+        None => work.await,
+    }
+}
+
+/// A panic of the work outside is its failure, as one in a unit of work is.
+pub(crate) async fn guarded(work: impl Future<Output = Result<(), HandlerError>>) -> Result<(), HandlerError> {
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|panic| Err(HandlerError::Failed(format!("it panicked: {}", db::panic_text(&*panic)))))
+}
+
+fn told(unit: Result<(), UnitError>) -> Handled {
+    match unit {
+        Ok(()) => Ok(Ok(())),
+        Err(UnitError::Stale) => Err(Stop::Stale),
+        Err(UnitError::Handler(HandlerError::Unavailable(why))) => Err(Stop::Away(why)),
+        Err(UnitError::Handler(HandlerError::Failed(why))) => Ok(Err(why)),
+    }
+}
+
+/// For units that are the runtime's own: their failure is never the event's fault.
+pub(crate) fn settled(unit: Result<(), UnitError>) -> Result<(), Stop> {
+    told(unit)?.map_err(Stop::Away)
+}
