@@ -1,8 +1,9 @@
 //! The application: routes and what is around them.
 
-use actix_web::body::BoxBody;
+use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
-use actix_web::middleware::from_fn;
+use actix_web::http::ConnectionType;
+use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data};
 use actix_web::{App, Error, HttpResponse, get};
 use rest::directory::no_such_route;
@@ -87,8 +88,22 @@ pub fn app(
         .app_data(described.directory)
         .app_data(described.kinds)
         .wrap(from_fn(tell_quota))
+        .wrap(from_fn(close_at_the_end))
         .wrap(from_fn(door::watch))
         .wrap(from_fn(observe))
+}
+
+/// While the proxy stops, each answer is the last of its connection: it waits for those that are open.
+async fn close_at_the_end(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let proxy = request.app_data::<Data<Proxy>>().cloned();
+    let mut response = next.call(request).await?;
+    if proxy.is_some_and(|proxy| proxy.stopping.is_cancelled()) {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    Ok(response)
 }
 
 /// The proxy takes events.
