@@ -117,7 +117,7 @@ async function check(name, does) {
 async function open(browser, wrong, options = {}) {
   const context = await browser.newContext({ viewport: DESKTOP, ...options });
   const page = await context.newPage();
-  page.setDefaultTimeout(15_000);
+  page.setDefaultTimeout(60_000);
   page.on('pageerror', (error) => wrong.push(`${page.url()}: ${error}`));
   page.on('console', (message) => {
     // that a form was refused, the browser notes by itself
@@ -415,7 +415,7 @@ async function onKafka(browser, wrong, servers) {
     await proxy.stop();
     proxy = await start('kafka', settings);
     await page.goto(`${proxy.url}/admin/dead-letters`);
-    await page.locator('.letters').getByText('large').waitFor();
+    await page.locator('.letters').getByText('large', { exact: true }).waitFor();
     await page.getByRole('button', { name: 'Send all again…' }).click();
     await page.getByRole('button', { name: 'Send 1 event again' }).click();
     await page.getByText('1 event sent again.').waitFor();
