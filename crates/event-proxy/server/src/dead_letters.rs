@@ -1,5 +1,6 @@
 //! What is done about events that Kafka refused: found, sent again, or given up.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use db::types::{Id, Time};
@@ -9,7 +10,7 @@ use diesel::prelude::*;
 use crate::Proxy;
 use crate::held::{self, Held, State};
 use crate::ledger::{self, Change};
-use crate::refusals::append_again;
+use crate::refusals::{Part, Pin, append_again};
 use crate::schema::held as table;
 
 /// Events sent again in one unit of work.
@@ -121,9 +122,8 @@ impl Proxy {
                 return Ok(redriven);
             }
             let ids: Vec<Id> = dead.iter().map(|(id, ..)| *id).collect();
-            for (_, topic, partition) in dead {
-                self.refusals.note(&(Arc::from(topic), partition));
-            }
+            let parts: HashSet<Part> = dead.into_iter().map(|(_, topic, part)| (Arc::from(topic), part)).collect();
+            let _pins: Vec<Pin> = parts.into_iter().map(|part| self.refusals.pin(part)).collect();
             redriven += self.db.write(move |tx| redrive(tx, &ids)).await?;
         }
     }

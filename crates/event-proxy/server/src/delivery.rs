@@ -102,7 +102,7 @@ impl Delivery {
             cluster.watch_by(&*of_topics, &of_cluster.more, of_watch).await;
         });
         let (of_measure, its_db) = (stop.clone(), db.clone());
-        others.spawn(async move { room.measure(&its_db, &of_measure).await });
+        others.spawn(async move { room.measure(&its_db, &topics, &of_measure).await });
         let (of_resends, delivery) = (stop.clone(), self.clone());
         others.spawn(async move { refusals.resend(&db, &log, || delivery.away().is_some(), &of_resends).await });
         others.close();

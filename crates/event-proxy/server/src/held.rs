@@ -192,18 +192,17 @@ pub fn behind(conn: &mut Conn, topic: &str, partition: i32, key: &str) -> db::Re
         .load(conn)?)
 }
 
-/// At most `limit` events whose time has come at `now`, or that wait longer than they ever should: then the clock was
-/// set back.
+/// The first event whose time has come at `now`, or that waits longer than it ever should: then the clock was set back.
 ///
 /// # Errors
 /// The database's.
-pub fn due(conn: &mut Conn, now: Time, latest: Time, limit: i64) -> db::Result<Vec<Held>> {
+pub fn due(conn: &mut Conn, now: Time, latest: Time) -> db::Result<Option<Held>> {
     Ok(held::table
         .filter(held::state.eq(State::Retrying))
         .filter(held::next_attempt_at.le(now).or(held::next_attempt_at.gt(latest)))
         .order((held::next_attempt_at, held::position))
-        .limit(limit)
-        .load(conn)?)
+        .first(conn)
+        .optional()?)
 }
 
 /// When the next event is due.
@@ -224,6 +223,27 @@ pub fn set_state(tx: &mut Tx<'_>, id: Id, state: State) -> db::Result<()> {
     diesel::update(held::table.find(id))
         .set((held::state.eq(state), held::next_attempt_at.eq(None::<Time>), held::changed_at.eq(now)))
         .execute(&mut **tx)?;
+    Ok(())
+}
+
+/// # Errors
+/// The database's.
+pub fn postpone(tx: &mut Tx<'_>, id: Id, next_attempt_at: Time) -> db::Result<()> {
+    diesel::update(held::table.find(id)).set(held::next_attempt_at.eq(Some(next_attempt_at))).execute(&mut **tx)?;
+    Ok(())
+}
+
+/// Of the events that wait for one of their key.
+///
+/// # Errors
+/// The database's.
+pub fn delete_behind(tx: &mut Tx<'_>, topic: &str, partition: i32, key: &str) -> db::Result<()> {
+    let behind = held::table
+        .filter(held::topic.eq(topic))
+        .filter(held::partition.eq(partition))
+        .filter(held::key.eq(key))
+        .filter(held::state.eq(State::Behind));
+    diesel::delete(behind).execute(&mut **tx)?;
     Ok(())
 }
 

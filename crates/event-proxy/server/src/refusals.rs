@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use db::types::Id;
 use db::{Conn, Database, Tx};
 use messaging::{Log, admin, moved};
 use rand::RngExt;
@@ -19,8 +18,9 @@ use crate::settings::DeliverySettings;
 /// A topic and a partition of it.
 pub type Part = (Arc<str>, i32);
 
-/// Events sent again in one unit of work.
-const CHUNK: i64 = 100;
+/// Events behind the relay's position with which a partition is left to the relay: all later events of a key are looked
+/// for among them, while nothing else is written.
+const BACKLOG: i64 = 10_000;
 /// Between two looks at what is due, if nobody says that something is.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// The same, while Kafka is away.
@@ -29,10 +29,33 @@ const AWAY: Duration = Duration::from_secs(1);
 /// Partitions of which events are held, and the schedule.
 pub struct Refusals {
     settings: DeliverySettings,
-    /// A number for each partition, that changes whenever more of it may be held.
-    parts: Mutex<HashMap<Part, u64>>,
+    parts: Mutex<HashMap<Part, Concerned>>,
     /// Rung when something may be due earlier than was known.
     pub due: Notify,
+}
+
+/// A partition of which events may be held.
+#[derive(Default)]
+struct Concerned {
+    /// Changes whenever more may be held.
+    version: u64,
+    /// How many are about to have more of it held, or appended again.
+    pins: u32,
+}
+
+/// Keeps a partition from being forgotten.
+pub struct Pin {
+    refusals: Arc<Refusals>,
+    part: Part,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let mut parts = self.refusals.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(concerned) = parts.get_mut(&self.part) {
+            concerned.pins = concerned.pins.saturating_sub(1);
+        }
+    }
 }
 
 impl Refusals {
@@ -51,24 +74,31 @@ impl Refusals {
             }
             Ok(concerned)
         });
-        let parts = concerned.await?.into_iter().map(|part| (part, 0)).collect();
+        let parts = concerned.await?.into_iter().map(|part| (part, Concerned::default())).collect();
         Ok(Arc::new(Self { settings: settings.clone(), parts: Mutex::new(parts), due: Notify::new() }))
     }
 
     /// Some when events of the partition may be held, or may have left their places.
     pub fn of(&self, part: &Part) -> Option<u64> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner).get(part).copied()
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).get(part).map(|concerned| concerned.version)
     }
 
     /// To be called before anything of the partition is held or appended again.
     pub fn note(&self, part: &Part) {
-        *self.parts.lock().unwrap_or_else(PoisonError::into_inner).entry(part.clone()).or_default() += 1;
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).entry(part.clone()).or_default().version += 1;
+    }
+
+    /// As [`note`](Self::note), by whom the relay does not wait for: until the result is dropped, what the relay reads of
+    /// the partition may be out of date.
+    pub fn pin(self: &Arc<Self>, part: Part) -> Pin {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).entry(part.clone()).or_default().pins += 1;
+        Pin { refusals: self.clone(), part }
     }
 
     /// Nothing of the partition is held, unless that was [noted](Self::note) since `version` was read.
     pub fn forget(&self, part: &Part, version: u64) {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        if parts.get(part) == Some(&version) {
+        if parts.get(part).is_some_and(|concerned| concerned.version == version && concerned.pins == 0) {
             parts.remove(part);
         }
     }
@@ -103,8 +133,10 @@ impl Refusals {
         let its_log = log.clone();
         let unit = move |tx: &mut Tx<'_>| -> db::Result<Duration> {
             let now = tx.now()?;
-            let due = held::due(tx, now, now + longest, CHUNK)?;
-            due.iter().try_for_each(|held| act_on(tx, &its_log, held, max))?;
+            // one at a time, so that others write in between
+            if let Some(held) = held::due(tx, now, now + longest)? {
+                act_on(tx, &its_log, &held, max)?;
+            }
             let next = held::next_due(tx)?;
             let until = |next: db::types::Time| Duration::from_micros((next.micros() - now.micros()).max(0) as u64);
             Ok(next.map_or(LOOK_EVERY, |next| until(next).min(LOOK_EVERY)))
@@ -119,6 +151,11 @@ impl Refusals {
 
 /// Has an event that is due sent again, or lets it rest; the later ones of its key come behind it.
 fn act_on(tx: &mut Tx<'_>, log: &Log, held: &Held, max_resends: i32) -> db::Result<()> {
+    let mark = moved::relayed(tx, log, &held.topic.as_str().into(), held.partition)?;
+    if log.end(&held.topic, held.partition).is_some_and(|end| *end.borrow() - mark > BACKLOG) {
+        let later = tx.now()? + AWAY;
+        return held::postpone(tx, held.id, later);
+    }
     if held.attempts > max_resends {
         held::set_state(tx, held.id, State::Dead)?;
         let (topic, id, reason) = (&*held.topic, held.id, &held.reason);
@@ -127,7 +164,7 @@ fn act_on(tx: &mut Tx<'_>, log: &Log, held: &Held, max_resends: i32) -> db::Resu
     } else {
         append_again(tx, held)?;
     }
-    release(tx, log, held)
+    release(tx, held, mark)
 }
 
 /// Appends a held event to the log again.
@@ -141,14 +178,12 @@ pub fn append_again(tx: &mut Tx<'_>, held: &Held) -> db::Result<()> {
 }
 
 /// Appends again what waits behind the event, and then all later events of its key: so they keep their order.
-fn release(tx: &mut Tx<'_>, log: &Log, held: &Held) -> db::Result<()> {
+fn release(tx: &mut Tx<'_>, held: &Held, mark: i64) -> db::Result<()> {
     let behind = held::behind(tx, &held.topic, held.partition, &held.key)?;
-    let ids: Vec<Id> = behind.iter().map(|held| held.id).collect();
     behind.iter().for_each(|held| tx.stage(held.staged()));
-    held::delete(tx, &ids)?;
-    let mut again = ids.len() as i64;
+    held::delete_behind(tx, &held.topic, held.partition, &held.key)?;
+    let mut again = behind.len() as i64;
     let topic: Arc<str> = held.topic.as_str().into();
-    let mark = moved::relayed(tx, log, &topic, held.partition)?;
     for event in moved::events_of_key(tx, &topic, held.partition, &held.key, mark)? {
         if moved::take_out(tx, &event)? {
             tx.stage(event.staged());

@@ -1,6 +1,6 @@
 //! How much the log may still take: what waits for Kafka is bounded, by bytes and by age.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use crate::held;
 use crate::http::kinds;
 use crate::refusals::Part;
 use crate::settings::LogLimitSettings;
+use crate::topics::Topics;
 
 /// Between two measurements of how fast the log drains.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
@@ -94,7 +95,8 @@ impl Room {
     pub fn delivered(&self, part: &Part, events: &[Event]) {
         let Some(last) = events.last() else { return };
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = counted.insert(part.clone(), last.position).unwrap_or(-1);
+        let mark = counted.entry(part.clone()).or_insert(-1);
+        let before = std::mem::replace(mark, last.position.max(*mark));
         drop(counted);
         // what is sent twice drains once
         let new = events.iter().filter(|event| event.position > before);
@@ -131,7 +133,7 @@ impl Room {
     }
 
     /// Measures how fast the log drains and how old what waits is, until it is stopped.
-    pub async fn measure(&self, db: &Database, stop: &CancellationToken) {
+    pub async fn measure(&self, db: &Database, topics: &Topics, stop: &CancellationToken) {
         let (mut since, mut drained) = (Instant::now(), 0);
         while !stop.is_cancelled() {
             tokio::select! { () = stop.cancelled() => return, () = sleep(MEASURE_EVERY) => {} }
@@ -140,7 +142,8 @@ impl Room {
             let smooth = rate.mul_add(NEWEST, self.rate.load(Ordering::Relaxed) as f64 * (1.0 - NEWEST));
             self.rate.store(smooth as u64, Ordering::Relaxed);
             (since, drained) = (Instant::now(), now);
-            let oldest = if self.bytes.load(Ordering::Relaxed) == 0 { Ok(None) } else { oldest(db).await };
+            let oldest =
+                if self.bytes.load(Ordering::Relaxed) == 0 { Ok(None) } else { oldest(db, topics.at_rest()).await };
             match oldest {
                 Ok(oldest) => self.oldest.store(oldest.map_or(i64::MAX, Time::micros), Ordering::Relaxed),
                 Err(error) => tracing::warn!(%error, "how long events wait is not known"),
@@ -150,9 +153,10 @@ impl Room {
     }
 }
 
-async fn oldest(db: &Database) -> db::Result<Option<Time>> {
-    db.read(|conn: &mut Conn| -> db::Result<_> {
-        let (in_log, held) = (oldest_unrelayed(conn)?, held::oldest(conn)?);
+/// But of topics whose events wait for somebody: others can go on.
+async fn oldest(db: &Database, at_rest: HashSet<String>) -> db::Result<Option<Time>> {
+    db.read(move |conn: &mut Conn| -> db::Result<_> {
+        let (in_log, held) = (oldest_unrelayed(conn, &at_rest)?, held::oldest(conn)?);
         Ok(in_log.into_iter().chain(held).min())
     })
     .await

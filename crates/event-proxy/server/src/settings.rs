@@ -280,6 +280,8 @@ impl Settings {
     fn check(&self) -> Result<(), SettingError> {
         expect("data_dir", !self.data_dir.as_os_str().is_empty(), "expected a folder")?;
         expect("ingest.max_body", self.ingest.max_body.0 > 0, "expected more than 0")?;
+        let (memory, body) = (self.ingest.memory.0, self.ingest.max_body.0);
+        expect("ingest.memory", memory >= body, "expected no less than ingest.max_body")?;
         let most = messaging::MAX_PAYLOAD_BYTES;
         let reason = format!("expected 1 to {most} bytes");
         expect("ingest.max_event", (1..=most).contains(&self.ingest.max_event.0), &reason)?;

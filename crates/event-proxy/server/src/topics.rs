@@ -72,7 +72,9 @@ impl Topics {
         topics.refresh().await?;
         let rows = topics.rows();
         for name in topics.log.topics().into_iter().filter(|name| !rows.contains_key(&**name)) {
-            topics.insert(topics.new_topic(&name)).await?;
+            // events are in these partitions already
+            let partitions = topics.log.partitions(&name);
+            topics.insert(NewTopic { partitions, ..topics.new_topic(&name) }).await?;
         }
         topics.refresh().await?;
         Ok(topics)
@@ -113,6 +115,13 @@ impl Topics {
         missing
     }
 
+    /// The names of topics whose events wait for somebody to act.
+    pub fn at_rest(&self) -> HashSet<String> {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let deleted = rows.values().filter(|row| row.deleted_at.is_some()).map(|row| row.name.clone());
+        deleted.chain(self.missing()).collect()
+    }
+
     /// The topic of a service and a type.
     pub fn name(&self, service: &str, kind: &str) -> String {
         self.settings.template.replace("{service}", service).replace("{type}", kind)
@@ -130,13 +139,16 @@ impl Topics {
         if !self.settings.allows(service, kind) {
             return Err(unknown(format_args!("{service} may not post {kind} here")));
         }
+        if !self.is_known(&topic) {
+            self.check_more(&topic)?;
+        }
         let _turn = self.making.lock().await;
         if self.takes_events(&topic)? {
             return Ok(topic);
         }
         // another proxy may have made it, or more of them
         self.refresh().await?;
-        if !self.rows().contains_key(&topic) {
+        if !self.is_known(&topic) {
             self.check_more(&topic)?;
             self.insert(self.new_topic(&topic)).await?;
             self.refresh().await?;
@@ -222,11 +234,16 @@ impl Topics {
         Ok(topic)
     }
 
+    fn is_known(&self, topic: &str) -> bool {
+        self.rows.read().unwrap_or_else(PoisonError::into_inner).contains_key(topic)
+    }
+
     fn check_more(&self, topic: &str) -> Result<(), Problem> {
         if !self.settings.auto_create {
             return Err(unknown(format_args!("there is no topic {topic}")));
         }
-        let count = self.rows.read().unwrap_or_else(PoisonError::into_inner).len();
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let count = rows.values().filter(|row| row.deleted_at.is_none()).count();
         match count < self.settings.max.get() as usize {
             true => Ok(()),
             false => Err(Problem::new(&kinds::TOO_MANY_TOPICS).detail(format_args!("there are {count} topics"))),
@@ -242,7 +259,6 @@ impl Topics {
 impl SeeToTopics for Topics {
     /// Makes on Kafka what was never made there, and notes what is not there any more.
     async fn see_to(&self, cluster: &Cluster, _: bool) -> Result<(), String> {
-        self.refresh().await.map_err(|error| error.to_string())?;
         let there = cluster.kafka().topics().await.map_err(|error| error.to_string())?;
         let rows: Vec<_> = self.rows().into_values().filter(|row| row.deleted_at.is_none()).collect();
         let (made, new): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.made_at.is_some());
@@ -250,18 +266,30 @@ impl SeeToTopics for Topics {
         let gone = made.into_iter().filter(|row| row.made_at < Some(long_ago) && !there.contains(&row.name));
         self.note_missing(gone.map(|row| row.name).collect());
         for row in new {
-            let options = TopicOptions {
-                replication: row.replication.map(|copies| copies as i16).or(cluster.topic_options().replication),
-                retention: row.retention().or(cluster.topic_options().retention),
-                ..cluster.topic_options().clone()
-            };
-            let topic = [(row.name.clone(), row.partitions)];
-            let made = cluster.kafka().ensure_topics(&topic, &options).await.map_err(|error| error.to_string())?;
-            made.iter().for_each(|difference| tracing::warn!("on Kafka {difference}"));
-            let name = row.name;
-            self.control.write(move |tx| rows::set_made(tx, &name)).await.map_err(|error| error.to_string())?;
+            // one that can't be made keeps no other from it, nor is Kafka away for it
+            if let Err(why) = self.make_on_kafka(cluster, &row).await {
+                tracing::warn!(topic = row.name, why, "the topic is not on Kafka yet; its events wait");
+            }
         }
-        self.refresh().await.map_err(|error| error.to_string())
+        self.refresh().await.or_else(|error| {
+            tracing::warn!(%error, "what other proxies changed is not known");
+            Ok(())
+        })
+    }
+}
+
+impl Topics {
+    async fn make_on_kafka(&self, cluster: &Cluster, row: &TopicRow) -> Result<(), String> {
+        let options = TopicOptions {
+            replication: row.replication.map(|copies| copies as i16).or(cluster.topic_options().replication),
+            retention: row.retention().or(cluster.topic_options().retention),
+            ..cluster.topic_options().clone()
+        };
+        let topic = [(row.name.clone(), row.partitions)];
+        let made = cluster.kafka().ensure_topics(&topic, &options).await.map_err(|error| error.to_string())?;
+        made.iter().for_each(|difference| tracing::warn!("on Kafka {difference}"));
+        let name = row.name.clone();
+        self.control.write(move |tx| rows::set_made(tx, &name)).await.map_err(|error| error.to_string())
     }
 }
 

@@ -262,8 +262,8 @@ pub(crate) fn away(error: &KafkaError) -> BusError {
 
 /// Whether another event would have been taken: Kafka is there, and the topic too.
 fn is_of_the_event(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{InvalidMessage, InvalidRecord, InvalidTimestamp, MessageSizeTooLarge, PolicyViolation};
-    let of_events = [MessageSizeTooLarge, InvalidMessage, InvalidRecord, InvalidTimestamp, PolicyViolation];
+    use RDKafkaErrorCode::{InvalidMessage, InvalidRecord, InvalidTimestamp, MessageSizeTooLarge};
+    let of_events = [MessageSizeTooLarge, InvalidMessage, InvalidRecord, InvalidTimestamp];
     error.rdkafka_error_code().is_some_and(|code| of_events.contains(&code))
 }
 

@@ -129,7 +129,7 @@ impl Subscriber for InProcess {
             if let Some(events) = self.log.recent(topic, partition, after, max) {
                 return Ok(events);
             }
-            let events = store::read_events(&self.db, &self.log, topic, partition, after, max).await?;
+            let events = store::read_batch(&self.db, &self.log, topic, partition, after, max).await?;
             if !events.is_empty() {
                 return Ok(events);
             }

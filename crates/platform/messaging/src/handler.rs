@@ -69,7 +69,8 @@ pub trait EffectHandler: Send + Sync + 'static {
     }
 
     /// Whether what was handled may be recorded a little later, with what follows: if the process is killed before, it is
-    /// handled again. [`record`](Self::record) is then called with the last of the batches.
+    /// handled again. [`record`](Self::record) is then called with the last of the batches. Of a handler that
+    /// [gives up](Self::gives_up) nothing is put off.
     fn may_record_later(&self, _lease: &Lease) -> bool {
         false
     }

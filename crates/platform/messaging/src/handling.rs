@@ -83,7 +83,7 @@ impl Worker {
 
     /// Whether the batch is recorded later.
     fn puts_off(&mut self, handler: &Arc<dyn EffectHandler>, expected: i64, events: &Arc<[Event]>) -> bool {
-        if !handler.may_record_later(&self.lease) {
+        if handler.gives_up() || !handler.may_record_later(&self.lease) {
             return false;
         }
         let since = self.unrecorded.as_ref().map_or_else(Instant::now, |unrecorded| unrecorded.since);

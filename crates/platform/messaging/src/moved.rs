@@ -5,8 +5,10 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use db::types::{Id, JsonText};
-use db::{Conn, Staged, Tx};
+use db::{Conn, Staged, Tx, on_each};
 use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Integer, Text};
 
 use crate::event::Event;
 use crate::log::Log;
@@ -35,18 +37,30 @@ pub fn take_out(tx: &mut Tx<'_>, event: &Event) -> db::Result<bool> {
     Ok(taken == 1)
 }
 
-/// Positions of a partition that events have left.
+/// Positions of a partition that events have left; the log must have the index `event_log_moved` of them.
 ///
 /// # Errors
 /// The database's.
 pub fn left(conn: &mut Conn, topic: &str, partition: i32, within: RangeInclusive<i64>) -> db::Result<Vec<i64>> {
-    Ok(event_log::table
-        .filter(event_log::topic.eq(topic))
-        .filter(event_log::partition.eq(partition))
-        .filter(event_log::position.between(*within.start(), *within.end()))
-        .filter(event_log::kind.eq(MOVED))
-        .select(event_log::position)
-        .load(conn)?)
+    // SQLite would rather go through the whole partition
+    let (index, [t, p, from, to]) = match conn.is_pg() {
+        true => ("", ["$1", "$2", "$3", "$4"]),
+        false => ("INDEXED BY event_log_moved", ["?"; 4]),
+    };
+    let query = sql_query(format!(
+        "SELECT position FROM event_log {index} \
+         WHERE topic = {t} AND partition = {p} AND position BETWEEN {from} AND {to} AND kind = '{MOVED}'"
+    ));
+    let query = query.bind::<Text, _>(topic).bind::<Integer, _>(partition);
+    let query = query.bind::<BigInt, _>(*within.start()).bind::<BigInt, _>(*within.end());
+    let left: Vec<Left> = on_each!(conn, |conn| query.load(conn))?;
+    Ok(left.into_iter().map(|left| left.position).collect())
+}
+
+#[derive(QueryableByName)]
+struct Left {
+    #[diesel(sql_type = BigInt)]
+    position: i64,
 }
 
 /// The events of `key` behind position `after`, in order.

@@ -3,7 +3,7 @@
 //! It is a consumer group like any other, so leases, pauses, drains and lag come with it. Its position is the end of
 //! what the bus has acknowledged. It only rises, and is kept as the partition's `relayed` when the relay leaves a topic.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -18,6 +18,7 @@ use crate::bus::Publisher;
 use crate::event::Event;
 use crate::handler::{EffectHandler, Group, Handler, HandlerError, Lease, Replay, Start};
 use crate::log::Log;
+use crate::moved::MOVED;
 use crate::schema::event_log;
 use crate::{place, store};
 
@@ -133,15 +134,19 @@ impl NotAhead {
         };
         match (there, ours.first()) {
             // what is on the bus and cut from the log is older than all that the log has
+            // an event that left its place had come to Kafka, and was refused when it was sent again
+            (Some(_), Some(ours)) if ours.kind == MOVED => self.is_not_ahead(part, lease),
             (Some(there), Some(ours)) if there.position == ours.position && there.id != ours.id => {
                 Err(HandlerError::Unavailable(restored(topic, partition, there.position)))
             }
             (Some(there), None) => Err(HandlerError::Unavailable(restored(topic, partition, there.position))),
-            _ => {
-                self.compared.lock().unwrap_or_else(PoisonError::into_inner).insert(part, lease.number);
-                Ok(())
-            }
+            _ => self.is_not_ahead(part, lease),
         }
+    }
+
+    fn is_not_ahead(&self, part: (Arc<str>, i32), lease: &Lease) -> Result<(), HandlerError> {
+        self.compared.lock().unwrap_or_else(PoisonError::into_inner).insert(part, lease.number);
+        Ok(())
     }
 }
 
@@ -162,13 +167,13 @@ pub fn unrelayed_bytes(conn: &mut Conn) -> db::Result<i64> {
     Ok(all)
 }
 
-/// When the oldest event was appended that the relay has still to copy.
+/// When the oldest event was appended that the relay has still to copy, but those of the topics `without`.
 ///
 /// # Errors
 /// The database's.
-pub fn oldest_unrelayed(conn: &mut Conn) -> db::Result<Option<Time>> {
+pub fn oldest_unrelayed(conn: &mut Conn, without: &HashSet<String>) -> db::Result<Option<Time>> {
     let mut oldest = None;
-    for place in behind(conn)? {
+    for place in behind(conn)?.into_iter().filter(|place| !without.contains(&place.topic)) {
         let first = event_log::table.find((place.topic, place.partition, place.relayed + 1));
         let appended: Option<Time> = first.select(event_log::appended_at).first(conn).optional()?;
         oldest = oldest.into_iter().chain(appended).min();

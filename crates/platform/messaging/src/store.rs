@@ -14,6 +14,11 @@ use crate::place::{self, Place};
 use crate::relay::RELAY;
 use crate::schema::{event_log, log_source, topic_partition};
 
+/// Bytes after which a batch is read no further.
+const BATCH_BYTES: usize = 8 << 20;
+/// Events of a batch that are read at once.
+const PIECE: usize = 250;
+
 /// How far a partition has come.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
 pub struct PartitionRow {
@@ -213,6 +218,30 @@ pub(crate) async fn read_events(
         Ok(rows.into_iter().map(|row| row.into_event(source, topic.clone())).collect())
     })
     .await
+}
+
+/// As [`read_events`], but no more once there are so many bytes of payloads: events may be large.
+pub(crate) async fn read_batch(
+    db: &Database,
+    log: &Log,
+    topic: &str,
+    partition: i32,
+    after: i64,
+    max: usize,
+) -> db::Result<Vec<Event>> {
+    let (mut batch, mut bytes, mut last) = (Vec::new(), 0, after);
+    while batch.len() < max && bytes < BATCH_BYTES {
+        let piece = PIECE.min(max - batch.len());
+        let events = read_events(db, log, topic, partition, last, piece).await?;
+        let is_end = events.len() < piece;
+        bytes += events.iter().map(|event| event.payload.len()).sum::<usize>();
+        last = events.last().map_or(last, |event| event.position);
+        batch.extend(events);
+        if is_end {
+            break;
+        }
+    }
+    Ok(batch)
 }
 
 /// The log's UUID, in a snapshot that can make none.

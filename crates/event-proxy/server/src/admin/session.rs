@@ -28,17 +28,18 @@ pub struct Session {
 pub struct Sessions {
     key: Hmac<Sha256>,
     csrf: Hmac<Sha256>,
+    /// What a peer shows instead of the password.
+    pub peer: String,
     secure: bool,
 }
 
 impl Sessions {
     pub fn new(password: &Secret, secure: bool) -> Self {
         let keyed = |key: &[u8]| Hmac::<Sha256>::new_from_slice(key).expect("a key may be of any length");
-        let of = |purpose: &str| {
-            let key = keyed(password.expose().as_bytes()).chain_update(purpose).finalize();
-            keyed(&key.into_bytes())
-        };
-        Self { key: of("admin-session"), csrf: of("csrf-token"), secure }
+        let made = |purpose: &str| keyed(password.expose().as_bytes()).chain_update(purpose).finalize().into_bytes();
+        let of = |purpose: &str| keyed(&made(purpose));
+        let peer = BASE64_URL_SAFE_NO_PAD.encode(made("peer"));
+        Self { key: of("admin-session"), csrf: of("csrf-token"), peer, secure }
     }
 
     pub fn begin(&self) -> Cookie<'static> {

@@ -15,7 +15,7 @@ use crate::Proxy;
 use crate::admin::Admin;
 use crate::control::audit;
 use crate::dead_letters::{self, Filter};
-use crate::held::{Held, MOVING, State};
+use crate::held::{self, Held, MOVING, State};
 
 /// Which state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
@@ -249,10 +249,11 @@ pub async fn discard(
 /// `not-found`, and the database's.
 pub async fn give_up(proxy: &Proxy, who: &str, id: Id, request: DiscardRequest) -> Result<(), Problem> {
     let (who, reason) = (who.to_owned(), request.reason);
-    if !proxy.discard(id, reason.clone()).await? {
-        return Err(Problem::not_found("dead letter"));
-    }
-    let subject = id.to_string();
-    proxy.control.write(move |tx| audit::record(tx, &who, "dead-letters.discard", &subject, &reason)).await?;
-    Ok(())
+    let none = || Problem::not_found("dead letter");
+    let held = proxy.db.read(move |conn| held::one(conn, id)).await?;
+    held.filter(|held| held.state == State::Dead).ok_or_else(none)?;
+    // before it is done, for it may be in another database
+    let (subject, said) = (id.to_string(), reason.clone());
+    proxy.control.write(move |tx| audit::record(tx, &who, "dead-letters.discard", &subject, &said)).await?;
+    if proxy.discard(id, reason).await? { Ok(()) } else { Err(none()) }
 }

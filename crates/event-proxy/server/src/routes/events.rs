@@ -24,6 +24,8 @@ const ANSWERED: usize = 10_000;
 const REFUSED: usize = 1_000;
 /// Lines taken in one unit of work.
 const CHUNK: usize = 2000;
+/// The same, in bytes.
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// When the events are acknowledged.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
@@ -196,6 +198,8 @@ struct Lines<'p> {
     /// Once the caller's quota was used up, nothing more is taken: it would come before what was not.
     exceeded: Option<Exceeded>,
     chunk: Vec<Result<Entry, Problem>>,
+    /// Of its lines.
+    bytes: usize,
     items: Vec<Item>,
     lines: usize,
     accepted: usize,
@@ -204,7 +208,7 @@ struct Lines<'p> {
 impl<'p> Lines<'p> {
     fn new(proxy: &'p Proxy, caller: &'p Caller, ack: Ack) -> Self {
         let (chunk, items) = (Vec::new(), Vec::new());
-        Self { proxy, caller, ack, exceeded: None, chunk, items, lines: 0, accepted: 0 }
+        Self { proxy, caller, ack, exceeded: None, chunk, bytes: 0, items, lines: 0, accepted: 0 }
     }
 
     async fn read(mut self, body: &mut Body) -> Result<HttpResponse, Problem> {
@@ -236,11 +240,13 @@ impl<'p> Lines<'p> {
             return Ok(());
         }
         self.chunk.push(ingest::event(line, self.proxy.settings.ingest.max_event.0));
-        if self.chunk.len() >= CHUNK { self.take().await } else { Ok(()) }
+        self.bytes += line.len();
+        if self.chunk.len() >= CHUNK || self.bytes >= CHUNK_BYTES { self.take().await } else { Ok(()) }
     }
 
     async fn take(&mut self) -> Result<(), Problem> {
         let mut chunk = std::mem::take(&mut self.chunk);
+        self.bytes = 0;
         let cost = self.admit(&mut chunk)?;
         let taken = self.proxy.accept(chunk, self.ack).await.inspect_err(|_| self.caller.give_back(cost))?;
         for taken in taken {
