@@ -104,7 +104,9 @@ async fn bytes_count_too_and_a_new_key_has_used_what_the_old_one_did() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_log_has_no_room_for_costs_nothing() {
-    let mut proxy = TestProxy::start(&[("EVENT_PROXY__INGEST__MEMORY", "10KiB")]).await;
+    let mut proxy =
+        TestProxy::start(&[("EVENT_PROXY__INGEST__MEMORY", "100KiB"), ("EVENT_PROXY__INGEST__MAX_BODY", "100KiB")])
+            .await;
     let (_, key) = proxy.key(json!({ "name": "orders", "events_per_second": 1 })).await;
     let batch = |events| (0..events).map(event).collect::<Value>();
     let lines: String = (0..1_000).map(|n| format!("{}\n", event(n))).collect();
