@@ -113,6 +113,9 @@ def delete_topic(it):
     """Somebody deletes a topic on Kafka. Nobody makes it again but by hand."""
     topic = f"{it.service}.disk"
     it.stand.cli("topics", "--delete", "--topic", topic)
+    # a broker that has not heard of it takes, and confirms, what then goes with the topic
+    if not it.stand.wait("the topic to be gone", lambda: topic not in it.stand.cli("topics", "--list").split()):
+        it.wrong.append("Kafka does not delete the topic")
     it.gone = time.monotonic()
 
     def is_missing():
