@@ -26,7 +26,7 @@ impl Receipts {
 
     /// The receipt of an event.
     pub fn of(&self, id: Id) -> String {
-        let id = id.to_string().parse().unwrap_or(Uuid::nil());
+        let Id(id) = id;
         let mut bytes = id.as_bytes().to_vec();
         bytes.extend(self.mac(id.as_bytes()));
         format!("{}.{}", self.node, BASE64_URL_SAFE_NO_PAD.encode(bytes))

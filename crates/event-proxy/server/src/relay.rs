@@ -3,12 +3,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use db::types::Id;
 use db::{Conn, Database, Tx};
 use messaging::moved::{self, MOVED};
 use messaging::{BusError, EffectHandler, Event, HandlerError, Lease, NotAhead, Publisher};
+use tokio::time::sleep;
 
 use crate::held::{self, Cause};
 use crate::ledger::{self, Change};
@@ -16,6 +18,12 @@ use crate::refusals::{Part, Refusals};
 use crate::room::Room;
 use crate::spans::{self, Span};
 use crate::waiting::Waiting;
+
+/// How long a partition rests behind a small batch that nobody waited for, so that more go together: a request to Kafka
+/// costs proxy and broker more than most of what is in it.
+const LINGER: Duration = Duration::from_millis(10);
+/// Events of a batch that is not small.
+const ENOUGH: usize = 250;
 
 /// The handler of the relay's group.
 pub struct Relay {
@@ -69,9 +77,10 @@ impl EffectHandler for Relay {
         if !batch.refused.is_empty() {
             self.refusals.note(&part);
         }
-        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = batches.remove(&part).and_then(Arc::into_inner).unwrap_or_default();
-        batches.insert(part, Arc::new(before.and(batch)));
+        self.keep(part, batch);
+        if events.len() < ENOUGH {
+            tokio::select! { () = sleep(LINGER) => {}, () = self.waiting.anyone() => {} }
+        }
         Ok(())
     }
 
@@ -141,6 +150,13 @@ impl Batch {
 }
 
 impl Relay {
+    /// Until it is recorded, with those before it.
+    fn keep(&self, part: Part, batch: Batch) {
+        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = batches.remove(&part).and_then(Arc::into_inner).unwrap_or_default();
+        batches.insert(part, Arc::new(before.and(batch)));
+    }
+
     /// Brings all events to Kafka but those that it refuses, and those of their keys.
     async fn bring_what_can_be(&self, part: &Part, events: &[Event], known: Known) -> Result<Batch, HandlerError> {
         let Known { mut blocked, left, attempts } = known;

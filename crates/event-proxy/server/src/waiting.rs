@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use db::types::Id;
 use messaging::Event;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 /// Where Kafka has an event.
@@ -49,6 +49,8 @@ impl Drop for Wait {
 #[derive(Default)]
 pub struct Waiting {
     count: AtomicUsize,
+    /// Rung when somebody begins to wait.
+    entered: Notify,
     by_event: Mutex<HashMap<Id, oneshot::Sender<Place>>>,
 }
 
@@ -70,7 +72,17 @@ impl Waiting {
             }
         }
         self.count.store(by_event.len(), Ordering::Release);
+        self.entered.notify_waiters();
         entered
+    }
+
+    /// Returns at once while somebody waits, and else once somebody does.
+    pub async fn anyone(&self) {
+        // before the look, so that nobody comes in between
+        let entered = self.entered.notified();
+        if self.count.load(Ordering::Acquire) == 0 {
+            entered.await;
+        }
     }
 
     /// Nobody need wait for the events any more: they won't be there soon.

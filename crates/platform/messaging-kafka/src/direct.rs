@@ -84,6 +84,12 @@ impl KafkaDirect {
         *asker = Some(new.clone());
         Ok(new)
     }
+
+    /// Has the next question go by another client.
+    fn replace_asker(&self, of: &Arc<Asker>) {
+        let mut asker = self.asker.lock().unwrap_or_else(PoisonError::into_inner);
+        asker.take_if(|current| Arc::ptr_eq(current, of));
+    }
 }
 
 #[async_trait]
@@ -129,11 +135,13 @@ impl DirectBus for KafkaDirect {
 
     async fn cluster(&self) -> Result<String, BusError> {
         let asker = self.asker()?;
-        blocking(move || {
-            let none = || BusError::Unavailable("kafka: the cluster does not say which it is".into());
-            asker.client().fetch_cluster_id(PATIENCE).ok_or_else(none)
+        let its = asker.clone();
+        let said = blocking(move || Ok(its.client().fetch_cluster_id(PATIENCE))).await?;
+        said.ok_or_else(|| {
+            // A broker that is starting may answer without it, and then the client asks again in five minutes only.
+            self.replace_asker(&asker);
+            BusError::Unavailable("kafka: the cluster does not say which it is".into())
         })
-        .await
     }
 
     fn read(&self) -> Arc<dyn Bus> {

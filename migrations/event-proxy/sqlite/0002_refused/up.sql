@@ -40,27 +40,8 @@ CREATE TABLE delivered_span (
     PRIMARY KEY (topic, partition, last)
 ) STRICT, WITHOUT ROWID;
 
--- An event is one row in one tree and an id in another; nothing looks for keys but behind the relay, where few are.
-CREATE TABLE event_log_clustered (
-    topic TEXT NOT NULL,
-    partition INTEGER NOT NULL,
-    position INTEGER NOT NULL,
-    id BLOB NOT NULL,
-    key TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    version INTEGER NOT NULL,
-    aggregate_version INTEGER NOT NULL,
-    occurred_at INTEGER NOT NULL,
-    appended_at INTEGER NOT NULL,
-    traceparent TEXT,
-    payload TEXT NOT NULL,
-    PRIMARY KEY (topic, partition, position)
-) STRICT, WITHOUT ROWID;
-INSERT INTO event_log_clustered SELECT * FROM event_log;
-DROP TABLE event_log;
-ALTER TABLE event_log_clustered RENAME TO event_log;
-CREATE UNIQUE INDEX event_log_id ON event_log (id);
-
+-- Nothing looks for keys but behind the relay, where few are.
+DROP INDEX event_log_key;
 CREATE INDEX event_log_moved ON event_log (topic, partition, position) WHERE kind = 'moved';
 
 -- The topics that were made, of all proxies that share the control database.

@@ -1,0 +1,199 @@
+//! Events, and how far each has come.
+
+use std::sync::Arc;
+
+use db::Conn;
+use db::types::{Id, Time};
+use diesel::prelude::*;
+use serde::Serialize;
+
+use crate::event::Event;
+use crate::relay::RELAY;
+use crate::schema::{dead_letter, event_log, group_position, handling_attempt, parked_event};
+use crate::store::{self, LogRow};
+
+/// An event with the time at which it was appended to the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEvent {
+    pub event: Event,
+    pub appended_at: Time,
+}
+
+/// Which events to list.
+#[derive(Debug, Clone, Default)]
+pub struct EventQuery {
+    pub topic: Option<String>,
+    pub key: Option<String>,
+    /// Only events older than this one.
+    pub after: Option<Id>,
+}
+
+db::text_enum!(
+    /// How far an event has come in a group.
+    EventStatus {
+        /// Its effect is there.
+        Handled => "handled",
+        /// The group has not come to it yet.
+        Pending => "pending",
+        /// It waits behind a dead letter of its key.
+        Parked => "parked",
+        /// It could not be handled.
+        Dead => "dead",
+    }
+);
+
+/// How far an event has come in one group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GroupView {
+    pub group: String,
+    pub status: EventStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// One event, and how far it has come everywhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventView {
+    pub stored: StoredEvent,
+    /// Whether Kafka has it.
+    pub relayed: bool,
+    pub groups: Vec<GroupView>,
+}
+
+/// Events, the newest first by their ids.
+///
+/// # Errors
+/// The database's.
+pub fn events(conn: &mut Conn, query: &EventQuery, limit: i64) -> db::Result<Vec<StoredEvent>> {
+    let source = store::source_of(conn)?;
+    let mut rows = event_log::table.into_boxed();
+    if let Some(topic) = &query.topic {
+        rows = rows.filter(event_log::topic.eq(topic));
+    }
+    if let Some(key) = &query.key {
+        rows = rows.filter(event_log::key.eq(key));
+    }
+    if let Some(after) = query.after {
+        rows = rows.filter(event_log::id.lt(after));
+    }
+    let rows: Vec<LogRow> = rows.order(event_log::id.desc()).limit(limit).load(conn)?;
+    Ok(rows.into_iter().map(|row| row.into_stored(source)).collect())
+}
+
+/// At most `limit` events of a partition behind the position `after`, in order; places that events have
+/// [left](crate::moved) are among them.
+///
+/// # Errors
+/// The database's.
+pub fn behind(conn: &mut Conn, topic: &str, partition: i32, after: i64, limit: i64) -> db::Result<Vec<StoredEvent>> {
+    let source = store::source_of(conn)?;
+    let rows = event_log::table.filter(event_log::topic.eq(topic)).filter(event_log::partition.eq(partition));
+    let rows = rows.filter(event_log::position.gt(after)).order(event_log::position).limit(limit);
+    let rows: Vec<LogRow> = rows.load(conn)?;
+    Ok(rows.into_iter().map(|row| row.into_stored(source)).collect())
+}
+
+/// The events of a key on all topics, the oldest first, each with how far it has come.
+///
+/// # Errors
+/// The database's.
+pub fn events_of_key(conn: &mut Conn, key: &str) -> db::Result<Vec<EventView>> {
+    let source = store::source_of(conn)?;
+    let rows: Vec<LogRow> = event_log::table.filter(event_log::key.eq(key)).order(event_log::id).load(conn)?;
+    rows.into_iter().map(|row| view(conn, row.into_stored(source))).collect()
+}
+
+/// Where events are in the log, by their ids; those that are not there are left out.
+///
+/// # Errors
+/// The database's.
+pub fn places(conn: &mut Conn, ids: &[Id]) -> db::Result<Vec<(Id, LogPlace)>> {
+    let mut found = Vec::with_capacity(ids.len());
+    for id in ids {
+        let place = event_log::table
+            .filter(event_log::id.eq(id))
+            .select((event_log::topic, event_log::partition, event_log::position))
+            .first::<(String, i32, i64)>(conn)
+            .optional()?;
+        found.extend(place.map(|(topic, partition, position)| (*id, LogPlace { topic, partition, position })));
+    }
+    Ok(found)
+}
+
+/// Where an event is in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPlace {
+    pub topic: String,
+    pub partition: i32,
+    pub position: i64,
+}
+
+/// One event and how far it has come; `None` when the log does not have it (any more).
+///
+/// # Errors
+/// The database's.
+pub fn event(conn: &mut Conn, id: Id) -> db::Result<Option<EventView>> {
+    let source = store::source_of(conn)?;
+    let row: Option<LogRow> = event_log::table.filter(event_log::id.eq(id)).first(conn).optional()?;
+    row.map(|row| view(conn, row.into_stored(source))).transpose()
+}
+
+/// How far an event has come that is on the bus and not in the log: one that [`crate::Direct`] found there.
+///
+/// # Errors
+/// The database's.
+pub fn event_on_bus(conn: &mut Conn, event: &Event) -> db::Result<EventView> {
+    let stored = StoredEvent { appended_at: event.occurred_at, event: event.clone() };
+    Ok(EventView { stored, relayed: true, groups: groups_of(conn, event)? })
+}
+
+fn view(conn: &mut Conn, stored: StoredEvent) -> db::Result<EventView> {
+    let event = &stored.event;
+    let relayed = store::relayed(conn, &event.topic, event.partition, event.source)? >= event.position;
+    Ok(EventView { relayed, groups: groups_of(conn, event)?, stored })
+}
+
+fn groups_of(conn: &mut Conn, event: &Event) -> db::Result<Vec<GroupView>> {
+    let source = store::source_of(conn)?;
+    let positions: Vec<(String, i64)> = group_position::table
+        .filter(group_position::topic.eq(&*event.topic))
+        .filter(group_position::partition.eq(event.partition))
+        .filter(group_position::source.eq(source))
+        .filter(group_position::grp.ne(RELAY)) // it is not handled by being on the bus
+        .order(group_position::grp)
+        .select((group_position::grp, group_position::position))
+        .load(conn)?;
+    let dead: Vec<(String, i32, String)> = dead_letter::table
+        .filter(dead_letter::event_id.eq(event.id))
+        .select((dead_letter::grp, dead_letter::attempts, dead_letter::error))
+        .load(conn)?;
+    let parked: Vec<String> =
+        parked_event::table.filter(parked_event::event_id.eq(event.id)).select(parked_event::grp).load(conn)?;
+    let attempts: Vec<(String, i32)> = handling_attempt::table
+        .filter(handling_attempt::topic.eq(&*event.topic))
+        .filter(handling_attempt::partition.eq(event.partition))
+        .filter(handling_attempt::position.eq(event.position))
+        .select((handling_attempt::grp, handling_attempt::attempts))
+        .load(conn)?;
+    let groups = positions.into_iter().map(|(group, position)| {
+        let died = dead.iter().find(|dead| dead.0 == group);
+        let tried = attempts.iter().find(|tried| tried.0 == group).map(|tried| tried.1);
+        let status = match () {
+            () if died.is_some() => EventStatus::Dead,
+            () if parked.contains(&group) => EventStatus::Parked,
+            () if position >= event.position => EventStatus::Handled,
+            () => EventStatus::Pending,
+        };
+        GroupView { group, status, attempts: died.map(|dead| dead.1).or(tried), error: died.map(|dead| dead.2.clone()) }
+    });
+    Ok(groups.collect())
+}
+
+impl LogRow {
+    fn into_stored(self, source: Id) -> StoredEvent {
+        let (appended_at, topic) = (self.appended_at, Arc::from(self.topic.as_str()));
+        StoredEvent { event: self.into_event(source, topic), appended_at }
+    }
+}

@@ -1,0 +1,126 @@
+//! What operators see and ask: events, lag, dead letters, replay and reset.
+
+mod dead_letters;
+mod events;
+mod reset;
+
+use std::collections::BTreeMap;
+
+use db::Conn;
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Integer, Text};
+use serde::Serialize;
+
+pub use self::dead_letters::{
+    DeadLetter, DeadLetterQuery, dead_letter, dead_letters, discard, request_replay, request_replay_all,
+};
+pub use self::events::{
+    EventQuery, EventStatus, EventView, GroupView, LogPlace, StoredEvent, behind, event, event_on_bus, events,
+    events_of_key, places,
+};
+pub use self::reset::{RenewError, ResetError, ResetTo, renew_log, reset};
+use crate::direct::{self, Ends};
+use crate::relay::RELAY;
+use crate::schema::{consumer_group, group_position};
+use crate::{place, store};
+
+/// How far a group is behind in a partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Queryable)]
+pub struct ConsumerLag {
+    pub group: String,
+    pub topic: String,
+    pub partition: i32,
+    /// The last position handled, -1 for none.
+    pub position: i64,
+    /// The position of the last event there is, -1 for none.
+    pub end: i64,
+    pub lag: i64,
+    /// `rebuildable`, `re-sendable` or `once`.
+    pub mode: String,
+}
+
+/// How far a partition has come on its way to groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionStatus {
+    pub topic: String,
+    pub partition: i32,
+    /// The position of the last event there is, -1 for none.
+    pub end: i64,
+    /// The position of the last event that the relay has copied, -1 for none.
+    pub relayed: i64,
+    /// Events that the relay has still to copy; `None` when it does not copy the topic.
+    pub to_relay: Option<i64>,
+    /// Events that wait for their position.
+    pub in_outbox: i64,
+}
+
+/// Every group's position and lag in the log, by group, topic and partition. `direct` tells where direct topics end on the
+/// bus.
+///
+/// # Errors
+/// The database's.
+pub fn consumers(conn: &mut Conn, direct: &BTreeMap<&str, Ends>) -> db::Result<Vec<ConsumerLag>> {
+    let (source, ends) = (store::source_of(conn)?, store::partitions(conn)?);
+    let mut epochs = BTreeMap::new();
+    for topic in direct.keys() {
+        epochs.insert(*topic, direct::load(conn, topic)?);
+    }
+    let rows: Vec<(String, String, i32, i64, String)> = group_position::table
+        .inner_join(consumer_group::table.on(consumer_group::name.eq(group_position::grp)))
+        .filter(group_position::source.eq(source))
+        .order((group_position::grp, group_position::topic, group_position::partition))
+        .select((
+            group_position::grp,
+            group_position::topic,
+            group_position::partition,
+            group_position::position,
+            consumer_group::mode,
+        ))
+        .load(conn)?;
+    let lag = |(group, topic, partition, position, mode): (String, String, i32, i64, String)| {
+        if let (Some(epochs), Some(ends)) = (epochs.get(&*topic), direct.get(&*topic)) {
+            let lag = direct::waiting(epochs, ends, partition, position);
+            let end = epochs.last().map_or(-1, |last| ends.of(last, partition) - 1);
+            return ConsumerLag { group, topic, partition, position, end, lag, mode };
+        }
+        let end =
+            ends.iter().find(|end| end.topic == topic && end.partition == partition).map_or(-1, |end| end.next - 1);
+        ConsumerLag { group, topic, partition, position, end, lag: end - position, mode }
+    };
+    Ok(rows.into_iter().map(lag).collect())
+}
+
+/// Every partition, by topic and number.
+///
+/// # Errors
+/// The database's.
+pub fn partitions(conn: &mut Conn) -> db::Result<Vec<PartitionStatus>> {
+    let source = store::source_of(conn)?;
+    let relay = place::positions(conn, RELAY, source)?;
+    let waiting = waiting_in_outbox(conn)?;
+    let status = |row: store::PartitionRow| {
+        let copied = relay.iter().find(|at| at.topic == row.topic && at.partition == row.partition);
+        let waits = waiting.iter().find(|(topic, partition, _)| *topic == row.topic && *partition == row.partition);
+        PartitionStatus {
+            end: row.next - 1,
+            relayed: row.relayed.max(copied.map_or(-1, |copied| copied.position)),
+            to_relay: copied.map(|copied| row.next - 1 - copied.position),
+            in_outbox: waits.map_or(0, |(_, _, events)| *events),
+            topic: row.topic,
+            partition: row.partition,
+        }
+    };
+    Ok(store::partitions(conn)?.into_iter().map(status).collect())
+}
+
+/// SQLite has no outbox, for its writer numbers at once.
+fn waiting_in_outbox(conn: &mut Conn) -> db::Result<Vec<(String, i32, i64)>> {
+    let Conn::Pg(conn) = conn else { return Ok(Vec::new()) };
+    let waiting = sql::<(Text, Integer, BigInt)>(
+        "SELECT topic, key_hash % count AS partition, count(*) \
+         FROM outbox JOIN (SELECT topic, count(*)::integer FROM topic_partition GROUP BY topic) place USING (topic) \
+         GROUP BY topic, partition",
+    );
+    Ok(waiting.load(conn)?)
+}

@@ -1,0 +1,159 @@
+//! Groups that begin elsewhere, and a log that becomes another one.
+
+use db::types::{Id, Time};
+use db::{Conn, Tx};
+use diesel::prelude::*;
+
+use crate::handler::{Group, Replay};
+use crate::relay::RELAY;
+use crate::schema::{event_log, group_member, group_position, log_source, topic_partition};
+use crate::{dead, place, store};
+
+/// Why a log was not renewed.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewError {
+    /// Groups have members: processes run.
+    #[error("{0} members of groups are at work, or were killed less than a lease ago: stop all processes first")]
+    InUse(i64),
+    #[error(transparent)]
+    Database(#[from] db::Error),
+}
+
+/// Makes the log another one, after its database was restored from a backup: positions that it gives a second time are
+/// not mistaken for those that it gave before. Groups stay where they are; the relay copies again all that is kept.
+/// Returns the new source.
+///
+/// # Errors
+/// As [`RenewError`] says.
+pub fn renew_log(tx: &mut Tx<'_>) -> Result<Id, RenewError> {
+    store::lock_source(tx)?;
+    let now = tx.now()?;
+    let members = group_member::table.filter(group_member::expires_at.gt(now)).count();
+    match members.get_result(&mut **tx).map_err(db::Error::from)? {
+        0 => {}
+        members => return Err(RenewError::InUse(members)),
+    }
+    let source = Id(uuid::Uuid::new_v4());
+    let renew = |conn: &mut Conn| -> db::Result<()> {
+        let of_log = group_position::source.eq(store::source(conn)?);
+        diesel::update(log_source::table).set(log_source::id.eq(source)).execute(conn)?;
+        diesel::update(group_position::table.filter(of_log)).set(group_position::source.eq(source)).execute(conn)?;
+        diesel::update(topic_partition::table)
+            .set(topic_partition::relayed.eq(topic_partition::floor - 1))
+            .execute(conn)?;
+        store::partitions(conn)?.iter().try_for_each(|row| place::forget(conn, RELAY, &row.topic).map(drop))
+    };
+    renew(tx)?;
+    Ok(source)
+}
+
+/// Where a group is to begin again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetTo {
+    /// At the first event that is kept.
+    Earliest,
+    /// Behind the last event there is.
+    Latest,
+    /// At this position, in each partition, as far as it is kept.
+    Position(i64),
+    /// At the first event appended at this time or later.
+    Timestamp(Time),
+}
+
+/// Why a group was not reset.
+#[derive(Debug, thiserror::Error)]
+pub enum ResetError {
+    /// No group of this name is known.
+    #[error("there is no consumer group of this name")]
+    NoSuchGroup,
+    /// The group does not read this topic.
+    #[error("the group does not read this topic")]
+    NoSuchTopic,
+    /// A topic of others, of which this process has not heard from the bus.
+    #[error("the topic is not there, or was not seen yet")]
+    NotSeen,
+    /// A topic of others: the log does not know when its events came.
+    #[error("a topic of others is reset to the earliest or the latest event, or to a position")]
+    NoTimestamp,
+    /// The group must not repeat, for this reason.
+    #[error("{0}")]
+    MustNotRepeat(&'static str),
+    /// A projection is built from all of the group's topics, so that one position cannot be meant for each.
+    #[error("a group that is rebuilt from several topics is reset to a time, the earliest or the latest event")]
+    SeveralTopics,
+    #[error(transparent)]
+    Database(#[from] db::Error),
+}
+
+/// Sets the group back or forward, while its members run. A rebuildable group's projection is cleared in the same
+/// transaction, and all its topics begin again, for the projection comes from all of them.
+///
+/// # Errors
+/// As [`ResetError`] says.
+pub fn reset(tx: &mut Tx<'_>, groups: &[Group], name: &str, topic: &str, to: ResetTo) -> Result<(), ResetError> {
+    let group = groups.iter().find(|group| group.name == name).ok_or(ResetError::NoSuchGroup)?;
+    if !group.topics.contains(&topic) {
+        return Err(ResetError::NoSuchTopic);
+    }
+    let mut topics = match group.replay {
+        Replay::Once(why) => return Err(ResetError::MustNotRepeat(why)),
+        Replay::Resendable => vec![topic],
+        Replay::Rebuildable(_) if matches!(to, ResetTo::Position(_)) && group.topics.len() > 1 => {
+            return Err(ResetError::SeveralTopics);
+        }
+        Replay::Rebuildable(_) => group.topics.clone(),
+    };
+    topics.sort_unstable();
+    lock_positions(tx, name, &topics)?;
+    let source = store::source_of(tx)?;
+    for topic in &topics {
+        for partition in store::lock_partitions(tx, topic)? {
+            let begin = begin_at(tx, &partition, to)?;
+            diesel::update(group_position::table)
+                .filter(group_position::grp.eq(name))
+                .filter(group_position::topic.eq(topic))
+                .filter(group_position::partition.eq(partition.partition))
+                .filter(group_position::source.eq(source))
+                .set(group_position::position.eq(begin - 1))
+                .execute(&mut **tx)
+                .map_err(db::Error::from)?;
+        }
+        dead::clear(tx, name, topic)?;
+    }
+    if let Replay::Rebuildable(clear) = group.replay {
+        clear(tx)?;
+    }
+    Ok(())
+}
+
+/// The position to begin at: within what is kept.
+fn begin_at(conn: &mut Conn, partition: &store::PartitionRow, to: ResetTo) -> db::Result<i64> {
+    Ok(match to {
+        ResetTo::Earliest => partition.floor,
+        ResetTo::Latest => partition.next,
+        ResetTo::Position(position) => position.clamp(partition.floor, partition.next),
+        ResetTo::Timestamp(time) => event_log::table
+            .filter(event_log::topic.eq(&partition.topic))
+            .filter(event_log::partition.eq(partition.partition))
+            .filter(event_log::appended_at.ge(time))
+            .order(event_log::position)
+            .select(event_log::position)
+            .first(conn)
+            .optional()?
+            .unwrap_or(partition.next),
+    })
+}
+
+/// Locks the rows that handlers move, so that a handler's unit is wholly before or wholly after the reset.
+fn lock_positions(tx: &mut Tx<'_>, group: &str, topics: &[&str]) -> db::Result<()> {
+    if let Conn::Pg(conn) = &mut **tx {
+        group_position::table
+            .filter(group_position::grp.eq(group))
+            .filter(group_position::topic.eq_any(topics))
+            .order((group_position::topic, group_position::partition))
+            .select(group_position::position)
+            .for_update()
+            .load::<i64>(conn)?;
+    }
+    Ok(())
+}
