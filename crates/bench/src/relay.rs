@@ -86,7 +86,7 @@ impl Stage {
     }
 
     async fn relay(&self) -> Consumers {
-        let publisher = Timed(self.kafka.publisher(), self.watch.clone());
+        let publisher = Timed(self.kafka.publisher(Duration::ZERO), self.watch.clone());
         let group = relay_group(Arc::new(publisher), self.db.clone(), self.log.clone(), vec![TOPIC]);
         let bus = Arc::new(InProcess::new(self.db.clone(), self.log.clone()));
         let (db, log) = (self.db.clone(), self.log.clone());

@@ -1,6 +1,7 @@
 //! Which bus each topic is on, and Kafka as this process finds it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use contracts::topics;
 use db::Database;
@@ -93,7 +94,7 @@ impl Buses {
     pub(crate) fn relay(&self, db: &Database, log: &Log) -> Option<Group> {
         let cluster = self.cluster.as_ref()?;
         let topics = self.relayed();
-        let publisher = Arc::new(cluster.kafka().publisher());
+        let publisher = Arc::new(cluster.kafka().publisher(Duration::ZERO));
         (!topics.is_empty()).then(|| relay_group(publisher, db.clone(), log.clone(), topics))
     }
 

@@ -1,6 +1,7 @@
 //! The way to Kafka, and what works on it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use db::Database;
 use messaging::{
@@ -18,6 +19,9 @@ use crate::room::Room;
 use crate::settings::BusSettings;
 use crate::topics::Topics;
 use crate::waiting::Waiting;
+
+/// How long the records of a batch wait for each other.
+const LINGER: Duration = Duration::from_micros(500);
 
 /// The way to Kafka, as far as the settings have one.
 pub struct Delivery {
@@ -83,7 +87,7 @@ impl Delivery {
         };
         means.db.write(move |tx| begin_relaying(tx, &log, &names(&topics))).await?;
         let Means { db, log, topics, refusals, room } = means;
-        let publisher: Arc<dyn Publisher> = Arc::new(cluster.kafka().publisher());
+        let publisher: Arc<dyn Publisher> = Arc::new(cluster.kafka().publisher(LINGER));
         let relay = Relay {
             not_ahead: NotAhead::new(publisher.clone(), db.clone(), log.clone()),
             publisher,

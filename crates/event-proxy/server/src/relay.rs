@@ -19,11 +19,9 @@ use crate::room::Room;
 use crate::spans::{self, Span};
 use crate::waiting::Waiting;
 
-/// How long a partition rests behind a small batch that nobody waited for, so that more go together: a request to Kafka
-/// costs proxy and broker more than most of what is in it.
+/// How long a partition rests, while nobody waits, so that more events go together: a request to Kafka costs proxy and
+/// broker more than most of what is in it.
 const LINGER: Duration = Duration::from_millis(10);
-/// Events of a batch that is not small.
-const ENOUGH: usize = 250;
 
 /// The handler of the relay's group.
 pub struct Relay {
@@ -78,10 +76,11 @@ impl EffectHandler for Relay {
             self.refusals.note(&part);
         }
         self.keep(part, batch);
-        if events.len() < ENOUGH {
-            tokio::select! { () = sleep(LINGER) => {}, () = self.waiting.anyone() => {} }
-        }
         Ok(())
+    }
+
+    async fn rest(&self, _: &Lease) {
+        tokio::select! { () = sleep(LINGER) => {}, () = self.waiting.anyone() => {} }
     }
 
     /// What the database says of held events must be true before the next batch.

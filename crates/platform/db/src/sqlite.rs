@@ -77,7 +77,7 @@ impl SqliteFile {
         let mut conn = self.connect()?;
         conn.batch_execute(
             "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
-             PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8192; PRAGMA wal_autocheckpoint = 1000;
+             PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 1000;
              PRAGMA journal_size_limit = 67108864;",
         )?;
         Ok(Conn::Sqlite(conn))

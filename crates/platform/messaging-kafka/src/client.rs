@@ -127,9 +127,10 @@ impl Kafka {
         Ok(kafka)
     }
 
-    /// What the relay sends through.
-    pub fn publisher(&self) -> KafkaPublisher {
-        KafkaPublisher::new(self.clone())
+    /// What the relay sends through. The records of a batch go at once, or for as long as `linger` wait for each other:
+    /// where batches are of some records each, a request for the first alone costs client and broker as much as for all.
+    pub fn publisher(&self, linger: Duration) -> KafkaPublisher {
+        KafkaPublisher::new(self.clone(), linger)
     }
 
     /// What groups read from: the events of the log `source`.

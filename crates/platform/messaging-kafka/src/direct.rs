@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use db::types::Time;
@@ -11,7 +11,7 @@ use futures::future::try_join_all;
 use messaging::{Bus, BusError, DirectBus, Event};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::MetadataTopic;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::client::{Aside, Heard, Kafka, blocking};
 use crate::publisher::Sender;
@@ -19,6 +19,8 @@ use crate::subscriber::{KafkaBus, Reads};
 
 /// How long Kafka may take to say how far it is.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Before a cluster is asked again that did not say which it is.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How long an event may take to be stored, with its turn in a queue that is full.
 const STORED_WITHIN: Duration = Duration::from_secs(12);
 
@@ -134,14 +136,20 @@ impl DirectBus for KafkaDirect {
     }
 
     async fn cluster(&self) -> Result<String, BusError> {
-        let asker = self.asker()?;
-        let its = asker.clone();
-        let said = blocking(move || Ok(its.client().fetch_cluster_id(PATIENCE))).await?;
-        said.ok_or_else(|| {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let (asker, left) = (self.asker()?, until.saturating_duration_since(Instant::now()));
+            let its = asker.clone();
+            if let Some(cluster) = blocking(move || Ok(its.client().fetch_cluster_id(left))).await? {
+                return Ok(cluster);
+            }
+            if Instant::now() >= until {
+                return Err(BusError::Unavailable("kafka: the cluster does not say which it is".into()));
+            }
             // A broker that is starting may answer without it, and then the client asks again in five minutes only.
             self.replace_asker(&asker);
-            BusError::Unavailable("kafka: the cluster does not say which it is".into())
-        })
+            sleep(ASK_AGAIN).await;
+        }
     }
 
     fn read(&self) -> Arc<dyn Bus> {

@@ -33,7 +33,6 @@ const PRODUCER: &[(&str, &str)] = &[
     ("enable.idempotence", "true"),
     ("enable.gapless.guarantee", "true"),
     ("message.timeout.ms", "0"), // a record is given up with its producer, and never alone
-    ("linger.ms", "0.5"), // for the rest of a batch, which comes at once: a request of its first record costs as much
     ("compression.type", "lz4"),
     ("queue.buffering.max.kbytes", "131072"),
     ("topic.metadata.refresh.interval.ms", "60000"),
@@ -42,6 +41,8 @@ const PRODUCER: &[(&str, &str)] = &[
 /// Sends to a cluster; a producer that failed is replaced.
 pub struct KafkaPublisher {
     kafka: Kafka,
+    /// `linger.ms`
+    linger: String,
     current: Mutex<Option<Arc<Live>>>,
 }
 
@@ -103,8 +104,8 @@ impl ProducerContext for Reports {
 }
 
 impl KafkaPublisher {
-    pub(crate) fn new(kafka: Kafka) -> Self {
-        Self { kafka, current: Mutex::new(None) }
+    pub(crate) fn new(kafka: Kafka, linger: Duration) -> Self {
+        Self { kafka, linger: (linger.as_secs_f64() * 1000.0).to_string(), current: Mutex::new(None) }
     }
 
     fn live(&self) -> Result<Arc<Live>, BusError> {
@@ -112,7 +113,8 @@ impl KafkaPublisher {
         if let Some(live) = &*current {
             return Ok(live.clone());
         }
-        let live = Arc::new(Live { sender: Sender::new(&self.kafka, PRODUCER)?, sent: Mutex::default() });
+        let ours = [PRODUCER, &[("linger.ms", &self.linger)]].concat();
+        let live = Arc::new(Live { sender: Sender::new(&self.kafka, &ours)?, sent: Mutex::default() });
         *current = Some(live.clone());
         Ok(live)
     }

@@ -56,7 +56,7 @@ async fn an_event_comes_out_as_it_went_in() {
     let (_mock, kafka) = cluster();
     let source = Id::new();
     let sent = events(source, 0..250);
-    kafka.publisher().publish(&sent).await.expect("stored");
+    kafka.publisher(Duration::ZERO).publish(&sent).await.expect("stored");
     assert_eq!(all(&kafka.bus(source).subscribe("readers"), -1).await, sent);
 }
 
@@ -64,7 +64,7 @@ async fn an_event_comes_out_as_it_went_in() {
 async fn a_reader_may_go_back_and_forth() {
     let (_mock, kafka) = cluster();
     let source = Id::new();
-    kafka.publisher().publish(&events(source, 0..3000)).await.expect("stored");
+    kafka.publisher(Duration::ZERO).publish(&events(source, 0..3000)).await.expect("stored");
     let subscriber = kafka.bus(source).subscribe("readers");
     for after in [-1, 2500, 10, 2998, 0] {
         let fetched = subscriber.fetch(TOPIC, 0, after, 5).await.expect("events");
@@ -84,7 +84,7 @@ async fn a_reader_may_go_back_and_forth() {
 async fn the_events_of_another_log_are_left_out() {
     let (_mock, kafka) = cluster();
     let (ours, other) = (Id::new(), Id::new());
-    let publisher = kafka.publisher();
+    let publisher = kafka.publisher(Duration::ZERO);
     for round in 0..5 {
         publisher.publish(&events(other, round * 3..round * 3 + 3)).await.expect("stored");
         publisher.publish(&events(ours, round * 2..round * 2 + 2)).await.expect("stored");
@@ -99,11 +99,11 @@ async fn the_events_of_another_log_are_left_out() {
 async fn of_what_others_write_repeats_and_what_is_no_event_are_skipped() {
     let (mock, kafka) = cluster();
     let (first, second) = (events(Id::new(), 0..10), events(Id::new(), 0..5));
-    let publisher = kafka.publisher();
+    let publisher = kafka.publisher(Duration::ZERO);
     publisher.publish(&first).await.expect("stored");
     mock.store(TOPIC, 0, "no event");
     // as after an answer that was lost, by another proxy, and once more
-    kafka.publisher().publish(&first[4..]).await.expect("stored");
+    kafka.publisher(Duration::ZERO).publish(&first[4..]).await.expect("stored");
     publisher.publish(&second).await.expect("stored");
     mock.store(TOPIC, 0, "{}");
     publisher.publish(&second[..1]).await.expect("stored");
@@ -144,7 +144,7 @@ async fn nothing_is_stored_without_all_before_it() {
         let mock = MockKafka::new(&[(TOPIC, 1)]);
         // unlike a broker the mock takes a batch that does not follow the last: so one is on its way at a time
         let kafka = mock.connect_with([("max.in.flight.requests.per.connection", "1")]).expect("its options");
-        let (source, publisher) = (Id::new(), kafka.publisher());
+        let (source, publisher) = (Id::new(), kafka.publisher(Duration::ZERO));
         publisher.publish(&events(source, 0..10)).await.expect("stored");
         mock.refuse(&refusals);
         let sent = events(source, 10..400);
@@ -164,7 +164,7 @@ async fn nothing_is_stored_without_all_before_it() {
 async fn nothing_passes_an_event_that_a_broker_refuses() {
     let plain = [("compression.type", "none")];
     let Some(kafka) = testkit::kafka_with(&[(TOPIC, 1)], plain).await else { return };
-    let (source, publisher) = (Id::new(), kafka.publisher());
+    let (source, publisher) = (Id::new(), kafka.publisher(Duration::ZERO));
     let mut all = events(source, 0..5000);
     all[3000].payload = format!("\"{}\"", "x".repeat(800_000));
     kafka.limit_messages(TOPIC, 300_000).await.expect("a limit");
@@ -181,7 +181,7 @@ async fn nothing_passes_an_event_that_a_broker_refuses() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_is_waited_for() {
     let (mock, kafka) = cluster();
-    let (source, publisher) = (Id::new(), kafka.publisher());
+    let (source, publisher) = (Id::new(), kafka.publisher(Duration::ZERO));
     let subscriber = kafka.bus(source).subscribe("readers");
     publisher.publish(&events(source, 0..5)).await.expect("stored");
     assert_eq!(positions(&all(&subscriber, -1).await), Vec::from_iter(0..5));

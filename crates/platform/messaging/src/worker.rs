@@ -211,7 +211,18 @@ impl Worker {
         }
         self.has_log(&events).await?;
         let events = self.before_fence(events);
-        self.handle(events).await
+        self.handle(events).await?;
+        self.rest().await;
+        Ok(())
+    }
+
+    /// Lets an effect handler rest when it has handled all there was.
+    async fn rest(&self) {
+        let (Handler::Effect(handler), Some(state)) = (&self.context.group.handler, &self.state) else { return };
+        let end = self.context.log.end(&self.place.topic, self.place.partition);
+        if end.is_some_and(|end| *end.borrow() <= state.position + 1) {
+            tokio::select! { () = self.stop.cancelled() => {}, () = handler.rest(&self.lease) => {} }
+        }
     }
 
     /// Whether the positions do, by right: the log did not give them.

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use db::types::{Id, Time};
 use messaging::{Bus, DirectBus, Event, Publisher, Subscriber};
@@ -151,7 +152,7 @@ pub async fn goes_round(kafka: &Kafka) {
     let source = Id::new();
     kafka.ensure_topics(&[(TOPIC.to_owned(), 1)], &TopicOptions::default()).await.expect("a topic");
     let sent = [event(source)];
-    kafka.publisher().publish(&sent).await.expect("stored");
+    kafka.publisher(Duration::ZERO).publish(&sent).await.expect("stored");
     let subscriber = kafka.bus(source).subscribe("readers");
     assert_eq!(next(&subscriber, -1).await, sent);
     assert_eq!(kafka.records(TOPIC, 0).await.expect("looked at"), sent);

@@ -36,7 +36,7 @@ async fn events_go_on_when_tokens_expire() {
     let kafka = kafka(&broker, &provider.url(), "of-the-shop");
     let source = Id::new();
     kafka.ensure_topics(&[(TOPIC.to_owned(), 1)], &TopicOptions::default()).await.expect("a topic");
-    let (publisher, direct) = (kafka.publisher(), kafka.direct());
+    let (publisher, direct) = (kafka.publisher(Duration::ZERO), kafka.direct());
     let subscriber = kafka.bus(source).subscribe("readers");
     for position in 0.. {
         if provider.granted() >= 4 {
