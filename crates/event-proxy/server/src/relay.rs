@@ -21,7 +21,7 @@ use crate::waiting::Waiting;
 
 /// How long a partition rests, while nobody waits, so that more events go together: a request to Kafka costs proxy and
 /// broker more than most of what is in it.
-const LINGER: Duration = Duration::from_millis(10);
+const REST: Duration = Duration::from_millis(10);
 
 /// The handler of the relay's group.
 pub struct Relay {
@@ -79,8 +79,8 @@ impl EffectHandler for Relay {
         Ok(())
     }
 
-    async fn rest(&self, _: &Lease) {
-        tokio::select! { () = sleep(LINGER) => {}, () = self.waiting.anyone() => {} }
+    async fn rest(&self) {
+        tokio::select! { () = sleep(REST) => {}, () = self.waiting.anyone() => {} }
     }
 
     /// What the database says of held events must be true before the next batch.

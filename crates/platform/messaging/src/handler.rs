@@ -82,7 +82,7 @@ pub trait EffectHandler: Send + Sync + 'static {
 
     /// Called when all there was is handled, and may take a little so that what comes next comes together. It may be
     /// dropped before its end.
-    async fn rest(&self, _lease: &Lease) {}
+    async fn rest(&self) {}
 
     /// Called when the partition was taken, before its first event: cut back what was not recorded. It may be dropped
     /// before its end, when the member is asked to stop.

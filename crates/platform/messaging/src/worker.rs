@@ -221,7 +221,7 @@ impl Worker {
         let (Handler::Effect(handler), Some(state)) = (&self.context.group.handler, &self.state) else { return };
         let end = self.context.log.end(&self.place.topic, self.place.partition);
         if end.is_some_and(|end| *end.borrow() <= state.position + 1) {
-            tokio::select! { () = self.stop.cancelled() => {}, () = handler.rest(&self.lease) => {} }
+            tokio::select! { () = self.stop.cancelled() => {}, () = handler.rest() => {} }
         }
     }
 
