@@ -25,7 +25,7 @@ from types import FrameType
 from . import needs, sections
 from .runner import HEAVY, ROOT, Runner, Section, Stopped
 
-TLS_FEATURES = ("--features", "shop/tls,workers/tls,messaging-kafka/mock")
+TLS_FEATURES = ("--features", "shop/tls,workers/tls")
 
 
 def main() -> int:

@@ -170,7 +170,6 @@ impl Kafka {
     ///
     /// # Errors
     /// Why there is none.
-    #[cfg(feature = "mock")]
     pub fn token(&self) -> Option<Result<OAuthToken, String>> {
         self.tokens.as_ref().map(|tokens| tokens.current())
     }

@@ -9,7 +9,6 @@ mod cluster;
 mod codec;
 mod direct;
 mod foreign;
-#[cfg(feature = "mock")]
 mod mock;
 mod peek;
 mod publisher;
@@ -23,7 +22,6 @@ pub use client::{BadProperty, Kafka, KafkaOptions};
 pub use cluster::{Backend, Cluster, KafkaSettings, SeeToTopics};
 pub use direct::KafkaDirect;
 pub use foreign::KafkaForeign;
-#[cfg(feature = "mock")]
 pub use mock::{MockKafka, Refusal};
 pub use publisher::KafkaPublisher;
 pub use subscriber::KafkaBus;

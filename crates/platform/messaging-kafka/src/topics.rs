@@ -5,7 +5,6 @@ use std::fmt;
 use std::time::Duration;
 
 use messaging::BusError;
-#[cfg(feature = "mock")]
 use rdkafka::admin::AlterConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -160,7 +159,6 @@ impl Kafka {
     ///
     /// # Errors
     /// [`BusError::Unavailable`]
-    #[cfg(feature = "mock")]
     pub async fn limit_messages(&self, topic: &str, bytes: u32) -> Result<(), BusError> {
         let admin: AdminClient<Heard> = self.client(&[])?;
         let (name, bytes) = (self.named(topic), bytes.to_string());
