@@ -1,0 +1,8 @@
+//! Promises of the bus on every bus, and rules of the code base.
+
+#[path = "testkit/conformance.rs"]
+mod conformance;
+#[path = "testkit/edges.rs"]
+mod edges;
+#[path = "testkit/foreign.rs"]
+mod foreign;
