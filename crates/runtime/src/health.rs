@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use actix_web::web::Data;
 use actix_web::{App, HttpResponse, HttpServer, get};
+use parking_lot::Mutex;
 use rest::health::{Readiness, livez, metrics};
 
 use crate::shop::Shop;
@@ -38,12 +39,12 @@ impl Health {
     }
 
     fn set(&self, state: State) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        *self.0.lock() = state;
     }
 
     /// Whether it can do its work: its database answers, and Kafka if its topics are there.
     async fn readiness(&self) -> Result<Readiness, Readiness> {
-        let (shop, needs_kafka) = match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        let (shop, needs_kafka) = match &*self.0.lock() {
             State::Idle(why) => return Err(Readiness::not_ready(vec![why.clone()])),
             State::Working(shop, needs_kafka) => (shop.clone(), *needs_kafka),
         };

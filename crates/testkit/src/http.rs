@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -85,7 +86,7 @@ impl Http {
 
     /// All requests so far.
     pub fn got(&self) -> Vec<Request> {
-        self.got.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.got.lock().clone()
     }
 }
 
@@ -93,7 +94,7 @@ async fn serve_http(stream: TcpStream, got: Arc<Mutex<Vec<Request>>>, respond: A
     let mut stream = BufReader::new(stream);
     while let Some(request) = read_request(&mut stream).await {
         let (status, body) = respond(&request);
-        got.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        got.lock().push(request);
         let head = format!("HTTP/1.1 {status} Told\r\ncontent-length: {}\r\n\r\n", body.len());
         if stream.write_all(format!("{head}{body}").as_bytes()).await.is_err() {
             return;

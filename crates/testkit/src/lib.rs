@@ -11,7 +11,8 @@ mod kafka;
 mod postgres;
 
 use std::io::Write;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 pub use again::again_with;
 pub use databases::{Place, TestDatabase, combinations, databases, databases_with, on_kafka, places};
@@ -28,7 +29,7 @@ fn left_out(server: &'static str, reason: &str) {
     let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
     let required = std::env::var("TEST_SERVERS_REQUIRED").as_deref() == Ok("1");
     assert!(!required, "{server}: {reason}, and TEST_SERVERS_REQUIRED=1");
-    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut said = SAID.lock();
     if !said.contains(&server) {
         said.push(server);
         // past the test's captured output

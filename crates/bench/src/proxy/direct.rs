@@ -1,9 +1,10 @@
 //! librdkafka alone, with the events that the load posts.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use messaging_kafka::{Kafka, KafkaOptions, TopicOptions};
+use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use uuid::Uuid;
@@ -57,13 +58,13 @@ impl Direct {
                 let (key, payload) = (n.to_string(), event(n));
                 let record = FutureRecord::to(&topic).key(&key).payload(&payload);
                 producer.send(record, Duration::from_secs(5)).await.expect("Kafka takes it");
-                figures.lock().expect("no panic").record(due.elapsed());
+                figures.lock().record(due.elapsed());
             }));
         }
         for one in sent {
             one.await.expect("no panic");
         }
-        let mut figures = std::mem::take(&mut *figures.lock().expect("no panic"));
+        let mut figures = std::mem::take(&mut *figures.lock());
         figures.took = begun.elapsed();
         figures
     }

@@ -1,12 +1,13 @@
 //! Waiting for a request to be decided.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::RequestId;
 use coupon::IssueRequest;
 use db::Database;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -51,7 +52,7 @@ impl IssuerWake {
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         // every change of the map is one call, so that a panic elsewhere leaves it whole
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.waiting.lock()
     }
 
     /// Looks into the database now and then, until `deadline`.

@@ -9,13 +9,14 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::NaiveDate;
 use db::types::Time;
 use db::{Database, Tx};
 use messaging::{EffectHandler, Event, HandlerError, Lease};
+use parking_lot::Mutex;
 
 use super::disk::{self, Cut};
 use super::line;
@@ -56,15 +57,15 @@ struct Progress {
 
 impl Partition {
     fn progress(&self) -> Option<Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.progress.lock().clone()
     }
 
     fn set_progress(&self, progress: Option<Progress>) {
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+        *self.progress.lock() = progress;
     }
 
     fn confirm(&self, done: &Progress) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = self.progress.lock();
         if let Some(now) = progress.as_mut().filter(|now| now.id == done.id && now.written == done.written) {
             now.committed = true;
         }
@@ -85,7 +86,7 @@ impl Files {
     }
 
     fn partition(&self, lease: &Lease) -> Partition {
-        let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut partitions = self.partitions.lock();
         partitions.entry((lease.topic.clone(), lease.partition)).or_default().clone()
     }
 

@@ -1,10 +1,11 @@
 //! Wakes the streams of members whose notifications were just committed.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::MemberId;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 /// A handle; clones wake the same streams. It reaches streams of its own process only.
@@ -40,7 +41,7 @@ impl Hub {
 
     /// Nothing can panic while it is held.
     fn lock(&self) -> MutexGuard<'_, HashMap<MemberId, watch::Sender<()>>> {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+        self.listeners.lock()
     }
 }
 

@@ -1,8 +1,9 @@
 //! What these tests stand on: fresh databases that keep what was emitted, events made by hand, and a handler's run.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use contracts::events::{CancelReason, OrderCancelled, OrderCreated, OrderLine, PaymentCompleted, PaymentRefunded};
+use parking_lot::Mutex;
 
 use contracts::{MemberId, Money, OrderId, PaymentId, ProductId};
 use db::types::{Id, Time};
@@ -24,7 +25,7 @@ struct Emitted(Arc<Mutex<Vec<Staged>>>);
 impl Recorder for Emitted {
     fn record(&self, _conn: &mut Conn, records: Vec<Staged>) -> db::Result<AfterCommit> {
         let kept = self.0.clone();
-        Ok(Box::new(move || kept.lock().unwrap_or_else(PoisonError::into_inner).extend(records)))
+        Ok(Box::new(move || kept.lock().extend(records)))
     }
 }
 
@@ -44,7 +45,7 @@ pub async fn databases() -> Vec<Given> {
 impl Given {
     /// The events of a type that were emitted, and are forgotten now.
     pub fn emitted<E: DomainEvent>(&self) -> Vec<E> {
-        let mut all = self.emitted.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.emitted.0.lock();
         let (wanted, others) = std::mem::take(&mut *all).into_iter().partition(|staged| staged.kind == E::TYPE);
         *all = others;
         let wanted: Vec<Staged> = wanted;

@@ -2,11 +2,12 @@
 //! an effect handler's turn as the runtime takes it.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use db::Database;
 use db::types::Id;
 use messaging::{EffectHandler, Event, Group, Handler, HandlerError, Lease};
+use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -48,7 +49,7 @@ impl Smtp {
     }
 
     pub fn got(&self) -> Vec<Mail> {
-        self.got.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.got.lock().clone()
     }
 
     /// To whom, in the order they came.
@@ -79,7 +80,7 @@ async fn serve_smtp(stream: TcpStream, got: Arc<Mutex<Vec<Mail>>>) -> Option<()>
                         line => text.extend([line, "\n"]),
                     }
                 }
-                got.lock().unwrap_or_else(PoisonError::into_inner).push(Mail { to: to.clone(), text });
+                got.lock().push(Mail { to: to.clone(), text });
                 "250 taken"
             }
             "QUIT" => "221 bye",

@@ -1,9 +1,9 @@
 //! What waits for the proxy, within its limits, and the counters.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep_until;
 
@@ -102,7 +102,7 @@ impl Buffer {
 
     /// Nothing under this lock calls code of others, so it is never held for long, nor poisoned.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     pub(crate) fn push(&self, json: Box<[u8]>) -> Result<(), SendError> {

@@ -1,11 +1,12 @@
 //! The proxy as it runs: its log, its topics, and the secret of its receipts.
 
 use std::fs;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use db::Database;
 use diesel_migrations::embed_migrations;
 use messaging::Log;
+use parking_lot::Mutex;
 use program::kept_secret;
 use program::settings::SettingError;
 use tokio::task::AbortHandle;
@@ -110,7 +111,7 @@ impl Proxy {
     /// Finishes what was queued and what is on its way to Kafka; nothing is taken afterwards.
     pub async fn close(&self) {
         self.intake.finish().await;
-        let working = self.working.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let working = self.working.lock().take();
         if let Some(AtWork { housekeeping, delivery }) = working {
             housekeeping.stop().await;
             if let Some(delivery) = delivery {

@@ -5,9 +5,9 @@
 //! events and bytes are taken together or not at all. `governor` refuses the one and can't do the other.
 
 use std::fmt::Write;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rest::Problem;
 
 use crate::http::kinds;
@@ -75,7 +75,7 @@ impl Quota {
         if cost.events == 0 {
             return Ok(());
         }
-        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut limits = self.limits.lock();
         let wait = limits.iter().map(|limit| limit.wait(cost, now)).max().unwrap_or_default();
         if !wait.is_zero() {
             return Err(Exceeded { wait });
@@ -88,7 +88,7 @@ impl Quota {
 
     /// Gives back what was taken for nothing.
     pub fn give_back(&self, cost: Cost) {
-        for limit in self.limits.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+        for limit in self.limits.lock().iter_mut() {
             limit.whole_at = limit.whole_at.and_then(|at| at.checked_sub(limit.time_of(cost)));
         }
     }
@@ -96,7 +96,7 @@ impl Quota {
     /// As draft-ietf-httpapi-ratelimit-headers has it: of each limit how many units are left now, and after how many
     /// seconds none is used.
     pub fn told(&self, now: Instant) -> Told {
-        let limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let limits = self.limits.lock();
         let (mut policy, mut left) = (String::new(), String::new());
         for limit in limits.iter() {
             let (name, unit) = match limit.unit {

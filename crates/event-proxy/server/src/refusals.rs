@@ -1,11 +1,12 @@
 //! What was refused: which partitions it concerns, and when it is sent again.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use db::{Conn, Database, Tx};
 use messaging::{Log, admin, moved};
+use parking_lot::Mutex;
 use rand::RngExt;
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -51,7 +52,7 @@ pub struct Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        let mut parts = self.refusals.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut parts = self.refusals.parts.lock();
         if let Some(concerned) = parts.get_mut(&self.part) {
             concerned.pins = concerned.pins.saturating_sub(1);
         }
@@ -80,24 +81,24 @@ impl Refusals {
 
     /// Some when events of the partition may be held, or may have left their places.
     pub fn of(&self, part: &Part) -> Option<u64> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner).get(part).map(|concerned| concerned.version)
+        self.parts.lock().get(part).map(|concerned| concerned.version)
     }
 
     /// To be called before anything of the partition is held or appended again.
     pub fn note(&self, part: &Part) {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner).entry(part.clone()).or_default().version += 1;
+        self.parts.lock().entry(part.clone()).or_default().version += 1;
     }
 
     /// As [`note`](Self::note), by whom the relay does not wait for: until the result is dropped, what the relay reads of
     /// the partition may be out of date.
     pub fn pin(self: &Arc<Self>, part: Part) -> Pin {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner).entry(part.clone()).or_default().pins += 1;
+        self.parts.lock().entry(part.clone()).or_default().pins += 1;
         Pin { refusals: self.clone(), part }
     }
 
     /// Nothing of the partition is held, unless that was [noted](Self::note) since `version` was read.
     pub fn forget(&self, part: &Part, version: u64) {
-        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut parts = self.parts.lock();
         if parts.get(part).is_some_and(|concerned| concerned.version == version && concerned.pins == 0) {
             parts.remove(part);
         }

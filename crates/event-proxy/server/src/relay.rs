@@ -2,7 +2,7 @@
 //! events of its key (`docs/event-proxy.md` shows how).
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,6 +10,7 @@ use db::types::Id;
 use db::{Conn, Database, Tx};
 use messaging::moved::{self, MOVED};
 use messaging::{BusError, EffectHandler, Event, HandlerError, Lease, NotAhead, Publisher};
+use parking_lot::Mutex;
 use tokio::time::sleep;
 
 use crate::held::{self, Cause};
@@ -94,7 +95,7 @@ impl EffectHandler for Relay {
 
     fn record(&self, tx: &mut Tx<'_>, lease: &Lease, _: &[Event]) -> db::Result<()> {
         let part = (lease.topic.clone(), lease.partition);
-        let batch = self.batches.lock().unwrap_or_else(PoisonError::into_inner).get(&part).cloned();
+        let batch = self.batches.lock().get(&part).cloned();
         let batch = batch.ok_or_else(|| db::Error::Defect("a batch is recorded that was not handled".into()))?;
         for span in &batch.spans {
             spans::note(tx, &part.0, part.1, *span)?;
@@ -114,7 +115,7 @@ impl EffectHandler for Relay {
         let (batches, refusals, is_any_refused) =
             (self.batches.clone(), self.refusals.clone(), !batch.refused.is_empty());
         tx.after_commit(move || {
-            batches.lock().unwrap_or_else(PoisonError::into_inner).remove(&part);
+            batches.lock().remove(&part);
             if is_any_refused {
                 refusals.due.notify_one();
             }
@@ -125,7 +126,7 @@ impl EffectHandler for Relay {
     /// What was handled and not recorded comes again.
     async fn taken(&self, lease: &Lease) -> Result<(), HandlerError> {
         let part = (lease.topic.clone(), lease.partition);
-        self.batches.lock().unwrap_or_else(PoisonError::into_inner).remove(&part);
+        self.batches.lock().remove(&part);
         self.not_ahead.check(lease).await
     }
 }
@@ -151,7 +152,7 @@ impl Batch {
 impl Relay {
     /// Until it is recorded, with those before it.
     fn keep(&self, part: Part, batch: Batch) {
-        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut batches = self.batches.lock();
         let before = batches.remove(&part).and_then(Arc::into_inner).unwrap_or_default();
         batches.insert(part, Arc::new(before.and(batch)));
     }

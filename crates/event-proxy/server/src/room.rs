@@ -1,13 +1,14 @@
 //! How much the log may still take: what waits for Kafka is bounded, by bytes and by age.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use db::types::Time;
 use db::{Conn, Database};
 use messaging::{Event, oldest_unrelayed, unrelayed_bytes};
+use parking_lot::Mutex;
 use rest::Problem;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -94,7 +95,7 @@ impl Room {
     /// Kafka has these events of a partition.
     pub fn delivered(&self, part: &Part, events: &[Event]) {
         let Some(last) = events.last() else { return };
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = self.counted.lock();
         let mark = counted.entry(part.clone()).or_insert(-1);
         let before = std::mem::replace(mark, last.position.max(*mark));
         drop(counted);

@@ -1,7 +1,7 @@
 //! Which topic an event goes to, and topics that are made: for new services and types, or by hand.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,6 +9,7 @@ use db::types::Time;
 use db::{Database, Tx};
 use messaging::{Log, TopicSpec, begin_relaying};
 use messaging_kafka::{Cluster, SeeToTopics, TopicOptions};
+use parking_lot::RwLock;
 use rest::Problem;
 use tokio::sync::Mutex;
 
@@ -88,18 +89,18 @@ impl Topics {
         let _turn = self.reading.lock().await;
         let all = self.control.read(rows::all).await?;
         let all = all.into_iter().map(|row| (row.name.clone(), row)).collect();
-        *self.rows.write().unwrap_or_else(PoisonError::into_inner) = all;
+        *self.rows.write() = all;
         Ok(())
     }
 
     /// All of them, by name.
     pub fn rows(&self) -> HashMap<String, TopicRow> {
-        self.rows.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.rows.read().clone()
     }
 
     /// What a topic is.
     pub fn state(&self, row: &TopicRow) -> TopicState {
-        let is_missing = || self.missing.read().unwrap_or_else(PoisonError::into_inner).contains(&row.name);
+        let is_missing = || self.missing.read().contains(&row.name);
         match (row.deleted_at, row.made_at) {
             (Some(_), _) => TopicState::Deleted,
             (None, None) if self.delivery.is_there() => TopicState::Creating,
@@ -110,14 +111,14 @@ impl Topics {
 
     /// The names of topics that were deleted on Kafka, though they take events.
     pub fn missing(&self) -> Vec<String> {
-        let mut missing: Vec<_> = self.missing.read().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        let mut missing: Vec<_> = self.missing.read().iter().cloned().collect();
         missing.sort_unstable();
         missing
     }
 
     /// The names of topics whose events wait for somebody to act.
     pub fn at_rest(&self) -> HashSet<String> {
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let rows = self.rows.read();
         let deleted = rows.values().filter(|row| row.deleted_at.is_some()).map(|row| row.name.clone());
         deleted.chain(self.missing()).collect()
     }
@@ -164,7 +165,7 @@ impl Topics {
         let _turn = self.making.lock().await;
         let name = topic.name.clone();
         self.control.write(move |tx| rows::renew(tx, &topic)).await?;
-        self.missing.write().unwrap_or_else(PoisonError::into_inner).remove(&name);
+        self.missing.write().remove(&name);
         self.refresh().await?;
         self.takes_events_once_made(name.clone()).await?;
         self.rows().remove(&name).ok_or_else(|| Problem::internal("a topic that was made is gone"))
@@ -199,7 +200,7 @@ impl Topics {
     }
 
     fn note_missing(&self, gone: HashSet<String>) {
-        let mut missing = self.missing.write().unwrap_or_else(PoisonError::into_inner);
+        let mut missing = self.missing.write();
         for topic in gone.difference(&missing) {
             tracing::error!(topic, "the topic was deleted on Kafka; its events wait until it is made again by hand");
         }
@@ -208,7 +209,7 @@ impl Topics {
 
     /// False where the topic has to be made.
     fn takes_events(&self, topic: &str) -> Result<bool, Problem> {
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let rows = self.rows.read();
         match rows.get(topic) {
             Some(row) if row.deleted_at.is_some() => Err(unknown(format_args!("the topic {topic} was deleted"))),
             Some(_) => Ok(self.log.partitions(topic) > 0),
@@ -235,14 +236,14 @@ impl Topics {
     }
 
     fn is_known(&self, topic: &str) -> bool {
-        self.rows.read().unwrap_or_else(PoisonError::into_inner).contains_key(topic)
+        self.rows.read().contains_key(topic)
     }
 
     fn check_more(&self, topic: &str) -> Result<(), Problem> {
         if !self.settings.auto_create {
             return Err(unknown(format_args!("there is no topic {topic}")));
         }
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let rows = self.rows.read();
         let count = rows.values().filter(|row| row.deleted_at.is_none()).count();
         match count < self.settings.max.get() as usize {
             true => Ok(()),

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use db::types::Id;
 use messaging::Event;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -61,7 +62,7 @@ impl Waiting {
     }
 
     fn enter(&self, ids: impl IntoIterator<Item = Id>) -> HashMap<Id, oneshot::Receiver<Place>> {
-        let mut by_event = self.by_event.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_event = self.by_event.lock();
         let mut entered = HashMap::new();
         for id in ids {
             // who posts the same event meanwhile is not the one that it is taken from
@@ -87,7 +88,7 @@ impl Waiting {
 
     /// Nobody need wait for the events any more: they won't be there soon.
     pub fn leave<'i>(&self, ids: impl IntoIterator<Item = &'i Id>) {
-        let mut by_event = self.by_event.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_event = self.by_event.lock();
         ids.into_iter().for_each(|id| drop(by_event.remove(id)));
         self.count.store(by_event.len(), Ordering::Release);
     }
@@ -97,7 +98,7 @@ impl Waiting {
         if self.count.load(Ordering::Acquire) == 0 {
             return;
         }
-        let mut by_event = self.by_event.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_event = self.by_event.lock();
         for (event, offset) in events.iter().zip(offsets) {
             if let Some(waits) = by_event.remove(&event.id) {
                 let place = Place { topic: event.topic.clone(), partition: event.partition, offset: *offset };

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use db::types::Id;
 use messaging::BusError;
+use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::{Client, OAuthToken};
@@ -287,7 +288,7 @@ pub(crate) struct Heard {
 impl Heard {
     /// The error with what was said last, which tells the reason.
     pub(crate) fn explain(&self, error: &KafkaError) -> BusError {
-        let heard = self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let heard = self.last.lock().take();
         let heard = heard.map_or_else(String::new, |heard| format!(" ({heard})"));
         let reason = format!("{}{heard}", text(error));
         if is_of_the_event(error) {
@@ -307,7 +308,7 @@ impl Heard {
         };
         let names = names.filter(|names| !reason.contains(names));
         let look_at = names.map_or_else(String::new, |names| format!("; look at {names}"));
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{reason}{look_at}"));
+        *self.last.lock() = Some(format!("{reason}{look_at}"));
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use messaging::BusError;
+use parking_lot::Mutex;
 use program::Secret;
 use program::process::one_line;
 use program::settings::{SettingError, expect, positive};
@@ -137,7 +138,7 @@ impl Cluster {
 
     /// Why it is not to be reached, if the last look was in vain.
     pub fn away(&self) -> Option<String> {
-        match &*self.found.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.found.lock() {
             Found::There => None,
             Found::NotAsked => Some(format!("{}: not asked yet", self.servers)),
             Found::Away(reason) => Some(format!("{}: {reason}", self.servers)),
@@ -196,7 +197,7 @@ impl Cluster {
 
     /// Says so when Kafka goes and when it comes, and nothing in between.
     fn note(&self, looked: Result<(), String>) {
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = self.found.lock();
         let servers = &*self.servers;
         match (&*found, &looked) {
             (Found::There, Ok(())) | (Found::Away(_), Err(_)) => {}

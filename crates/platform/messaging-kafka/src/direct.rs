@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use db::types::Time;
 use futures::future::try_join_all;
 use messaging::{Bus, BusError, DirectBus, Event};
+use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::MetadataTopic;
 use tokio::time::{sleep, timeout};
@@ -52,7 +53,7 @@ impl KafkaDirect {
     }
 
     fn sender(&self) -> Result<Arc<Sender>, BusError> {
-        let mut sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sender = self.sender.lock();
         if let Some(sender) = sender.as_ref().filter(|sender| sender.works()) {
             return Ok(sender.clone());
         }
@@ -75,7 +76,7 @@ impl KafkaDirect {
     }
 
     fn asker(&self) -> Result<Arc<Asker>, BusError> {
-        let mut asker = self.asker.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asker = self.asker.lock();
         if let Some(asker) = &*asker {
             asker.poll(Duration::ZERO); // it may have to sign in anew, and nobody else polls it
             return Ok(asker.clone());
@@ -89,7 +90,7 @@ impl KafkaDirect {
 
     /// Has the next question go by another client.
     fn replace_asker(&self, of: &Arc<Asker>) {
-        let mut asker = self.asker.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asker = self.asker.lock();
         asker.take_if(|current| Arc::ptr_eq(current, of));
     }
 }

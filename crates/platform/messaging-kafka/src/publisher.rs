@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use db::types::Id;
 use messaging::{BusError, Event, Publisher};
+use parking_lot::Mutex;
 use rdkafka::client::OAuthToken;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
@@ -94,7 +95,7 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, report: &DeliveryResult<'_>, batch: Arc<Batch>) {
         match report {
-            Ok(record) => batch.offsets.lock().unwrap_or_else(PoisonError::into_inner).push(record.offset()),
+            Ok(record) => batch.offsets.lock().push(record.offset()),
             Err((error, _)) => drop(batch.error.set(error.clone())), // the first
         }
         if batch.left.fetch_sub(1, Ordering::AcqRel) == 1 || report.is_err() {
@@ -109,7 +110,7 @@ impl KafkaPublisher {
     }
 
     fn live(&self) -> Result<Arc<Live>, BusError> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock();
         if let Some(live) = &*current {
             return Ok(live.clone());
         }
@@ -121,7 +122,7 @@ impl KafkaPublisher {
 
     /// Has the next batch go by another producer.
     fn give_up(&self, failed: &Arc<Live>) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock();
         if current.as_ref().is_some_and(|live| Arc::ptr_eq(live, failed)) {
             *current = None;
         }
@@ -160,12 +161,12 @@ impl Publisher for KafkaPublisher {
 
 impl Live {
     fn is_known(&self, event: &Event) -> bool {
-        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = self.sent.lock();
         sent.get(&(event.topic.clone(), event.partition)).is_some_and(|at| at.elapsed() < LONG_IDLE)
     }
 
     fn sent_to(&self, event: &Event) {
-        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sent = self.sent.lock();
         sent.insert((event.topic.clone(), event.partition), Instant::now());
     }
 }
@@ -209,7 +210,7 @@ impl Sender {
                 return Err(self.0.context().0.explain(error));
             }
             if batch.left.load(Ordering::Acquire) == 0 {
-                return Ok(std::mem::take(&mut *batch.offsets.lock().unwrap_or_else(PoisonError::into_inner)));
+                return Ok(std::mem::take(&mut *batch.offsets.lock()));
             }
         }
     }

@@ -6,13 +6,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use db::types::Id;
 use futures::FutureExt;
 use messaging::{Bus, BusError, Event, Subscriber};
+use parking_lot::Mutex;
 use rdkafka::consumer::stream_consumer::StreamPartitionQueue;
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -125,7 +126,7 @@ struct KafkaSubscriber {
 impl Subscriber for KafkaSubscriber {
     async fn fetch(&self, topic: &str, partition: i32, after: i64, max: usize) -> Result<Vec<Event>, BusError> {
         let reading = {
-            let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut readers = self.readers.lock();
             readers.entry((topic.into(), partition)).or_default().clone()
         };
         let mut reading = reading.lock().await;
@@ -146,14 +147,14 @@ impl Subscriber for KafkaSubscriber {
     }
 
     fn release(&self, topic: &str, partition: i32) {
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).remove(&(topic.into(), partition));
+        self.readers.lock().remove(&(topic.into(), partition));
     }
 }
 
 impl KafkaSubscriber {
     /// The client of this member, or a new one after a fatal error.
     fn client(&self) -> Result<Arc<Client>, BusError> {
-        let mut known = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.client.lock();
         if let Some(client) = known.upgrade().filter(|client| client.works()) {
             return Ok(client);
         }
@@ -382,7 +383,7 @@ impl Met {
     }
 
     fn is_repeat(&self, id: Id, offset: i64) -> bool {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).is_repeat(id, offset)
+        self.events.lock().is_repeat(id, offset)
     }
 }
 

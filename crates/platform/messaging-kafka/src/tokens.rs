@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fmt;
 use std::ptr;
-use std::sync::{Arc, Condvar, Mutex, Once, PoisonError, Weak};
+use std::sync::{Arc, Once, Weak};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::{Condvar, Mutex};
 use rdkafka::ClientContext;
 use rdkafka::bindings::{rd_kafka_oauthbearer_set_token, rd_kafka_resp_err_t};
 use rdkafka::client::{Client, OAuthToken};
@@ -67,9 +68,8 @@ impl Tokens {
     /// One that is good for a while; waits for the first, and from then on for none.
     pub(crate) fn current(&self) -> Result<OAuthToken, String> {
         self.started.call_once(|| self.start());
-        let last = self.known.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.known.told.wait_timeout_while(last, PATIENCE, |last| last.is_none());
-        let (last, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.known.last.lock();
+        self.known.told.wait_while_for(&mut last, |last| last.is_none(), PATIENCE);
         let bearer = last.clone().unwrap_or_else(|| Err(self.source.says("no answer in time")))?;
         let expires = bearer.expires.duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(OAuthToken {
@@ -142,7 +142,7 @@ async fn wait(pause: Duration) {
 impl Known {
     /// How long to wait with the next. A token that is good is kept when none is had.
     fn note(&self, fetched: Result<Bearer, String>) -> Duration {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         let left = |bearer: &Bearer| bearer.expires.duration_since(SystemTime::now()).unwrap_or_default();
         let pause = fetched.as_ref().map_or(PAUSE, |bearer| (left(bearer) * 2 / 3).max(PAUSE)); // clients ask at 4/5
         match (&*last, &fetched) {

@@ -1,12 +1,13 @@
 //! Hosts consumer groups: joins each as a member, holds leases, and runs a worker for each partition held.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use db::Database;
 use db::types::{Id, Time};
+use parking_lot::Mutex;
 use telemetry::names;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -69,7 +70,7 @@ impl Context {
     /// Says that a partition pauses, for the `pauses`th time in a row.
     pub(crate) fn paused(&self, place: &Place, pauses: u32, why: &str) {
         let (group, topic, partition) = (place.group, &*place.topic, place.partition);
-        let mut said = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = self.paused.lock();
         if pauses < PAUSES_TOLD || said.is_some_and(|said| said.elapsed() < PAUSED_AGAIN) {
             tracing::debug!(group, topic, partition, pauses, why, "paused");
         } else {

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 
 use db::types::{Id, JsonText, Time};
 use db::{AfterCommit, Conn, Database, Recorder, Staged, Tx};
 use diesel::prelude::*;
+use parking_lot::{Mutex, RwLock};
 use telemetry::names;
 use tokio::sync::{Notify, watch};
 
@@ -117,7 +118,7 @@ impl Log {
                 Ok((store::source(tx)?, store::partitions(tx)?))
             })
             .await?;
-        let mut known = self.shared.topics.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.shared.topics.write();
         for row in &rows {
             let name: Arc<str> = row.topic.as_str().into();
             known.entry(name.clone()).or_insert_with(|| Arc::new(Topic { name, partitions: Vec::new() }));
@@ -156,7 +157,7 @@ impl Log {
 
     /// Takes the topics of which this process left something in the outbox.
     pub(crate) fn left_in_outbox(&self) -> Vec<Arc<str>> {
-        let left = std::mem::take(&mut *self.shared.in_outbox.lock().unwrap_or_else(PoisonError::into_inner));
+        let left = std::mem::take(&mut *self.shared.in_outbox.lock());
         left.into_iter().collect()
     }
 
@@ -188,7 +189,7 @@ impl Log {
     /// since: groups go by it.
     pub(crate) fn gain(&self, topic: &str, partitions: i32) {
         if self.partitions(topic) < partitions {
-            let mut known = self.shared.topics.write().unwrap_or_else(PoisonError::into_inner);
+            let mut known = self.shared.topics.write();
             if let Some(topic) = known.get_mut(topic) {
                 let count = topic.partitions.len().max(partitions as usize);
                 Arc::make_mut(topic).partitions.resize_with(count, Arc::default);
@@ -243,12 +244,12 @@ impl Log {
 
     /// The topics that there are.
     pub fn topics(&self) -> Vec<Arc<str>> {
-        let topics = self.shared.topics.read().unwrap_or_else(PoisonError::into_inner);
+        let topics = self.shared.topics.read();
         topics.values().map(|topic| topic.name.clone()).collect()
     }
 
     fn topic(&self, name: &str) -> Option<Arc<Topic>> {
-        self.shared.topics.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.shared.topics.read().get(name).cloned()
     }
 
     fn topic_of(&self, record: &Staged) -> db::Result<Arc<Topic>> {
@@ -317,7 +318,7 @@ impl Log {
         }
         let log = self.clone();
         Ok(Box::new(move || {
-            log.shared.in_outbox.lock().unwrap_or_else(PoisonError::into_inner).extend(topics);
+            log.shared.in_outbox.lock().extend(topics);
             log.shared.outbox.notify_one();
         }))
     }

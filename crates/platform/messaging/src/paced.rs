@@ -1,11 +1,11 @@
 //! A bus that brings events at an even pace.
 
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::time::{Instant, sleep_until};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::sync::Mutex;
 
 use crate::bus::{Bus, BusError, Numbers, Subscriber};
 use crate::event::Event;
@@ -22,7 +22,7 @@ pub struct Paced {
 impl Paced {
     /// At most `per_second` events of `bus` in any second, but for the first batch.
     pub fn new(bus: Arc<dyn Bus>, per_second: NonZeroU32) -> Self {
-        Self { bus, pace: Arc::new(Pace { per_second, free: Mutex::new(Instant::now()) }) }
+        Self { bus, pace: Arc::new(Pace::new(per_second)) }
     }
 }
 
@@ -32,28 +32,28 @@ impl Bus for Paced {
     }
 }
 
+/// A rate for all subscribers together.
 struct Pace {
-    per_second: NonZeroU32,
-    /// From when on nobody has a turn.
-    free: Mutex<Instant>,
+    limiter: DefaultDirectRateLimiter,
+    batch: NonZeroU32,
+    /// Serves subscribers in the order of their requests, so that a large batch comes through among small ones.
+    queue: Mutex<()>,
 }
 
 impl Pace {
-    fn batch(&self) -> usize {
-        (self.per_second.get() / BATCHES_PER_SECOND).max(1) as usize
+    fn new(per_second: NonZeroU32) -> Self {
+        let batch = NonZeroU32::new(per_second.get() / BATCHES_PER_SECOND).unwrap_or(NonZeroU32::MIN);
+        let limiter = RateLimiter::direct(Quota::per_second(per_second).allow_burst(batch));
+        Self { limiter, batch, queue: Mutex::new(()) }
     }
 
-    /// Waits for the turn of so many events. Turns come in the order in which they are asked for, so that a large
-    /// batch comes through among small ones.
+    /// Waits until the rate allows so many events, at most a batch.
     async fn turn(&self, events: usize) {
-        let takes = Duration::from_secs(events as u64) / self.per_second.get();
-        let turn = {
-            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-            let turn = (*free).max(Instant::now());
-            *free = turn + takes;
-            turn
-        };
-        sleep_until(turn).await;
+        let _first = self.queue.lock().await;
+        if let Some(events) = u32::try_from(events).ok().and_then(NonZeroU32::new) {
+            let is_larger = self.limiter.until_n_ready(events.min(self.batch)).await;
+            debug_assert!(is_larger.is_ok(), "a batch fits into the burst");
+        }
     }
 }
 
@@ -65,7 +65,7 @@ struct PacedSubscriber {
 #[async_trait]
 impl Subscriber for PacedSubscriber {
     async fn fetch(&self, topic: &str, partition: i32, after: i64, max: usize) -> Result<Vec<Event>, BusError> {
-        let events = self.subscriber.fetch(topic, partition, after, max.min(self.pace.batch())).await?;
+        let events = self.subscriber.fetch(topic, partition, after, max.min(self.pace.batch.get() as usize)).await?;
         self.pace.turn(events.len()).await;
         Ok(events)
     }
@@ -85,19 +85,33 @@ impl Subscriber for PacedSubscriber {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     #[tokio::test]
     async fn turns_come_evenly_and_in_order() {
-        let pace = Pace { per_second: NonZeroU32::new(100).unwrap(), free: Mutex::new(Instant::now()) };
-        assert_eq!(pace.batch(), 10);
-        let begun = Instant::now();
-        let after = async |events| {
+        let pace = Pace::new(NonZeroU32::new(100).unwrap());
+        assert_eq!(pace.batch.get(), 10);
+        let (begun, mut events) = (Instant::now(), 0.0);
+        for turn in [10, 1, 10, 10, 3] {
+            pace.turn(turn).await;
+            events += turn as f64;
+            let most = 10.0 + 100.0 * begun.elapsed().as_secs_f64();
+            assert!(events <= most, "{events} events, and at most {most:.1} so far");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_batch_is_served_before_later_small_ones() {
+        let pace = Pace::new(NonZeroU32::new(100).unwrap());
+        pace.turn(10).await;
+        let order = parking_lot::Mutex::new(Vec::new());
+        let turn = async |events| {
             pace.turn(events).await;
-            begun.elapsed()
+            order.lock().push(events);
         };
-        let due = [0, 100, 110, 210].map(Duration::from_millis);
-        let came = [after(10).await, after(1).await, after(10).await, after(0).await];
-        assert!(came.iter().zip(due).all(|(came, due)| *came >= due), "{came:?}");
+        tokio::join!(turn(10), turn(1), turn(2));
+        assert_eq!(order.into_inner(), [10, 1, 2]);
     }
 }

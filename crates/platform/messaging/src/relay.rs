@@ -4,7 +4,7 @@
 //! what the bus has acknowledged. It only rises, and is kept as the partition's `relayed` when the relay leaves a topic.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use db::types::Time;
@@ -12,6 +12,7 @@ use db::{Conn, Database, Tx};
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
+use parking_lot::Mutex;
 
 use crate::admin::{self, PartitionStatus};
 use crate::bus::Publisher;
@@ -122,7 +123,7 @@ impl NotAhead {
     /// When the bus holds another event than the log, or one that the log has not come to; or can't be asked.
     pub async fn check(&self, lease: &Lease) -> Result<(), HandlerError> {
         let part = (lease.topic.clone(), lease.partition);
-        if self.compared.lock().unwrap_or_else(PoisonError::into_inner).get(&part) == Some(&lease.number) {
+        if self.compared.lock().get(&part) == Some(&lease.number) {
             return Ok(());
         }
         let (topic, partition, source) = (&*lease.topic, lease.partition, self.log.source());
@@ -145,7 +146,7 @@ impl NotAhead {
     }
 
     fn is_not_ahead(&self, part: (Arc<str>, i32), lease: &Lease) -> Result<(), HandlerError> {
-        self.compared.lock().unwrap_or_else(PoisonError::into_inner).insert(part, lease.number);
+        self.compared.lock().insert(part, lease.number);
         Ok(())
     }
 }

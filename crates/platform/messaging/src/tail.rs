@@ -1,7 +1,8 @@
 //! The newest events of a partition in memory, so that groups that keep up read nothing from the database.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::event::Event;
 
@@ -24,7 +25,7 @@ struct Kept {
 impl Tail {
     /// Adds events that were committed; each follows the one before without a gap.
     pub(crate) fn push(&self, events: Vec<Event>) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock();
         let follows =
             kept.events.back().zip(events.first()).is_none_or(|(last, new)| last.position + 1 == new.position);
         if !follows {
@@ -42,7 +43,7 @@ impl Tail {
 
     /// At most `max` events from `after + 1` on, or `None` when that one is not kept.
     pub(crate) fn after(&self, after: i64, max: usize) -> Option<Vec<Event>> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.lock();
         let skip = usize::try_from(after + 1 - kept.events.front()?.position).ok()?;
         let events: Vec<_> = kept.events.iter().skip(skip).take(max).cloned().collect();
         (!events.is_empty()).then_some(events)

@@ -1,10 +1,10 @@
 //! Log lines, and the one place where a process sets up how it is observed.
 
 use std::io::{IsTerminal, stderr};
-use std::sync::Mutex;
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
@@ -73,7 +73,7 @@ pub type MoreLayer = Box<dyn Layer<Registry> + Send + Sync>;
 pub fn init(log: &LogSettings, otlp: Option<&OtlpSettings>, more: Option<MoreLayer>) -> Result<Guard, InitError> {
     static DONE: Mutex<bool> = Mutex::new(false);
     // a panic in here is no reason to panic again
-    let mut done = DONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut done = DONE.lock();
     if *done {
         return Ok(Guard { provider: None });
     }

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
 
 const SHARDS: usize = 32;
 const GENERATIONS: usize = 1024;
@@ -68,14 +69,14 @@ impl<K: Hash + Eq + Copy, V: Clone> Recent<K, V> {
     }
 
     fn get(&self, key: &K, hash: u64, generation: u64) -> Option<V> {
-        let shard = self.shard(hash).read().unwrap_or_else(PoisonError::into_inner);
+        let shard = self.shard(hash).read();
         let entry = shard.get(key).filter(|entry| entry.generation == generation)?;
         (entry.until > Instant::now()).then(|| entry.value.clone())
     }
 
     fn put(&self, key: K, hash: u64, generation: u64, value: V) {
         let now = Instant::now();
-        let mut shard = self.shard(hash).write().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = self.shard(hash).write();
         if shard.len() >= self.shard_limit {
             shard.retain(|_, entry| entry.until > now);
             if shard.len() >= self.shard_limit {

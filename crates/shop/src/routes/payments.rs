@@ -1,13 +1,14 @@
 //! Payments, and the report of those that fail.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use checkout::CheckoutError;
 use contracts::OrderId;
 use db::{Database, Tx};
 use event_proxy_client::report_errors;
 use order::OrderError;
+use parking_lot::Mutex;
 use rest::reply::Kept;
 
 use super::at;
@@ -43,11 +44,11 @@ pub(super) async fn pay(
     let (member, refused) = (caller.id, refusal.clone());
     let work = move |tx: &mut Tx<'_>| {
         let paid = checkout::pay(tx, member, order);
-        *refused.lock().unwrap_or_else(PoisonError::into_inner) = paid.as_ref().err().and_then(reported);
+        *refused.lock() = paid.as_ref().err().and_then(reported);
         Done::created(at(format_args!("orders/{order}/payment")), &PaymentView::from(paid?))
     };
     let answer = idempotency::once(db, caller, key, b"", work).await;
-    let refusal = refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let refusal = refusal.lock().take();
     let failure = || answer.as_ref().err().filter(|problem| !problem.is_refusal()).map(ToString::to_string);
     match refusal.or_else(failure) {
         Some(why) => Err(NotPaid { why, answer }),

@@ -1,12 +1,13 @@
 //! What can't be handled is set aside by key, and handled in order once it can; what is rebuilt comes out the same.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use contracts::topics;
 use db::Tx;
 use messaging::{Event, Group, Handler, HandlerError, Replay, Start, TransactionalHandler};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::support::{TestShop, eventually};
@@ -23,7 +24,7 @@ struct Handle(Arc<Moody>);
 
 impl TransactionalHandler for Handle {
     fn handle(&self, tx: &mut Tx<'_>, events: &[Event]) -> Result<(), HandlerError> {
-        let hated = self.0.hated.lock().unwrap().clone();
+        let hated = self.0.hated.lock().clone();
         if let Some(event) = events.iter().find(|event| Some(&event.key) == hated.as_ref())
             && !self.0.mended.load(Ordering::SeqCst)
         {
@@ -31,7 +32,7 @@ impl TransactionalHandler for Handle {
         }
         let (events, moody) = (events.to_vec(), self.0.clone());
         tx.after_commit(move || {
-            let mut handled = moody.handled.lock().unwrap();
+            let mut handled = moody.handled.lock();
             for event in events {
                 handled.entry(event.key).or_default().push(event.position);
             }
@@ -55,14 +56,14 @@ async fn events_of_a_failing_key_are_parked_and_replayed_in_order() {
     let moody = Arc::new(Moody::default());
     let shop = TestShop::start_with(&[], vec![group(&moody)]).await;
     let (bad, good) = (shop.product(1, 100).await, shop.product(1, 100).await);
-    *moody.hated.lock().unwrap() = Some(bad.clone());
+    *moody.hated.lock() = Some(bad.clone());
     let buyer = shop.member(0).await;
     for _ in 0..5 {
         buyer.has_ordered(&bad, 1).await;
         buyer.has_ordered(&good, 1).await;
     }
     shop.no_lag().await;
-    let handled = |key: &str| moody.handled.lock().unwrap().get(key).cloned().unwrap_or_default();
+    let handled = |key: &str| moody.handled.lock().get(key).cloned().unwrap_or_default();
     assert_eq!((handled(&bad).len(), handled(&good).len()), (0, 5), "the others go on");
 
     let dead = shop.admin().all("/admin/dead-letters?group=moody").await;

@@ -1,8 +1,8 @@
 //! What services hand to event proxies, on its way through Kafka into the shop.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use testkit::Http;
 
@@ -26,7 +26,7 @@ async fn elasticsearch() -> Http {
     Http::answering(move |request| {
         let lines = request.lines();
         let ids = lines.iter().filter_map(|line| line["create"]["_id"].as_str().map(ToOwned::to_owned));
-        let mut there = there.lock().unwrap();
+        let mut there = there.lock();
         let statuses: Vec<u16> = ids.map(|id| if there.insert(id) { 201 } else { 409 }).collect();
         let items: Vec<_> = statuses.iter().map(|status| json!({ "create": { "status": status } })).collect();
         (200, json!({ "errors": statuses.contains(&409), "items": items }).to_string())

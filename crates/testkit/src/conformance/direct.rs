@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +13,7 @@ use messaging::{
     TopicSpec, run_sequencer,
 };
 use messaging_kafka::MockKafka;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -118,7 +119,7 @@ impl DirectBed {
         let seen = seen.clone();
         let group = effecting(GROUP, move |_, events| {
             let ticks = events.iter().map(|event| event.decode::<Ticked>().expect("a tick"));
-            seen.lock().unwrap_or_else(PoisonError::into_inner).extend(ticks.map(|tick| (tick.key, tick.number)));
+            seen.lock().extend(ticks.map(|tick| (tick.key, tick.number)));
             async { Ok(()) }
         });
         let (db, log) = (self.database.db.clone(), self.database.log.clone());
@@ -147,7 +148,7 @@ async fn taken(direct: &Direct, key: &str, number: i64) -> usize {
 /// The first time that each number of each key was handled is in the order of the numbers, and all are there. How
 /// often something was handled again.
 fn in_order(seen: &Seen, counts: &BTreeMap<String, i64>, name: &str) -> usize {
-    let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    let seen = seen.lock();
     let mut next = BTreeMap::<&str, i64>::new();
     let mut again = 0;
     for (key, number) in seen.iter() {
@@ -200,16 +201,14 @@ pub async fn moving_loses_nothing_and_keeps_the_order(bed: DirectBed) {
         .collect();
     let mut processes = vec![first];
     for direct in [true, false, true, false, true] {
-        let before = seen.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let before = seen.lock().len();
         let mut current = current.write().await;
         let process = bed.started(direct).await;
         *current = process.direct.clone();
         drop(current);
         processes.push(process);
-        until(&format!("{}: some are handled on the other side", bed.name), async || {
-            seen.lock().unwrap_or_else(PoisonError::into_inner).len() > before + 50
-        })
-        .await;
+        until(&format!("{}: some are handled on the other side", bed.name), async || seen.lock().len() > before + 50)
+            .await;
     }
     stop.cancel();
     let (mut counts, mut unknown) = (BTreeMap::new(), 0);
@@ -320,13 +319,13 @@ pub async fn a_frozen_sender_takes_nothing_once_thawed(bed: DirectBed, bus: Memo
     until("the event is on its way", async || bus.waits()).await;
     let next = bed.started(false).await;
     taken(&next.direct, "a", 0).await;
-    until("the new epoch is read", async || !seen.lock().unwrap_or_else(PoisonError::into_inner).is_empty()).await;
+    until("the new epoch is read", async || !seen.lock().is_empty()).await;
     thaw.add_permits(1);
     let answer = late.await.expect("no panic");
     assert!(matches!(answer, Err(EmitError::Unknown(_))), "{}: {answer:?}", bed.name);
     taken(&next.direct, "a", 1).await;
-    until("the next one is handled", async || seen.lock().unwrap_or_else(PoisonError::into_inner).len() > 1).await;
-    assert_eq!(*seen.lock().unwrap_or_else(PoisonError::into_inner), [("a".into(), 0), ("a".into(), 1)]);
+    until("the next one is handled", async || seen.lock().len() > 1).await;
+    assert_eq!(*seen.lock(), [("a".into(), 0), ("a".into(), 1)]);
     consumers.stop().await;
 }
 
@@ -341,7 +340,7 @@ pub async fn a_deleted_topic_begins_again(bed: DirectBed, bus: MemoryBus) {
     for number in 0..10 {
         taken(&process.direct, "a", number).await;
     }
-    until("all are handled", async || seen.lock().unwrap_or_else(PoisonError::into_inner).len() == 10).await;
+    until("all are handled", async || seen.lock().len() == 10).await;
     until("it is seen that they are", async || {
         process.direct.refresh().await.expect("it looks");
         process.direct.waiting() == 0
@@ -354,7 +353,7 @@ pub async fn a_deleted_topic_begins_again(bed: DirectBed, bus: MemoryBus) {
     })
     .await;
     taken(&process.direct, "a", 10).await;
-    until("the new one is handled", async || seen.lock().unwrap_or_else(PoisonError::into_inner).len() == 11).await;
+    until("the new one is handled", async || seen.lock().len() == 11).await;
     in_order(&seen, &[("a".to_owned(), 11)].into(), &bed.name);
     consumers.stop().await;
 }
@@ -377,7 +376,7 @@ pub async fn another_cluster_is_not_mistaken(bed: DirectBed, bus: MemoryBus) {
     assert_eq!(bus.asked().1, read, "{}: nobody moves past what the other one holds", bed.name);
     bus.be(MemoryBus::CLUSTER);
     taken(&process.direct, "a", 1).await;
-    until("both are handled", async || seen.lock().unwrap_or_else(PoisonError::into_inner).len() == 2).await;
+    until("both are handled", async || seen.lock().len() == 2).await;
     consumers.stop().await;
 }
 
@@ -390,7 +389,7 @@ pub async fn what_a_lost_cluster_holds_is_given_up(bed: DirectBed, bus: MemoryBu
     let process = bed.started(true).await;
     let consumers = bed.host(&process, &seen).await;
     taken(&process.direct, "a", 0).await;
-    until("it is handled", async || seen.lock().unwrap_or_else(PoisonError::into_inner).len() == 1).await;
+    until("it is handled", async || seen.lock().len() == 1).await;
     consumers.stop().await;
     taken(&process.direct, "a", 1).await;
     let refused = process.direct.give_up(TICKS).await;
@@ -404,8 +403,8 @@ pub async fn what_a_lost_cluster_holds_is_given_up(bed: DirectBed, bus: MemoryBu
     assert_eq!(told, [(0, Some(MemoryBus::CLUSTER), None)], "{}: it was open", bed.name);
     taken(&process.direct, "a", 2).await;
     let consumers = bed.host(&process, &seen).await;
-    until("the next is handled", async || seen.lock().unwrap_or_else(PoisonError::into_inner).len() == 2).await;
-    assert_eq!(*seen.lock().unwrap_or_else(PoisonError::into_inner), [("a".into(), 0), ("a".into(), 2)]);
+    until("the next is handled", async || seen.lock().len() == 2).await;
+    assert_eq!(*seen.lock(), [("a".into(), 0), ("a".into(), 2)]);
     consumers.stop().await;
 
     // one whose end is known tells how many they are
@@ -484,8 +483,8 @@ struct State {
 impl MemoryBus {
     const CLUSTER: &str = "memory";
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> parking_lot::MutexGuard<'_, State> {
+        self.0.state.lock()
     }
 
     /// The next event waits for a permit.

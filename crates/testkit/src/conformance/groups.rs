@@ -1,14 +1,15 @@
 //! Consumer groups: who gets what, joins, leaves, deaths, freezes, resets.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use diesel::connection::SimpleConnection;
 use messaging::admin::{self, ResetError, ResetTo};
 use messaging::{Bus, BusError, Consumers, Event, Group, HandlerError, Start, Subscriber};
+use parking_lot::{Condvar, Mutex};
 
 use super::{Bed, Complaints, PARTITIONS, TICKS, Ticked, effecting, following, following_but, options, tick, until};
 
@@ -107,8 +108,7 @@ pub async fn a_frozen_member_changes_nothing_once_thawed(bed: Bed) {
     let its_ice = ice.clone();
     let freezing = effecting("sleepers", move |_, _| {
         its_ice.frozen.store(true, Ordering::SeqCst);
-        let thawed = its_ice.thawed.lock().expect("the ice");
-        drop(its_ice.thaw.wait_while(thawed, |thawed| !*thawed).expect("the ice"));
+        its_ice.thaw.wait_while(&mut its_ice.thawed.lock(), |thawed| !*thawed);
         async { Ok(()) }
     });
     // a thread and runtime of its own: nothing of this member goes on while its handler holds the thread
@@ -127,13 +127,13 @@ pub async fn a_frozen_member_changes_nothing_once_thawed(bed: Bed) {
     let second = effecting("sleepers", move |_, events: Vec<Event>| {
         for event in events {
             let ticked: Ticked = event.decode().expect("a tick");
-            seen.lock().expect("no panic").entry(ticked.key).or_default().push(ticked.number);
+            seen.lock().entry(ticked.key).or_default().push(ticked.number);
         }
         async { Ok(()) }
     });
     let consumers = bed.host(vec![second]).await;
-    until("the other took over", async || numbers.lock().expect("no panic").contains_key("cold")).await;
-    *ice.thawed.lock().expect("the ice") = true;
+    until("the other took over", async || numbers.lock().contains_key("cold")).await;
+    *ice.thawed.lock() = true;
     ice.thaw.notify_all();
     for _ in 0..5 {
         bed.database.db.write(|tx| tick(tx, "cold")).await.expect("a tick");
@@ -233,7 +233,7 @@ fn collecting(group: &'static str, key: &'static str) -> (Group, Arc<Mutex<Vec<i
     let its = numbers.clone();
     let group = effecting(group, move |_, events: Vec<Event>| {
         let ticked = events.iter().map(|event| event.decode::<Ticked>().expect("a tick"));
-        its.lock().expect("no panic").extend(ticked.filter(|ticked| ticked.key == key).map(|ticked| ticked.number));
+        its.lock().extend(ticked.filter(|ticked| ticked.key == key).map(|ticked| ticked.number));
         async { Ok(()) }
     });
     (group, numbers)
@@ -249,8 +249,8 @@ pub async fn a_group_that_starts_now_misses_nothing_from_then_on(bed: Bed) {
     let seen = |count: i64| {
         let numbers = numbers.clone();
         async move {
-            until("the new ones are handled", async || numbers.lock().expect("no panic").len() as i64 >= count).await;
-            assert!(numbers.lock().expect("no panic").iter().copied().eq(5..5 + count));
+            until("the new ones are handled", async || numbers.lock().len() as i64 >= count).await;
+            assert!(numbers.lock().iter().copied().eq(5..5 + count));
         }
     };
     let consumers = bed.host(vec![group.clone()]).await;

@@ -10,7 +10,7 @@ pub mod log;
 pub mod partitions;
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -22,6 +22,7 @@ use messaging::{
     Replay, Start, TopicSpec, TransactionalHandler, emit, relay_group, run_sequencer,
 };
 use messaging_kafka::{Kafka, MockKafka};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -271,13 +272,13 @@ pub struct Complaints(Arc<Mutex<Vec<String>>>);
 impl Complaints {
     /// Adds one.
     pub fn add(&self, complaint: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(complaint);
+        self.0.lock().push(complaint);
     }
 
     /// # Panics
     /// When there are any.
     pub fn assert_none(&self) {
-        let complaints = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let complaints = self.0.lock();
         assert!(complaints.is_empty(), "{complaints:#?}");
     }
 }

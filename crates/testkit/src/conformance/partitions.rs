@@ -1,8 +1,8 @@
 //! A topic gains partitions while all is at work.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use diesel::prelude::*;
 use messaging::admin;
@@ -11,6 +11,7 @@ use messaging::{
     run_sequencer,
 };
 use messaging_kafka::TopicOptions;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -62,7 +63,7 @@ impl Bed {
 fn watching(group: &'static str, complaints: &Complaints) -> Group {
     let (next, complaints) = (Arc::new(Mutex::new(HashMap::<String, i64>::new())), complaints.clone());
     effecting(group, move |_, events| {
-        let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = next.lock();
         for event in events {
             let ticked: Ticked = event.decode().expect("a tick");
             let due = next.entry(ticked.key.clone()).or_default();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -13,6 +13,7 @@ use messaging::{
     Bus, BusError, ConsumerOptions, Consumers, Event, Foreign, ForeignBus, Group, Handler, HandlerError, Replay, Start,
     Subscriber, Subscription, TransactionalHandler,
 };
+use parking_lot::{Mutex, MutexGuard};
 use testkit::TestDatabase;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +32,7 @@ struct State {
 
 impl Memory {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
+        self.0.lock()
     }
 
     fn set(&self, topic: &str, partitions: &[&[&str]]) {
@@ -102,7 +103,7 @@ impl TransactionalHandler for Keep {
     fn handle(&self, tx: &mut Tx<'_>, events: &[Event]) -> Result<(), HandlerError> {
         let line = |event: &Event| format!("{}/{}/{} {}", event.topic, event.partition, event.position, event.key);
         let (kept, lines) = (self.0.clone(), events.iter().map(line).collect::<Vec<_>>());
-        tx.after_commit(move || kept.lock().unwrap().extend(lines));
+        tx.after_commit(move || kept.lock().extend(lines));
         Ok(())
     }
 }
@@ -143,10 +144,10 @@ impl Process {
 async fn handled(keep: &Keep, expected: &[&str], when: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
-        let mut lines = keep.0.lock().unwrap().clone();
+        let mut lines = keep.0.lock().clone();
         lines.sort();
         if lines == expected {
-            return keep.0.lock().unwrap().clear();
+            return keep.0.lock().clear();
         }
         assert!(Instant::now() < deadline && lines.len() <= expected.len(), "{when}: {lines:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;

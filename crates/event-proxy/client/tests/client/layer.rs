@@ -1,9 +1,10 @@
 //! What is logged with `tracing`.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use event_proxy_client::{BuildError, Event, EventProxy, ProxyLayer, ProxyLayerBuilder};
+use parking_lot::Mutex;
 use serde::{Serialize, Serializer, ser::Error as _};
 use serde_json::{Value, json};
 use tracing::field::Field;
@@ -164,7 +165,7 @@ impl<S: Subscriber> Layer<S> for OfClients {
         if event.metadata().target().starts_with("event_proxy_client") {
             let mut text = String::new();
             event.record(&mut |field: &Field, value: &dyn fmt::Debug| text += &format!("{field}={value:?} "));
-            self.0.lock().unwrap().push(text);
+            self.0.lock().push(text);
         }
     }
 }
@@ -184,7 +185,7 @@ fn what_clients_log_is_not_shipped() {
     proxy.send(Event::new("placed")).unwrap();
     proxy.flush_blocking(LONG).unwrap();
     proxy.flush_blocking(LONG).unwrap();
-    let logged = logged.0.lock().unwrap();
+    let logged = logged.0.lock();
     for part in ["Service Unavailable", "Unprocessable", "events=1 reason=\"data: no words for it\""] {
         assert!(logged.iter().any(|text| text.contains(part)), "{part}: {logged:?}");
     }

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::{self, Bytes, Data};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, rt};
 use event_proxy_client::{Builder, EventProxy};
+use parking_lot::{Condvar, Mutex};
 use serde_json::{Value, json};
 
 /// Far longer than anything here takes.
@@ -78,7 +79,7 @@ impl Stub {
     /// On a thread of its own, for dropping a client blocks the test's.
     pub fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
         let shared = Arc::new(Shared::default());
-        shared.state.lock().unwrap().replies.extend(replies);
+        shared.state.lock().replies.extend(replies);
         let (started, start) = sync_channel(1);
         let data = Data::from(Arc::clone(&shared));
         let thread = thread::spawn(move || {
@@ -101,7 +102,7 @@ impl Stub {
     }
 
     pub fn requests(&self) -> Vec<Request> {
-        self.shared.state.lock().unwrap().requests.clone()
+        self.shared.state.lock().requests.clone()
     }
 
     pub fn events(&self) -> Vec<Value> {
@@ -110,9 +111,9 @@ impl Stub {
 
     /// Waits until there have been so many requests, and returns them.
     pub fn wait_for(&self, requests: usize) -> Vec<Request> {
-        let state = self.shared.state.lock().unwrap();
+        let mut state = self.shared.state.lock();
         let too_few = |state: &mut State| state.requests.len() < requests;
-        let (state, waited) = self.shared.changed.wait_timeout_while(state, LONG, too_few).unwrap();
+        let waited = self.shared.changed.wait_while_for(&mut state, too_few, LONG);
         assert!(!waited.timed_out(), "{} requests", state.requests.len());
         state.requests.clone()
     }
@@ -121,7 +122,7 @@ impl Stub {
     pub fn stop(&mut self) {
         if let Some(thread) = self.thread.take() {
             // connections live a little longer than the server
-            self.shared.state.lock().unwrap().stopped = true;
+            self.shared.state.lock().stopped = true;
             drop(self.server.stop(false));
             thread.join().unwrap();
         }
@@ -141,7 +142,7 @@ async fn take(request: HttpRequest, body: Bytes, shared: Data<Shared>) -> HttpRe
     let count = events.len();
     let query = request.query_string().to_owned();
     let request = Request { events, query, authorization: header("authorization"), peer: request.peer_addr() };
-    let reply = shared.state.lock().unwrap().take(request);
+    let reply = shared.state.lock().take(request);
     shared.changed.notify_all();
     match reply {
         None => items(StatusCode::ACCEPTED, &vec![202; count]),

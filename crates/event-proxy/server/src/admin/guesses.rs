@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use parking_lot::Mutex;
 use rest::{Problem, kinds};
 
 /// Wrong ones from one address; a program that knows the password may ask as often as it likes.
@@ -30,7 +30,7 @@ impl Guesses {
     /// # Errors
     /// `too-many-requests`
     pub fn check(&self, from: IpAddr) -> Result<(), Problem> {
-        let shut = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
+        let shut = self.shut.lock();
         let wait = shut.get(&from).map(|until| until.saturating_duration_since(Instant::now()));
         match wait.filter(|wait| !wait.is_zero()) {
             Some(wait) => Err(Problem::new(&kinds::TOO_MANY_REQUESTS).retry_after(wait)),
@@ -44,11 +44,11 @@ impl Guesses {
         if self.wrong.len() > TIDY_ABOVE {
             self.wrong.retain_recent();
             let now = Instant::now();
-            self.shut.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, until| *until > now);
+            self.shut.lock().retain(|_, until| *until > now);
         }
         let Err(not_until) = not_until else { return };
         let (now, wait) = (Instant::now(), not_until.wait_time_from(DefaultClock::default().now()));
-        let mut shut = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shut = self.shut.lock();
         shut.insert(from, now + wait.max(Duration::from_secs(1)));
         tracing::warn!(%from, "too many wrong passwords of the admin");
     }

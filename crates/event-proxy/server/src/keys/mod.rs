@@ -4,8 +4,8 @@ mod caller;
 mod store;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use base64::Engine;
@@ -13,6 +13,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use db::Database;
 use db::types::{Id, Time};
 use garde::Validate;
+use parking_lot::RwLock;
 use rest::Problem;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -207,7 +208,7 @@ impl Keys {
         let read = self.control.read(store::in_force).await;
         self.away.store(read.is_err(), Ordering::Relaxed);
         let read = read?;
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         // what is used of its quota goes on counting, whatever its key is now
         let mut before: HashMap<Id, Arc<Known>> = known.drain().map(|(_, key)| (key.id, key)).collect();
         for (hash, key) in read {
@@ -221,7 +222,7 @@ impl Keys {
     fn find(&self, key: &str) -> Option<Arc<Known>> {
         // found by its hash: how long that takes tells nothing of the key
         let hash: Hash = Sha256::digest(key).into();
-        self.known.read().unwrap_or_else(PoisonError::into_inner).get(&hash).cloned()
+        self.known.read().get(&hash).cloned()
     }
 }
 

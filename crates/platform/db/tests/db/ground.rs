@@ -1,13 +1,14 @@
 //! What the tests stand on: databases with accounts, a recorder that can fail, and gates that hold a unit where it is.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
 
 use db::types::{Id, Time};
 use db::{AfterCommit, Conn, Database, Error, Migrations, Options, Recorder, Staged, Tx};
 use diesel::prelude::*;
 use diesel_migrations::embed_migrations;
+use parking_lot::{Condvar, Mutex};
 use testkit::{Place, places};
 
 diesel::table! { account (id) { id -> BigInt, balance -> BigInt, note -> Text } }
@@ -194,15 +195,15 @@ impl Gate {
     /// Waits on this thread.
     pub fn pass(&self) {
         let (passing, changed) = &*self.0;
-        let mut passing = passing.lock().expect("no panic");
+        let mut passing = passing.lock();
         passing.waiting += 1;
         changed.notify_all();
-        drop(changed.wait_while(passing, |passing| !passing.open).expect("no panic"));
+        changed.wait_while(&mut passing, |passing| !passing.open);
     }
 
     pub fn open(&self) {
         let (passing, changed) = &*self.0;
-        passing.lock().expect("no panic").open = true;
+        passing.lock().open = true;
         changed.notify_all();
     }
 
@@ -215,8 +216,7 @@ impl Gate {
         let gate = self.clone();
         let reached = move || {
             let (passing, changed) = &*gate.0;
-            let passing = passing.lock().expect("no panic");
-            drop(changed.wait_while(passing, |passing| passing.waiting < count).expect("no panic"));
+            changed.wait_while(&mut passing.lock(), |passing| passing.waiting < count);
         };
         tokio::task::spawn_blocking(reached).await.expect("no panic");
     }

@@ -16,13 +16,14 @@ mod reading;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use db::types::{Id, Time};
 use db::{Database, Tx};
+use parking_lot::{Mutex, MutexGuard};
 use telemetry::TraceContext;
 use tokio::sync::watch;
 
@@ -406,6 +407,6 @@ impl Direct {
     }
 
     fn locked(&self) -> MutexGuard<'_, BTreeMap<&'static str, Known>> {
-        self.shared.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.known.lock()
     }
 }

@@ -1,9 +1,10 @@
 //! Reads direct topics, epoch after epoch.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::{CLOSED, Direct, Epoch, LOOK_EVERY, SKIPPED, waiting};
@@ -76,7 +77,7 @@ impl Subscriber for EpochSubscriber {
 
     fn release(&self, topic: &str, partition: i32) {
         self.log.release(topic, partition);
-        self.on_bus.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|on_bus| {
+        self.on_bus.lock().values().for_each(|on_bus| {
             on_bus.release(topic, partition);
         });
     }
@@ -117,7 +118,7 @@ impl EpochSubscriber {
     fn on_bus(&self, epoch: &Epoch) -> Result<Arc<dyn Subscriber>, BusError> {
         let bus = self.direct.shared.bus.as_ref();
         let bus = bus.ok_or_else(|| BusError::Unavailable("events wait on a bus that is not set".into()))?;
-        let mut on_bus = self.on_bus.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut on_bus = self.on_bus.lock();
         let open = || bus.read().subscribe(&self.group);
         Ok(on_bus.entry(epoch.number).or_insert_with(open).clone())
     }

@@ -14,11 +14,12 @@ mod store;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use db::types::Id;
 use db::{Conn, Database, Tx};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::admin::{self, ConsumerLag, ResetError, ResetTo};
 use crate::bus::{Bus, BusError};
@@ -190,7 +191,7 @@ impl Foreign {
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.seen.lock()
     }
 }
 
