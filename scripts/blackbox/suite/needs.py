@@ -9,13 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .runner import ROOT, Runner
+from .runner import ROOT, Missing, Runner, Word
 
 LIBRARIES = 'set -u; cd "$1"; target=$2 logs=$3 programs=$4; . scripts/lib/common.sh; . scripts/lib/postgres.sh; '
-
-
-class Missing(Exception):
-    """A need of the suite that is neither there nor to be installed."""
 
 
 def require(*programs: str) -> None:
@@ -31,7 +27,9 @@ def install_debian(runner: Runner, log: Path, *packages: str) -> bool:
         return False
     with runner.installing:
         command = f"apt-get update && apt-get install -y --no-install-recommends {' '.join(packages)}"
-        return runner.wait(runner.start(["bash", "-c", command], log=log, env={"DEBIAN_FRONTEND": "noninteractive"})) == 0
+        return (
+            runner.wait(runner.start(["bash", "-c", command], log=log, env={"DEBIAN_FRONTEND": "noninteractive"})) == 0
+        )
 
 
 def program(runner: Runner, package: str, *names: str) -> str | None:
@@ -51,7 +49,7 @@ def npm_packages(runner: Runner, folder: str) -> Path:
         tools.mkdir(parents=True, exist_ok=True)
         for file in ("package.json", "package-lock.json"):
             shutil.copy(source / file, tools / file)
-        command = ["npm", "ci", "--prefix", tools, "--ignore-scripts", "--no-audit", "--no-fund"]
+        command: list[Word] = ["npm", "ci", "--prefix", tools, "--ignore-scripts", "--no-audit", "--no-fund"]
         if runner.check(f"install {folder}", *command):
             shutil.copy(lock, installed)
     return tools
@@ -64,7 +62,16 @@ def python_packages(runner: Runner, name: str, requirements: Path) -> Path:
     if not (installed.exists() and filecmp.cmp(requirements, installed, shallow=False)):
         shutil.rmtree(tools, ignore_errors=True)
         make_venv(runner, tools)
-        pip = [tools / "bin/python", "-m", "pip", "install", "--disable-pip-version-check", "-q", "-r", requirements]
+        pip: list[Word] = [
+            tools / "bin/python",
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            "-q",
+            "-r",
+            requirements,
+        ]
         if runner.check(f"install {name}", *pip):
             shutil.copy(requirements, installed)
     return tools / "bin"
@@ -72,7 +79,7 @@ def python_packages(runner: Runner, name: str, requirements: Path) -> Path:
 
 def make_venv(runner: Runner, folder: Path) -> None:
     log = runner.log_of(f"venv {folder.name}")
-    command = [sys.executable, "-m", "venv", folder]
+    command: list[Word] = [sys.executable, "-m", "venv", folder]
     if runner.wait(runner.start(command, log=log)) == 0:
         return
     # Debian keeps the module that makes environments in a package of its own
@@ -87,7 +94,7 @@ def find_postgres(runner: Runner) -> None:
         runner.say("PostgreSQL: the server of TEST_DATABASE_URL")
         return
     script = LIBRARIES + 'find_postgres >&2 && printf "%s" "$PG_BINDIR"'
-    words = ["bash", "-c", script, "bash", ROOT, runner.target, runner.logs, runner.temp / "postgres"]
+    words: list[Word] = ["bash", "-c", script, "bash", ROOT, runner.target, runner.logs, runner.temp / "postgres"]
     found = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
     if found.returncode or not found.stdout:
         raise Missing("PostgreSQL: none. Set TEST_DATABASE_URL or PG_BINDIR, or install PostgreSQL's server or Maven")

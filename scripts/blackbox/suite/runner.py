@@ -22,6 +22,13 @@ LIGHT, NORMAL, HEAVY = 0, 1, 2
 CAPACITY = 2
 
 
+Word = str | Path  # of a command line
+
+
+class Missing(Exception):
+    """A need of the suite that is neither there nor to be installed."""
+
+
 class Stopped(Exception):
     """The run ends early; no further command starts."""
 
@@ -76,14 +83,27 @@ class Runner:
         with self._lock:
             print(text, flush=True)
 
-    def start(self, command: Sequence[str | Path], *, log: Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None,
-              stdout: Path | None = None) -> subprocess.Popen[bytes]:
+    def start(
+        self,
+        command: Sequence[Word],
+        *,
+        log: Path,
+        cwd: Path = ROOT,
+        env: Mapping[str, str] | None = None,
+        stdout: Path | None = None,
+    ) -> subprocess.Popen[bytes]:
         """Starts a command; its output goes to `log`, or standard output alone to `stdout`."""
         with open(log, "ab") as errors, open(stdout or log, "ab") as output, self._lock:
             if self._stopped:
                 raise Stopped
-            process = subprocess.Popen([str(word) for word in command], cwd=cwd, env={**self.env, **(env or {})},
-                                       stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
+            process = subprocess.Popen(
+                [str(word) for word in command],
+                cwd=cwd,
+                env={**self.env, **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+            )
             self._running.add(process)
         return process
 
@@ -104,8 +124,14 @@ class Runner:
         log.write_bytes(b"")
         return log
 
-    def check(self, name: str, *command: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None,
-              seconds: float | None = None) -> bool:
+    def check(
+        self,
+        name: str,
+        *command: Word,
+        cwd: Path = ROOT,
+        env: Mapping[str, str] | None = None,
+        seconds: float | None = None,
+    ) -> bool:
         """Runs a command as one check. Prints the end of its log if it fails."""
         began, log = time.monotonic(), self.log_of(name)
         status = self.wait(self.start(command, log=log, cwd=cwd, env=env), seconds)
@@ -180,6 +206,8 @@ class Runner:
             section.run(self)
         except Stopped:
             pass
+        except Missing:
+            raise
         except Exception as error:  # a fault of the suite itself is a failed check
             self.say(f"{section.name}: {error!r}")
             self.record(section.name, 0, 1, began)
@@ -203,8 +231,13 @@ class Runner:
         passed = sum(result.passed for result in self.results)
         failed = sum(result.failed for result in self.results)
         minutes, seconds = divmod(round(time.monotonic() - self.began), 60)
-        lines = ["", *map(str, self.results), *self.left_out, f"in {minutes} min {seconds} s",
-                 f"{passed} passed, {failed} failed"]
+        lines = [
+            "",
+            *map(str, self.results),
+            *self.left_out,
+            f"in {minutes} min {seconds} s",
+            f"{passed} passed, {failed} failed",
+        ]
         self.say("\n".join(lines))
         sys.stdout.flush()
         return int(failed > 0)

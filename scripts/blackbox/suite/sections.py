@@ -8,20 +8,22 @@ import re
 import sys
 import time
 import urllib.request
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 from . import needs, servers
-from .runner import HEAVY, LIGHT, NORMAL, ROOT, Runner, Section
+from .runner import HEAVY, LIGHT, NORMAL, ROOT, Runner, Section, Word
 from .servers import ADMIN_EMAIL, ADMIN_PASSWORD, Server
 
 CARGO_BUILD = ("cargo", "build", "--locked", "--workspace", "--bins", "--tests", "--examples")
-NOISE = re.compile(r"^test .* \.\.\. (ok|ignored)$|^test result: ok|^running \d+ tests?$"
-                   r"|^ *(Compiling|Running|Doc-tests|Finished)|^$")
+NOISE = re.compile(
+    r"^test .* \.\.\. (ok|ignored)$|^test result: ok|^running \d+ tests?$"
+    r"|^ *(Compiling|Running|Doc-tests|Finished)|^$"
+)
 
 
-def module(name: str, *arguments: str | Path) -> tuple[str | Path, ...]:
-    """Command line of a check that is a module of this package."""
-    return (sys.executable, "-m", f"blackbox.{name}", *arguments)
+DIFF_OF_PROBLEMS = 'diff <(scripts/check problems "$1") docs/problems.md'
 
 
 # ---- lint
@@ -29,20 +31,23 @@ def module(name: str, *arguments: str | Path) -> tuple[str | Path, ...]:
 
 def formats(runner: Runner) -> None:
     runner.check("cargo fmt", "cargo", "fmt", "--all", "--check")
-    runner.check("prose", *module("checks.prose"))
-    runner.check("docs of promises", *module("checks.docs", "promises", "docs/reliability.md"))
+    runner.check("prose", "scripts/check", "prose")
+    runner.check("docs of promises", "scripts/check", "promises", "docs/reliability.md")
 
 
 def python_lints(runner: Runner) -> None:
     tools = needs.python_packages(runner, "python-lint", ROOT / "scripts/requirements-lint.txt")
-    runner.check("ruff", tools / "ruff", "check", "scripts")
-    runner.check("mypy", tools / "mypy", "--config-file", "scripts/pyproject.toml", "scripts/blackbox")
+    scripts = ROOT / "scripts"
+    runner.check("ruff", tools / "ruff", "check", cwd=scripts)
+    runner.check("ruff format", tools / "ruff", "format", "--check", cwd=scripts)
+    runner.check("mypy", tools / "mypy", cwd=scripts)
 
 
 def lints(runner: Runner) -> None:
     runner.check("cargo clippy", "cargo", "clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings")
-    runner.check("cargo doc", "cargo", "doc", "--locked", "--workspace", "--no-deps",
-                 env={"RUSTDOCFLAGS": "-D warnings"})
+    runner.check(
+        "cargo doc", "cargo", "doc", "--locked", "--workspace", "--no-deps", env={"RUSTDOCFLAGS": "-D warnings"}
+    )
 
 
 # ---- cargo
@@ -52,16 +57,21 @@ def build(runner: Runner) -> None:
     """Builds tests, programs and examples at once. Nothing may be left for a second build, whatever its packages."""
     if not runner.check("build", *CARGO_BUILD):
         return
-    for words in (("build",), ("build", "-p", "shop", "--bin", "shop"), ("build", "-p", "workers", "--bin", "settlement"),
-                  ("build", "-p", "event-proxy"), ("test", "-p", "stock", "--no-run")):
-        runner.call(f"nothing to compile for cargo {' '.join(words)}", lambda words=words: is_fresh(runner, *words))
+    for words in (
+        ("build",),
+        ("build", "-p", "shop", "--bin", "shop"),
+        ("build", "-p", "workers", "--bin", "settlement"),
+        ("build", "-p", "event-proxy"),
+        ("test", "-p", "stock", "--no-run"),
+    ):
+        runner.call(f"nothing to compile for cargo {' '.join(words)}", partial(is_fresh, runner, *words))
 
 
 def is_fresh(runner: Runner, *words: str) -> None:
     log = runner.log_of(f"fresh {' '.join(words)}")
     json_lines = log.with_suffix(".json")
     json_lines.unlink(missing_ok=True)
-    command = ["cargo", *words, "--locked", "--message-format", "json"]
+    command: list[Word] = ["cargo", *words, "--locked", "--message-format", "json"]
     if runner.wait(runner.start(command, log=log, stdout=json_lines)):
         raise RuntimeError(f"failed (see {log})")
     messages = [json.loads(line) for line in json_lines.read_text().splitlines() if line.startswith("{")]
@@ -73,7 +83,7 @@ def is_fresh(runner: Runner, *words: str) -> None:
 def cargo_tests(runner: Runner, *options: str) -> None:
     """Runs the tests of all packages; each test counts."""
     began, log = time.monotonic(), runner.log_of("cargo test")
-    command = ["cargo", "test", "--locked", "--workspace", "--no-fail-fast", *options]
+    command: list[Word] = ["cargo", "test", "--locked", "--workspace", "--no-fail-fast", *options]
     status = runner.wait(runner.start(command, log=log))
     lines = log.read_text(errors="replace").splitlines()
     for line in sorted({line for line in lines if line.startswith("not run: ")}):
@@ -92,8 +102,8 @@ def cargo_tests(runner: Runner, *options: str) -> None:
 
 
 def deployment(runner: Runner) -> None:
-    runner.check("metrics of alerts and dashboards", *module("checks.deploy", "metrics"))
-    runner.check("settings of the deployment", *module("checks.deploy", "settings"))
+    runner.check("metrics of alerts and dashboards", "scripts/check", "metrics")
+    runner.check("settings of the deployment", "scripts/check", "settings")
 
 
 # ---- shop
@@ -104,27 +114,52 @@ def shop(runner: Runner) -> None:
     tools = schemathesis_tools(runner)
     with servers.shop(runner) as shop:
         document = f"{shop.url}/api/v1/openapi.json"
-        runner.check("tour of the README", *module("tour", "--shop", shop.url, "--folder", shop.folder,
-                                                   "--admin-password", ADMIN_PASSWORD))
-        runner.check("docs of problem types", *module("checks.docs", "problems", shop.url, "docs/problems.md"))
-        runner.check("every route has an http-test", *module("checks.routes", document, *sorted(ROOT.glob("http-tests/*.http"))))
+        runner.check(
+            "tour of the README",
+            sys.executable,
+            "-m",
+            "blackbox.tour",
+            "--shop",
+            shop.url,
+            "--folder",
+            shop.folder,
+            "--admin-password",
+            ADMIN_PASSWORD,
+        )
+        runner.check("docs of problem types", "bash", "-c", DIFF_OF_PROBLEMS, "bash", shop.url)
+        runner.check(
+            "every route has an http-test", "scripts/check", "routes", document, *sorted(ROOT.glob("http-tests/*.http"))
+        )
         run_http_tests(runner, "http-tests", http_tests, "http-tests", f"host={shop.url}", f"admin_email={ADMIN_EMAIL}")
         # without what would end the session or never ends, and without whether another method of /products/popular is
         # answered as unknown, for that path is one of /products/{id} too
-        left_out = ("--exclude-name", "DELETE /api/v1/sessions/current",
-                    "--exclude-name", "GET /api/v1/me/notifications/stream",
-                    "--exclude-checks", "positive_data_acceptance,unsupported_method")
+        left_out = (
+            "--exclude-name",
+            "DELETE /api/v1/sessions/current",
+            "--exclude-name",
+            "GET /api/v1/me/notifications/stream",
+            "--exclude-checks",
+            "positive_data_acceptance,unsupported_method",
+        )
         member, admin = access_token(shop, "member@example.com"), access_token(shop, ADMIN_EMAIL)
         for name, token in (("a member", member), ("an admin", admin)):
-            schemathesis(runner, f"schemathesis as {name}", tools, document, *left_out,
-                         "--header", f"Authorization: Bearer {token}")
+            schemathesis(
+                runner,
+                f"schemathesis as {name}",
+                tools,
+                document,
+                *left_out,
+                "--header",
+                f"Authorization: Bearer {token}",
+            )
         runner.call("the shop still answers", shop.is_ready)
 
 
 def access_token(shop: Server, email: str) -> str:
     def post(path: str, **body: str) -> dict[str, str]:
-        request = urllib.request.Request(f"{shop.url}/api/v1{path}", json.dumps(body).encode(),
-                                         {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"{shop.url}/api/v1{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request, timeout=30) as answer:
             return dict(json.load(answer))
 
@@ -137,8 +172,20 @@ def run_http_tests(runner: Runner, name: str, tools: Path, folder: str, *variabl
     """Runs the .http files of a folder in their order; each request counts."""
     began, log = time.monotonic(), runner.log_of(name)
     files = sorted((ROOT / folder).glob("*.http"))
-    command = [tools / "node_modules/.bin/httpyac", "send", *files, "--all", "--no-color", "--output", "none",
-               "--output-failed", "exchange", "--var", *variables, f"admin_password={ADMIN_PASSWORD}"]
+    command: list[Word] = [
+        tools / "node_modules/.bin/httpyac",
+        "send",
+        *files,
+        "--all",
+        "--no-color",
+        "--output",
+        "none",
+        "--output-failed",
+        "exchange",
+        "--var",
+        *variables,
+        f"admin_password={ADMIN_PASSWORD}",
+    ]
     status = runner.wait(runner.start(command, log=log))
     text = log.read_text(errors="replace")
     # the last line: `97 requests processed (95 succeeded, 2 failed, 290 tests passed)`
@@ -159,12 +206,28 @@ def schemathesis(runner: Runner, name: str, tools: Path, document: str, *options
 
     Acceptance of good data is left out: it depends on ids that no generator can know.
     """
-    hooks = ROOT / "scripts/blackbox/schemathesis"
+    hooks = ROOT / "scripts/blackbox/openapi"
     # schemathesis leaves files in its working folder
-    runner.check(name, tools / "schemathesis", "--config-file", hooks / "schemathesis.toml", "run", document, *options,
-                 "--phases", "examples,coverage,fuzzing", "--max-examples", "25", "--seed", "1",
-                 "--generation-database", "none", "--no-color", cwd=runner.temp,
-                 env={"SCHEMATHESIS_HOOKS": str(hooks / "hooks.py"), **env})
+    runner.check(
+        name,
+        tools / "schemathesis",
+        "--config-file",
+        hooks / "schemathesis.toml",
+        "run",
+        document,
+        *options,
+        "--phases",
+        "examples,coverage,fuzzing",
+        "--max-examples",
+        "25",
+        "--seed",
+        "1",
+        "--generation-database",
+        "none",
+        "--no-color",
+        cwd=runner.temp,
+        env={"SCHEMATHESIS_HOOKS": str(hooks / "hooks.py"), **env},
+    )
 
 
 # ---- proxy
@@ -175,41 +238,68 @@ def proxy(runner: Runner) -> None:
     tools = schemathesis_tools(runner)
     with keyed_proxy(runner) as proxy:
         files = sorted(ROOT.glob("http-tests/event-proxy/*.http"))
-        runner.check("every route of the proxy has an http-test",
-                     *module("checks.routes", f"{proxy.url}/v1/openapi.json", *files))
+        runner.check(
+            "every route of the proxy has an http-test",
+            "scripts/check",
+            "routes",
+            f"{proxy.url}/v1/openapi.json",
+            *files,
+        )
         run_http_tests(runner, "http-tests of the proxy", http_tests, "http-tests/event-proxy", f"host={proxy.url}")
     with servers.proxy(runner, "event-proxy") as proxy:
         name = "event proxy examples"
-        runner.check(name, *module("checks.examples", "docs/event-proxy.md", proxy.url, runner.target / "debug",
-                                   slow_key(proxy)))
+        runner.check(
+            name,
+            "scripts/check",
+            "examples",
+            "docs/event-proxy.md",
+            proxy.url,
+            runner.target / "debug",
+            slow_key(proxy),
+        )
         for line in (runner.logs / "event-proxy-examples.log").read_text().splitlines():
             if line.startswith("not run: "):
                 runner.say(line)
         admin = "Basic " + base64.b64encode(f"admin:{ADMIN_PASSWORD}".encode()).decode()
         document, acceptance = f"{proxy.url}/v1/openapi.json", ("--exclude-checks", "positive_data_acceptance")
         schemathesis(runner, "schemathesis of the proxy", tools, document, *acceptance, RIGHT_AUTHORIZATION="")
-        schemathesis(runner, "schemathesis of the proxy as an admin", tools, document, *acceptance,
-                     "--header", f"Authorization: {admin}", RIGHT_AUTHORIZATION=admin)
+        schemathesis(
+            runner,
+            "schemathesis of the proxy as an admin",
+            tools,
+            document,
+            *acceptance,
+            "--header",
+            f"Authorization: {admin}",
+            RIGHT_AUTHORIZATION=admin,
+        )
         runner.call("the proxy still answers", proxy.is_ready)
 
 
-def keyed_proxy(runner: Runner) -> servers.AbstractContextManager[Server]:
+def keyed_proxy(runner: Runner) -> AbstractContextManager[Server]:
     """A proxy that asks for keys and hands Kafka small events only."""
     return servers.proxy(
-        runner, "keyed-proxy", EVENT_PROXY__KEYS__REQUIRED="true", EVENT_PROXY__TOPICS__AUTO_CREATE="false",
-        EVENT_PROXY__DELIVERY__MAX_RESENDS="1", EVENT_PROXY__DELIVERY__RESEND_AFTER="100ms",
+        runner,
+        "keyed-proxy",
+        EVENT_PROXY__KEYS__REQUIRED="true",
+        EVENT_PROXY__TOPICS__AUTO_CREATE="false",
+        EVENT_PROXY__DELIVERY__MAX_RESENDS="1",
+        EVENT_PROXY__DELIVERY__RESEND_AFTER="100ms",
         EVENT_PROXY__BUS__BACKEND="kafka",
         EVENT_PROXY__BUS__KAFKA__BOOTSTRAP_SERVERS=runner.env["KAFKA_BOOTSTRAP_SERVERS"],
         EVENT_PROXY__BUS__KAFKA__PREFIX=f"{runner.temp.name}-",
-        EVENT_PROXY__BUS__KAFKA__PROPERTIES__MESSAGE_MAX_BYTES="2000")
+        EVENT_PROXY__BUS__KAFKA__PROPERTIES__MESSAGE_MAX_BYTES="2000",
+    )
 
 
 def slow_key(proxy: Server) -> str:
     """An API key under which a second event within some seconds has to wait."""
     credentials = base64.b64encode(f"admin:{ADMIN_PASSWORD}".encode()).decode()
-    request = urllib.request.Request(f"{proxy.url}/v1/admin/api-keys",
-                                     json.dumps({"name": "slow", "bytes_per_second": 80}).encode(),
-                                     {"Content-Type": "application/json", "Authorization": f"Basic {credentials}"})
+    request = urllib.request.Request(
+        f"{proxy.url}/v1/admin/api-keys",
+        json.dumps({"name": "slow", "bytes_per_second": 80}).encode(),
+        {"Content-Type": "application/json", "Authorization": f"Basic {credentials}"},
+    )
     with urllib.request.urlopen(request, timeout=30) as answer:
         return str(json.load(answer)["key"])
 
@@ -226,7 +316,14 @@ def pages(runner: Runner) -> None:
         return
     tools = needs.npm_packages(runner, "page-tests")
     began, log = time.monotonic(), runner.log_of("pages")
-    command = ["node", "page-tests/pages.mjs", runner.target / "debug/event-proxy", chromium, tools, runner.logs / "pages"]
+    command: list[Word] = [
+        "node",
+        "page-tests/pages.mjs",
+        runner.target / "debug/event-proxy",
+        chromium,
+        tools,
+        runner.logs / "pages",
+    ]
     status = runner.wait(runner.start(command, log=log), 900)
     counts = re.findall(r"^(\d+) passed, (\d+) failed$", log.read_text(errors="replace"), re.M)
     passed, failed = map(int, counts[-1]) if counts else (0, 0)
@@ -251,12 +348,16 @@ def find_kcat(runner: Runner) -> str | None:
 
 def faults_of_a_cluster(runner: Runner) -> None:
     find_kcat(runner)  # reads the bus without a JVM for each topic
-    runner.check("a cluster broken under load", "scripts/faults", "cluster", "--short", "--bin-dir", runner.target / "debug")
+    runner.check(
+        "a cluster broken under load", "scripts/faults", "cluster", "--short", "--bin-dir", runner.target / "debug"
+    )
 
 
 def faults_of_proxies(runner: Runner) -> None:
     find_kcat(runner)
-    runner.check("event proxies broken under load", "scripts/faults", "proxy", "--short", "--bin-dir", runner.target / "debug")
+    runner.check(
+        "event proxies broken under load", "scripts/faults", "proxy", "--short", "--bin-dir", runner.target / "debug"
+    )
 
 
 def labs(runner: Runner) -> None:
@@ -268,8 +369,8 @@ def labs(runner: Runner) -> None:
 
 
 def servers_of_tests(runner: Runner) -> None:
-    runner.call("a PostgreSQL and a Kafka for the tests",
-                lambda: (needs.find_postgres(runner), needs.find_kafka(runner)))
+    needs.find_postgres(runner)
+    needs.find_kafka(runner)
 
 
 QUICK = [

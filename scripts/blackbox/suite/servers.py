@@ -49,10 +49,25 @@ def server(runner: Runner, name: str, program: str, **settings: str) -> Iterator
 
 
 def shop(runner: Runner) -> AbstractContextManager[Server]:
-    return server(runner, "shop", "shop", SHOP__HTTP__ADDRESS="127.0.0.1:0", SHOP__RATE_LIMIT__ENABLED="false",
-                  SHOP__ADMIN__EMAIL=ADMIN_EMAIL, SHOP__ADMIN__PASSWORD=ADMIN_PASSWORD, SHOP__LOG__FILTER="warn")
+    return server(
+        runner,
+        "shop",
+        "shop",
+        SHOP__HTTP__ADDRESS="127.0.0.1:0",
+        SHOP__RATE_LIMIT__ENABLED="false",
+        SHOP__ADMIN__EMAIL=ADMIN_EMAIL,
+        SHOP__ADMIN__PASSWORD=ADMIN_PASSWORD,
+        SHOP__LOG__FILTER="warn",
+    )
 
 
 def proxy(runner: Runner, name: str, **settings: str) -> AbstractContextManager[Server]:
-    return server(runner, name, "event-proxy", EVENT_PROXY__HTTP__ADDRESS="127.0.0.1:0",
-                  EVENT_PROXY__ADMIN__PASSWORD=ADMIN_PASSWORD, EVENT_PROXY__LOG__FILTER="warn", **settings)
+    return server(
+        runner,
+        name,
+        "event-proxy",
+        EVENT_PROXY__HTTP__ADDRESS="127.0.0.1:0",
+        EVENT_PROXY__ADMIN__PASSWORD=ADMIN_PASSWORD,
+        EVENT_PROXY__LOG__FILTER="warn",
+        **settings,
+    )

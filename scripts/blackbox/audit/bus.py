@@ -1,0 +1,93 @@
+"""Audit of Kafka: the records of each topic against the event log."""
+
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+
+from blackbox.audit.findings import Findings
+from blackbox.clients.kafka import Record, records
+from blackbox.servers.cluster import Cluster
+
+READERS = 4  # topics read at once; a reader mostly waits for the end of its topic
+
+
+def audit(cluster: Cluster, wrong: Findings) -> Counter[str]:
+    """Checks all topics that the relay has copied; returns counts of records and violations."""
+    counts: Counter[str] = Counter()
+    log = EventLog(cluster)
+    counts["events"] = len(log.ids)
+    servers, kafka = cluster.servers(), cluster.folder / "kafka"
+    topics = sorted({topic for topic, _ in log.marks})
+    with ThreadPoolExecutor(READERS) as pool:
+        read = pool.map(lambda topic: list(records(servers, kafka, topic)), topics)
+        for topic, found in zip(topics, read, strict=True):
+            counts["records"] += len(found)
+            if topic in log.direct:
+                audit_direct(found, log.direct[topic], counts)
+            else:
+                audit_copy(topic, found, log, counts, wrong)
+    return counts
+
+
+class EventLog:
+    """Contents of the event log and the progress of the relay."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.source = f"urn:uuid:{cluster.rows('SELECT id FROM log_source')[0][0]}"
+        marks = cluster.rows(
+            "SELECT topic, partition, greatest(relayed, position) FROM topic_partition LEFT JOIN "
+            "(SELECT * FROM group_position WHERE grp = 'relay') relay USING (topic, partition)"
+        )
+        # positions that the relay has copied, by topic and partition
+        self.marks = {(str(topic), int(str(partition))): int(str(relayed)) for topic, partition, relayed in marks}
+        log = cluster.rows("SELECT topic, partition, position, id FROM event_log")
+        self.ids = {
+            (str(topic), int(str(partition)), int(str(position))): id_ for topic, partition, position, id_ in log
+        }
+        # sources of the topics whose events bypass the log and have no position in it
+        self.direct: defaultdict[str, set[str]] = defaultdict(set)
+        for topic, epoch in cluster.rows("SELECT topic, source FROM topic_epoch"):
+            self.direct[str(topic)].add(f"urn:uuid:{epoch}")
+
+
+def audit_direct(found: list[Record], sources: set[str], counts: Counter[str]) -> None:
+    """Counts the events of a direct topic."""
+    ids: Counter[str] = Counter()
+    for record in found:
+        if record.headers.get("ce_source") not in sources:
+            counts["foreign"] += 1
+        elif record.headers.get("ce_type") != "bus.epoch.closed":
+            ids[record.headers["ce_id"]] += 1
+    counts["events"] += len(ids)
+    counts["twice"] += sum(ids.values()) - len(ids)
+
+
+def audit_copy(topic: str, found: list[Record], log: EventLog, counts: Counter[str], wrong: Findings) -> None:
+    """Checks that a topic holds each event of the log that was relayed, each key in order."""
+    seen: defaultdict[int, dict[int, str]] = defaultdict(dict)  # ids by partition and position
+    newest: dict[str, int] = {}  # by key
+    for partition, key, headers in found:
+        if headers.get("ce_source") != log.source or "ce_sequence" not in headers:
+            counts["foreign"] += 1
+            continue
+        id_, position = headers["ce_id"], int(headers["ce_sequence"])
+        if position in seen[partition]:
+            counts["twice"] += 1
+            wrong.same(f"{topic}/{partition}, the repeated position {position}", id_, seen[partition][position])
+            continue
+        seen[partition][position] = id_
+        if position < newest.get(key, -1):
+            counts["disordered"] += 1
+            wrong.append(f"{topic}/{partition}: the first {position} comes behind {newest[key]} of its key {key}")
+        newest[key] = position
+        logged = log.ids.get((topic, partition, position))
+        wrong.same(f"the event at {topic}/{partition}/{position} on the bus", id_, logged)
+    for (name, partition), relayed in log.marks.items():
+        if name != topic:
+            continue
+        last = max([relayed, *seen[partition]])
+        missing = [position for position in range(last + 1) if position not in seen[partition]]
+        counts["gaps"] += len(missing)
+        if missing:
+            wrong.append(
+                f"{topic}/{partition}: {len(missing)} of {last + 1} are not on the bus, from position {missing[0]}"
+            )

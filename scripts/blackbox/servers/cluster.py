@@ -1,0 +1,156 @@
+"""Cluster of a fault suite: everything that scripts/cluster starts, in a temporary folder."""
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from blackbox.clients import postgres
+from blackbox.clients.http import Json
+from blackbox.clients.shop import ShopClient
+from blackbox.servers.command import Failed, environment, error_lines, run_script
+
+WORKERS = (
+    "data-platform",
+    "notification",
+    "coupon-issuer",
+    "coupon-history",
+    "settlement",
+    "delivery",
+    "replenishment",
+    "analytics",
+)
+OURS = [f"{kind}-{number}" for number in (1, 2) for kind in ("shop", "outbox-relay", *WORKERS)]
+BROKERS = [f"kafka-{number}" for number in (1, 2, 3)]
+SETTINGS = {"SHOP__RATE_LIMIT__ENABLED": "false", "SHOP__ORDER__EXPIRES_AFTER": "1d", "SHOP__AUTH__ACCESS_TTL": "1d"}
+
+Partition = tuple[str, str]  # topic and partition, as text
+
+
+class Cluster(ShopClient):
+    """Cluster whose shops are called through the load balancer."""
+
+    patience = 30
+    keep_alive = 20  # the load balancer may close a connection that was idle for longer
+
+    def __init__(self, bin_dir: str | None, short: bool) -> None:
+        super().__init__()
+        self.short = short
+        self.folder = Path(tempfile.mkdtemp(prefix="jangteo-faults-"))
+        self.binaries = ["--bin-dir", os.path.abspath(bin_dir)] if bin_dir else []
+        self.mark = f"JANGTEO_FAULTS={self.folder}"  # in the environment of every process of the cluster
+        self.env = environment(without="SHOP__", JANGTEO_FAULTS=str(self.folder), **SETTINGS)
+        if short:
+            self.env["KAFKA_JIT"] = "c1"  # brokers start sooner, and serve less
+
+    def pick(self, short: int, long: int) -> int:
+        """Returns the duration of a step of a fault."""
+        return short if self.short else long
+
+    def run(self, *words: str, settings: Mapping[str, str] | None = None, patience: float = 150) -> str:
+        """Returns the output of a command of scripts/cluster. Raises Failed."""
+        return run_script("cluster", *words, str(self.folder), env=self.env | dict(settings or {}), patience=patience)
+
+    def up(self) -> None:
+        """Starts the cluster. The first time scripts/cluster may fetch Kafka and build the binaries."""
+        self.run("up", "--port", "0", *self.binaries, patience=3600)
+        self.port = int(self.noted("ports", " ")["nginx"])
+        self.admin_password = self.noted("secrets", "=")["admin_password"]
+
+    def noted(self, file: str, separator: str) -> dict[str, str]:
+        """Returns the names and values of a file of scripts/cluster."""
+        lines = (self.folder / file).read_text(encoding="utf-8").splitlines()
+        return dict(line.split(separator, 1) for line in lines)
+
+    def destroy(self, keep: bool) -> None:
+        """Ends every process, also those that scripts/cluster missed, and removes the folder unless `keep`."""
+        try:
+            self.run("down" if keep else "destroy", patience=180)
+        except Failed as error:
+            print(f"not ended in good order: {error}")
+        for pid in self.stragglers():
+            print(f"process {pid} had to be killed")
+            os.kill(pid, signal.SIGKILL)
+        if keep:
+            print(f"kept: {self.folder}")
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def stragglers(self) -> Iterator[int]:
+        """Yields the processes that have the mark of this cluster in their environment."""
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                environ = Path("/proc", pid, "environ").read_bytes()
+            except OSError:
+                continue
+            if self.mark.encode() in environ.split(b"\0"):
+                yield int(pid)
+
+    # ---- read from inside
+
+    def rows(self, sql: str) -> list[postgres.Row]:
+        """Returns the rows of a query. Raises postgres.Refused."""
+        password = self.noted("secrets", "=")["database_password"]
+        return postgres.rows(int(self.noted("ports", " ")["postgres"]), "shop", password, "shop", sql)
+
+    def servers(self) -> str:
+        """Returns the bootstrap servers of Kafka."""
+        return run_script("kafka", "bootstrap", str(self.folder / "kafka"), env=self.env, patience=30).strip()
+
+    def exported(self) -> Iterator[bytes]:
+        """Yields the lines of the export files that count; lines of one partition are in order."""
+        found = self.rows("SELECT topic, name, length FROM export_file ORDER BY topic, partition, lease, sequence")
+        for topic, name, length in found:
+            size = int(length or 0)
+            try:
+                with (self.folder / "data" / "exports" / str(topic) / str(name)).open("rb") as file:
+                    yield from file.read(size).splitlines(keepends=True)
+            except FileNotFoundError:
+                if size:
+                    yield b""  # fails the audit, for an empty line is no event
+
+    def direct(self, token: str) -> list[Json]:
+        """Returns the consumer positions of direct topics, whose ends only the shop knows. Raises postgres.Refused."""
+        topics = {topic for (topic,) in self.rows("SELECT DISTINCT topic FROM topic_epoch")}
+        status, body = self.call("GET", "/admin/consumers", token=token)
+        if status != 200:
+            raise postgres.Refused(f"/admin/consumers answers {status}")
+        return [item for item in body["items"] if item["topic"] in topics]
+
+    def ends(self, token: str) -> dict[Partition, int]:
+        """Returns the last position of each partition, outbox rows that have no position yet included."""
+        found = self.rows(
+            "SELECT topic, partition, next - 1 + (SELECT count(*) FROM outbox o WHERE o.topic = t.topic "
+            "AND o.key_hash % (SELECT count(*) FROM topic_partition c WHERE c.topic = t.topic) = t.partition) "
+            "FROM topic_partition t WHERE topic NOT IN (SELECT topic FROM topic_epoch)"
+        )
+        ends = {(str(topic), str(partition)): int(str(end)) for topic, partition, end in found}
+        return ends | {(item["topic"], str(item["partition"])): item["end"] for item in self.direct(token)}
+
+    def behind(self, ends: dict[Partition, int], token: str) -> list[str]:
+        """Describes each group, the relay included, that has not passed these ends."""
+        found = [
+            (group, str(topic), str(partition), int(str(position)))
+            for group, topic, partition, position in self.rows(
+                "SELECT grp, topic, partition, position FROM group_position "
+                "WHERE topic NOT IN (SELECT topic FROM topic_epoch)"
+            )
+        ]
+        # without lag a group has passed the end: positions have gaps between two epochs
+        found += [
+            (item["group"], item["topic"], str(item["partition"]), item["position"])
+            for item in self.direct(token)
+            if item["lag"]
+        ]
+        return [
+            f"{group} is at {position} of {topic}/{partition}, which ends at {ends[topic, partition]}"
+            for group, topic, partition, position in found
+            if position < ends.get((topic, partition), -1)
+        ]
+
+    def errors(self) -> Iterator[str]:
+        """Yields the lines of level ERROR in the logs."""
+        for log in sorted((self.folder / "logs").iterdir()):
+            yield from (f"{log.name}: {line}" for line in error_lines(log, '"level":"ERROR"'))
