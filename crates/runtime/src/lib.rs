@@ -11,6 +11,7 @@ mod fixed;
 pub mod health;
 mod host;
 mod observed;
+pub mod programs;
 mod record;
 pub mod settings;
 mod shop;

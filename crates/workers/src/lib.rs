@@ -12,6 +12,7 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 use program::process::{self, Failure, Stop};
 use program::settings::SettingError;
 use runtime::health::{self, Health};
+use runtime::programs::Worker;
 use runtime::settings::{SOURCES, Settings};
 use runtime::{Hosted, OpenError, Role, Shop};
 use tokio::time::sleep;
@@ -22,25 +23,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Between two tries to reach the database at the start.
 const TRY_EVERY: Duration = Duration::from_secs(3);
-
-/// A worker binary.
-#[derive(Debug, Clone, Copy)]
-pub struct Worker {
-    /// The binary's name.
-    pub name: &'static str,
-    /// What it does, for `--help`.
-    pub about: &'static str,
-    pub task: Task,
-}
-
-/// What a worker does.
-#[derive(Debug, Clone, Copy)]
-pub enum Task {
-    /// Gives events their positions, and copies to Kafka the topics that are there.
-    Relay,
-    /// Takes part in the consumer groups of these names, as far as the settings have them.
-    Groups(&'static [&'static str]),
-}
 
 #[derive(Parser)]
 #[command(version)]
@@ -53,21 +35,25 @@ struct Cli {
     check_config: bool,
 }
 
-/// The whole of a binary.
-pub fn run(worker: Worker) -> ExitCode {
-    let command = Cli::command().name(worker.name).about(worker.about);
+/// Runs the worker of this name in `deploy/programs.toml` until the process is told to stop.
+///
+/// # Panics
+/// If the list has no such worker; a test compares the list with the binaries.
+pub fn run(name: &str) -> ExitCode {
+    let worker = Worker::named(name).expect("the list has every binary");
+    let command = Cli::command().name(&*worker.name).about(&*worker.about);
     let cli = match command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() => error.exit(),
-        Err(error) => return Failure::of_arguments(worker.name, &error.to_string()).end(worker.name),
+        Err(error) => return Failure::of_arguments(name, &error.to_string()).end(name),
     };
     match run_command(worker, cli) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.end(worker.name),
+        Err(failure) => failure.end(name),
     }
 }
 
-fn run_command(worker: Worker, cli: Cli) -> Result<(), Failure> {
+fn run_command(worker: &'static Worker, cli: Cli) -> Result<(), Failure> {
     let settings = Settings::load(cli.config.as_deref())?;
     let url = settings.database_url();
     if !url.is_shared() {
@@ -85,13 +71,17 @@ fn run_command(worker: Worker, cli: Cli) -> Result<(), Failure> {
 }
 
 /// Works until the process is told to stop, and then finishes what it began.
-async fn work(worker: Worker, settings: Settings) -> Result<(), Failure> {
+async fn work(worker: &'static Worker, settings: Settings) -> Result<(), Failure> {
     let address = settings.worker.http.address.as_ref();
     let listener = address.map(|address| SOURCES.listen("worker.http.address", address)).transpose()?;
-    settings.observe(worker.name)?.during(work_until_asked(worker, settings, listener)).await
+    settings.observe(&worker.name)?.during(work_until_asked(worker, settings, listener)).await
 }
 
-async fn work_until_asked(worker: Worker, settings: Settings, listener: Option<TcpListener>) -> Result<(), Failure> {
+async fn work_until_asked(
+    worker: &'static Worker,
+    settings: Settings,
+    listener: Option<TcpListener>,
+) -> Result<(), Failure> {
     let mut stop = Stop::listen()?;
     let health = Health::starting();
     if let Some(listener) = listener {
@@ -120,7 +110,7 @@ async fn work_until_asked(worker: Worker, settings: Settings, listener: Option<T
 }
 
 /// Waits for the database for as long as it takes: it may be started after us.
-async fn start(worker: Worker, settings: &Settings, health: &Health) -> Result<(Shop, Hosted), Failure> {
+async fn start(worker: &'static Worker, settings: &Settings, health: &Health) -> Result<(Shop, Hosted), Failure> {
     loop {
         match try_start(worker, settings, health).await {
             Err(error) if error.may_pass() => {
@@ -133,13 +123,12 @@ async fn start(worker: Worker, settings: &Settings, health: &Health) -> Result<(
     }
 }
 
-async fn try_start(worker: Worker, settings: &Settings, health: &Health) -> Result<(Shop, Hosted), OpenError> {
+async fn try_start(worker: &'static Worker, settings: &Settings, health: &Health) -> Result<(Shop, Hosted), OpenError> {
     let shop = Shop::open(settings.clone()).await?;
-    let role = match worker.task {
-        Task::Relay => Role::Relay,
-        Task::Groups(names) => {
-            Role::Consumer(shop.groups.iter().filter(|group| names.contains(&group.name)).cloned().collect())
-        }
+    let role = if worker.relay {
+        Role::Relay
+    } else {
+        Role::Consumer(shop.groups.iter().filter(|group| worker.hosts(group.name)).cloned().collect())
     };
     let hosted = shop.host_as(role.clone()).await?;
     health.working(&shop, shop.needs_kafka(&role));

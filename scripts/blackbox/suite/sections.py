@@ -102,6 +102,7 @@ def cargo_tests(runner: Runner, *options: str) -> None:
 
 
 def deployment(runner: Runner) -> None:
+    runner.check("places that name all programs", "scripts/generate", "--check")
     runner.check("metrics of alerts and dashboards", "scripts/check", "metrics")
     runner.check("settings of the deployment", "scripts/check", "settings")
 

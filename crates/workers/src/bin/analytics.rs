@@ -1,11 +1,5 @@
-//! Keeps figures: what sells, and what coupons do.
-
-use workers::{Task, Worker};
+//! The worker `analytics` of deploy/programs.toml.
 
 fn main() -> std::process::ExitCode {
-    workers::run(Worker {
-        name: "analytics",
-        about: "Keeps figures: what sells, and what coupons do.",
-        task: Task::Groups(&["analytics"]),
-    })
+    workers::run(env!("CARGO_BIN_NAME"))
 }

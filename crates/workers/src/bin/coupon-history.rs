@@ -1,11 +1,5 @@
-//! Keeps the history of each member's coupons.
-
-use workers::{Task, Worker};
+//! The worker `coupon-history` of deploy/programs.toml.
 
 fn main() -> std::process::ExitCode {
-    workers::run(Worker {
-        name: "coupon-history",
-        about: "Keeps the history of each member's coupons.",
-        task: Task::Groups(&["coupon-history"]),
-    })
+    workers::run(env!("CARGO_BIN_NAME"))
 }

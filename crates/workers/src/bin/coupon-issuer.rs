@@ -1,11 +1,5 @@
-//! Decides who gets a first-come coupon.
-
-use workers::{Task, Worker};
+//! The worker `coupon-issuer` of deploy/programs.toml.
 
 fn main() -> std::process::ExitCode {
-    workers::run(Worker {
-        name: "coupon-issuer",
-        about: "Decides who gets a first-come coupon.",
-        task: Task::Groups(&["coupon-issuer"]),
-    })
+    workers::run(env!("CARGO_BIN_NAME"))
 }

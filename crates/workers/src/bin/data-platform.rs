@@ -1,11 +1,5 @@
-//! Exports payments, orders and topics of event proxies to the data platform.
-
-use workers::{Task, Worker};
+//! The worker `data-platform` of deploy/programs.toml.
 
 fn main() -> std::process::ExitCode {
-    workers::run(Worker {
-        name: "data-platform",
-        about: "Exports payments, orders and topics of event proxies to the data platform.",
-        task: Task::Groups(&["data-platform"]),
-    })
+    workers::run(env!("CARGO_BIN_NAME"))
 }

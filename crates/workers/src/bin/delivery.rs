@@ -1,11 +1,5 @@
-//! Prepares the delivery of what was paid.
-
-use workers::{Task, Worker};
+//! The worker `delivery` of deploy/programs.toml.
 
 fn main() -> std::process::ExitCode {
-    workers::run(Worker {
-        name: "delivery",
-        about: "Prepares the delivery of what was paid.",
-        task: Task::Groups(&["delivery"]),
-    })
+    workers::run(env!("CARGO_BIN_NAME"))
 }

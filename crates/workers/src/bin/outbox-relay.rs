@@ -1,11 +1,5 @@
-//! Gives events their positions, and copies to Kafka the topics that are there.
-
-use workers::{Task, Worker};
+//! The worker `outbox-relay` of deploy/programs.toml.
 
 fn main() -> std::process::ExitCode {
-    workers::run(Worker {
-        name: "outbox-relay",
-        about: "Gives events their positions, and copies to Kafka the topics that are there.",
-        task: Task::Relay,
-    })
+    workers::run(env!("CARGO_BIN_NAME"))
 }

@@ -1,11 +1,5 @@
-//! Orders more of a product that runs low.
-
-use workers::{Task, Worker};
+//! The worker `replenishment` of deploy/programs.toml.
 
 fn main() -> std::process::ExitCode {
-    workers::run(Worker {
-        name: "replenishment",
-        about: "Orders more of a product that runs low.",
-        task: Task::Groups(&["replenishment"]),
-    })
+    workers::run(env!("CARGO_BIN_NAME"))
 }

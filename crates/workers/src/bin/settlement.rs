@@ -1,11 +1,5 @@
-//! Adds up each day's takings.
-
-use workers::{Task, Worker};
+//! The worker `settlement` of deploy/programs.toml.
 
 fn main() -> std::process::ExitCode {
-    workers::run(Worker {
-        name: "settlement",
-        about: "Adds up each day's takings.",
-        task: Task::Groups(&["settlement"]),
-    })
+    workers::run(env!("CARGO_BIN_NAME"))
 }

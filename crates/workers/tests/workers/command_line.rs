@@ -1,13 +1,28 @@
 //! What a worker says of itself, and of what is wrong with its start.
 
+use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 
-use crate::process::{WORKERS, command, postgres, said};
+use runtime::programs::Worker;
+
+use crate::process::{command, postgres, said};
+
+#[test]
+fn each_binary_is_in_the_list_of_programs() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin");
+    let names = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path().file_stem().unwrap().to_owned());
+    let mut binaries: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+    let mut listed: Vec<_> = Worker::all().iter().map(|worker| worker.name.clone()).collect();
+    binaries.sort_unstable();
+    listed.sort_unstable();
+    assert_eq!(binaries, listed);
+}
 
 #[test]
 fn each_says_what_it_does() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, _) in WORKERS {
+    for Worker { name, .. } in Worker::all() {
         let help = command(name, folder.path(), &[]).arg("--help").output().unwrap();
         let text = String::from_utf8(help.stdout).unwrap();
         assert!(help.status.success() && text.contains(&format!("Usage: {name} ")), "{name}: {text}");
@@ -23,7 +38,7 @@ fn each_says_what_it_does() {
 #[test]
 fn sqlite_belongs_to_the_shop_alone() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, _) in WORKERS {
+    for Worker { name, .. } in Worker::all() {
         let (code, line) = said(&command(name, folder.path(), &[]).output().unwrap());
         assert_eq!(code, Some(2), "{line}");
         assert!(line.starts_with(&format!("{name}: setting database.url: sqlite:")), "{line}");

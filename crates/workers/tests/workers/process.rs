@@ -8,25 +8,13 @@ use std::time::{Duration, Instant};
 use checkout::Item;
 use contracts::{MemberId, Money, ProductId};
 use messaging::admin::ConsumerLag;
+use runtime::programs::Worker;
 use runtime::settings::Settings;
 use runtime::{Hosted, Shop};
 use serde_json::Value;
 use stock::NewProduct;
 use tempfile::TempDir;
 use testkit::Place;
-
-/// Every binary.
-pub const WORKERS: [(&str, &str); 9] = [
-    ("outbox-relay", env!("CARGO_BIN_EXE_outbox-relay")),
-    ("data-platform", env!("CARGO_BIN_EXE_data-platform")),
-    ("notification", env!("CARGO_BIN_EXE_notification")),
-    ("coupon-issuer", env!("CARGO_BIN_EXE_coupon-issuer")),
-    ("coupon-history", env!("CARGO_BIN_EXE_coupon-history")),
-    ("settlement", env!("CARGO_BIN_EXE_settlement")),
-    ("delivery", env!("CARGO_BIN_EXE_delivery")),
-    ("replenishment", env!("CARGO_BIN_EXE_replenishment")),
-    ("analytics", env!("CARGO_BIN_EXE_analytics")),
-];
 
 /// How long what must happen soon may take on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,8 +25,9 @@ pub async fn postgres() -> Option<Place> {
 }
 
 pub fn command(name: &str, folder: &Path, settings: &[(&str, &str)]) -> Command {
-    let (_, binary) = WORKERS.iter().find(|(worker, _)| *worker == name).expect("there is such a worker");
-    let mut command = Command::new(binary);
+    assert!(Worker::named(name).is_some(), "no worker {name}");
+    // cargo puts all binaries into one folder
+    let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_outbox-relay")).with_file_name(name));
     command.current_dir(folder).env("SHOP__DATA_DIR", folder.join("data")).stdin(Stdio::null());
     command.envs(settings.iter().copied());
     command

@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::process::{Market, Process, WORKERS, eventually, postgres};
+use runtime::programs::Worker;
+
+use crate::process::{Market, Process, eventually, postgres};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_workers_do_what_the_shop_leaves_to_them() {
     let Some(place) = postgres().await else { return };
     let market = Market::open(&place).await;
-    let workers: Vec<_> = WORKERS.iter().map(|(name, _)| (name, Process::start(name, &place.url, &[]))).collect();
+    let workers: Vec<_> =
+        Worker::all().iter().map(|worker| (&worker.name, Process::start(&worker.name, &place.url, &[]))).collect();
     for (_, worker) in &workers {
         worker.is_ready().await;
     }
