@@ -1,13 +1,10 @@
 """Audit of Kafka: the records of each topic against the event log."""
 
 from collections import Counter, defaultdict
-from concurrent.futures import ThreadPoolExecutor
 
 from blackbox.audit.findings import Findings
 from blackbox.clients.kafka import Record, records
 from blackbox.servers.cluster import Cluster
-
-READERS = 4  # topics read at once; a reader mostly waits for the end of its topic
 
 
 def audit(cluster: Cluster, wrong: Findings) -> Counter[str]:
@@ -16,15 +13,13 @@ def audit(cluster: Cluster, wrong: Findings) -> Counter[str]:
     log = EventLog(cluster)
     counts["events"] = len(log.ids)
     servers, kafka = cluster.servers(), cluster.folder / "kafka"
-    topics = sorted({topic for topic, _ in log.marks})
-    with ThreadPoolExecutor(READERS) as pool:
-        read = pool.map(lambda topic: list(records(servers, kafka, topic)), topics)
-        for topic, found in zip(topics, read, strict=True):
-            counts["records"] += len(found)
-            if topic in log.direct:
-                audit_direct(found, log.direct[topic], counts)
-            else:
-                audit_copy(topic, found, log, counts, wrong)
+    for topic in sorted({topic for topic, _ in log.marks}):
+        found = list(records(servers, kafka, topic))
+        counts["records"] += len(found)
+        if topic in log.direct:
+            audit_direct(found, log.direct[topic], counts)
+        else:
+            audit_copy(topic, found, log, counts, wrong)
     return counts
 
 
