@@ -361,8 +361,11 @@ impl Direct {
         self.locked().values().find_map(|known| known.away.clone())
     }
 
-    /// Reads the epochs and how far the groups are.
-    async fn look(&self) -> db::Result<()> {
+    /// Reads the epochs and the positions of the groups from the database. The bus is not asked.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn look(&self) -> db::Result<()> {
         let (began, by_wall) = (Instant::now(), SystemTime::now());
         let names: Vec<&'static str> = self.shared.topics.iter().map(|topic| topic.name).collect();
         let (ahead, read) = self
