@@ -117,7 +117,7 @@ impl Shop {
     /// # Errors
     /// The database's.
     pub async fn lags(&self) -> db::Result<Vec<ConsumerLag>> {
-        let (direct, foreign) = (self.direct.refresh().await?, self.foreign.clone());
+        let (direct, foreign) = (self.direct.ends().await?, self.foreign.clone());
         let read = move |conn: &mut Conn| -> db::Result<_> {
             let mut lags = admin::consumers(conn, &direct)?;
             lags.extend(foreign.lags(conn)?);

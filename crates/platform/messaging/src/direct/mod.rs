@@ -321,7 +321,24 @@ impl Direct {
     pub async fn refresh(&self) -> db::Result<BTreeMap<&'static str, Ends>> {
         self.look().await?;
         self.look_at_bus().await;
-        Ok(self.locked().iter().map(|(topic, known)| (*topic, known.ends.clone())).collect())
+        Ok(self.known_ends())
+    }
+
+    /// Returns where each topic ends on the bus. A bus that was away when [`keep`](Self::keep) last asked is not asked
+    /// again, for its answer takes seconds; the ends are those that were last seen.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn ends(&self) -> db::Result<BTreeMap<&'static str, Ends>> {
+        if self.away().is_none() {
+            return self.refresh().await;
+        }
+        self.look().await?;
+        Ok(self.known_ends())
+    }
+
+    fn known_ends(&self) -> BTreeMap<&'static str, Ends> {
+        self.locked().iter().map(|(topic, known)| (*topic, known.ends.clone())).collect()
     }
 
     /// The epoch in which a topic's events are taken now, by what was last seen.
