@@ -3,7 +3,8 @@
     PYTHONPATH=scripts python3 -m blackbox.tour --shop URL --folder DIR --admin-password PASSWORD
 
 DIR is the working folder of the shop, which has `data/exports`. The tour runs in bash, sh and (if installed) zsh: with
-the right password, with a wrong one, and with a wrong one in an interactive bash, which must stay open.
+the right password, with a wrong one, and with a wrong one in an interactive bash, which must stay open. The labs of
+docs/learn.md must have the same helper functions, so that they stop in the same way.
 """
 import argparse
 import os
@@ -13,7 +14,10 @@ import shutil
 import subprocess
 import sys
 
-README = pathlib.Path(__file__).resolve().parents[2] / "README.md"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+LABS = ROOT / "docs" / "learn.md"
+HELPERS = re.compile(r"^unique\(\) .*?(?=^```|^topic\(\))", re.M | re.S)
 SHELLS = [shell for shell in ("bash", "sh", "zsh") if shutil.which(shell)]
 PATIENCE = 120  # seconds for one run
 EXPECTED = ['"status":"issued"', '"amount":"35820"', "event: notification", '"type":"shop.payment.completed"',
@@ -31,6 +35,13 @@ def steps(page: str) -> list[str]:
     if not blocks:
         sys.exit("README.md has no tour")
     return blocks
+
+
+def check_helpers() -> list[str]:
+    """The labs stop at a wrong answer as the tour does: by the same functions."""
+    tour, labs = (HELPERS.search(page.read_text(encoding="utf-8")) for page in (README, LABS))
+    same = tour is not None and labs is not None and tour[0] == labs[0]
+    return told("helper functions of the labs", [] if same else ["they are not those of the tour"], "")
 
 
 def script(blocks: list[str]) -> str:
@@ -94,7 +105,7 @@ def main() -> int:
     for shell in SHELLS:
         wrong += tour.check_complete(shell, arguments.admin_password)
         wrong += tour.check_stopped(shell)
-    wrong += tour.check_interactive()
+    wrong += tour.check_interactive() + check_helpers()
     print("".join(f"{problem}\n" for problem in wrong), end="")
     return 1 if wrong else 0
 
