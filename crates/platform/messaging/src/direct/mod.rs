@@ -25,6 +25,7 @@ use db::types::{Id, Time};
 use db::{Database, Tx};
 use telemetry::TraceContext;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::bus::{Bus, BusError};
 use crate::event::{self, DomainEvent, Event};
@@ -41,6 +42,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const GOOD_FOR: Duration = Duration::from_secs(3);
 /// After an epoch was closed, before anybody asks where it ends: longer than what somebody saw of it is good.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Maximum time for a bus to say where its topics end, where somebody waits for the answer.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a closed epoch ends with on the bus, so that a reader knows that nothing more is to come.
 const CLOSED: &str = "bus.epoch.closed";
@@ -325,15 +329,16 @@ impl Direct {
     }
 
     /// Returns where each topic ends on the bus. A bus that was away when [`keep`](Self::keep) last asked is not asked
-    /// again, for its answer takes seconds; the ends are those that were last seen.
+    /// again, and a slow one is not waited for: the ends are those that were last seen.
     ///
     /// # Errors
     /// The database's.
     pub async fn ends(&self) -> db::Result<BTreeMap<&'static str, Ends>> {
-        if self.away().is_none() {
-            return self.refresh().await;
-        }
         self.look().await?;
+        if self.away().is_none() {
+            // a late answer changes nothing here
+            let _ = timeout(ANSWERS_WITHIN, self.look_at_bus()).await;
+        }
         Ok(self.known_ends())
     }
 
