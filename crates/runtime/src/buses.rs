@@ -103,6 +103,17 @@ impl Buses {
         self.cluster.as_ref()?.away()
     }
 
+    /// Asks Kafka once if it answers within `patience`. Succeeds if nothing is there.
+    ///
+    /// # Errors
+    /// The reason that its clients give.
+    pub async fn check_kafka(&self, patience: Duration) -> Result<(), String> {
+        match &self.cluster {
+            Some(cluster) => cluster.check_within(patience).await,
+            None => Ok(()),
+        }
+    }
+
     /// Asks Kafka once how its topics differ from the settings; or why it is not to be reached. `None` when nothing is
     /// there.
     pub async fn compare_topics(&self, log: &Log) -> Option<Result<Vec<Difference>, String>> {

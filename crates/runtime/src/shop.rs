@@ -117,7 +117,7 @@ impl Shop {
     /// # Errors
     /// The database's.
     pub async fn lags(&self) -> db::Result<Vec<ConsumerLag>> {
-        let (direct, foreign) = (self.direct.refresh().await?, self.foreign.clone());
+        let (direct, foreign) = (self.direct.ends().await?, self.foreign.clone());
         let read = move |conn: &mut Conn| -> db::Result<_> {
             let mut lags = admin::consumers(conn, &direct)?;
             lags.extend(foreign.lags(conn)?);
@@ -139,14 +139,18 @@ impl Shop {
     }
 }
 
+/// The setting of the database's place.
+const DATABASE: &str = "database.url";
+
 async fn open_database(settings: &Settings) -> Result<(Database, Log), OpenError> {
     let url = settings.database_url();
     let mut options = db::Options::new(url.expose());
     options.pool_size = settings.database.pool_size.get();
+    options.setting = Some(DATABASE);
     let log = Log::new();
     let db = Database::open(options, &contracts::MIGRATIONS, log.recorder()).await.map_err(|error| {
         let reason = one_line(&format!("{url}: {error}"));
-        let named = SettingError { key: "database.url".into(), reason };
+        let named = SettingError { key: DATABASE.into(), reason };
         if matches!(error, db::Error::Unavailable(_)) { OpenError::Away(named) } else { named.into() }
     })?;
     // check() holds them under a thousand

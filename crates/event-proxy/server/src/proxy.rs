@@ -8,6 +8,7 @@ use diesel_migrations::embed_migrations;
 use messaging::Log;
 use parking_lot::Mutex;
 use program::kept_secret;
+use program::process::one_line;
 use program::settings::SettingError;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
@@ -71,7 +72,7 @@ impl Proxy {
         let peers = Peers::new(&settings.node.name, &settings.node.peers)?;
         let folder = &settings.data_dir;
         let bad_folder = |error: &dyn std::fmt::Display| {
-            SettingError::new("data_dir", program::process::one_line(&format!("{}: {error}", folder.display())))
+            SettingError::new("data_dir", one_line(&format!("{}: {error}", folder.display())))
         };
         fs::create_dir_all(folder).map_err(|error| bad_folder(&error))?;
         let secret = kept_secret(folder, RECEIPT_SECRET).map_err(|error| bad_folder(&error))?;
@@ -80,9 +81,17 @@ impl Proxy {
         let log = Log::new();
         let options = db::Options::new(format!("sqlite:{}", folder.join("log.db").display()));
         let db = Database::open(options, &MIGRATIONS, log.recorder()).await.map_err(|error| bad_folder(&error))?;
-        let (control, keys) = control::open(&settings.control, &db).await?;
+        // without a database of its own the control data are in the log's
+        let bad_control = |error: db::Error| match &settings.control.database_url {
+            Some(url) => SettingError::new(control::DATABASE_URL, one_line(&format!("{url}: {error}"))),
+            None => bad_folder(&error),
+        };
+        let (control, keys) = control::open(&settings.control, &db).await.map_err(bad_control)?;
         let delivery = Arc::new(delivery);
-        let begun = begin(&db, &control, &log, &settings, &delivery).await.map_err(|error| bad_folder(&error))?;
+        log.open(&db, &[]).await.map_err(|error| bad_folder(&error))?;
+        let topics =
+            Topics::open(&db, &control, &log, &settings.topics, delivery.clone()).await.map_err(bad_control)?;
+        let begun = begin(&db, &log, &settings, topics.into(), &delivery).await.map_err(|error| bad_folder(&error))?;
         let Begun { topics, refusals, room, working } = begun;
         let housekeeping = Housekeeping::start(&db, &log, &topics, settings.log_limit.keep);
         let receipts = Receipts::new(&settings.node.name, &secret);
@@ -140,12 +149,11 @@ struct Begun {
 
 async fn begin(
     db: &Database,
-    control: &Database,
     log: &Log,
     settings: &Settings,
+    topics: Arc<Topics>,
     delivery: &Arc<Delivery>,
 ) -> db::Result<Begun> {
-    let topics = Arc::new(Topics::open(db, control, log, &settings.topics, delivery.clone()).await?);
     let refusals = Refusals::open(db, &settings.delivery).await?;
     let room = Room::open(db, &settings.log_limit, delivery.is_there()).await?;
     let (its_topics, its_refusals, its_room) = (topics.clone(), refusals.clone(), room.clone());

@@ -55,10 +55,10 @@ pub struct Topics {
 }
 
 impl Topics {
-    /// Those of the control database, and of the log.
+    /// Topics of the control database, and of the log, which is open.
     ///
     /// # Errors
-    /// The database's.
+    /// The control database's.
     pub async fn open(
         db: &Database,
         control: &Database,
@@ -66,7 +66,6 @@ impl Topics {
         settings: &TopicSettings,
         delivery: Arc<Delivery>,
     ) -> db::Result<Self> {
-        log.open(db, &[]).await?;
         let (db, control, log, settings) = (db.clone(), control.clone(), log.clone(), settings.clone());
         let (rows, missing, making, reading) = Default::default();
         let topics = Self { db, control, log, settings, delivery, rows, missing, making, reading };

@@ -27,12 +27,14 @@ pub struct Options {
     pub pool_size: u32,
     /// Units of work at the most in one commit of SQLite.
     pub group_limit: usize,
+    /// Name of the program's setting that holds the URL, for error texts. `None` if the URL is not a setting.
+    pub setting: Option<&'static str>,
 }
 
 impl Options {
     /// The defaults for a URL.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), pool_size: 10, group_limit: 256 }
+        Self { url: url.into(), pool_size: 10, group_limit: 256, setting: None }
     }
 }
 
@@ -63,7 +65,7 @@ impl Database {
     pub async fn open(options: Options, migrations: &'static Migrations, recorder: Arc<dyn Recorder>) -> Result<Self> {
         let opened = spawn_blocking(move || match options.url.split_once(':') {
             Some(("sqlite", path)) => {
-                let file = Arc::new(SqliteFile::lock(&SqliteFile::path(path)?)?);
+                let file = Arc::new(SqliteFile::lock(&SqliteFile::path(path)?, options.setting)?);
                 migrations.run(&mut file.connect_writer()?)?;
                 let writer = GroupWriter::start(file.clone(), &options, recorder)?;
                 Ok(Shared::new(Kind::Sqlite(writer), pool(Connector::SqliteReader(file), &options)))

@@ -33,15 +33,18 @@ impl SqliteFile {
         let path = of_url.strip_prefix("//").unwrap_or(of_url);
         // SQLite would take these for a database that is gone with its connection, or for a URI
         if path.is_empty() || path.starts_with(':') || path.starts_with("file:") {
-            return Err(Error::Defect("the database URL wants the path of a file, as in sqlite:data/shop.db".into()));
+            return Err(Error::Defect(
+                "the database URL wants the path of a file, as in sqlite:path/to/file.db".into(),
+            ));
         }
         Ok(path.into())
     }
 
     /// Makes the folder and takes the lock.
     ///
-    /// The lock is on a file of its own: closing the database file would drop SQLite's own locks on it.
-    pub(crate) fn lock(path: &Path) -> Result<Self> {
+    /// The lock is on a file of its own: closing the database file would drop SQLite's own locks on it. `setting` is
+    /// the setting that can name a database for several processes.
+    pub(crate) fn lock(path: &Path, setting: Option<&str>) -> Result<Self> {
         let unavailable = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", path.display()));
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(unavailable)?;
@@ -51,10 +54,14 @@ impl SqliteFile {
         let lock = File::options().create(true).truncate(false).write(true).open(lock_path).map_err(unavailable)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), lock }),
-            Err(TryLockError::WouldBlock) => Err(Error::Unavailable(format!(
-                "{} is in use by another process; SQLite means one process (for several set database.url to postgres://…)",
-                path.display()
-            ))),
+            Err(TryLockError::WouldBlock) => {
+                let path = path.display();
+                let advice =
+                    setting.map_or_else(String::new, |name| format!(" (for several set {name} to postgres://…)"));
+                Err(Error::Unavailable(format!(
+                    "{path} is in use by another process; SQLite means one process{advice}"
+                )))
+            }
             Err(TryLockError::Error(error)) => Err(unavailable(error)),
         }
     }

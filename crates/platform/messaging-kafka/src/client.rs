@@ -155,11 +155,19 @@ impl Kafka {
     /// # Errors
     /// [`BusError::Unavailable`], with what the clients say of it.
     pub async fn check(&self) -> Result<(), BusError> {
-        self.blocking(|kafka| {
+        self.check_within(PATIENCE).await
+    }
+
+    /// Returns once a broker answers, or fails after `patience`.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub async fn check_within(&self, patience: Duration) -> Result<(), BusError> {
+        self.blocking(move |kafka| {
             // unlike a consumer it is told the reason
             // that a connection was closed may be all that comes of the wrong security.protocol
             let producer: BaseProducer<Heard> = kafka.client(&[("log.connection.close", "true")])?;
-            producer.client().fetch_metadata(None, PATIENCE).map(drop).map_err(|error| {
+            producer.client().fetch_metadata(None, patience).map(drop).map_err(|error| {
                 producer.poll(Duration::from_millis(200)); // it is told one event after the other
                 producer.context().explain(&error)
             })

@@ -145,6 +145,14 @@ impl Cluster {
         }
     }
 
+    /// Returns once a broker answers, or fails after `patience`.
+    ///
+    /// # Errors
+    /// The reason that the clients give.
+    pub async fn check_within(&self, patience: Duration) -> Result<(), String> {
+        self.kafka.check_within(patience).await.map_err(reason)
+    }
+
     /// How topics (name, partitions) differ from the settings.
     ///
     /// # Errors

@@ -44,8 +44,11 @@ impl fmt::Display for Difference {
 }
 
 impl Kafka {
-    /// Makes the topics (name, partitions) that are not there, gives those that have too few partitions the rest, and
-    /// tells how those that are there differ. Nothing else that is there is changed.
+    /// Makes the topics (name, partitions) that are missing, adds partitions to those that have too few, and returns
+    /// how the existing topics differ from `options`. Nothing else is changed on an existing topic.
+    ///
+    /// Differences are those of the topics as they were found: brokers hear of a new topic, and of new partitions, some
+    /// time after the controller has made them.
     ///
     /// # Errors
     /// [`BusError::Unavailable`]; what was made stays.
@@ -57,16 +60,19 @@ impl Kafka {
         let topics: Vec<_> = topics.iter().map(|(name, partitions)| (self.named(name), *partitions)).collect();
         self.check().await?; // in seconds and with a reason, where an admin request only times out
         let admin: AdminClient<Heard> = self.client(&[])?;
-        let there = self.there().await?;
-        make(&admin, topics.iter().filter(|(name, _)| !there.contains_key(name)), options).await?;
+        let mut there = self.there().await?;
+        let (old, new): (Vec<_>, Vec<_>) = topics.into_iter().partition(|(name, _)| there.contains_key(name));
+        make(&admin, &new, options).await?;
         let is_small = |(name, partitions): &&(String, i32)| {
             there.get(name).is_some_and(|found| found.partitions < *partitions as usize)
         };
-        raise(&admin, topics.iter().filter(is_small)).await?;
-        self.differences(topics, options).await
+        for name in raise(&admin, old.iter().filter(is_small)).await? {
+            there.entry(name).and_modify(|found| found.is_raised = true);
+        }
+        self.differences(old, &there, options).await
     }
 
-    /// How topics (name, partitions) differ from what they are to be, one that is not there having no partitions.
+    /// How topics (name, partitions) differ from what they are to be, a missing one included.
     ///
     /// # Errors
     /// [`BusError::Unavailable`]
@@ -77,15 +83,15 @@ impl Kafka {
     ) -> Result<Vec<Difference>, BusError> {
         self.check().await?;
         let topics = topics.iter().map(|(name, partitions)| (self.named(name), *partitions)).collect();
-        self.differences(topics, options).await
+        self.differences(topics, &self.there().await?, options).await
     }
 
     async fn differences(
         &self,
         topics: Vec<(String, i32)>,
+        there: &HashMap<String, Found>,
         options: &TopicOptions,
     ) -> Result<Vec<Difference>, BusError> {
-        let there = self.there().await?;
         let (found, missing): (Vec<_>, Vec<_>) = topics.into_iter().partition(|(name, _)| there.contains_key(name));
         let mut differences: Vec<_> = missing
             .into_iter()
@@ -112,7 +118,9 @@ impl Kafka {
                 }
             };
             if let Some(found) = there.get(topic) {
-                compare("partitions", &partitions.to_string(), &found.partitions.to_string());
+                if !found.is_raised {
+                    compare("partitions", &partitions.to_string(), &found.partitions.to_string());
+                }
                 if let Some(wanted) = options.replication {
                     compare("replication", &wanted.to_string(), &found.replication.to_string());
                 }
@@ -176,7 +184,7 @@ impl Kafka {
                 consumer.fetch_metadata(None, PATIENCE).map_err(|error| consumer.context().explain(&error))?;
             let found = metadata.topics().iter().map(|topic| {
                 let replication = topic.partitions().first().map_or(0, |partition| partition.replicas().len());
-                (topic.name().to_owned(), Found { partitions: topic.partitions().len(), replication })
+                (topic.name().to_owned(), Found { partitions: topic.partitions().len(), replication, is_raised: false })
             });
             Ok(found.collect())
         })
@@ -184,13 +192,10 @@ impl Kafka {
     }
 }
 
-async fn make(
-    admin: &AdminClient<Heard>,
-    topics: impl Iterator<Item = &(String, i32)>,
-    options: &TopicOptions,
-) -> Result<(), BusError> {
+async fn make(admin: &AdminClient<Heard>, topics: &[(String, i32)], options: &TopicOptions) -> Result<(), BusError> {
     let settings = options.settings();
     let missing: Vec<NewTopic<'_>> = topics
+        .iter()
         .map(|(name, partitions)| {
             let replication = TopicReplication::Fixed(options.replication.map_or(-1, i32::from));
             let topic = NewTopic::new(name, *partitions, replication);
@@ -212,21 +217,29 @@ async fn make(
     Ok(())
 }
 
-/// Somebody else may be quicker: whether all are there, is said by how they differ then.
-async fn raise(admin: &AdminClient<Heard>, topics: impl Iterator<Item = &(String, i32)>) -> Result<(), BusError> {
+/// Adds partitions, and returns the topics that have them now.
+async fn raise(
+    admin: &AdminClient<Heard>,
+    topics: impl Iterator<Item = &(String, i32)>,
+) -> Result<Vec<String>, BusError> {
     let small: Vec<_> = topics.map(|(name, partitions)| NewPartitions::new(name, *partitions as usize)).collect();
     if small.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
+    let mut done = Vec::new();
     for raised in admin.create_partitions(&small, &within()).await.map_err(|error| away(&error))? {
         match raised {
-            Ok(name) => tracing::info!(topic = name, "the topic has more partitions on Kafka"),
-            Err((name, RDKafkaErrorCode::InvalidPartitions)) => tracing::debug!(topic = name, "it has them already"),
+            Ok(name) => {
+                tracing::info!(topic = name, "the topic has more partitions on Kafka");
+                done.push(name);
+            }
+            // another process was faster
+            Err((name, RDKafkaErrorCode::InvalidPartitions)) => done.push(name),
             // the others work as before
             Err((name, code)) => tracing::warn!(topic = name, %code, "the topic did not get more partitions on Kafka"),
         }
     }
-    Ok(())
+    Ok(done)
 }
 
 fn within() -> AdminOptions {
@@ -236,6 +249,8 @@ fn within() -> AdminOptions {
 struct Found {
     partitions: usize,
     replication: usize,
+    /// Partitions were added after this was found.
+    is_raised: bool,
 }
 
 impl TopicOptions {

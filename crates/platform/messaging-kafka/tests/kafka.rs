@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use db::types::{Id, Time};
+use futures::future::join_all;
 use messaging::{Bus, Event, ForeignBus, Publisher, Subscriber};
-use messaging_kafka::{Kafka, KafkaOptions, MockKafka, Refusal};
+use messaging_kafka::{Kafka, KafkaOptions, MockKafka, Refusal, TopicOptions};
 use tokio::time::timeout;
 
 const TOPIC: &str = "things";
@@ -192,6 +193,26 @@ async fn an_outage_is_waited_for() {
         publisher.publish(&sent).await.expect("stored");
     }
     assert_eq!(positions(&all(&subscriber, 4).await), Vec::from_iter(5..10));
+}
+
+/// Brokers hear of a new topic a moment after it was made. Many at once, so that some are caught in that moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_being_made_does_not_differ_from_the_settings() {
+    let Some(kafka) = testkit::kafka(&[]).await else { return };
+    let options = TopicOptions { retention: Some(Duration::from_secs(3600)), ..TopicOptions::default() };
+    let ensure = async |topics: &[(String, i32)]| kafka.ensure_topics(topics, &options).await.expect("Kafka answers");
+    let topics = |partitions: i32| (0..30).map(move |n| (format!("new-{n}"), partitions)).collect::<Vec<_>>();
+    for (partitions, when) in [(2, "just made"), (5, "just given more partitions")] {
+        let topics = topics(partitions);
+        let each = topics.iter().map(|topic| ensure(std::slice::from_ref(topic)));
+        assert_eq!(join_all(each).await.concat(), [], "{when}");
+    }
+    assert_eq!(ensure(&topics(5)).await, [], "they are as they should be");
+    let differ = kafka.compare_topics(&topics(4), &TopicOptions::default()).await.expect("Kafka answers");
+    assert!(differ.len() == 30 && differ.iter().all(|it| (it.what, &*it.found) == ("partitions", "5")), "{differ:?}");
+    let longer = TopicOptions { retention: Some(Duration::from_secs(7200)), ..TopicOptions::default() };
+    let differ = kafka.ensure_topics(&topics(5), &longer).await.expect("Kafka answers");
+    assert!(differ.len() == 30 && differ.iter().all(|it| it.what == "retention.ms"), "{differ:?}");
 }
 
 #[test]

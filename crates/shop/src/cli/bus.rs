@@ -1,6 +1,7 @@
 //! `shop bus` and `shop renew-log`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use contracts::topics;
 use messaging::Direct;
@@ -11,32 +12,47 @@ use runtime::{Shop, recorded_buses};
 
 const COLUMNS: [&str; 8] = ["topic", "partition", "by setting", "by record", "end", "relayed", "to relay", "in outbox"];
 
-/// Shows which bus each topic is on and how far it has come there.
+/// Maximum time for Kafka's answer. A cluster that is away is reported after this time.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Shows which bus each topic is on and how far it has come there. Fails if Kafka is needed and does not answer, after
+/// what the database knows was shown.
 pub(super) async fn status(settings: Settings) -> Result<(), Failure> {
     let shop = Shop::open(settings).await?;
     let read = |conn: &mut db::Conn| -> db::Result<_> { Ok((admin::partitions(conn)?, recorded_buses(conn)?)) };
     let (partitions, recorded) = shop.db.read(read).await?;
     print!("{}", table(&shop.settings.bus, &recorded, partitions));
-    shop.direct.refresh().await?;
-    println!("\n{}", of_requests(&shop.direct));
-    if let Some(servers) = shop.buses.kafka_servers() {
-        println!("\n{}", of_kafka(&shop, servers).await);
-    }
+    let answers = shop.buses.check_kafka(PATIENCE).await;
+    println!("\n{}", of_requests(&shop, answers.is_ok()).await?);
+    let said = match answers {
+        Ok(()) => of_kafka(&shop).await,
+        Err(reason) => Err(reason),
+    };
     shop.close().await;
+    let at = shop.buses.kafka_servers().map_or_else(String::new, |servers| format!("Kafka at {servers}"));
+    let said = said.map_err(|reason| Failure::Failed(format!("{at} does not answer: {reason}")))?;
+    said.iter().for_each(|said| println!("\n{at} answers, {said}"));
     Ok(())
 }
 
 /// Positions of that topic begin anew with each move, so that the table tells little of it.
-fn of_requests(direct: &Direct) -> String {
-    let topic = topics::COUPON_ISSUE_REQUESTED;
-    let waiting = direct.waiting();
-    match direct.epoch(topic) {
+async fn of_requests(shop: &Shop, kafka_answers: bool) -> Result<String, Failure> {
+    let (topic, direct) = (topics::COUPON_ISSUE_REQUESTED, &shop.direct);
+    if kafka_answers {
+        direct.refresh().await?;
+    } else {
+        direct.look().await?;
+    }
+    let is_counted = kafka_answers && direct.away().is_none();
+    let waits_there = shop.db.read(|conn| Direct::is_waited_for(conn, &topics::DIRECT)).await?;
+    let waiting = if is_counted || !waits_there { direct.waiting().to_string() } else { "an unknown number".into() };
+    Ok(match direct.epoch(topic) {
         None => format!("{topic} is closed (shop drain); {waiting} of its events wait"),
         Some(epoch) => {
             let way = if epoch.direct { "go straight to Kafka" } else { "go through the log" };
             format!("Events of {topic} {way} (epoch {}); {waiting} wait", epoch.number)
         }
-    }
+    })
 }
 
 /// Gives the log another source.
@@ -49,26 +65,27 @@ pub(super) async fn renew_log(settings: Settings) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn of_kafka(shop: &Shop, servers: &str) -> String {
-    match shop.buses.compare_topics(&shop.log).await {
-        None => String::new(),
-        Some(Err(reason)) => format!("Kafka at {servers} does not answer: {reason}"),
-        Some(Ok(differences)) if differences.is_empty() => {
-            format!("Kafka at {servers} answers, and its topics are as the settings have them")
-        }
-        Some(Ok(differences)) => {
-            let lines: Vec<_> = differences.iter().map(|difference| format!("  {difference}")).collect();
-            format!("Kafka at {servers} answers, but:\n{}", lines.join("\n"))
-        }
-    }
+/// Differences between Kafka's topics and the settings, if a topic is there.
+async fn of_kafka(shop: &Shop) -> Result<Option<String>, String> {
+    let Some(compared) = shop.buses.compare_topics(&shop.log).await else { return Ok(None) };
+    let lines: Vec<_> = compared?.iter().map(|difference| format!("  {difference}")).collect();
+    Ok(Some(if lines.is_empty() {
+        "and its topics are as the settings have them".into()
+    } else {
+        format!("but:\n{}", lines.join("\n"))
+    }))
 }
 
-/// Position -1 means that there is nothing yet.
+/// A position as the table shows it: `-` if there is no event yet.
+fn shown(position: i64) -> String {
+    if position < 0 { "-".into() } else { position.to_string() }
+}
+
 fn table(settings: &BusSettings, recorded: &BTreeMap<String, String>, partitions: Vec<PartitionStatus>) -> String {
     let row = |row: PartitionStatus| {
         let recorded = recorded.get(&row.topic).map_or("-", String::as_str).to_owned();
         let to_relay = row.to_relay.map_or_else(|| "-".into(), |events| events.to_string());
-        let numbers = [row.end.to_string(), row.relayed.to_string(), to_relay, row.in_outbox.to_string()];
+        let numbers = [shown(row.end), shown(row.relayed), to_relay, row.in_outbox.to_string()];
         let setting = settings.of(&row.topic).as_str().to_owned();
         let [end, relayed, to_relay, in_outbox] = numbers;
         [row.topic, row.partition.to_string(), setting, recorded, end, relayed, to_relay, in_outbox]

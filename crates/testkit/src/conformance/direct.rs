@@ -380,6 +380,26 @@ pub async fn another_cluster_is_not_mistaken(bed: DirectBed, bus: MemoryBus) {
     consumers.stop().await;
 }
 
+/// While the bus is away, the ends of its topics are told as they were last seen: nobody waits for its answer.
+///
+/// # Panics
+/// When it does not hold.
+pub async fn a_bus_that_is_away_is_not_asked_where_it_ends(bed: DirectBed, bus: MemoryBus) {
+    const TIMES: usize = 100;
+    let process = bed.started(true).await;
+    taken(&process.direct, "a", 0).await;
+    let ends = async || process.direct.ends().await.expect("the ends");
+    let there = format!("{:?}", ends().await);
+    bus.be("another");
+    process.is_told_of("another").await;
+    let (asked, _) = bus.asked();
+    for _ in 0..TIMES {
+        assert_eq!(format!("{:?}", ends().await), there, "{}", bed.name);
+    }
+    let more = bus.asked().0 - asked;
+    assert!(more < TIMES, "{}: it was asked {more} times, and not by the one who looks after it alone", bed.name);
+}
+
 /// What waits on a cluster that is lost can be given up, and not what waits on one that answers; then all goes on.
 ///
 /// # Panics

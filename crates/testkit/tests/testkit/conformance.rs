@@ -98,5 +98,6 @@ in_memory!(
     a_frozen_sender_takes_nothing_once_thawed,
     a_deleted_topic_begins_again,
     another_cluster_is_not_mistaken,
+    a_bus_that_is_away_is_not_asked_where_it_ends,
     what_a_lost_cluster_holds_is_given_up,
 );

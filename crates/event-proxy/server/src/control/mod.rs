@@ -7,28 +7,27 @@ use std::sync::Arc;
 
 use db::Database;
 use messaging::Log;
-use program::process::one_line;
-use program::settings::SettingError;
 
 use crate::keys::Keys;
 use crate::proxy::MIGRATIONS;
 use crate::settings::ControlSettings;
 
+/// The setting of its place.
+pub(crate) const DATABASE_URL: &str = "control.database_url";
+
 /// The database of the settings, or `own`, the proxy's, unless they name one; and the API keys in it.
 ///
 /// # Errors
-/// `control.database_url`, when it can't be used.
-pub async fn open(settings: &ControlSettings, own: &Database) -> Result<(Database, Arc<Keys>), SettingError> {
-    let place = settings.database_url.as_ref().map_or_else(|| "the proxy's own".to_owned(), ToString::to_string);
-    let bad = |error: db::Error| SettingError::new("control.database_url", one_line(&format!("{place}: {error}")));
+/// The database's.
+pub async fn open(settings: &ControlSettings, own: &Database) -> db::Result<(Database, Arc<Keys>)> {
     let control = match &settings.database_url {
         None => own.clone(),
         // nothing is ever staged there, so any log's recorder will do
         Some(url) => {
-            let options = db::Options::new(url.expose());
-            Database::open(options, &MIGRATIONS, Log::new().recorder()).await.map_err(bad)?
+            let options = db::Options { setting: Some(DATABASE_URL), ..db::Options::new(url.expose()) };
+            Database::open(options, &MIGRATIONS, Log::new().recorder()).await?
         }
     };
-    let keys = Keys::open(&control).await.map_err(bad)?;
+    let keys = Keys::open(&control).await?;
     Ok((control, keys))
 }

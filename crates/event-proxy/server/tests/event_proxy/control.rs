@@ -158,6 +158,41 @@ async fn keys_can_be_in_a_database_of_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cannot_be_used_is_told_by_a_setting_of_the_proxy() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("control.db").display());
+    let mut first = TestProxy::start(&[(DATABASE, &url)]).await;
+    let refused = async |data: &str, more: &[(&str, &str)]| {
+        let named = [&[("EVENT_PROXY__DATA_DIR", data)], more].concat();
+        let refused = Proxy::open(Settings::from(None, named).unwrap()).await.err().expect("it does not open");
+        assert!(!refused.reason.contains("database.url"), "a setting of the shop: {refused}");
+        refused
+    };
+    let (own, other) = (first.proxy.settings.data_dir.to_str().unwrap().to_owned(), folder.path().join("other"));
+    let in_use = refused(&own, &[]).await;
+    assert!(in_use.key == "data_dir" && in_use.reason.ends_with("SQLite means one process"), "{in_use}");
+    let in_use = refused(other.to_str().unwrap(), &[(DATABASE, &url)]).await;
+    assert!(in_use.key == "control.database_url", "{in_use}");
+    assert!(in_use.reason.ends_with("(for several set control.database_url to postgres://…)"), "{in_use}");
+
+    let without_topics = async |proxy: &TestProxy| {
+        let dropped = proxy.proxy.control.write(|tx| -> db::Result<()> {
+            db::on_each!(&mut **tx, |c| sql_query("DROP TABLE topic").execute(c))?;
+            Ok(())
+        });
+        dropped.await.unwrap();
+    };
+    without_topics(&first).await;
+    first.stop().await;
+    assert_eq!(refused(&own, &[(DATABASE, &url)]).await.key, "control.database_url");
+    let mut alone = TestProxy::start(&[]).await;
+    without_topics(&alone).await;
+    alone.stop().await;
+    let own = alone.proxy.settings.data_dir.to_str().unwrap().to_owned();
+    assert_eq!(refused(&own, &[]).await.key, "data_dir", "there is no other database");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_the_control_database_is_away_the_keys_known_last_are_in_force() {
     for place in testkit::places().await {
         let mut proxy = TestProxy::start(&[("EVENT_PROXY__KEYS__REQUIRED", "true"), (DATABASE, &place.url)]).await;

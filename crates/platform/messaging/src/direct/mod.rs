@@ -26,6 +26,7 @@ use db::{Database, Tx};
 use parking_lot::{Mutex, MutexGuard};
 use telemetry::TraceContext;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::bus::{Bus, BusError};
 use crate::event::{self, DomainEvent, Event};
@@ -42,6 +43,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const GOOD_FOR: Duration = Duration::from_secs(3);
 /// After an epoch was closed, before anybody asks where it ends: longer than what somebody saw of it is good.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Maximum time for a bus to say where its topics end, where somebody waits for the answer.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a closed epoch ends with on the bus, so that a reader knows that nothing more is to come.
 const CLOSED: &str = "bus.epoch.closed";
@@ -322,7 +326,25 @@ impl Direct {
     pub async fn refresh(&self) -> db::Result<BTreeMap<&'static str, Ends>> {
         self.look().await?;
         self.look_at_bus().await;
-        Ok(self.locked().iter().map(|(topic, known)| (*topic, known.ends.clone())).collect())
+        Ok(self.known_ends())
+    }
+
+    /// Returns where each topic ends on the bus. A bus that was away when [`keep`](Self::keep) last asked is not asked
+    /// again, and a slow one is not waited for: the ends are those that were last seen.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn ends(&self) -> db::Result<BTreeMap<&'static str, Ends>> {
+        self.look().await?;
+        if self.away().is_none() {
+            // a late answer changes nothing here
+            let _ = timeout(ANSWERS_WITHIN, self.look_at_bus()).await;
+        }
+        Ok(self.known_ends())
+    }
+
+    fn known_ends(&self) -> BTreeMap<&'static str, Ends> {
+        self.locked().iter().map(|(topic, known)| (*topic, known.ends.clone())).collect()
     }
 
     /// The epoch in which a topic's events are taken now, by what was last seen.
@@ -362,8 +384,11 @@ impl Direct {
         self.locked().values().find_map(|known| known.away.clone())
     }
 
-    /// Reads the epochs and how far the groups are.
-    async fn look(&self) -> db::Result<()> {
+    /// Reads the epochs and the positions of the groups from the database. The bus is not asked.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn look(&self) -> db::Result<()> {
         let (began, by_wall) = (Instant::now(), SystemTime::now());
         let names: Vec<&'static str> = self.shared.topics.iter().map(|topic| topic.name).collect();
         let (ahead, read) = self
