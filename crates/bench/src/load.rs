@@ -44,9 +44,9 @@ pub async fn purchases(
                     let start = Instant::now();
                     let product = products[n % products.len()];
                     if purchase(&mut client, &buyer, product, n).await {
-                        figures.record(start.elapsed())
+                        figures.record(start.elapsed());
                     } else {
-                        figures.failed += 1
+                        figures.failed += 1;
                     }
                 }
             }
@@ -89,7 +89,11 @@ pub async fn requests(
                     let start = Instant::now();
                     let reply = client.call(method, &path, &headers, if method == "POST" { "{}" } else { "" }).await;
                     let ok = reply.expect("an answer").status == expected;
-                    if ok { figures.record(start.elapsed()) } else { figures.failed += 1 }
+                    if ok {
+                        figures.record(start.elapsed());
+                    } else {
+                        figures.failed += 1;
+                    }
                 }
                 figures
             }

@@ -149,7 +149,7 @@ async fn sustained(time: Duration) {
     line("purchases: sustained, all consumers", &figures);
     match caught_up {
         Some(after) => {
-            println!("{:<44} {behind} events behind at the end, none {:.2} s later", "", after.as_secs_f64())
+            println!("{:<44} {behind} events behind at the end, none {:.2} s later", "", after.as_secs_f64());
         }
         None => println!("{:<44} NOT COUNTED: {} events behind after 2 s", "", stand.lag().await),
     }

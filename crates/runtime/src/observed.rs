@@ -65,7 +65,7 @@ impl EventProxySettings {
         if self.url.is_empty() {
             return None;
         }
-        let mut builder = self.url.iter().fold(EventProxy::builder(), |builder, url| builder.url(url));
+        let mut builder = self.url.iter().fold(EventProxy::builder(), event_proxy_client::Builder::url);
         if !self.api_key.is_empty() {
             builder = builder.api_key(self.api_key.expose());
         }

@@ -128,7 +128,7 @@ impl Files {
     async fn committed(&self, id: &FileId) -> Result<u64, HandlerError> {
         let id = id.clone();
         let length = self.db.read(move |conn| store::committed(conn, &id)).await?;
-        Ok(length.map_or(0, |length| length.unsigned_abs()))
+        Ok(length.map_or(0, i64::unsigned_abs))
     }
 
     async fn begin(&self, lease: &Lease, day: NaiveDate, mut sequence: i32) -> Result<Writer, HandlerError> {

@@ -175,7 +175,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for ProxyLayer {
         let Fields(mut fields) = fields;
         let kind = self.take_type(&mut fields);
         let metadata = logged.metadata();
-        let scope = context.event_scope(logged).into_iter().flat_map(|scope| scope.from_root());
+        let scope = context.event_scope(logged).into_iter().flat_map(tracing_subscriber::registry::Scope::from_root);
         let data = Data {
             message: fields.remove("message"),
             target: metadata.target(),

@@ -7,5 +7,5 @@ use proc_macro::TokenStream;
 
 #[proc_macro_attribute]
 pub fn report_errors(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    expand::expand(arguments.into(), item.into()).unwrap_or_else(|error| error.into_compile_error()).into()
+    expand::expand(arguments.into(), item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
 }

@@ -202,7 +202,8 @@ impl ToSql<Uuid, Sqlite> for Id {
 impl FromSql<Uuid, Sqlite> for Id {
     fn from_sql(bytes: <Sqlite as diesel::backend::Backend>::RawValue<'_>) -> deserialize::Result<Self> {
         let bytes = <*const [u8] as FromSql<sql_types::Binary, Sqlite>>::from_sql(bytes)?;
-        #[allow(unsafe_code)] // diesel's way to borrow a BLOB: the pointer is valid while `bytes` is
+        // SAFETY: diesel's way to borrow a BLOB; the pointer is valid while `bytes` is
+        #[allow(unsafe_code)]
         let bytes = unsafe { &*bytes };
         Ok(Self(uuid::Uuid::from_slice(bytes)?))
     }

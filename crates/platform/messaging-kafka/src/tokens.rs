@@ -86,7 +86,8 @@ impl Tokens {
         let (value, principal) = (text(token.token)?, text(token.principal_name)?);
         let mut said = [0_u8; 256];
         // rdkafka does so only for clients that are polled, which those for administration never are
-        #[allow(unsafe_code)] // the client and all texts outlive the call, and what is said ends with a zero in `said`
+        // SAFETY: the client and all texts outlive the call, and the answer ends with a zero in `said`
+        #[allow(unsafe_code)]
         let code = unsafe {
             rd_kafka_oauthbearer_set_token(
                 client.native_ptr(),

@@ -47,12 +47,13 @@ impl Pace {
         Self { limiter, batch, queue: Mutex::new(()) }
     }
 
-    /// Waits until the rate allows so many events, at most a batch.
-    async fn turn(&self, events: usize) {
+    /// Waits until the rate allows so many events.
+    async fn turn(&self, mut events: usize) {
         let _first = self.queue.lock().await;
-        if let Some(events) = u32::try_from(events).ok().and_then(NonZeroU32::new) {
-            let is_larger = self.limiter.until_n_ready(events.min(self.batch)).await;
-            debug_assert!(is_larger.is_ok(), "a batch fits into the burst");
+        while let Some(part) = NonZeroU32::new(events.min(self.batch.get() as usize) as u32) {
+            let ready = self.limiter.until_n_ready(part).await;
+            debug_assert!(ready.is_ok(), "a batch fits into the burst");
+            events -= part.get() as usize;
         }
     }
 }
@@ -94,7 +95,7 @@ mod tests {
         let pace = Pace::new(NonZeroU32::new(100).unwrap());
         assert_eq!(pace.batch.get(), 10);
         let (begun, mut events) = (Instant::now(), 0.0);
-        for turn in [10, 1, 10, 10, 3] {
+        for turn in [10, 1, 25, 10, 3] {
             pace.turn(turn).await;
             events += turn as f64;
             let most = 10.0 + 100.0 * begun.elapsed().as_secs_f64();

@@ -78,6 +78,7 @@ impl Route {
 ///
 /// Also where a route is asked by a method that it does not know: the framework tries services one by one, and does
 /// not say why none took it.
+#[allow(clippy::unused_async)] // the framework takes async handlers only
 pub async fn no_such_route(request: HttpRequest, routes: Data<Directory>) -> Result<HttpResponse, Problem> {
     Err(match routes.find(request.path()) {
         Some(route) => Problem::new(&kinds::METHOD_NOT_ALLOWED).allow(route.allow()),

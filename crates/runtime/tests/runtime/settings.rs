@@ -1,6 +1,7 @@
 //! Settings from the environment and from files, and the line for each that can't be.
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use program::settings::Bytes;
@@ -50,7 +51,7 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
     let variables = [("SHOP__HTTP__ADDRESS", "[::1]:2"), ("PATH", "/bin"), ("SHOPPING__X", "y"), ("SHOP_X", "y")];
     let settings = Settings::from(Some(file.path().to_owned()), variables).unwrap();
     assert_eq!(settings.http.address.as_str(), "[::1]:2");
-    assert_eq!(settings.http.workers.map(|workers| workers.get()), Some(3));
+    assert_eq!(settings.http.workers.map(NonZeroUsize::get), Some(3));
     assert_eq!(settings.order.expires_after, Duration::from_secs(90 * 60));
     assert_eq!(settings.http.body_limit, Bytes(64 * 1024));
 }
@@ -69,7 +70,7 @@ fn text_of_the_environment_becomes_what_is_due() {
     ])
     .unwrap();
     assert!(!settings.rate_limit.enabled);
-    assert_eq!(settings.http.workers.map(|workers| workers.get()), Some(4));
+    assert_eq!(settings.http.workers.map(NonZeroUsize::get), Some(4));
     assert_eq!(settings.http.cors_origins, ["https://a.example", "https://b.example"]);
     assert_eq!(settings.http.body_limit, Bytes(1 << 20));
     assert_eq!(settings.admin.password.expose(), "0815");

@@ -138,6 +138,6 @@ mod tests {
         assert_eq!(plain.http_only(), Some(true));
         assert_eq!(plain.same_site(), Some(SameSite::Strict));
         assert_eq!((plain.secure(), tls.secure()), (Some(false), Some(true)));
-        assert_eq!(plain.max_age().map(|age| age.whole_hours()), Some(12));
+        assert_eq!(plain.max_age().map(actix_web::cookie::time::Duration::whole_hours), Some(12));
     }
 }
