@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # One image for all programs; the command says which of them runs: `shop` unless given, or `settlement`, say.
 
-FROM rust:1.94-bookworm AS build
+FROM rust:1.95-bookworm AS build
 WORKDIR /build
 COPY . .
 # What was compiled and downloaded stays in the caches of the builder, so that a change of ours compiles only ours.

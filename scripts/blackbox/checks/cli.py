@@ -5,8 +5,9 @@ The exit code is 1 if a check found a violation.
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
-from blackbox.checks import deploy, docs, prose, routes
+from blackbox.checks import deploy, docs, project, prose, routes
 from blackbox.checks import examples as example_blocks
 
 
@@ -36,6 +37,13 @@ def main(line: Sequence[str] | None = None) -> int:
 
     settings = checks.add_parser("settings", help="print settings of deployment files and pages that no program has")
     settings.set_defaults(run=lambda _: deploy.settings())
+
+    valid = checks.add_parser("schemas", help="validate workflows, templates and the compose file")
+    valid.add_argument("tools", metavar="FOLDER", type=Path, help="folder of check-jsonschema (requirements-lint.txt)")
+    valid.set_defaults(run=lambda given: project.schemas(given.tools))
+
+    rust = checks.add_parser("toolchain", help="print places that name another Rust than rust-toolchain.toml")
+    rust.set_defaults(run=lambda _: project.toolchain())
 
     called = checks.add_parser("routes", help="print the routes of an OpenAPI document that no .http file calls")
     called.add_argument("url", metavar="URL", help="address of the document")
