@@ -118,7 +118,7 @@ enum Json {
 }
 
 /// Takes events: one, an array of them, or one a line; CloudEvents too, in each of their modes.
-#[utoipa::path(tag = "events", params(AckQuery),
+#[utoipa::path(operation_id = "postEvents", tag = "events", params(AckQuery),
     request_body(content(
         (Json = "application/json"),
         (String = "application/x-ndjson"),
