@@ -89,10 +89,12 @@ const RULES: &[Rule] = &[
 pub fn complete(api: &mut OpenApi, rules: &[Rule], refusals: &[Refusals]) {
     api.merge(Problems::openapi());
     name_items(api);
+    let mut unknown: BTreeSet<&str> = refusals.iter().map(|(id, _)| *id).collect();
     for (changes, reads_body, operation) in operations(api) {
         let shape = Shape { changes, reads_body, ..shape(operation) };
         let common = RULES.iter().chain(rules).filter(|(applies, _)| applies(shape)).map(|(_, kinds)| kinds);
         let id = operation.operation_id.clone().unwrap_or_default();
+        unknown.remove(id.as_str());
         let own = refusals.iter().filter(|(of, _)| *of == id).map(|(_, kinds)| kinds);
         let kinds: Vec<_> = common.chain(own).flat_map(|kinds| kinds.iter().copied()).collect();
         add_problems(operation, &kinds);
@@ -103,6 +105,7 @@ pub fn complete(api: &mut OpenApi, rules: &[Rule], refusals: &[Refusals]) {
             }
         }
     }
+    debug_assert!(unknown.is_empty(), "refusals of unknown operations: {unknown:?}");
 }
 
 /// All operations of the document, with whether they change something, and whether they read a body.

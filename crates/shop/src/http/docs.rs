@@ -62,7 +62,7 @@ const RULES: &[Rule] = &[
 const CONFLICT: &[&Kind] = &[&kinds::STATE_CONFLICT];
 
 /// Refusals of the domains, by operation. Tests compare them with the answers that they get.
-pub const REFUSALS: &[Refusals] = &[
+const REFUSALS: &[Refusals] = &[
     ("registerMember", &[&kinds::EMAIL_TAKEN]),
     ("signIn", &[&kinds::INVALID_CREDENTIALS]),
     ("refreshSession", &[&kinds::INVALID_REFRESH_TOKEN]),
