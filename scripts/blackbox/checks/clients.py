@@ -20,6 +20,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 SOURCE = ROOT / "client-tests"
 SECONDS = 300  # of one command
+# What openapi-python-client says of a part of the document that it leaves out; of media types that it does not know it
+# may say so (see python-client.yaml).
+LEFT_OUT = re.compile(r"Failure to process schema|Cannot parse")
 COUNTS = re.compile(r"^(\d+) passed, (\d+) failed$", re.M)
 
 
@@ -28,18 +31,21 @@ class Results:
     passed: int = 0
     failed: int = 0
 
-    def run(self, name: str, *command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> bool:
-        """Runs a command, which counts as one check, or as many as its last line says. Prints what fails."""
+    def run(self, name: str, *command: str | Path, cwd: Path, env: dict[str, str] | None = None,
+            refused: re.Pattern[str] | None = None) -> bool:
+        """Runs a command, which counts as one check, or as many as its last line says. Prints what fails, also by an
+        output that is `refused`."""
         words = [str(word) for word in command]
         try:
-            done = subprocess.run(words, cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, timeout=SECONDS,
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+            done = subprocess.run(words, cwd=cwd, env={**os.environ, **(env or {})}, timeout=SECONDS,
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
             status, output = done.returncode, done.stdout
         except (OSError, subprocess.TimeoutExpired) as error:
             status, output = 1, str(error)
         counts = COUNTS.findall(output)
         passed, failed = map(int, counts[-1]) if counts else (int(status == 0), int(status != 0))
-        failed = max(failed, int(status != 0))
+        failed = max(failed, int(status != 0 or bool(refused and refused.search(output))))
+        passed = 0 if failed and not counts else passed
         self.passed += passed
         self.failed += failed
         print(f"{'FAILED' if failed else 'ok':6} {name}", flush=True)
@@ -129,7 +135,7 @@ def python(results: Results, tools: Path, target: Path, servers: dict[str, str],
     clients.mkdir()
     generated = all([results.run(f"Python client of the {name}", programs / "openapi-python-client", "generate", "--path",
                                  tools / f"{name}.json", "--meta", "none", "--output-path", f"{name}_client", "--config",
-                                 SOURCE / "python-client.yaml", "--fail-on-warning", cwd=clients) for name in servers])
+                                 SOURCE / "python-client.yaml", cwd=clients, refused=LEFT_OUT) for name in servers])
     if not generated:
         return
     tours = [SOURCE / f"{name}_tour.py" for name in servers]
