@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from uuid import uuid4
 
+from httpx import Timeout
 from shop_client import AuthenticatedClient, Client
 from shop_client.api.admin import get_event, list_consumers, list_events, list_settlements, reconcile_coupon
 from shop_client.api.coupons import create_coupon, get_issue_request, request_coupon
@@ -48,6 +49,7 @@ from shop_client.models import (
 from steps import check, eventually, expect, refused, run
 
 ADMIN = "admin@shop.local"
+TIMEOUT = Timeout(60)
 
 
 class Stream(threading.Thread):
@@ -58,7 +60,7 @@ class Stream(threading.Thread):
         self.client, self.opened, self.text = client, threading.Event(), ""
 
     def run(self) -> None:
-        with self.client.get_httpx_client().stream("GET", "/api/v1/me/notifications/stream", timeout=60) as answer:
+        with self.client.get_httpx_client().stream("GET", "/api/v1/me/notifications/stream", timeout=TIMEOUT) as answer:
             answer.raise_for_status()
             self.opened.set()
             for piece in answer.iter_text():
@@ -72,11 +74,11 @@ def key() -> str:
 
 
 def tour(url: str, admin_password: str) -> None:
-    guest = Client(url, timeout=60)
+    guest = Client(url, timeout=TIMEOUT)
 
     def signed_in(email: str, password: str) -> AuthenticatedClient:
         answer = sign_in.sync_detailed(client=guest, body=SignIn(email, password))
-        return AuthenticatedClient(url, expect("sign in", 201, TokenPair, answer).access_token, timeout=60)
+        return AuthenticatedClient(url, expect("sign in", 201, TokenPair, answer).access_token, timeout=TIMEOUT)
 
     wrong = SignIn(ADMIN, "not the password")
     refused("a wrong password", 401, "invalid-credentials", sign_in.sync_detailed(client=guest, body=wrong))
