@@ -31,14 +31,29 @@ class Results:
     passed: int = 0
     failed: int = 0
 
-    def run(self, name: str, *command: str | Path, cwd: Path, env: dict[str, str] | None = None,
-            refused: re.Pattern[str] | None = None) -> bool:
+    def run(
+        self,
+        name: str,
+        *command: str | Path,
+        cwd: Path,
+        env: dict[str, str] | None = None,
+        refused: re.Pattern[str] | None = None,
+    ) -> bool:
         """Runs a command, which counts as one check, or as many as its last line says. Prints what fails, also by an
         output that is `refused`."""
         words = [str(word) for word in command]
         try:
-            done = subprocess.run(words, cwd=cwd, env={**os.environ, **(env or {})}, timeout=SECONDS,
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+            done = subprocess.run(
+                words,
+                cwd=cwd,
+                env={**os.environ, **(env or {})},
+                timeout=SECONDS,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
             status, output = done.returncode, done.stdout
         except (OSError, subprocess.TimeoutExpired) as error:
             status, output = 1, str(error)
@@ -55,7 +70,9 @@ class Results:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser("clients", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "clients", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--shop", required=True, metavar="URL")
     parser.add_argument("--proxy", required=True, metavar="URL")
     parser.add_argument("--admin-password", help="of both servers; without it, the documents are linted only")
@@ -98,8 +115,10 @@ def python_packages(results: Results, target: Path) -> Path | None:
     if not (installed.exists() and filecmp.cmp(requirements, installed, shallow=False)):
         shutil.rmtree(venv, ignore_errors=True)
         pip = (venv / "bin/python", "-m", "pip", "install", "--disable-pip-version-check", "-q", "-r", requirements)
-        if not (results.run("virtual environment", sys.executable, "-m", "venv", venv, cwd=ROOT)
-                and results.run("Python packages", *pip, cwd=ROOT)):
+        if not (
+            results.run("virtual environment", sys.executable, "-m", "venv", venv, cwd=ROOT)
+            and results.run("Python packages", *pip, cwd=ROOT)
+        ):
             return None
         shutil.copy(requirements, installed)
     return venv / "bin"
@@ -107,9 +126,18 @@ def python_packages(results: Results, target: Path) -> Path | None:
 
 def lint(results: Results, tools: Path) -> None:
     for name in ("shop", "proxy"):
-        results.run(f"redocly lint of the {name}", tools / "node_modules/.bin/redocly", "lint", "--config",
-                    SOURCE / "redocly.yaml", "--max-problems", "1000", f"{name}.json", cwd=tools,
-                    env={"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"})
+        results.run(
+            f"redocly lint of the {name}",
+            tools / "node_modules/.bin/redocly",
+            "lint",
+            "--config",
+            SOURCE / "redocly.yaml",
+            "--max-problems",
+            "1000",
+            f"{name}.json",
+            cwd=tools,
+            env={"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"},
+        )
 
 
 def typescript(results: Results, tools: Path, servers: dict[str, str], password: str) -> None:
@@ -118,8 +146,19 @@ def typescript(results: Results, tools: Path, servers: dict[str, str], password:
     for source in [*SOURCE.glob("*.ts"), SOURCE / "tsconfig.json"]:
         shutil.copy(source, tools)
     shutil.rmtree(tools / "dist", ignore_errors=True)
-    generated = all([results.run(f"TypeScript client of the {name}", programs / "openapi-typescript", f"{name}.json",
-                                 "--output", f"{name}.ts", cwd=tools) for name in servers])
+    generated = all(
+        [
+            results.run(
+                f"TypeScript client of the {name}",
+                programs / "openapi-typescript",
+                f"{name}.json",
+                "--output",
+                f"{name}.ts",
+                cwd=tools,
+            )
+            for name in servers
+        ]
+    )
     if generated and results.run("types of the TypeScript tours", programs / "tsc", "--project", ".", cwd=tools):
         for name, url in servers.items():
             results.run(f"TypeScript tour of the {name}", "node", f"dist/{name}_tour.js", url, password, cwd=tools)
@@ -133,18 +172,50 @@ def python(results: Results, tools: Path, target: Path, servers: dict[str, str],
     clients = tools / "python"
     shutil.rmtree(clients, ignore_errors=True)
     clients.mkdir()
-    generated = all([results.run(f"Python client of the {name}", programs / "openapi-python-client", "generate", "--path",
-                                 tools / f"{name}.json", "--meta", "none", "--output-path", f"{name}_client", "--config",
-                                 SOURCE / "python-client.yaml", cwd=clients, refused=LEFT_OUT) for name in servers])
+    generated = all(
+        [
+            results.run(
+                f"Python client of the {name}",
+                programs / "openapi-python-client",
+                "generate",
+                "--path",
+                tools / f"{name}.json",
+                "--meta",
+                "none",
+                "--output-path",
+                f"{name}_client",
+                "--config",
+                SOURCE / "python-client.yaml",
+                cwd=clients,
+                refused=LEFT_OUT,
+            )
+            for name in servers
+        ]
+    )
     if not generated:
         return
     tours = [SOURCE / f"{name}_tour.py" for name in servers]
     env = {"PYTHONPATH": str(clients), "MYPYPATH": str(clients), "PYTHONDONTWRITEBYTECODE": "1"}
-    results.run("types of the Python tours", programs / "mypy", "--strict", "--cache-dir", tools / "mypy", *tours,
-                cwd=SOURCE, env=env)
+    results.run(
+        "types of the Python tours",
+        programs / "mypy",
+        "--strict",
+        "--cache-dir",
+        tools / "mypy",
+        *tours,
+        cwd=SOURCE,
+        env=env,
+    )
     for tour, url in zip(tours, servers.values(), strict=True):
-        results.run(f"Python tour of the {tour.stem.removesuffix('_tour')}", programs / "python", tour, url, password,
-                    cwd=SOURCE, env=env)
+        results.run(
+            f"Python tour of the {tour.stem.removesuffix('_tour')}",
+            programs / "python",
+            tour,
+            url,
+            password,
+            cwd=SOURCE,
+            env=env,
+        )
 
 
 if __name__ == "__main__":
