@@ -147,17 +147,15 @@ def typescript(results: Results, tools: Path, servers: dict[str, str], password:
         shutil.copy(source, tools)
     shutil.rmtree(tools / "dist", ignore_errors=True)
     generated = all(
-        [
-            results.run(
-                f"TypeScript client of the {name}",
-                programs / "openapi-typescript",
-                f"{name}.json",
-                "--output",
-                f"{name}.ts",
-                cwd=tools,
-            )
-            for name in servers
-        ]
+        results.run(
+            f"TypeScript client of the {name}",
+            programs / "openapi-typescript",
+            f"{name}.json",
+            "--output",
+            f"{name}.ts",
+            cwd=tools,
+        )
+        for name in servers
     )
     if generated and results.run("types of the TypeScript tours", programs / "tsc", "--project", ".", cwd=tools):
         for name, url in servers.items():
@@ -173,24 +171,22 @@ def python(results: Results, tools: Path, target: Path, servers: dict[str, str],
     shutil.rmtree(clients, ignore_errors=True)
     clients.mkdir()
     generated = all(
-        [
-            results.run(
-                f"Python client of the {name}",
-                programs / "openapi-python-client",
-                "generate",
-                "--path",
-                tools / f"{name}.json",
-                "--meta",
-                "none",
-                "--output-path",
-                f"{name}_client",
-                "--config",
-                SOURCE / "python-client.yaml",
-                cwd=clients,
-                refused=LEFT_OUT,
-            )
-            for name in servers
-        ]
+        results.run(
+            f"Python client of the {name}",
+            programs / "openapi-python-client",
+            "generate",
+            "--path",
+            tools / f"{name}.json",
+            "--meta",
+            "none",
+            "--output-path",
+            f"{name}_client",
+            "--config",
+            SOURCE / "python-client.yaml",
+            cwd=clients,
+            refused=LEFT_OUT,
+        )
+        for name in servers
     )
     if not generated:
         return
