@@ -6,6 +6,7 @@
 mod again;
 pub mod conformance;
 mod databases;
+mod description;
 mod http;
 mod kafka;
 mod postgres;
@@ -16,6 +17,7 @@ use parking_lot::Mutex;
 
 pub use again::again_with;
 pub use databases::{Place, TestDatabase, combinations, databases, databases_with, on_kafka, places};
+pub use description::Description;
 pub use http::{Http, Request};
 pub use kafka::{kafka, kafka_place, kafka_with};
 pub use postgres::PgServer;

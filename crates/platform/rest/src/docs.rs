@@ -1,12 +1,16 @@
 //! The OpenAPI document and the pages that show it, and the types of problem.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use actix_web::http::header::ContentType;
 use actix_web::web::{Bytes, Data, Redirect};
 use actix_web::{HttpResponse, get};
 use serde::Serialize;
-use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
+use serde_json::{Map, Value};
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Header, OpenApi, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, Header, OpenApi, Ref, RefOr, Response, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi as _};
 
 use crate::directory::Directory;
@@ -41,68 +45,156 @@ impl Modify for Basic {
     }
 }
 
-/// Adds to every route what routes of its kind may answer besides.
-pub fn complete(api: &mut OpenApi) {
+/// Traits of an operation from which most of its problems follow.
+#[derive(Default, Clone, Copy)]
+pub struct Shape {
+    /// Not a GET.
+    pub changes: bool,
+    /// A POST or PATCH: reads a body, if only to find it empty.
+    pub reads_body: bool,
+    pub has_path: bool,
+    pub has_query: bool,
+    pub takes_key: bool,
+    /// Asks for credentials, or checks those that are sent.
+    pub is_secured: bool,
+    /// Asks for a role: `security(("scheme" = ["role"]))`.
+    pub needs_role: bool,
+}
+
+/// Problems of all operations of a shape.
+pub type Rule = (fn(Shape) -> bool, &'static [&'static Kind]);
+
+/// Problems of one operation, by its id.
+pub type Refusals = (&'static str, &'static [&'static Kind]);
+
+const RULES: &[Rule] = &[
+    (|_| true, &[&kinds::TOO_MANY_REQUESTS, &kinds::INTERNAL, &kinds::UNAVAILABLE]),
+    (|shape| shape.changes, &[&kinds::OUTCOME_UNKNOWN]),
+    (|shape| shape.has_query, &[&kinds::INVALID_QUERY]),
+    (|shape| shape.has_path, &[&kinds::NOT_FOUND]),
+    (
+        |shape| shape.reads_body,
+        &[
+            &kinds::BAD_REQUEST,
+            &kinds::MALFORMED_JSON,
+            &kinds::TOO_LARGE,
+            &kinds::UNSUPPORTED_MEDIA_TYPE,
+            &kinds::INVALID_REQUEST,
+        ],
+    ),
+];
+
+/// Completes the description of every operation: its problems, by the common rules, the server's own `rules` and its
+/// `refusals`; headers, descriptions of responses, and an empty list of credentials for a public operation.
+pub fn complete(api: &mut OpenApi, rules: &[Rule], refusals: &[Refusals]) {
     api.merge(Problems::openapi());
-    for operation in operations(api) {
-        add_problems(operation);
-        add_headers(operation);
+    name_items(api);
+    let mut unknown: BTreeSet<&str> = refusals.iter().map(|(id, _)| *id).collect();
+    for (changes, reads_body, operation) in operations(api) {
+        let shape = Shape { changes, reads_body, ..shape(operation) };
+        let common = RULES.iter().chain(rules).filter(|(applies, _)| applies(shape)).map(|(_, kinds)| kinds);
+        let id = operation.operation_id.clone().unwrap_or_default();
+        unknown.remove(id.as_str());
+        let own = refusals.iter().filter(|(of, _)| *of == id).map(|(_, kinds)| kinds);
+        let kinds: Vec<_> = common.chain(own).flat_map(|kinds| kinds.iter().copied()).collect();
+        add_problems(operation, &kinds);
+        operation.security.get_or_insert_default();
+        for (status, response) in &mut operation.responses.responses {
+            if let RefOr::T(response) = response {
+                describe(status, response);
+            }
+        }
     }
+    debug_assert!(unknown.is_empty(), "refusals of unknown operations: {unknown:?}");
 }
 
-/// All routes of the document.
-pub fn operations(api: &mut OpenApi) -> impl Iterator<Item = &mut Operation> {
-    api.paths.paths.values_mut().flat_map(of_item)
+/// All operations of the document, with whether they change something, and whether they read a body.
+fn operations(api: &mut OpenApi) -> impl Iterator<Item = (bool, bool, &mut Operation)> {
+    api.paths.paths.values_mut().flat_map(|item| {
+        let methods = [
+            (false, false, &mut item.get),
+            (true, true, &mut item.post),
+            (true, true, &mut item.patch),
+            (true, false, &mut item.delete),
+        ];
+        methods.into_iter().filter_map(|(changes, reads_body, it)| Some((changes, reads_body, it.as_mut()?)))
+    })
 }
 
-fn of_item(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
+/// All parameters of the document.
+pub fn parameters(api: &mut OpenApi) -> impl Iterator<Item = &mut Parameter> {
+    let all = operations(api).flat_map(|(.., operation)| operation.parameters.iter_mut().flatten());
+    all.filter_map(|parameter| if let RefOr::T(parameter) = parameter { Some(parameter) } else { None })
 }
 
-fn add_problems(operation: &mut Operation) {
-    let (mut in_path, mut in_query, mut with_key) = (false, false, false);
+fn shape(operation: &Operation) -> Shape {
+    let mut shape = Shape::default();
     for parameter in operation.parameters.iter().flatten() {
         let RefOr::T(Parameter { name, parameter_in, .. }) = parameter else { continue };
-        in_path |= *parameter_in == ParameterIn::Path;
-        in_query |= *parameter_in == ParameterIn::Query;
-        with_key |= name == "Idempotency-Key";
+        shape.has_path |= *parameter_in == ParameterIn::Path;
+        shape.has_query |= *parameter_in == ParameterIn::Query;
+        shape.takes_key |= name == "Idempotency-Key";
     }
-    let with_body = operation.request_body.is_some();
-    let may: [(&str, bool, &str); 8] = [
-        ("400", in_query || with_body || with_key, "Not understood"),
-        ("401", operation.security.is_some(), "No valid access token"),
-        ("404", in_path, "No such thing, or not the caller's"),
-        ("413", with_body, "The body is too large"),
-        ("415", with_body, "The body is not JSON"),
-        ("422", with_body || with_key, "Wrong fields, each named; or a key that was used for another request"),
-        ("429", true, "Too many requests; see Retry-After"),
-        ("503", true, "Out of reach for a moment; see Retry-After"),
-    ];
-    let responses = &mut operation.responses.responses;
-    for (status, _, why) in may.iter().filter(|(_, may, _)| *may) {
-        responses.entry((*status).to_owned()).or_insert_with(|| problem(why).into());
-    }
-    responses.entry("default".to_owned()).or_insert_with(|| problem("Any other problem").into());
+    shape.is_secured = operation.security.is_some();
+    // a requirement shows its roles only as JSON
+    let requirements = serde_json::to_value(&operation.security).unwrap_or_default();
+    let mut roles = requirements.as_array().into_iter().flatten().filter_map(Value::as_object).flat_map(Map::values);
+    shape.needs_role = roles.any(|roles| roles.as_array().is_some_and(|roles| !roles.is_empty()));
+    shape
 }
 
-fn problem(why: &str) -> Response {
+fn add_problems(operation: &mut Operation, kinds: &[&'static Kind]) {
+    let mut by_status: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for kind in kinds {
+        let Kind { code, title, .. } = kind;
+        by_status.entry(kind.status.as_str().to_owned()).or_default().push(format!("`{code}`: {title}."));
+    }
+    by_status.insert("default".to_owned(), vec!["Any other problem.".to_owned()]);
+    for (status, said) in by_status {
+        operation.responses.responses.entry(status).or_insert_with(|| problem(&said.join(" ")).into());
+    }
+}
+
+fn problem(description: &str) -> Response {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-    ResponseBuilder::new().description(why).content(MEDIA_TYPE, content).build()
+    ResponseBuilder::new().description(description).content(MEDIA_TYPE, content).build()
 }
 
-fn add_headers(operation: &mut Operation) {
-    for (status, response) in &mut operation.responses.responses {
-        let RefOr::T(response) = response else { continue };
-        let headers: &[&str] = match status.as_str() {
-            "201" => &["Location"],
-            "202" => &["Location", "Retry-After"],
-            "401" => &["WWW-Authenticate"],
-            "429" | "503" => &["Retry-After"],
-            _ => &[],
-        };
-        for name in headers {
-            response.headers.insert((*name).to_owned(), Header::default().into());
+/// Lists refer to the schema of their items, which generated clients then have under one name.
+fn name_items(api: &mut OpenApi) {
+    let Some(components) = &mut api.components else { return };
+    let known: BTreeSet<String> = components.schemas.keys().cloned().collect();
+    for (name, schema) in &mut components.schemas {
+        let item = name.strip_prefix("Page_").filter(|item| known.contains(*item));
+        if let (Some(item), RefOr::T(Schema::Object(page))) = (item, schema) {
+            let items = ArrayBuilder::new().items(Ref::from_schema_name(item)).build();
+            page.properties.insert("items".to_owned(), items.into());
         }
+    }
+}
+
+const LOCATION: (&str, Type, &str) = ("Location", Type::String, "Where the thing is, or its result will be.");
+const RETRY_AFTER: (&str, Type, &str) = ("Retry-After", Type::Integer, "Seconds until the next try.");
+const CHALLENGE: (&str, Type, &str) = ("WWW-Authenticate", Type::String, "The scheme of the credentials.");
+
+fn describe(status: &str, response: &mut Response) {
+    let (description, headers): (&str, &[_]) = match status {
+        "200" => ("The result.", &[]),
+        "201" => ("Created.", &[LOCATION]),
+        "202" => ("Accepted; done in a moment.", &[LOCATION, RETRY_AFTER]),
+        "204" => ("Done.", &[]),
+        "207" => ("A status for each item.", &[]),
+        "401" => ("", &[CHALLENGE]),
+        "429" | "503" => ("", &[RETRY_AFTER]),
+        _ => ("", &[]),
+    };
+    if response.description.is_empty() {
+        description.clone_into(&mut response.description);
+    }
+    for (name, of, description) in headers.iter().cloned() {
+        let mut header = Header::new(ObjectBuilder::new().schema_type(of));
+        header.description = Some(description.to_owned());
+        response.headers.insert(name.to_owned(), header.into());
     }
 }
 
@@ -132,7 +224,7 @@ impl Described {
 pub struct ApiDocument(pub Bytes);
 
 /// This document.
-#[utoipa::path(tag = "docs", responses((status = 200, body = Object)))]
+#[utoipa::path(operation_id = "getOpenApiDocument", tag = "docs", responses((status = 200, body = Object)))]
 #[get("/openapi.json")]
 pub async fn document(api: Data<ApiDocument>) -> HttpResponse {
     HttpResponse::Ok().insert_header(ContentType::json()).body(api.0.clone())

@@ -9,6 +9,8 @@ use payment::{Payment, TransactionKind, WalletTransaction};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::texts;
+
 /// What a member orders.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -44,7 +46,7 @@ pub struct OrderView {
     pub id: OrderId,
     #[schema(value_type = uuid::Uuid)]
     pub member_id: MemberId,
-    #[schema(value_type = String, pattern = "^(pending|paid|cancelled|expired|refunded)$")]
+    #[schema(value_type = texts::OrderStatus)]
     pub status: OrderStatus,
     pub items: Vec<LineView>,
     /// Before the discount.
@@ -165,7 +167,7 @@ pub struct Balance {
 pub struct TransactionView {
     #[schema(value_type = uuid::Uuid)]
     pub id: Id,
-    #[schema(value_type = String, pattern = "^(charge|payment|refund)$")]
+    #[schema(value_type = texts::TransactionKind)]
     pub kind: TransactionKind,
     /// Never negative: a payment takes it away.
     #[schema(value_type = String, example = "35820")]
@@ -196,7 +198,7 @@ pub struct DeliveryView {
     pub order_id: OrderId,
     #[schema(value_type = uuid::Uuid)]
     pub member_id: MemberId,
-    #[schema(value_type = String, pattern = "^(waiting|preparing|shipped|delivered|cancelled)$")]
+    #[schema(value_type = texts::DeliveryStatus)]
     pub status: DeliveryStatus,
     #[schema(value_type = String, format = DateTime)]
     pub changed_at: Time,

@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::printable;
+use super::{printable, texts};
 use crate::http::kinds;
 use crate::http::problem::Problem;
 
@@ -201,7 +201,7 @@ pub struct IssueRequestAccepted {
 pub struct IssueRequestView {
     #[schema(value_type = uuid::Uuid)]
     pub request_id: RequestId,
-    #[schema(pattern = "^(pending|issued|sold_out|duplicate|rejected)$")]
+    #[schema(value_type = texts::IssueRequestStatus)]
     pub status: &'static str,
     #[schema(value_type = Option<uuid::Uuid>)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -214,7 +214,7 @@ pub struct IssueRequestView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owned_coupon_id: Option<OwnedCouponId>,
     /// Why it was rejected.
-    #[schema(value_type = Option<String>, pattern = "^(unknown-coupon|not-yet-open|closed)$")]
+    #[schema(value_type = Option<texts::RejectReason>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<RejectReason>,
 }
@@ -249,7 +249,7 @@ pub struct OwnedCouponView {
     #[schema(value_type = uuid::Uuid)]
     pub coupon_id: CouponId,
     pub name: String,
-    #[schema(value_type = String, pattern = "^(available|reserved|used|expired)$")]
+    #[schema(value_type = texts::OwnedCouponStatus)]
     pub status: OwnedStatus,
     pub discount: DiscountView,
     #[schema(value_type = String, example = "0")]

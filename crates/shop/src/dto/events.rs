@@ -11,7 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::printable;
+use super::{printable, texts};
 
 /// An event as it was emitted.
 #[derive(Serialize, ToSchema)]
@@ -122,7 +122,7 @@ impl From<EventView> for OrderEvent {
 #[derive(Serialize, ToSchema)]
 pub struct GroupStatus {
     pub group: String,
-    #[schema(pattern = "^(handled|pending|parked|dead)$")]
+    #[schema(value_type = texts::EventStatus)]
     pub status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<i32>,
@@ -149,7 +149,7 @@ pub struct ConsumerView {
     /// The position of the last event; -1 for none.
     pub end: i64,
     pub lag: i64,
-    #[schema(pattern = "^(rebuildable|re-sendable|once)$")]
+    #[schema(value_type = texts::ConsumerMode)]
     pub mode: String,
 }
 
@@ -209,7 +209,7 @@ pub struct DeadLetterView {
     pub error: String,
     pub attempts: i32,
     /// `replay` and `discarded` are asked for, and the group's worker has not done it yet.
-    #[schema(pattern = "^(dead|replay|discarded)$")]
+    #[schema(value_type = texts::DeadLetterStatus)]
     pub status: String,
     #[schema(value_type = String, format = DateTime)]
     pub failed_at: Time,

@@ -8,6 +8,8 @@ use db::types::Time;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::texts;
+
 /// What a day brought.
 #[derive(Serialize, ToSchema)]
 pub struct SettlementDay {
@@ -91,7 +93,7 @@ pub struct PurchaseOrderView {
     #[schema(value_type = uuid::Uuid)]
     pub product_id: ProductId,
     pub quantity: i64,
-    #[schema(value_type = String, pattern = "^(open|received)$")]
+    #[schema(value_type = texts::PurchaseOrderStatus)]
     pub status: PurchaseOrderStatus,
     #[schema(value_type = String, format = DateTime)]
     pub opened_at: Time,

@@ -7,7 +7,7 @@ use member::{Member, Role};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::printable;
+use super::{printable, texts};
 
 /// A new member.
 #[derive(Deserialize, Validate, ToSchema)]
@@ -87,7 +87,7 @@ pub struct Profile {
     pub id: MemberId,
     pub email: String,
     pub name: String,
-    #[schema(value_type = String, pattern = "^(member|admin)$")]
+    #[schema(value_type = texts::Role)]
     pub role: Role,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Time,

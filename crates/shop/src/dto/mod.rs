@@ -7,6 +7,7 @@ pub mod events;
 pub mod figures;
 pub mod members;
 pub mod notifications;
+pub mod texts;
 
 /// Text that people see holds no control characters, which also keeps NUL from the databases.
 pub(crate) fn printable(text: &str, _: &()) -> garde::Result {

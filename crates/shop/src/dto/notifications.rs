@@ -8,14 +8,15 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::texts;
+
 /// A notification in the app.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Notification)]
 pub struct NotificationView {
     /// Counts the member's notifications, from 1; the `id` of the stream's event.
     pub number: i64,
-    #[schema(value_type = String,
-             pattern = "^(payment-completed|coupon-issued|order-cancelled|delivery-changed|stock-low|incident-opened)$")]
+    #[schema(value_type = texts::NotificationKind)]
     pub kind: NotificationKind,
     pub text: String,
     /// Of the event that caused it.
@@ -67,7 +68,7 @@ pub struct HistoryEntry {
     pub coupon_id: CouponId,
     #[schema(value_type = uuid::Uuid)]
     pub owned_coupon_id: OwnedCouponId,
-    #[schema(value_type = String, pattern = "^(issued|used|returned)$")]
+    #[schema(value_type = texts::CouponChange)]
     pub what: coupon_history::What,
     #[schema(value_type = String, format = DateTime)]
     pub at: Time,

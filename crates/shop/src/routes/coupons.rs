@@ -21,8 +21,9 @@ use crate::http::problem::{Answer, Problem, unavailable};
 use crate::idempotency::{self, Done, OptionalKey};
 
 /// Starts a campaign.
-#[utoipa::path(tag = "coupons", request_body = CouponEntry, params(("Idempotency-Key" = Option<String>, Header)),
-               responses((status = 201, body = CouponView)), security(("bearer" = [])))]
+#[utoipa::path(operation_id = "createCoupon", tag = "coupons",
+               request_body = CouponEntry, params(("Idempotency-Key" = Option<String>, Header)),
+               responses((status = 201, body = CouponView)), security(("bearer" = ["admin"])))]
 #[post("/coupons")]
 pub async fn create(shop: Data<Storefront>, admin: Admin, key: OptionalKey, body: Body<CouponEntry>) -> Answer<Kept> {
     let new = body.value.into_new()?;
@@ -34,9 +35,9 @@ pub async fn create(shop: Data<Storefront>, admin: Admin, key: OptionalKey, body
 }
 
 /// Sets when a campaign closes.
-#[utoipa::path(tag = "coupons", request_body = CouponPatch,
+#[utoipa::path(operation_id = "closeCoupon", tag = "coupons", request_body = CouponPatch,
                params(("id" = uuid::Uuid, Path)), responses((status = 200, body = CouponView)),
-               security(("bearer" = [])))]
+               security(("bearer" = ["admin"])))]
 #[patch("/coupons/{id}")]
 pub async fn close(
     shop: Data<Storefront>,
@@ -55,7 +56,8 @@ pub async fn close(
 }
 
 /// The campaigns, the newest first.
-#[utoipa::path(tag = "coupons", params(PageQuery), responses((status = 200, body = Page<CouponView>)))]
+#[utoipa::path(operation_id = "listCoupons", tag = "coupons",
+               params(PageQuery), responses((status = 200, body = Page<CouponView>)))]
 #[get("/coupons")]
 pub async fn list(shop: Data<Storefront>, page: Params<PageQuery>) -> Answer<HttpResponse> {
     let (after, fetch) = (page.0.after::<CouponId>()?, page.0.fetch());
@@ -64,7 +66,8 @@ pub async fn list(shop: Data<Storefront>, page: Params<PageQuery>) -> Answer<Htt
 }
 
 /// A campaign.
-#[utoipa::path(tag = "coupons", params(("id" = uuid::Uuid, Path)), responses((status = 200, body = CouponView)))]
+#[utoipa::path(operation_id = "getCoupon", tag = "coupons",
+               params(("id" = uuid::Uuid, Path)), responses((status = 200, body = CouponView)))]
 #[get("/coupons/{id}")]
 pub async fn one(shop: Data<Storefront>, id: Segment<CouponId>) -> Answer<HttpResponse> {
     let coupon = shop.db.read(move |conn| coupon::get(conn, id.0)).await?;
@@ -72,7 +75,7 @@ pub async fn one(shop: Data<Storefront>, id: Segment<CouponId>) -> Answer<HttpRe
 }
 
 /// Asks for a coupon. Who comes first is decided in the order of the event log; `status_url` tells how it ended.
-#[utoipa::path(tag = "coupons", params(("id" = uuid::Uuid, Path)),
+#[utoipa::path(operation_id = "requestCoupon", tag = "coupons", params(("id" = uuid::Uuid, Path)),
                responses((status = 202, body = IssueRequestAccepted)), security(("bearer" = [])))]
 #[post("/coupons/{id}/issue-requests")]
 pub async fn request(

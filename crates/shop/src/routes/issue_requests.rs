@@ -27,7 +27,7 @@ pub struct Wait {
 }
 
 /// How a request for a coupon ended, or that it is still `pending`.
-#[utoipa::path(tag = "coupons", params(("id" = uuid::Uuid, Path), Wait),
+#[utoipa::path(operation_id = "getIssueRequest", tag = "coupons", params(("id" = uuid::Uuid, Path), Wait),
                responses((status = 200, body = IssueRequestView)), security(("bearer" = [])))]
 #[get("/issue-requests/{id}")]
 pub async fn one(

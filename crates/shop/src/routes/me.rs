@@ -18,7 +18,8 @@ use crate::http::kinds;
 use crate::http::problem::{Answer, Problem};
 
 /// The member that the token is of.
-#[utoipa::path(tag = "me", responses((status = 200, body = Profile)), security(("bearer" = [])))]
+#[utoipa::path(operation_id = "getProfile", tag = "me",
+               responses((status = 200, body = Profile)), security(("bearer" = [])))]
 #[get("/me")]
 pub async fn me(shop: Data<Storefront>, caller: Caller) -> Answer<HttpResponse> {
     let member = shop.db.read(move |conn| member::get(conn, caller.id)).await?;
@@ -27,7 +28,7 @@ pub async fn me(shop: Data<Storefront>, caller: Caller) -> Answer<HttpResponse> 
 }
 
 /// Changes the name.
-#[utoipa::path(tag = "me", request_body = ProfileChange,
+#[utoipa::path(operation_id = "updateProfile", tag = "me", request_body = ProfileChange,
                responses((status = 200, body = Profile)), security(("bearer" = [])))]
 #[patch("/me")]
 pub async fn rename(shop: Data<Storefront>, caller: Caller, body: Body<ProfileChange>) -> Answer<HttpResponse> {
@@ -37,7 +38,8 @@ pub async fn rename(shop: Data<Storefront>, caller: Caller, body: Body<ProfileCh
 }
 
 /// Changes the password, and ends all other sessions.
-#[utoipa::path(tag = "me", request_body = PasswordChange, responses((status = 204)), security(("bearer" = [])))]
+#[utoipa::path(operation_id = "changePassword", tag = "me",
+               request_body = PasswordChange, responses((status = 204)), security(("bearer" = [])))]
 #[post("/me/password")]
 pub async fn change_password(
     shop: Data<Storefront>,
@@ -63,7 +65,8 @@ pub async fn change_password(
 }
 
 /// The member's coupons, the newest first.
-#[utoipa::path(tag = "me", params(PageQuery), responses((status = 200, body = Page<OwnedCouponView>)),
+#[utoipa::path(operation_id = "listOwnedCoupons", tag = "me",
+               params(PageQuery), responses((status = 200, body = Page<OwnedCouponView>)),
                security(("bearer" = [])))]
 #[get("/me/coupons")]
 pub async fn coupons(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery>) -> Answer<HttpResponse> {
@@ -73,7 +76,8 @@ pub async fn coupons(shop: Data<Storefront>, caller: Caller, page: Params<PageQu
 }
 
 /// What happened to the member's coupons, the newest first.
-#[utoipa::path(tag = "me", params(PageQuery), responses((status = 200, body = Page<HistoryEntry>)),
+#[utoipa::path(operation_id = "listCouponHistory", tag = "me",
+               params(PageQuery), responses((status = 200, body = Page<HistoryEntry>)),
                security(("bearer" = [])))]
 #[get("/me/coupons/history")]
 pub async fn history(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery>) -> Answer<HttpResponse> {

@@ -12,7 +12,8 @@ use crate::dto::members::{Profile, Registration};
 use crate::http::problem::Answer;
 
 /// Registers a member. A taken e-mail address is 409.
-#[utoipa::path(tag = "members", request_body = Registration, responses((status = 201, body = Profile)))]
+#[utoipa::path(operation_id = "registerMember", tag = "members",
+               request_body = Registration, responses((status = 201, body = Profile)))]
 #[post("/members")]
 pub async fn register(shop: Data<Storefront>, request: HttpRequest, body: Body<Registration>) -> Answer<HttpResponse> {
     shop.limits.credentials(&request)?;

@@ -32,7 +32,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const RETRY: Duration = Duration::from_secs(2);
 
 /// The member's notifications, the newest first.
-#[utoipa::path(tag = "notifications", params(PageQuery), responses((status = 200, body = Page<NotificationView>)),
+#[utoipa::path(operation_id = "listNotifications", tag = "notifications",
+               params(PageQuery), responses((status = 200, body = Page<NotificationView>)),
                security(("bearer" = [])))]
 #[get("/me/notifications")]
 pub async fn list(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery>) -> Answer<HttpResponse> {
@@ -42,7 +43,7 @@ pub async fn list(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery
 }
 
 /// Marks notifications up to a number as read.
-#[utoipa::path(tag = "notifications", request_body = ReadMark,
+#[utoipa::path(operation_id = "markNotificationsRead", tag = "notifications", request_body = ReadMark,
                responses((status = 200, body = Marked)), security(("bearer" = [])))]
 #[post("/me/notifications/read")]
 pub async fn mark_read(shop: Data<Storefront>, caller: Caller, body: Body<ReadMark>) -> Answer<HttpResponse> {
@@ -52,7 +53,8 @@ pub async fn mark_read(shop: Data<Storefront>, caller: Caller, body: Body<ReadMa
 }
 
 /// A ticket for the stream, for browsers, whose `EventSource` sends no header.
-#[utoipa::path(tag = "notifications", responses((status = 201, body = StreamTicket)), security(("bearer" = [])))]
+#[utoipa::path(operation_id = "createStreamTicket", tag = "notifications",
+               responses((status = 201, body = StreamTicket)), security(("bearer" = [])))]
 #[post("/me/notifications/stream-tickets")]
 pub async fn issue_ticket(shop: Data<Storefront>, caller: Caller, _body: NoBody) -> Answer<HttpResponse> {
     let ticket = shop.tickets.issue(caller.id, caller.session);
@@ -71,9 +73,10 @@ pub struct Ticket {
 
 /// The member's notifications as they come (Server-Sent Events). `Last-Event-ID` resumes behind that number; without
 /// it the stream begins with what comes next.
-#[utoipa::path(tag = "notifications", params(Ticket, ("Last-Event-ID" = Option<i64>, Header)),
+#[utoipa::path(operation_id = "streamNotifications", tag = "notifications",
+               params(Ticket, ("Last-Event-ID" = Option<i64>, Header)),
                responses((status = 200, content_type = "text/event-stream", body = String)),
-               security(("bearer" = []), ()))]
+               security(("bearer" = []), ("ticket" = [])))]
 #[get("/me/notifications/stream")]
 pub async fn open_stream(shop: Data<Storefront>, request: HttpRequest, ticket: Params<Ticket>) -> Answer<HttpResponse> {
     let (member, session) = match &ticket.0.ticket {

@@ -21,7 +21,8 @@ use crate::http::problem::{Answer, Problem};
 use crate::idempotency::{self, Done, RequiredKey};
 
 /// Places an order: its stock and coupon are reserved until `expires_at`.
-#[utoipa::path(tag = "orders", request_body = OrderRequest, params(("Idempotency-Key" = String, Header)),
+#[utoipa::path(operation_id = "placeOrder", tag = "orders",
+               request_body = OrderRequest, params(("Idempotency-Key" = String, Header)),
                responses((status = 201, body = OrderView)), security(("bearer" = [])))]
 #[post("/orders")]
 pub async fn place(shop: Data<Storefront>, caller: Caller, key: RequiredKey, body: Body<OrderRequest>) -> Answer<Kept> {
@@ -38,7 +39,8 @@ pub async fn place(shop: Data<Storefront>, caller: Caller, key: RequiredKey, bod
 }
 
 /// Pays an order from the wallet; 402 when it holds too little.
-#[utoipa::path(tag = "orders", params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = String, Header)),
+#[utoipa::path(operation_id = "payOrder", tag = "orders",
+               params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = String, Header)),
                responses((status = 201, body = PaymentView)), security(("bearer" = [])))]
 #[post("/orders/{id}/payment")]
 pub async fn pay(
@@ -52,7 +54,8 @@ pub async fn pay(
 }
 
 /// Cancels an order: what is pending becomes cancelled, what is paid and not shipped refunded.
-#[utoipa::path(tag = "orders", params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = String, Header)),
+#[utoipa::path(operation_id = "cancelOrder", tag = "orders",
+               params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = String, Header)),
                responses((status = 200, body = OrderView)), security(("bearer" = [])))]
 #[post("/orders/{id}/cancellation")]
 pub async fn cancel(
@@ -72,7 +75,8 @@ pub async fn cancel(
 }
 
 /// The member's orders, the newest first.
-#[utoipa::path(tag = "orders", params(PageQuery), responses((status = 200, body = Page<OrderView>)),
+#[utoipa::path(operation_id = "listOrders", tag = "orders",
+               params(PageQuery), responses((status = 200, body = Page<OrderView>)),
                security(("bearer" = [])))]
 #[get("/orders")]
 pub async fn list(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery>) -> Answer<HttpResponse> {
@@ -82,7 +86,8 @@ pub async fn list(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery
 }
 
 /// An order.
-#[utoipa::path(tag = "orders", params(("id" = uuid::Uuid, Path)), responses((status = 200, body = OrderView)),
+#[utoipa::path(operation_id = "getOrder", tag = "orders",
+               params(("id" = uuid::Uuid, Path)), responses((status = 200, body = OrderView)),
                security(("bearer" = [])))]
 #[get("/orders/{id}")]
 pub async fn one(shop: Data<Storefront>, caller: Caller, id: Segment<OrderId>) -> Answer<HttpResponse> {
@@ -91,7 +96,8 @@ pub async fn one(shop: Data<Storefront>, caller: Caller, id: Segment<OrderId>) -
 }
 
 /// The payment of an order.
-#[utoipa::path(tag = "orders", params(("id" = uuid::Uuid, Path)), responses((status = 200, body = PaymentView)),
+#[utoipa::path(operation_id = "getPayment", tag = "orders",
+               params(("id" = uuid::Uuid, Path)), responses((status = 200, body = PaymentView)),
                security(("bearer" = [])))]
 #[get("/orders/{id}/payment")]
 pub async fn payment_of(shop: Data<Storefront>, caller: Caller, id: Segment<OrderId>) -> Answer<HttpResponse> {
@@ -103,7 +109,8 @@ pub async fn payment_of(shop: Data<Storefront>, caller: Caller, id: Segment<Orde
 }
 
 /// How far the goods of an order are. It appears a moment after the order.
-#[utoipa::path(tag = "orders", params(("id" = uuid::Uuid, Path)), responses((status = 200, body = DeliveryView)),
+#[utoipa::path(operation_id = "getDelivery", tag = "orders",
+               params(("id" = uuid::Uuid, Path)), responses((status = 200, body = DeliveryView)),
                security(("bearer" = [])))]
 #[get("/orders/{id}/delivery")]
 pub async fn delivery_of(shop: Data<Storefront>, caller: Caller, id: Segment<OrderId>) -> Answer<HttpResponse> {
@@ -115,7 +122,8 @@ pub async fn delivery_of(shop: Data<Storefront>, caller: Caller, id: Segment<Ord
 }
 
 /// The events of an order, the oldest first, with how far each has come.
-#[utoipa::path(tag = "orders", params(("id" = uuid::Uuid, Path)), responses((status = 200, body = Page<OrderEvent>)),
+#[utoipa::path(operation_id = "listOrderEvents", tag = "orders",
+               params(("id" = uuid::Uuid, Path)), responses((status = 200, body = Page<OrderEvent>)),
                security(("bearer" = [])))]
 #[get("/orders/{id}/events")]
 pub async fn events_of(shop: Data<Storefront>, caller: Caller, id: Segment<OrderId>) -> Answer<HttpResponse> {

@@ -15,6 +15,7 @@ use super::at;
 use crate::Storefront;
 use crate::auth::Admin;
 use crate::dto::catalogue::{PopularProducts, ProductEntry, ProductPatch, ProductView, StockAdjustment, StockLevel};
+use crate::dto::texts;
 use crate::http::kinds;
 use crate::http::problem::{Answer, Problem};
 use crate::idempotency::{self, Done, OptionalKey, RequiredKey};
@@ -29,19 +30,21 @@ pub struct Search {
     q: Option<String>,
     /// `newest` unless given.
     #[garde(skip)]
-    #[param(value_type = Option<String>, pattern = "^(newest|price_asc|price_desc|name)$")]
+    #[param(inline, value_type = Option<texts::ProductSort>)]
     sort: Option<Sort>,
 }
 
 /// A product.
-#[utoipa::path(tag = "products", params(("id" = uuid::Uuid, Path)), responses((status = 200, body = ProductView)))]
+#[utoipa::path(operation_id = "getProduct", tag = "products",
+               params(("id" = uuid::Uuid, Path)), responses((status = 200, body = ProductView)))]
 #[get("/products/{id}")]
 pub async fn one(shop: Data<Storefront>, id: Segment<ProductId>) -> Answer<HttpResponse> {
     Ok(json(shop.products.json(id.0).await?))
 }
 
 /// The five products sold most in the last three days.
-#[utoipa::path(tag = "products", responses((status = 200, body = PopularProducts)))]
+#[utoipa::path(operation_id = "listPopularProducts", tag = "products",
+               responses((status = 200, body = PopularProducts)))]
 #[get("/products/popular")]
 pub async fn popular(shop: Data<Storefront>) -> Answer<HttpResponse> {
     Ok(json(shop.popular.json().await?))
@@ -52,7 +55,8 @@ fn json(body: Bytes) -> HttpResponse {
 }
 
 /// The catalogue.
-#[utoipa::path(tag = "products", params(Search, PageQuery), responses((status = 200, body = Page<ProductView>)))]
+#[utoipa::path(operation_id = "listProducts", tag = "products",
+               params(Search, PageQuery), responses((status = 200, body = Page<ProductView>)))]
 #[get("/products")]
 pub async fn list(shop: Data<Storefront>, search: Params<Search>, page: Params<PageQuery>) -> Answer<HttpResponse> {
     let (Search { q: text, sort }, page) = (search.0, page.0);
@@ -67,8 +71,9 @@ pub async fn list(shop: Data<Storefront>, search: Params<Search>, page: Params<P
 }
 
 /// Enters a product into the catalogue.
-#[utoipa::path(tag = "products", request_body = ProductEntry, params(("Idempotency-Key" = Option<String>, Header)),
-               responses((status = 201, body = ProductView)), security(("bearer" = [])))]
+#[utoipa::path(operation_id = "createProduct", tag = "products",
+               request_body = ProductEntry, params(("Idempotency-Key" = Option<String>, Header)),
+               responses((status = 201, body = ProductView)), security(("bearer" = ["admin"])))]
 #[post("/products")]
 pub async fn create(shop: Data<Storefront>, admin: Admin, key: OptionalKey, body: Body<ProductEntry>) -> Answer<Kept> {
     let new = body.value.into_new()?;
@@ -80,9 +85,9 @@ pub async fn create(shop: Data<Storefront>, admin: Admin, key: OptionalKey, body
 }
 
 /// Changes a product; what is left out stays. Orders keep the name and price they were placed with.
-#[utoipa::path(tag = "products", request_body = ProductPatch,
+#[utoipa::path(operation_id = "updateProduct", tag = "products", request_body = ProductPatch,
                params(("id" = uuid::Uuid, Path)), responses((status = 200, body = ProductView)),
-               security(("bearer" = [])))]
+               security(("bearer" = ["admin"])))]
 #[patch("/products/{id}")]
 pub async fn edit(
     shop: Data<Storefront>,
@@ -100,9 +105,9 @@ pub async fn edit(
 }
 
 /// Brings units in, or writes them off; never below zero.
-#[utoipa::path(tag = "products", request_body = StockAdjustment,
+#[utoipa::path(operation_id = "adjustStock", tag = "products", request_body = StockAdjustment,
                params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = String, Header)),
-               responses((status = 201, body = StockLevel)), security(("bearer" = [])))]
+               responses((status = 201, body = StockLevel)), security(("bearer" = ["admin"])))]
 #[post("/products/{id}/stock-adjustments")]
 pub async fn adjust(
     shop: Data<Storefront>,

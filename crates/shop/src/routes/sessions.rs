@@ -16,7 +16,8 @@ use crate::http::kinds;
 use crate::http::problem::{Answer, Problem};
 
 /// Signs in.
-#[utoipa::path(tag = "sessions", request_body = SignIn, responses((status = 201, body = TokenPair)))]
+#[utoipa::path(operation_id = "signIn", tag = "sessions",
+               request_body = SignIn, responses((status = 201, body = TokenPair)))]
 #[post("/sessions")]
 pub async fn sign_in(shop: Data<Storefront>, request: HttpRequest, body: Body<SignIn>) -> Answer<HttpResponse> {
     shop.limits.credentials(&request)?;
@@ -35,7 +36,8 @@ pub async fn sign_in(shop: Data<Storefront>, request: HttpRequest, body: Body<Si
 }
 
 /// Goes on with a session; the refresh token is good for once, and a new one comes with the answer.
-#[utoipa::path(tag = "sessions", request_body = Refresh, responses((status = 201, body = TokenPair)))]
+#[utoipa::path(operation_id = "refreshSession", tag = "sessions",
+               request_body = Refresh, responses((status = 201, body = TokenPair)))]
 #[post("/sessions/refresh")]
 pub async fn renew(shop: Data<Storefront>, request: HttpRequest, body: Body<Refresh>) -> Answer<HttpResponse> {
     shop.limits.credentials(&request)?;
@@ -52,7 +54,7 @@ pub async fn renew(shop: Data<Storefront>, request: HttpRequest, body: Body<Refr
 }
 
 /// Signs out: the session's tokens are good for nothing any more.
-#[utoipa::path(tag = "sessions", responses((status = 204)), security(("bearer" = [])))]
+#[utoipa::path(operation_id = "signOut", tag = "sessions", responses((status = 204)), security(("bearer" = [])))]
 #[delete("/sessions/current")]
 pub async fn sign_out(shop: Data<Storefront>, caller: Caller) -> Answer<HttpResponse> {
     let (session, known) = (caller.session, shop.clone());

@@ -15,7 +15,8 @@ use crate::http::problem::Answer;
 use crate::idempotency::{self, Done, RequiredKey};
 
 /// Brings money into the wallet.
-#[utoipa::path(tag = "wallet", request_body = WalletCharge, params(("Idempotency-Key" = String, Header)),
+#[utoipa::path(operation_id = "chargeWallet", tag = "wallet",
+               request_body = WalletCharge, params(("Idempotency-Key" = String, Header)),
                responses((status = 201, body = Balance)), security(("bearer" = [])))]
 #[post("/wallet/charges")]
 pub async fn charge(
@@ -33,7 +34,8 @@ pub async fn charge(
 }
 
 /// What the wallet holds.
-#[utoipa::path(tag = "wallet", responses((status = 200, body = Balance)), security(("bearer" = [])))]
+#[utoipa::path(operation_id = "getWallet", tag = "wallet",
+               responses((status = 200, body = Balance)), security(("bearer" = [])))]
 #[get("/wallet")]
 pub async fn show(shop: Data<Storefront>, caller: Caller) -> Answer<HttpResponse> {
     let balance = shop.db.read(move |conn| payment::balance(conn, caller.id)).await?;
@@ -41,7 +43,8 @@ pub async fn show(shop: Data<Storefront>, caller: Caller) -> Answer<HttpResponse
 }
 
 /// What changed the wallet, the newest first.
-#[utoipa::path(tag = "wallet", params(PageQuery), responses((status = 200, body = Page<TransactionView>)),
+#[utoipa::path(operation_id = "listWalletTransactions", tag = "wallet",
+               params(PageQuery), responses((status = 200, body = Page<TransactionView>)),
                security(("bearer" = [])))]
 #[get("/wallet/transactions")]
 pub async fn transactions(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery>) -> Answer<HttpResponse> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::support::TestShop;
+use crate::support::{DESCRIPTION, TestShop};
 
 /// Every route that the API must have; a dot stands for `{…}`.
 const ROUTES: &str = "
@@ -50,6 +50,20 @@ async fn every_route_is_described_and_every_reference_leads_somewhere() {
     let problem = &api["paths"]["/api/v1/orders"]["post"]["responses"]["422"]["content"];
     assert!(problem["application/problem+json"].is_object(), "{problem}");
     shop.finish().await;
+}
+
+#[test]
+fn every_operation_has_a_name_of_its_own_and_describes_each_answer() {
+    DESCRIPTION.assert_usable();
+}
+
+#[test]
+fn every_type_of_problem_is_an_answer_of_some_operation() {
+    let api = serde_json::to_value(shop::http::app::openapi()).unwrap();
+    let described = api["paths"].to_string();
+    for kind in shop::http::kinds::ALL {
+        assert!(described.contains(&format!("`{}`", kind.code)), "no operation answers {}", kind.code);
+    }
 }
 
 fn collect_references(value: &Value, into: &mut BTreeSet<String>) {

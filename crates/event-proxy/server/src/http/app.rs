@@ -7,7 +7,7 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data};
 use actix_web::{App, Error, HttpResponse, get};
 use rest::directory::no_such_route;
-use rest::docs::{self, Basic, Bearer, Described};
+use rest::docs::{self, Basic, Bearer, Described, Refusals, Rule};
 use rest::health::{self, Readiness};
 use rest::observe::observe;
 use rest::{Problem, reply};
@@ -18,6 +18,7 @@ use utoipa_actix_web::scope::scope;
 use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_swagger_ui::SwaggerUi;
 
+use crate::http::kinds;
 use crate::keys::tell_quota;
 use crate::routes::{api_keys, audit, dead_letters, events, ledger, receipts, topics};
 use crate::{Proxy, door, pages};
@@ -29,16 +30,47 @@ const PREFIX: &str = "/v1";
 #[openapi(
     info(title = "Event proxy", description = "Takes events from services in any language, keeps them on disk, and \
         brings them to Kafka. Errors are problem documents (RFC 9457); GET /problems lists their types."),
+    servers((url = "/", description = "The server of this document")),
+    tags(
+        (name = "events", description = "For services: events, their receipts and the ledger"),
+        (name = "admin", description = "For the admin"),
+        (name = "docs", description = "The description of the API"),
+    ),
     components(),
     modifiers(&Bearer, &Basic)
 )]
 struct Frame;
 
+/// Problems by the shape of an operation, beside the common ones.
+const RULES: &[Rule] = &[
+    // the guard before all routes
+    (|_| true, &[&kinds::NOT_ALLOWED_WITHOUT_KEYS]),
+    (|shape| shape.is_secured, &[&kinds::UNAUTHORIZED]),
+    // the admin of a page's session sends its token
+    (|shape| shape.needs_role && shape.changes, &[&kinds::WRONG_CSRF_TOKEN]),
+];
+
+/// Refusals by operation. Tests compare them with the answers that they get.
+const REFUSALS: &[Refusals] = &[
+    (
+        "postEvents",
+        &[
+            &kinds::SERVICE_NOT_ALLOWED,
+            &kinds::UNKNOWN_TOPIC,
+            &kinds::TOO_MANY_TOPICS,
+            &kinds::QUOTA_EXCEEDED,
+            &kinds::LOG_FULL,
+        ],
+    ),
+    ("getReceipt", &[&kinds::FORGOTTEN, &kinds::PEER_AWAY]),
+    ("deleteTopic", &[&kinds::TOPIC_BUSY]),
+];
+
 /// The OpenAPI document of the routes.
 pub fn openapi() -> OpenApi {
     let app = App::new().into_utoipa_app().openapi(Frame::openapi());
     let (_, mut api) = app.service(scope(PREFIX).configure(routes)).split_for_parts();
-    docs::complete(&mut api);
+    docs::complete(&mut api, RULES, REFUSALS);
     api
 }
 

@@ -5,4 +5,5 @@ pub mod kinds;
 mod server;
 pub(crate) mod tls;
 
+pub use app::openapi;
 pub use server::Server;

@@ -18,15 +18,17 @@ pub struct ApiKeys {
 }
 
 /// All API keys that there ever were, the newest first.
-#[utoipa::path(tag = "admin", responses((status = 200, body = ApiKeys)), security(("basic" = [])))]
+#[utoipa::path(operation_id = "listApiKeys", tag = "admin",
+               responses((status = 200, body = ApiKeys)), security(("basic" = ["admin"])))]
 #[get("/admin/api-keys")]
 pub async fn all(proxy: Data<Proxy>, _admin: Admin) -> Result<HttpResponse, Problem> {
     Ok(reply::ok(&ApiKeys { items: proxy.keys.list().await? }))
 }
 
 /// Makes an API key; it is shown here only.
-#[utoipa::path(tag = "admin", request_body = NewKey, responses((status = 201, body = ShownKey)),
-               security(("basic" = [])))]
+#[utoipa::path(operation_id = "createApiKey", tag = "admin",
+               request_body = NewKey, responses((status = 201, body = ShownKey)),
+               security(("basic" = ["admin"])))]
 #[post("/admin/api-keys")]
 pub async fn create(proxy: Data<Proxy>, admin: Admin, new: Body<NewKey>) -> Result<HttpResponse, Problem> {
     let created = proxy.keys.create(&admin.who, new.value).await?;
@@ -34,16 +36,18 @@ pub async fn create(proxy: Data<Proxy>, admin: Admin, new: Body<NewKey>) -> Resu
 }
 
 /// Gives it a new key, which is shown here only; the old one is refused from now on.
-#[utoipa::path(tag = "admin", params(("id" = uuid::Uuid, Path)), responses((status = 200, body = ShownKey)),
-               security(("basic" = [])))]
+#[utoipa::path(operation_id = "rotateApiKey", tag = "admin",
+               params(("id" = uuid::Uuid, Path)), responses((status = 200, body = ShownKey)),
+               security(("basic" = ["admin"])))]
 #[post("/admin/api-keys/{id}/rotate")]
 pub async fn rotate(proxy: Data<Proxy>, admin: Admin, id: Segment<Id>, _: NoBody) -> Result<HttpResponse, Problem> {
     Ok(reply::ok(&proxy.keys.rotate(&admin.who, id.0).await?))
 }
 
 /// Has it refused from now on, by every proxy within two seconds.
-#[utoipa::path(tag = "admin", params(("id" = uuid::Uuid, Path)), responses((status = 204)),
-               security(("basic" = [])))]
+#[utoipa::path(operation_id = "revokeApiKey", tag = "admin",
+               params(("id" = uuid::Uuid, Path)), responses((status = 204)),
+               security(("basic" = ["admin"])))]
 #[delete("/admin/api-keys/{id}")]
 pub async fn revoke(proxy: Data<Proxy>, admin: Admin, id: Segment<Id>) -> Result<HttpResponse, Problem> {
     proxy.keys.revoke(&admin.who, id.0).await?;

@@ -12,8 +12,9 @@ use crate::admin::Admin;
 use crate::control::audit::{self, AuditEntry};
 
 /// What was done, the newest first.
-#[utoipa::path(tag = "admin", params(PageQuery), responses((status = 200, body = Page<AuditEntry>)),
-               security(("basic" = [])))]
+#[utoipa::path(operation_id = "listAuditEntries", tag = "admin",
+               params(PageQuery), responses((status = 200, body = Page<AuditEntry>)),
+               security(("basic" = ["admin"])))]
 #[get("/admin/audit")]
 pub async fn page(proxy: Data<Proxy>, _admin: Admin, page: Params<PageQuery>) -> Result<HttpResponse, Problem> {
     Ok(reply::ok(&entries(&proxy, &page.0).await?))

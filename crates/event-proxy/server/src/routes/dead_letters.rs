@@ -176,8 +176,8 @@ impl From<RedriveFilter> for Filter {
 }
 
 /// Events that Kafka refused, the newest first.
-#[utoipa::path(tag = "admin", params(DeadLetterQuery, PageQuery),
-               responses((status = 200, body = Page<DeadLetterView>)), security(("basic" = [])))]
+#[utoipa::path(operation_id = "listDeadLetters", tag = "admin", params(DeadLetterQuery, PageQuery),
+               responses((status = 200, body = Page<DeadLetterView>)), security(("basic" = ["admin"])))]
 #[get("/admin/dead-letters")]
 pub async fn list(
     proxy: Data<Proxy>,
@@ -203,8 +203,9 @@ pub async fn letters(proxy: &Proxy, query: DeadLetterQuery, page: &PageQuery) ->
 }
 
 /// Has dead events sent again. They come behind all that Kafka has, so out of their order.
-#[utoipa::path(tag = "admin", request_body = RedriveRequest, responses((status = 200, body = Redriven)),
-               security(("basic" = [])))]
+#[utoipa::path(operation_id = "redriveDeadLetters", tag = "admin",
+               request_body = RedriveRequest, responses((status = 200, body = Redriven)),
+               security(("basic" = ["admin"])))]
 #[post("/admin/redrives")]
 pub async fn redrive(proxy: Data<Proxy>, admin: Admin, body: Body<RedriveRequest>) -> Result<HttpResponse, Problem> {
     Ok(reply::ok(&send_again(&proxy, &admin.who, body.value).await?))
@@ -230,8 +231,9 @@ pub async fn send_again(proxy: &Proxy, who: &str, request: RedriveRequest) -> Re
 }
 
 /// Gives a dead event up.
-#[utoipa::path(tag = "admin", params(("id" = uuid::Uuid, Path)), request_body = DiscardRequest,
-               responses((status = 204)), security(("basic" = [])))]
+#[utoipa::path(operation_id = "discardDeadLetter", tag = "admin",
+               params(("id" = uuid::Uuid, Path)), request_body = DiscardRequest,
+               responses((status = 204)), security(("basic" = ["admin"])))]
 #[post("/admin/dead-letters/{id}/discard")]
 pub async fn discard(
     proxy: Data<Proxy>,

@@ -7,6 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, post};
 use garde::Validate;
 use rest::Problem;
 use rest::input::Params;
+use rest::problem::Document;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -67,8 +68,8 @@ impl TakenView {
     }
 }
 
-/// What became of one of several events.
-#[derive(Serialize, utoipa::ToSchema)]
+/// What became of one of several events; described as [`Described`].
+#[derive(Serialize)]
 struct Item {
     status: u16,
     /// Of an NDJSON body of which not every line has an answer, from 1.
@@ -78,20 +79,48 @@ struct Item {
     fate: Fate,
 }
 
-#[derive(Serialize, utoipa::ToSchema)]
+#[derive(Serialize)]
 #[serde(untagged)]
 enum Fate {
     Taken(TakenView),
-    Refused {
-        #[schema(value_type = Object)]
-        problem: Option<Box<RawValue>>,
-    },
+    Refused { problem: Option<Box<RawValue>> },
+}
+
+/// What became of one of several events.
+#[derive(utoipa::ToSchema)]
+#[schema(as = Item)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it only describes")]
+enum Described {
+    Taken(TakenItem),
+    Refused(RefusedItem),
+}
+
+/// An event of several that was taken.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "it only describes")]
+struct TakenItem {
+    status: u16,
+    #[serde(flatten)]
+    taken: TakenView,
+}
+
+/// An event of several that was refused.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "it only describes")]
+struct RefusedItem {
+    status: u16,
+    /// Of an NDJSON body of which not every line has an answer, from 1.
+    line: Option<usize>,
+    #[schema(value_type = Document)]
+    problem: Document,
 }
 
 /// What became of several events.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct Items {
     /// In the order in which they came.
+    #[schema(value_type = Vec<Described>)]
     items: Vec<Item>,
     /// How many were taken, where not every line has an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,7 +147,7 @@ enum Json {
 }
 
 /// Takes events: one, an array of them, or one a line; CloudEvents too, in each of their modes.
-#[utoipa::path(tag = "events", params(AckQuery),
+#[utoipa::path(operation_id = "postEvents", tag = "events", params(AckQuery),
     request_body(content(
         (Json = "application/json"),
         (String = "application/x-ndjson"),

@@ -9,7 +9,8 @@ use crate::keys::Reader;
 use crate::ledger::{self, TopicLedger};
 
 /// What became of all events, by topic; an API key that is bound to services sees theirs.
-#[utoipa::path(tag = "events", responses((status = 200, body = std::collections::BTreeMap<String, TopicLedger>)),
+#[utoipa::path(operation_id = "getLedger", tag = "events",
+               responses((status = 200, body = std::collections::BTreeMap<String, TopicLedger>)),
                security((), ("bearer" = []), ("basic" = [])))]
 #[get("/ledger")]
 pub async fn all(proxy: Data<Proxy>, reader: Reader) -> Result<HttpResponse, Problem> {

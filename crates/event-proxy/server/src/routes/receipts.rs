@@ -52,7 +52,8 @@ enum Status {
 }
 
 /// What became of the event that the receipt was given for.
-#[utoipa::path(tag = "events", params(("receipt" = String, Path)), responses((status = 200, body = ReceiptView)),
+#[utoipa::path(operation_id = "getReceipt", tag = "events",
+               params(("receipt" = String, Path)), responses((status = 200, body = ReceiptView)),
                security((), ("bearer" = [])))]
 #[get("/receipts/{receipt}")]
 pub async fn one(

@@ -100,15 +100,17 @@ impl TopicRequest {
 }
 
 /// All topics, by name.
-#[utoipa::path(tag = "admin", responses((status = 200, body = Page<TopicView>)), security(("basic" = [])))]
+#[utoipa::path(operation_id = "listTopics", tag = "admin",
+               responses((status = 200, body = Page<TopicView>)), security(("basic" = ["admin"])))]
 #[get("/admin/topics")]
 pub async fn list(proxy: Data<Proxy>, _admin: Admin) -> Result<HttpResponse, Problem> {
     Ok(reply::ok(&Page::<TopicView>::all(views(&proxy).await?)))
 }
 
 /// A topic.
-#[utoipa::path(tag = "admin", params(("name" = String, Path)), responses((status = 200, body = TopicView)),
-               security(("basic" = [])))]
+#[utoipa::path(operation_id = "getTopic", tag = "admin",
+               params(("name" = String, Path)), responses((status = 200, body = TopicView)),
+               security(("basic" = ["admin"])))]
 #[get("/admin/topics/{name}")]
 pub async fn one(proxy: Data<Proxy>, _admin: Admin, name: Segment<String>) -> Result<HttpResponse, Problem> {
     Ok(reply::ok(&view(&proxy, &name.0).await?))
@@ -116,8 +118,9 @@ pub async fn one(proxy: Data<Proxy>, _admin: Admin, name: Segment<String>) -> Re
 
 /// Makes a topic, or one for each service and type. One that was deleted, or is missing on Kafka, comes back; it keeps
 /// its partitions.
-#[utoipa::path(tag = "admin", request_body = TopicRequest, responses((status = 201, body = Page<TopicView>)),
-               security(("basic" = [])))]
+#[utoipa::path(operation_id = "createTopics", tag = "admin",
+               request_body = TopicRequest, responses((status = 201, body = Page<TopicView>)),
+               security(("basic" = ["admin"])))]
 #[post("/admin/topics")]
 pub async fn make(proxy: Data<Proxy>, admin: Admin, body: Body<TopicRequest>) -> Result<HttpResponse, Problem> {
     let made = create(&proxy, &admin.who, body.value).await?;
@@ -152,7 +155,8 @@ pub async fn create(proxy: &Proxy, who: &str, request: TopicRequest) -> Result<V
 }
 
 /// Deletes a topic, with all that Kafka has of it. It comes back only by hand.
-#[utoipa::path(tag = "admin", params(("name" = String, Path)), responses((status = 204)), security(("basic" = [])))]
+#[utoipa::path(operation_id = "deleteTopic", tag = "admin",
+               params(("name" = String, Path)), responses((status = 204)), security(("basic" = ["admin"])))]
 #[delete("/admin/topics/{name}")]
 pub async fn delete(proxy: Data<Proxy>, admin: Admin, name: Segment<String>) -> Result<HttpResponse, Problem> {
     remove(&proxy, &admin.who, name.0).await?;

@@ -1,6 +1,7 @@
 //! A proxy of its own for each test.
 
 use std::net::TcpListener;
+use std::sync::LazyLock;
 
 use event_proxy::Proxy;
 use event_proxy::http::Server;
@@ -9,6 +10,27 @@ use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 use tempfile::TempDir;
+use testkit::Description;
+
+/// Each answer to a test is compared with the description.
+static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| {
+    let document = event_proxy::http::openapi();
+    Description::new(serde_json::to_value(&document).expect("an OpenAPI document is JSON"))
+});
+
+#[test]
+fn every_operation_has_a_name_of_its_own_and_describes_each_answer() {
+    DESCRIPTION.assert_usable();
+}
+
+#[test]
+fn every_type_of_problem_is_an_answer_of_some_operation() {
+    let api = serde_json::to_value(event_proxy::http::openapi()).unwrap();
+    let described = api["paths"].to_string();
+    for kind in event_proxy::http::kinds::ALL {
+        assert!(described.contains(&format!("`{}`", kind.code)), "no operation answers {}", kind.code);
+    }
+}
 
 /// The admin's, unless a test sets another.
 pub const PASSWORD: &str = "a long password";
@@ -113,11 +135,16 @@ impl TestProxy {
 }
 
 pub async fn reply(request: RequestBuilder) -> Reply {
-    let response = request.send().await.unwrap();
+    let (client, request) = request.build_split();
+    let request = request.unwrap();
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let response = client.execute(request).await.unwrap();
     let status = response.status().as_u16();
     let location = response.headers().get("location").map(|location| location.to_str().unwrap().to_owned());
     let headers = response.headers().clone();
-    Reply { status, body: response.json().await.unwrap_or_default(), location, headers }
+    let body: Value = response.json().await.unwrap_or_default();
+    DESCRIPTION.assert_describes(method.as_str(), &path, status, body["code"].as_str());
+    Reply { status, body, location, headers }
 }
 
 impl Reply {

@@ -33,8 +33,8 @@ pub struct DeadLetterFilter {
 }
 
 /// Dead letters, the newest first.
-#[utoipa::path(tag = "admin", params(DeadLetterFilter, PageQuery),
-               responses((status = 200, body = Page<DeadLetterView>)), security(("bearer" = [])))]
+#[utoipa::path(operation_id = "listDeadLetters", tag = "admin", params(DeadLetterFilter, PageQuery),
+               responses((status = 200, body = Page<DeadLetterView>)), security(("bearer" = ["admin"])))]
 #[get("/admin/dead-letters")]
 pub async fn list(
     shop: Data<Storefront>,
@@ -49,8 +49,9 @@ pub async fn list(
 }
 
 /// A dead letter with its event, and how many events wait behind it.
-#[utoipa::path(tag = "admin", params(("id" = uuid::Uuid, Path)), responses((status = 200, body = DeadLetterDetail)),
-               security(("bearer" = [])))]
+#[utoipa::path(operation_id = "getDeadLetter", tag = "admin",
+               params(("id" = uuid::Uuid, Path)), responses((status = 200, body = DeadLetterDetail)),
+               security(("bearer" = ["admin"])))]
 #[get("/admin/dead-letters/{id}")]
 pub async fn one(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>) -> Answer<HttpResponse> {
     let detail = shop.db.read(move |conn| detail(conn, id.0)).await?;
@@ -58,24 +59,26 @@ pub async fn one(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>) -> Answ
 }
 
 /// Has the group's worker handle the event again, and then what is parked behind it.
-#[utoipa::path(tag = "admin", params(("id" = uuid::Uuid, Path)), responses((status = 202, body = DeadLetterDetail)),
-               security(("bearer" = [])))]
+#[utoipa::path(operation_id = "replayDeadLetter", tag = "admin",
+               params(("id" = uuid::Uuid, Path)), responses((status = 202, body = DeadLetterDetail)),
+               security(("bearer" = ["admin"])))]
 #[post("/admin/dead-letters/{id}/replay")]
 pub async fn replay(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>, _body: NoBody) -> Answer<HttpResponse> {
     ask(&shop, id.0, admin::request_replay).await
 }
 
 /// Gives the event up: its effect will not be there, and what is parked behind it goes on.
-#[utoipa::path(tag = "admin", params(("id" = uuid::Uuid, Path)), responses((status = 202, body = DeadLetterDetail)),
-               security(("bearer" = [])))]
+#[utoipa::path(operation_id = "discardDeadLetter", tag = "admin",
+               params(("id" = uuid::Uuid, Path)), responses((status = 202, body = DeadLetterDetail)),
+               security(("bearer" = ["admin"])))]
 #[post("/admin/dead-letters/{id}/discard")]
 pub async fn discard(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>, _body: NoBody) -> Answer<HttpResponse> {
     ask(&shop, id.0, admin::discard).await
 }
 
 /// Has all dead letters of a group, or of one of its topics, handled again.
-#[utoipa::path(tag = "admin", request_body = ReplayRequest,
-               responses((status = 202, body = Replayed)), security(("bearer" = [])))]
+#[utoipa::path(operation_id = "replayDeadLetters", tag = "admin", request_body = ReplayRequest,
+               responses((status = 202, body = Replayed)), security(("bearer" = ["admin"])))]
 #[post("/admin/dead-letters/replay")]
 pub async fn replay_all(shop: Data<Storefront>, _admin: Admin, body: Body<ReplayRequest>) -> Answer<HttpResponse> {
     let ReplayRequest { group, topic } = body.value;

@@ -37,8 +37,9 @@ pub struct EventFilter {
 
 /// Events in the log, the newest first. With `topic=coupon-issue-requested` those as well that went straight to Kafka, as
 /// far as it keeps them; 503 while it is away. They are looked for among 32,000 records of each partition.
-#[utoipa::path(tag = "admin", params(EventFilter, PageQuery), responses((status = 200, body = Page<LoggedEventView>)),
-               security(("bearer" = [])))]
+#[utoipa::path(operation_id = "listEvents", tag = "admin",
+               params(EventFilter, PageQuery), responses((status = 200, body = Page<LoggedEventView>)),
+               security(("bearer" = ["admin"])))]
 #[get("/admin/events")]
 pub async fn list(
     shop: Data<Storefront>,
@@ -58,8 +59,9 @@ pub async fn list(
 
 /// One event, and how far it has come in every group. A request for a coupon that went straight to Kafka is found as long
 /// as Kafka keeps it; 503 while that is away and the log does not have the event.
-#[utoipa::path(tag = "admin", params(("id" = uuid::Uuid, Path)), responses((status = 200, body = TrackedEventView)),
-               security(("bearer" = [])))]
+#[utoipa::path(operation_id = "getEvent", tag = "admin",
+               params(("id" = uuid::Uuid, Path)), responses((status = 200, body = TrackedEventView)),
+               security(("bearer" = ["admin"])))]
 #[get("/admin/events/{id}")]
 pub async fn one(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>) -> Answer<HttpResponse> {
     if let Some(event) = shop.db.read(move |conn| admin::event(conn, id.0)).await? {
@@ -72,7 +74,8 @@ pub async fn one(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>) -> Answ
 }
 
 /// How far every group is in every partition it reads.
-#[utoipa::path(tag = "admin", responses((status = 200, body = Page<ConsumerView>)), security(("bearer" = [])))]
+#[utoipa::path(operation_id = "listConsumers", tag = "admin",
+               responses((status = 200, body = Page<ConsumerView>)), security(("bearer" = ["admin"])))]
 #[get("/admin/consumers")]
 pub async fn consumers(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpResponse> {
     Ok(reply::ok(&Page::<ConsumerView>::all(shop.runtime.lags().await?)))
@@ -80,9 +83,9 @@ pub async fn consumers(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpResp
 
 /// Has a group handle a topic anew from some point; 409 for a group that must not repeat. The answer is where the
 /// group is then.
-#[utoipa::path(tag = "admin", request_body = ResetRequest,
+#[utoipa::path(operation_id = "resetConsumer", tag = "admin", request_body = ResetRequest,
                params(("group" = String, Path)), responses((status = 200, body = Page<ConsumerView>)),
-               security(("bearer" = [])))]
+               security(("bearer" = ["admin"])))]
 #[post("/admin/consumers/{group}/reset")]
 pub async fn reset(
     shop: Data<Storefront>,

@@ -39,8 +39,9 @@ pub struct Days {
 }
 
 /// What each day brought, the newest first.
-#[utoipa::path(tag = "admin", params(Days), responses((status = 200, body = Page<SettlementDay>)),
-               security(("bearer" = [])))]
+#[utoipa::path(operation_id = "listSettlements", tag = "admin",
+               params(Days), responses((status = 200, body = Page<SettlementDay>)),
+               security(("bearer" = ["admin"])))]
 #[get("/admin/settlements")]
 pub async fn settlements(shop: Data<Storefront>, _admin: Admin, days: Params<Days>) -> Answer<HttpResponse> {
     let now = Time::now();
@@ -54,7 +55,8 @@ pub async fn settlements(shop: Data<Storefront>, _admin: Admin, days: Params<Day
 }
 
 /// How the coupons did, the newest first.
-#[utoipa::path(tag = "admin", responses((status = 200, body = Page<CouponFiguresView>)), security(("bearer" = [])))]
+#[utoipa::path(operation_id = "listCouponFigures", tag = "admin",
+               responses((status = 200, body = Page<CouponFiguresView>)), security(("bearer" = ["admin"])))]
 #[get("/admin/analytics/coupons")]
 pub async fn coupons(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpResponse> {
     let rows = shop.db.read(analytics::coupons).await?;
@@ -62,7 +64,8 @@ pub async fn coupons(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpRespon
 }
 
 /// The sales of each day, the newest first.
-#[utoipa::path(tag = "admin", responses((status = 200, body = Page<SalesDayView>)), security(("bearer" = [])))]
+#[utoipa::path(operation_id = "listSalesFigures", tag = "admin",
+               responses((status = 200, body = Page<SalesDayView>)), security(("bearer" = ["admin"])))]
 #[get("/admin/analytics/sales")]
 pub async fn sales(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpResponse> {
     let rows = shop.db.read(analytics::sales).await?;
@@ -70,8 +73,8 @@ pub async fn sales(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpResponse
 }
 
 /// Proves from the data that a coupon went to those who came first.
-#[utoipa::path(tag = "admin", params(("id" = uuid::Uuid, Path)),
-               responses((status = 200, body = ReconciliationView)), security(("bearer" = [])))]
+#[utoipa::path(operation_id = "reconcileCoupon", tag = "admin", params(("id" = uuid::Uuid, Path)),
+               responses((status = 200, body = ReconciliationView)), security(("bearer" = ["admin"])))]
 #[get("/admin/coupons/{id}/reconciliation")]
 pub async fn reconciliation(shop: Data<Storefront>, _admin: Admin, id: Segment<CouponId>) -> Answer<HttpResponse> {
     let found = shop.db.read(move |conn| coupon::reconciliation(conn, id.0)).await?;

@@ -17,6 +17,7 @@ use crate::Storefront;
 use crate::auth::Admin;
 use crate::dto::checkout::DeliveryView;
 use crate::dto::figures::PurchaseOrderView;
+use crate::dto::texts;
 use crate::http::problem::Answer;
 use crate::idempotency::{self, Done, OptionalKey};
 
@@ -25,13 +26,14 @@ use crate::idempotency::{self, Done, OptionalKey};
 #[into_params(parameter_in = Query)]
 pub struct DeliveryFilter {
     #[garde(skip)]
-    #[param(value_type = Option<String>, pattern = "^(waiting|preparing|shipped|delivered|cancelled)$")]
+    #[param(value_type = Option<texts::DeliveryStatus>)]
     status: Option<DeliveryStatus>,
 }
 
 /// Deliveries, the newest first.
-#[utoipa::path(tag = "admin", params(DeliveryFilter, PageQuery), responses((status = 200, body = Page<DeliveryView>)),
-               security(("bearer" = [])))]
+#[utoipa::path(operation_id = "listDeliveries", tag = "admin",
+               params(DeliveryFilter, PageQuery), responses((status = 200, body = Page<DeliveryView>)),
+               security(("bearer" = ["admin"])))]
 #[get("/admin/deliveries")]
 pub async fn deliveries(
     shop: Data<Storefront>,
@@ -45,8 +47,9 @@ pub async fn deliveries(
 }
 
 /// Notes that the goods have left; the order can no longer be refunded.
-#[utoipa::path(tag = "admin", params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
-               responses((status = 200, body = DeliveryView)), security(("bearer" = [])))]
+#[utoipa::path(operation_id = "shipDelivery", tag = "admin",
+               params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
+               responses((status = 200, body = DeliveryView)), security(("bearer" = ["admin"])))]
 #[post("/admin/deliveries/{id}/ship")]
 pub async fn ship(
     shop: Data<Storefront>,
@@ -59,8 +62,9 @@ pub async fn ship(
 }
 
 /// Notes that the goods have arrived.
-#[utoipa::path(tag = "admin", params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
-               responses((status = 200, body = DeliveryView)), security(("bearer" = [])))]
+#[utoipa::path(operation_id = "completeDelivery", tag = "admin",
+               params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
+               responses((status = 200, body = DeliveryView)), security(("bearer" = ["admin"])))]
 #[post("/admin/deliveries/{id}/deliver")]
 pub async fn deliver(
     shop: Data<Storefront>,
@@ -84,13 +88,13 @@ async fn step(shop: &Storefront, admin: Admin, key: OptionalKey, id: DeliveryId,
 #[into_params(parameter_in = Query)]
 pub struct PurchaseOrderFilter {
     #[garde(skip)]
-    #[param(value_type = Option<String>, pattern = "^(open|received)$")]
+    #[param(value_type = Option<texts::PurchaseOrderStatus>)]
     status: Option<PurchaseOrderStatus>,
 }
 
 /// The shop's own orders, the newest first.
-#[utoipa::path(tag = "admin", params(PurchaseOrderFilter, PageQuery),
-               responses((status = 200, body = Page<PurchaseOrderView>)), security(("bearer" = [])))]
+#[utoipa::path(operation_id = "listPurchaseOrders", tag = "admin", params(PurchaseOrderFilter, PageQuery),
+               responses((status = 200, body = Page<PurchaseOrderView>)), security(("bearer" = ["admin"])))]
 #[get("/admin/purchase-orders")]
 pub async fn purchase_orders(
     shop: Data<Storefront>,
@@ -104,8 +108,9 @@ pub async fn purchase_orders(
 }
 
 /// Notes that the goods came in: they are added to the stock.
-#[utoipa::path(tag = "admin", params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
-               responses((status = 200, body = PurchaseOrderView)), security(("bearer" = [])))]
+#[utoipa::path(operation_id = "receivePurchaseOrder", tag = "admin",
+               params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
+               responses((status = 200, body = PurchaseOrderView)), security(("bearer" = ["admin"])))]
 #[post("/admin/purchase-orders/{id}/receive")]
 pub async fn receive(
     shop: Data<Storefront>,

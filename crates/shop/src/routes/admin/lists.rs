@@ -16,8 +16,9 @@ use crate::dto::members::Profile;
 use crate::http::problem::Answer;
 
 /// All orders, the newest first.
-#[utoipa::path(tag = "admin", params(PageQuery), responses((status = 200, body = Page<OrderView>)),
-               security(("bearer" = [])))]
+#[utoipa::path(operation_id = "listAllOrders", tag = "admin",
+               params(PageQuery), responses((status = 200, body = Page<OrderView>)),
+               security(("bearer" = ["admin"])))]
 #[get("/admin/orders")]
 pub async fn orders(shop: Data<Storefront>, _admin: Admin, page: Params<PageQuery>) -> Answer<HttpResponse> {
     let (after, fetch) = (page.0.after::<OrderId>()?, page.0.fetch());
@@ -26,8 +27,9 @@ pub async fn orders(shop: Data<Storefront>, _admin: Admin, page: Params<PageQuer
 }
 
 /// All members, the newest first.
-#[utoipa::path(tag = "admin", params(PageQuery), responses((status = 200, body = Page<Profile>)),
-               security(("bearer" = [])))]
+#[utoipa::path(operation_id = "listMembers", tag = "admin",
+               params(PageQuery), responses((status = 200, body = Page<Profile>)),
+               security(("bearer" = ["admin"])))]
 #[get("/admin/members")]
 pub async fn members(shop: Data<Storefront>, _admin: Admin, page: Params<PageQuery>) -> Answer<HttpResponse> {
     let (after, fetch) = (page.0.after::<MemberId>()?, page.0.fetch());
@@ -36,8 +38,9 @@ pub async fn members(shop: Data<Storefront>, _admin: Admin, page: Params<PageQue
 }
 
 /// What services reported of their failures through an event proxy, the newest first. Each event opens one incident.
-#[utoipa::path(tag = "admin", params(PageQuery), responses((status = 200, body = Page<IncidentView>)),
-               security(("bearer" = [])))]
+#[utoipa::path(operation_id = "listIncidents", tag = "admin",
+               params(PageQuery), responses((status = 200, body = Page<IncidentView>)),
+               security(("bearer" = ["admin"])))]
 #[get("/admin/incidents")]
 pub async fn incidents(shop: Data<Storefront>, _admin: Admin, page: Params<PageQuery>) -> Answer<HttpResponse> {
     let (after, fetch) = (page.0.after::<IncidentId>()?, page.0.fetch());

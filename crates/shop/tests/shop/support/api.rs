@@ -1,9 +1,17 @@
 //! The API, asked as a client does.
 
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
+use testkit::Description;
+
+/// Each answer to a test is compared with the description.
+pub static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| {
+    let document = shop::http::app::openapi();
+    Description::new(serde_json::to_value(&document).expect("an OpenAPI document is JSON"))
+});
 
 /// Where a shop answers, and as whom it is asked.
 #[derive(Clone)]
@@ -128,10 +136,14 @@ impl Call {
 
     /// As [`send`](Self::send), for a shop that may be gone.
     pub async fn try_send(self) -> reqwest::Result<Reply> {
-        let response = self.0.send().await?;
+        let (client, request) = self.0.build_split();
+        let request = request?;
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = client.execute(request).await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await?;
-        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+        DESCRIPTION.assert_describes(method.as_str(), &path, status, body["code"].as_str());
         Ok(Reply { status, body, text, headers })
     }
 }

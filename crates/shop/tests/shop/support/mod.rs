@@ -18,7 +18,7 @@ use shop::http::server::{Server, purge_answers};
 use tempfile::TempDir;
 use testkit::Place;
 
-pub use api::{Api, Call, Reply, random_key};
+pub use api::{Api, Call, DESCRIPTION, Reply, random_key};
 pub use members::TestMember;
 pub use proxy::TestProxy;
 

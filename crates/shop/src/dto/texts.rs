@@ -1,0 +1,50 @@
+//! Schemas of fields whose text is one of a few: named enums of the OpenAPI document. The domains' enums know nothing of
+//! OpenAPI; these stand for them in `#[schema(value_type = …)]`.
+
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::openapi::{RefOr, schema::SchemaType};
+use utoipa::{PartialSchema, ToSchema};
+
+fn one_of(texts: impl IntoIterator<Item = &'static str>) -> RefOr<Schema> {
+    ObjectBuilder::new().schema_type(SchemaType::new(Type::String)).enum_values(Some(texts)).into()
+}
+
+/// `Name: texts;` makes a schema of that name.
+macro_rules! texts {
+    ($($name:ident: $texts:expr;)+) => {$(
+        #[doc = concat!("Schema `", stringify!($name), "`.")]
+        pub struct $name;
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                one_of($texts)
+            }
+        }
+
+        impl ToSchema for $name {}
+    )+};
+}
+
+/// The texts of an enum made by `db::text_enum!`.
+macro_rules! all {
+    ($of:ty) => {
+        <$of>::ALL.iter().map(|variant| variant.as_str())
+    };
+}
+
+texts! {
+    ConsumerMode: ["rebuildable", "re-sendable", "once"];
+    CouponChange: all!(consumers::coupon_history::What);
+    DeadLetterStatus: ["dead", "replay", "discarded"];
+    DeliveryStatus: all!(contracts::events::DeliveryStatus);
+    EventStatus: all!(messaging::admin::EventStatus);
+    IssueRequestStatus: std::iter::once("pending").chain(all!(coupon::IssueStatus));
+    NotificationKind: all!(consumers::notification::NotificationKind);
+    OrderStatus: all!(order::OrderStatus);
+    OwnedCouponStatus: all!(coupon::OwnedStatus);
+    ProductSort: ["newest", "price_asc", "price_desc", "name"];
+    PurchaseOrderStatus: all!(consumers::replenishment::PurchaseOrderStatus);
+    RejectReason: all!(coupon::RejectReason);
+    Role: all!(member::Role);
+    TransactionKind: all!(payment::TransactionKind);
+}
