@@ -16,9 +16,8 @@ SCHEMAS = {
     ".github/ISSUE_TEMPLATE/config.yml": "github-issue-config",
     "docker-compose.yml": "compose-spec",
 }
-# places that name the release of Rust, next to rust-toolchain.toml
+# places that name the release of Rust, as `rust-version` in Cargo.toml
 RELEASES = {
-    "Cargo.toml": r'^rust-version = "([\d.]+)"',
     "Dockerfile": r"^FROM rust:([\d.]+)-",
     ".github/workflows/*.yml": r"\brust:([\d.]+)-",
     "CONTRIBUTING.md": r"\bRust ([\d.]+\d)",
@@ -38,9 +37,8 @@ def schemas(tools: Path) -> int:
 
 
 def toolchain() -> int:
-    """Prints the places that name another release of Rust than rust-toolchain.toml."""
-    channel: str = tomllib.loads(read("rust-toolchain.toml"))["toolchain"]["channel"]
-    minor = channel.rpartition(".")[0]
+    """Prints the places that name another release of Rust than Cargo.toml."""
+    minor: str = tomllib.loads(read("Cargo.toml"))["workspace"]["package"]["rust-version"]
     wrong, right = [], 0
     for pattern, expression in RELEASES.items():
         named = [

