@@ -80,7 +80,7 @@ def name(rule: dict[str, str]) -> str:
 
 def check_tests(groups: list[Any], tests: Any) -> Iterator[str]:
     """Yields alerts without a test in which they fire, or without one in which they do not."""
-    if tests["group_eval_order"] != [group["name"] for group in groups]:
+    if tests.get("group_eval_order") != [group["name"] for group in groups]:
         yield "group_eval_order of alerts.test.yml does not have the groups of alerts.yml in their order"
     tried = [case for test in tests["tests"] for case in test.get("alert_rule_test", [])]
     for alert in (rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule):

@@ -83,7 +83,7 @@ metrics! {
     Gauge PROCESS_VIRTUAL_MEMORY_BYTES = "process_virtual_memory_bytes" [] Bytes, Shop | Relay | Worker | Proxy:
         "Virtual memory of the process.";
     Gauge PROCESS_VIRTUAL_MEMORY_MAX_BYTES = "process_virtual_memory_max_bytes" [] Bytes, Shop | Relay | Worker | Proxy:
-        "Maximum virtual memory of the process.";
+        "Maximum virtual memory of the process; 0 without a limit.";
     Gauge PROCESS_OPEN_FDS = "process_open_fds" [] Count, Shop | Relay | Worker | Proxy:
         "Open file descriptors of the process.";
     Gauge PROCESS_MAX_FDS = "process_max_fds" [] Count, Shop | Relay | Worker | Proxy:
