@@ -48,10 +48,11 @@ pub async fn observe(
     Ok(response)
 }
 
-/// A failure that the framework made, not this project; pages that tell of one to a person are this project's.
+/// Returns true for a failure that the framework made. Problem documents, pages, and JSON (`/readyz`) are this project's.
 fn is_bare_failure(response: &ServiceResponse) -> bool {
     let status = response.status();
-    let is_told = |media: &HeaderValue| media == problem::MEDIA_TYPE || media.as_bytes().starts_with(b"text/html");
+    let ours = [problem::MEDIA_TYPE, "application/json", "text/html"];
+    let is_told = |media: &HeaderValue| ours.iter().any(|ours| media.as_bytes().starts_with(ours.as_bytes()));
     (status.is_client_error() || status.is_server_error())
         && !response.headers().get(header::CONTENT_TYPE).is_some_and(is_told)
 }

@@ -72,7 +72,7 @@ metrics! {
         "Events that became dead letters because Kafka refused every attempt.";
 
     Gauge DATA_DIR_AVAILABLE_BYTES = "data_dir_available_bytes" [] Bytes, Shop | Relay | Worker | Proxy:
-        "Space that is available on the file system of data_dir.";
+        "Space that is available on the file system of data_dir; absent while the folder is missing.";
     Gauge DATA_DIR_SIZE_BYTES = "data_dir_size_bytes" [] Bytes, Shop | Relay | Worker | Proxy:
         "Size of the file system of data_dir.";
 
