@@ -4,6 +4,8 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
 COPY . .
+# label `commit` of the metric build_info
+ARG BUILD_COMMIT=
 # What was compiled and downloaded stays in the caches of the builder, so that a change of ours compiles only ours.
 # `tls` is what managed Kafka clusters ask for.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \

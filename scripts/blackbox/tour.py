@@ -6,6 +6,7 @@ DIR is the working folder of the shop, which has `data/exports`. The tour runs i
 the right password, with a wrong one, and with a wrong one in an interactive bash, which must stay open. The labs of
 docs/learn.md must have the same helper functions, so that they stop in the same way.
 """
+
 import argparse
 import os
 import pathlib
@@ -20,8 +21,18 @@ LABS = ROOT / "docs" / "learn.md"
 HELPERS = re.compile(r"^unique\(\) .*?(?=^```|^topic\(\))", re.M | re.S)
 SHELLS = [shell for shell in ("bash", "sh", "zsh") if shutil.which(shell)]
 PATIENCE = 120  # seconds for one run
-EXPECTED = ['"status":"issued"', '"amount":"35820"', "event: notification", '"type":"shop.payment.completed"',
-            '"status":"handled"', '"lag":0', '"sold":2', '"status":"preparing"', '"net":"', '"consistent":true']
+EXPECTED = [
+    '"status":"issued"',
+    '"amount":"35820"',
+    "event: notification",
+    '"type":"shop.payment.completed"',
+    '"status":"handled"',
+    '"lag":0',
+    '"sold":2',
+    '"status":"preparing"',
+    '"net":"',
+    '"consistent":true',
+]
 UNEXPECTED = re.compile(r'/problems/|"status":"(?:pending|parked|dead)"')
 REFUSED = ["/problems/invalid-credentials", "there is no access_token in the answer"]
 SIGN_IN = 2  # number of the step that needs the password
@@ -58,8 +69,17 @@ class Tour:
     def run(self, command: list[str], password: str, after: str = "") -> tuple[int, str]:
         """Feeds the tour to a shell. Returns the exit code and the output."""
         env = {**os.environ, "SHOP": self.shop, "ADMIN_PASSWORD": password}
-        done = subprocess.run(command, input=self.script + after, cwd=self.folder, env=env, text=True, check=False,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE)
+        done = subprocess.run(
+            command,
+            input=self.script + after,
+            cwd=self.folder,
+            env=env,
+            text=True,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=PATIENCE,
+        )
         return done.returncode, done.stdout
 
     def check_complete(self, shell: str, password: str) -> list[str]:

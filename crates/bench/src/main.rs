@@ -11,13 +11,14 @@ mod relay;
 mod report;
 mod stand;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use report::{Figures, line, ratio};
 use runtime::Role;
 use stand::Stand;
-use telemetry::{LogFormat, LogSettings, names};
+use telemetry::{LogFormat, LogSettings, Process, metrics};
 
 /// As the programs that are measured have it.
 #[global_allocator]
@@ -68,7 +69,8 @@ enum Other {
 async fn main() {
     let options = Options::parse();
     let log = LogSettings { format: LogFormat::Pretty, filter: "warn".into() };
-    let _telemetry = telemetry::init(&log, None, None).expect("logs and metrics");
+    let process = Process { name: "bench", data_dir: Path::new(".") };
+    let _telemetry = telemetry::init(process, &log, None, None).expect("logs and metrics");
     match options.other {
         Some(Other::Proxy(options)) => return proxy::run(options).await,
         Some(Other::Bare) => return proxy::serve_bare().await.expect("a free port"),
@@ -300,14 +302,14 @@ async fn coupons(stand: &Stand, quantity: i64) -> contracts::CouponId {
     stand.shop.db.write(unit).await.expect("a coupon").id
 }
 
-/// The cumulative buckets of [`names::CONSUMER_DELAY_SECONDS`].
+/// The cumulative buckets of [`metrics::CONSUMER_DELAY_SECONDS`].
 struct Delays(Vec<(f64, f64)>);
 
 impl Delays {
     /// Of all groups together.
     fn now() -> Self {
         let mut buckets = std::collections::BTreeMap::<String, f64>::new();
-        let prefix = format!("{}_bucket{{", names::CONSUMER_DELAY_SECONDS);
+        let prefix = format!("{}_bucket{{", metrics::CONSUMER_DELAY_SECONDS.name);
         let rendered = telemetry::metrics::render();
         for line in rendered.lines().filter(|line| line.starts_with(&prefix)) {
             let bound = line.split("le=\"").nth(1).and_then(|rest| rest.split('"').next());

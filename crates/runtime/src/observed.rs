@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use event_proxy_client::{BuildError, Builder, EventProxy, ProxyLayer, install};
 use program::settings::{SettingError, observe_with};
-use telemetry::MoreLayer;
+use telemetry::{MoreLayer, Process};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::settings::{EventProxySettings, Settings};
@@ -34,7 +34,8 @@ impl Settings {
         let proxy = self.event_proxy.start()?;
         let errors = proxy.as_ref().filter(|_| self.event_proxy.errors);
         let errors = errors.map(|proxy| shipped(proxy, program)).transpose()?;
-        let telemetry = observe_with(program, &self.log, &self.telemetry, errors)?;
+        let process = Process { name: program, data_dir: &self.data_dir };
+        let telemetry = observe_with(process, &self.log, &self.telemetry, errors)?;
         if let Some(Err(error)) = proxy.clone().map(install) {
             tracing::debug!(%error, "failures are reported by the client that was installed first");
         }

@@ -32,9 +32,6 @@ def main(line: Sequence[str] | None = None) -> int:
     english.add_argument("--update", action="store_true", help="lower the limits to the figures of today")
     english.set_defaults(run=lambda given: prose.prose(update=given.update))
 
-    metrics = checks.add_parser("metrics", help="print metrics of alerts and dashboards that no program has")
-    metrics.set_defaults(run=lambda _: deploy.metrics())
-
     settings = checks.add_parser("settings", help="print settings of deployment files and pages that no program has")
     settings.set_defaults(run=lambda _: deploy.settings())
 
@@ -42,7 +39,7 @@ def main(line: Sequence[str] | None = None) -> int:
     valid.add_argument("tools", metavar="FOLDER", type=Path, help="folder of check-jsonschema (requirements-lint.txt)")
     valid.set_defaults(run=lambda given: project.schemas(given.tools))
 
-    rust = checks.add_parser("toolchain", help="print places that name another Rust than rust-toolchain.toml")
+    rust = checks.add_parser("toolchain", help="print places that name another Rust than Cargo.toml")
     rust.set_defaults(run=lambda _: project.toolchain())
 
     called = checks.add_parser("routes", help="print the routes of an OpenAPI document that no .http file calls")

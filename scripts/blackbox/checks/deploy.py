@@ -1,48 +1,20 @@
-"""Checks of the deployment against the code: names of metrics and of settings."""
+"""Checks of the deployment against the code: names of settings."""
 
-import json
 import re
-from collections.abc import Iterator
 
-from blackbox.paths import ROOT, read
+from blackbox.paths import read
 
-NAMES = "crates/platform/telemetry/src/names.rs"
 # prefix of the variables of a program, and the file with all its settings
 PROGRAMS = {"SHOP": "config/shop.toml", "EVENT_PROXY": "config/event-proxy.toml"}
-DEPLOYED = ("docker-compose.yml", "Dockerfile", "scripts/cluster", "deploy/healthcheck", "scripts/test")
+DEPLOYED = (
+    "docker-compose.yml",
+    "Dockerfile",
+    "scripts/cluster",
+    "deploy/healthcheck",
+    "scripts/blackbox/suite/servers.py",
+    "scripts/blackbox/suite/sections.py",
+)
 DOCUMENTED = {"EVENT_PROXY": ("docs/event-proxy.md",)}
-OWN = {"up"}  # metrics of Prometheus itself
-WORDS = {"by", "on", "or", "and", "unless", "without", "offset", "ignoring", "group_left", "group_right", "bool", "inf"}
-
-
-def metrics() -> int:
-    """Prints the metrics that alerts and dashboards name and that no program has."""
-    known = set(re.findall(r'^pub const \w+: &str = "(\w+)"', read(NAMES), re.M)) | OWN
-    known |= {name + suffix for name in known for suffix in ("_bucket", "_count", "_sum")}
-    named = set().union(*map(names, expressions()))
-    return report([f"there is no metric {name}" for name in sorted(named - known)], f"{len(named)} metrics are there")
-
-
-def expressions() -> Iterator[str]:
-    """Yields the PromQL expressions of alerts and dashboards."""
-    alerts = read("deploy/prometheus/alerts.yml")
-    alerts = re.sub(r"^ *#.*\n", "", alerts, flags=re.M)
-    # the text behind `expr:` on its line, or the lines below with a deeper indent
-    for _indent, line, below in re.findall(r"^( *)expr: (.*)\n((?:\1 +.*\n)*)", alerts, re.M):
-        yield below if line == "|" else line
-    for file in (ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"):
-        for panel in json.loads(read(file))["panels"]:
-            yield from (target["expr"] for target in panel.get("targets", []))
-
-
-def names(expression: str) -> set[str]:
-    """Returns the metrics in PromQL: names without labels, functions, keywords and recording rules."""
-    bare = re.sub(r'"[^"]*"', "", expression)
-    bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]", "", bare)
-    bare = re.sub(r"\b(by|without|on|ignoring)\s*\([^)]*\)", "", bare)
-    bare = re.sub(r"\b\w+(?::\w+)+", "", bare)
-    bare = re.sub(r"\boffset\s+\w+", "", bare)
-    return {name for name in re.findall(r"\b[a-z_]+\b(?!\s*\()", bare) if name not in WORDS}
 
 
 def settings() -> int:

@@ -14,7 +14,6 @@ SCHEMAS = {
     ".github/dependabot.yml": "dependabot",
     ".github/ISSUE_TEMPLATE/[!c]*.yml": "github-issue-forms",
     ".github/ISSUE_TEMPLATE/config.yml": "github-issue-config",
-    "docker-compose.yml": "compose-spec",
 }
 # places that name the release of Rust, as `rust-version` in Cargo.toml
 RELEASES = {

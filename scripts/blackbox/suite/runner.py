@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -139,6 +140,17 @@ class Runner:
             self.show(log)
         self.record(name, int(status == 0), int(status != 0), began)
         return status == 0
+
+    def count(self, name: str, *command: Word, seconds: float | None = None) -> None:
+        """Runs a command whose last line is `N passed, N failed`; each of them counts."""
+        began, log = time.monotonic(), self.log_of(name)
+        status = self.wait(self.start(command, log=log), seconds)
+        counts = re.findall(r"^(\d+) passed, (\d+) failed$", log.read_text(errors="replace"), re.M)
+        passed, failed = map(int, counts[-1]) if counts else (0, 0)
+        failed = failed or int(status != 0)
+        if failed:
+            self.show(log)
+        self.record(name, passed, failed, began)
 
     def call(self, name: str, check: Callable[[], object]) -> bool:
         """Runs a function as one check, which fails with an exception."""

@@ -44,6 +44,8 @@ def python_lints(runner: Runner) -> None:
     runner.check("mypy", tools / "mypy", cwd=scripts)
     runner.check("schemas of workflows and deployment", "scripts/check", "schemas", tools)
     runner.check("justfile", tools / "just", "--fmt", "--check")
+    runner.check("docker-compose.yml", tools / "python", "-m", "blackbox.compose")
+    runner.check("rules and dashboards", tools / "python", "-m", "blackbox.prometheus", "rules")
 
 
 def lints(runner: Runner) -> None:
@@ -108,7 +110,6 @@ def cargo_tests(runner: Runner, *options: str) -> None:
 
 def deployment(runner: Runner) -> None:
     runner.check("places that name all programs", "scripts/generate", "--check")
-    runner.check("metrics of alerts and dashboards", "scripts/check", "metrics")
     runner.check("settings of the deployment", "scripts/check", "settings")
 
 
@@ -310,6 +311,19 @@ def slow_key(proxy: Server) -> str:
         return str(json.load(answer)["key"])
 
 
+# ---- clients
+
+
+def clients(runner: Runner) -> None:
+    """The OpenAPI documents, clients generated from the documents, and metrics of both servers."""
+    needs.npm_packages(runner, "client-tests")
+    needs.python_packages(runner, "client-tests-python", ROOT / "client-tests/requirements.txt")
+    with servers.shop(runner, "client-shop") as shop, servers.proxy(runner, "client-proxy") as proxy:
+        runner.count("OpenAPI and generated clients", sys.executable, "-m", "blackbox.checks.clients", "--shop", shop.url,
+                             "--proxy", proxy.url, "--admin-password", ADMIN_PASSWORD, "--target", runner.target)
+        runner.check("metrics of shop and proxy", sys.executable, "-m", "blackbox.prometheus", "scrape", shop.url, proxy.url)
+
+
 # ---- pages
 
 
@@ -321,22 +335,8 @@ def pages(runner: Runner) -> None:
         runner.not_run(name, "Chromium: none. Install it (Debian: chromium)")
         return
     tools = needs.npm_packages(runner, "page-tests")
-    began, log = time.monotonic(), runner.log_of("pages")
-    command: list[Word] = [
-        "node",
-        "page-tests/pages.mjs",
-        runner.target / "debug/event-proxy",
-        chromium,
-        tools,
-        runner.logs / "pages",
-    ]
-    status = runner.wait(runner.start(command, log=log), 900)
-    counts = re.findall(r"^(\d+) passed, (\d+) failed$", log.read_text(errors="replace"), re.M)
-    passed, failed = map(int, counts[-1]) if counts else (0, 0)
-    failed = failed or int(status != 0)
-    if failed:
-        runner.show(log)
-    runner.record(name, passed, failed, began)
+    program = runner.target / "debug/event-proxy"
+    runner.count(name, "node", "page-tests/pages.mjs", program, chromium, tools, runner.logs / "pages", seconds=900)
 
 
 # ---- faults and labs
@@ -396,6 +396,7 @@ FULL = [
     Section("labs", "labs", labs, NORMAL, BUILT),
     Section("shop", "shop", shop, NORMAL, BUILT),
     Section("proxy", "proxy", proxy, NORMAL, BUILT),
+    Section("clients", "clients", clients, NORMAL, BUILT),
     Section("pages", "pages", pages, NORMAL, BUILT),
     Section("faults", "faults", faults_of_one_process, NORMAL, BUILT),
     Section("proxy faults", "faults", faults_of_proxies, NORMAL, BUILT),

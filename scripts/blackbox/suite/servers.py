@@ -48,10 +48,10 @@ def server(runner: Runner, name: str, program: str, **settings: str) -> Iterator
         runner.wait(process, SECONDS_TO_STOP)
 
 
-def shop(runner: Runner) -> AbstractContextManager[Server]:
+def shop(runner: Runner, name: str = "shop") -> AbstractContextManager[Server]:
     return server(
         runner,
-        "shop",
+        name,
         "shop",
         SHOP__HTTP__ADDRESS="127.0.0.1:0",
         SHOP__RATE_LIMIT__ENABLED="false",

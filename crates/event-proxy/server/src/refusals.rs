@@ -8,6 +8,7 @@ use db::{Conn, Database, Tx};
 use messaging::{Log, admin, moved};
 use parking_lot::Mutex;
 use rand::RngExt;
+use telemetry::metrics;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -161,7 +162,7 @@ fn act_on(tx: &mut Tx<'_>, log: &Log, held: &Held, max_resends: i32) -> db::Resu
         held::set_state(tx, held.id, State::Dead)?;
         let (topic, id, reason) = (&*held.topic, held.id, &held.reason);
         tracing::error!(topic, %id, reason, "an event is dead: Kafka refused it to the end");
-        metrics::counter!("event_proxy_dead_letters_total", "topic" => held.topic.clone()).increment(1);
+        metrics::EVENT_PROXY_DEAD_LETTERS.of([held.topic.clone().into()]).increment(1);
     } else {
         append_again(tx, held)?;
     }

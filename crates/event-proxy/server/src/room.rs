@@ -76,12 +76,23 @@ impl Room {
             let detail = format!("{} bytes wait for Kafka, and {max} may", all - bytes);
             return Err(self.full(all - max, &detail));
         }
-        let age = Time::now().micros().saturating_sub(self.oldest.load(Ordering::Relaxed));
-        if age > self.limit.max_age.as_micros() as i64 {
-            let detail = format!("events wait for {} s for Kafka", age / 1_000_000);
-            return Err(self.full(all, &detail));
+        match self.too_old() {
+            Some(detail) => Err(self.full(all, &detail)),
+            None => Ok(reserved),
         }
-        Ok(reserved)
+    }
+
+    /// Returns the reason why no event is accepted, if there is one.
+    pub fn closed(&self) -> Option<String> {
+        let (used, max) = self.used();
+        if used >= max { Some(format!("{used} of {max} bytes wait for Kafka")) } else { self.too_old() }
+    }
+
+    /// Returns the reason why no event is accepted, if the oldest one has waited for too long.
+    fn too_old(&self) -> Option<String> {
+        let age = Time::now().micros().saturating_sub(self.oldest.load(Ordering::Relaxed));
+        let is_over = age > self.limit.max_age.as_micros() as i64;
+        is_over.then(|| format!("events wait for {} s for Kafka", age / 1_000_000))
     }
 
     fn full(&self, over: u64, detail: &str) -> Problem {
@@ -149,7 +160,6 @@ impl Room {
                 Ok(oldest) => self.oldest.store(oldest.map_or(i64::MAX, Time::micros), Ordering::Relaxed),
                 Err(error) => tracing::warn!(%error, "how long events wait is not known"),
             }
-            metrics::gauge!("event_proxy_log_bytes").set(self.bytes.load(Ordering::Relaxed) as f64);
         }
     }
 }

@@ -13,6 +13,7 @@ use program::settings::{
 use program::{Secret, defaults};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use telemetry::Process;
 
 use crate::door::is_of_this_machine;
 use crate::event::is_name;
@@ -341,7 +342,7 @@ impl Settings {
     /// # Errors
     /// The setting that can't be used.
     pub fn observe(&self) -> Result<telemetry::Guard, SettingError> {
-        observe("event-proxy", &self.log, &self.telemetry)
+        observe(Process { name: "event-proxy", data_dir: &self.data_dir }, &self.log, &self.telemetry)
     }
 }
 

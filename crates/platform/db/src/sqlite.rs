@@ -182,7 +182,7 @@ impl Writer {
                 next = if group.len() < self.group_limit && close.is_none() { waiting.try_recv().ok() } else { None };
             }
             if !group.is_empty() {
-                metrics::histogram!(telemetry::names::WRITER_GROUP_UNITS).record(group.len() as f64);
+                telemetry::metrics::WRITER_GROUP_UNITS.of([]).record(group.len() as f64);
                 self.write_group(group);
             }
             if let Some(done) = close {

@@ -19,7 +19,7 @@ use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
-use telemetry::names;
+use telemetry::metrics;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -374,7 +374,7 @@ impl Met {
     /// One word of the first: somebody else may write to the topic as fast as we read.
     fn tell_stranger(&self, part: &Part, offset: i64, why: &str) {
         let (topic, partition) = (&*part.topic, part.partition);
-        metrics::counter!(names::BUS_SKIPPED, "topic" => topic.to_owned()).increment(1);
+        metrics::BUS_SKIPPED.of([topic.to_owned().into()]).increment(1);
         if self.strangers.swap(true, Ordering::Relaxed) {
             tracing::debug!(topic, partition, offset, why, "a record on Kafka is no event of ours");
         } else {

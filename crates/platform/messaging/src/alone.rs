@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use db::types::Id;
-use telemetry::names::outcome;
+use telemetry::metrics::outcome;
 use tokio::time::sleep;
 
 use crate::event::Event;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use db::Database;
 use db::types::{Id, Time};
 use parking_lot::Mutex;
-use telemetry::names;
+use telemetry::metrics;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -81,7 +81,7 @@ impl Context {
 
     pub(crate) fn alarm(&self, place: &Place, due: i64, came: i64) {
         self.alarms.fetch_add(1, Ordering::Relaxed);
-        metrics::counter!(names::BUS_GAPS, "group" => place.group, "topic" => place.topic.to_string()).increment(1);
+        metrics::BUS_GAPS.of([place.group.into(), place.topic.clone().into()]).increment(1);
         tracing::error!(
             group = place.group,
             topic = &*place.topic,
@@ -95,7 +95,7 @@ impl Context {
     /// Of a batch its first event, which waited longest.
     pub(crate) fn delay(&self, place: &Place, event: &Event) {
         let micros = Time::now().micros().saturating_sub(event.occurred_at.micros()).max(0);
-        metrics::histogram!(names::CONSUMER_DELAY_SECONDS, "group" => place.group).record(micros as f64 / 1e6);
+        metrics::CONSUMER_DELAY_SECONDS.of([place.group.into()]).record(micros as f64 / 1e6);
     }
 
     /// Of the positions in the topic; `None` when it can't be handled now.
@@ -107,13 +107,13 @@ impl Context {
     }
 
     fn lag(&self, topic: &str, partition: i32, events: i64) {
-        metrics::gauge!(names::CONSUMER_LAG, "group" => self.group.name, "topic" => topic.to_owned(),
-            "partition" => partition.to_string())
-        .set(events as f64);
+        metrics::CONSUMER_LAG
+            .of([self.group.name.into(), topic.to_owned().into(), partition.to_string().into()])
+            .set(events as f64);
     }
 
     pub(crate) fn count(&self, place: &Place, outcome: &'static str, events: u64) {
-        metrics::counter!(names::CONSUMER_EVENTS, "group" => place.group, "outcome" => outcome).increment(events);
+        metrics::CONSUMER_EVENTS.of([place.group.into(), outcome.into()]).increment(events);
     }
 }
 

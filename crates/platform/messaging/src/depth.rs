@@ -7,7 +7,7 @@ use db::{Conn, Database};
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Nullable;
-use telemetry::names;
+use telemetry::metrics;
 
 use crate::log::Log;
 use crate::schema::{event_log, outbox};
@@ -29,11 +29,11 @@ pub async fn report_depths(db: &Database, log: &Log) -> db::Result<()> {
     let (topics, outbox) =
         db.read(move |conn| -> db::Result<_> { Ok((depths(conn, &of)?, outbox_depth(conn)?)) }).await?;
     for (topic, depth) in topics {
-        metrics::gauge!(names::EVENT_LOG_DEPTH, "topic" => topic.clone()).set(depth.events as f64);
-        metrics::gauge!(names::EVENT_LOG_AGE_SECONDS, "topic" => topic).set(age_seconds(depth.oldest));
+        metrics::EVENT_LOG_DEPTH.of([topic.clone().into()]).set(depth.events as f64);
+        metrics::EVENT_LOG_AGE_SECONDS.of([topic.into()]).set(age_seconds(depth.oldest));
     }
-    metrics::gauge!(names::OUTBOX_DEPTH).set(outbox.events as f64);
-    metrics::gauge!(names::OUTBOX_AGE_SECONDS).set(age_seconds(outbox.oldest));
+    metrics::OUTBOX_DEPTH.of([]).set(outbox.events as f64);
+    metrics::OUTBOX_AGE_SECONDS.of([]).set(age_seconds(outbox.oldest));
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use db::types::{Id, JsonText, Time};
 use db::{AfterCommit, Conn, Database, Recorder, Staged, Tx};
 use diesel::prelude::*;
 use parking_lot::{Mutex, RwLock};
-use telemetry::names;
+use telemetry::metrics;
 use tokio::sync::{Notify, watch};
 
 use crate::event::Event;
@@ -214,7 +214,7 @@ impl Log {
     /// Keeps events that were committed, the next of their partition, for groups that keep up; and wakes them.
     pub(crate) fn appended(&self, topic: &str, partition: i32, events: Vec<Event>) {
         let (Some(known), Some(last)) = (self.topic(topic), events.last()) else { return };
-        metrics::counter!(names::EVENT_LOG_EVENTS, "topic" => topic.to_owned()).increment(events.len() as u64);
+        metrics::EVENT_LOG_EVENTS.of([topic.to_owned().into()]).increment(events.len() as u64);
         let end = last.position + 1;
         if let Some(partition) = known.partitions.get(partition as usize) {
             partition.tail.push(events);

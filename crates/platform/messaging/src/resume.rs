@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use db::Tx;
-use telemetry::names::outcome;
+use telemetry::metrics::outcome;
 
 use crate::alone::{Failure, Way};
 use crate::dead::{self, Next, Resumable};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use db::types::Id;
 use rand::RngExt;
-use telemetry::names::outcome;
+use telemetry::metrics::outcome;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;

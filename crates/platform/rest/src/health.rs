@@ -9,9 +9,14 @@ pub async fn livez() -> HttpResponse {
     HttpResponse::Ok().json(serde_json::json!({ "status": "live" }))
 }
 
-/// In the text format of Prometheus.
+/// Metrics of the process in the text format of Prometheus.
 #[get("/metrics")]
 pub async fn metrics() -> HttpResponse {
+    text_of_metrics()
+}
+
+/// Answer of a route for Prometheus.
+pub fn text_of_metrics() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(telemetry::metrics::render())
 }
 

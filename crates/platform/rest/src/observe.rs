@@ -8,7 +8,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, ResponseError};
-use telemetry::{TraceContext, names, traced};
+use telemetry::{TraceContext, metrics, traced};
 use tracing::field::Empty;
 
 use crate::directory::Directory;
@@ -42,20 +42,17 @@ pub async fn observe(
 
     guard(response.headers_mut(), docs);
     let status = response.status();
-    let labels = [
-        ("route", metrics::SharedString::from(route)),
-        ("method", metrics::SharedString::from(method.as_str().to_owned())),
-        ("status", metrics::SharedString::from(status.as_str().to_owned())),
-    ];
-    metrics::histogram!(names::HTTP_REQUESTS_SECONDS, &labels).record(started.elapsed().as_secs_f64());
+    let labels = [route.into(), method.as_str().to_owned().into(), status.as_str().to_owned().into()];
+    metrics::HTTP_REQUESTS_SECONDS.of(labels).record(started.elapsed().as_secs_f64());
     tracing::debug!(%method, status = status.as_u16(), elapsed = ?started.elapsed(), "answered");
     Ok(response)
 }
 
-/// A failure that the framework made, not this project; pages that tell of one to a person are this project's.
+/// Returns true for a failure that the framework made. Problem documents, pages, and JSON (`/readyz`) are this project's.
 fn is_bare_failure(response: &ServiceResponse) -> bool {
     let status = response.status();
-    let is_told = |media: &HeaderValue| media == problem::MEDIA_TYPE || media.as_bytes().starts_with(b"text/html");
+    let ours = [problem::MEDIA_TYPE, "application/json", "text/html"];
+    let is_told = |media: &HeaderValue| ours.iter().any(|ours| media.as_bytes().starts_with(ours.as_bytes()));
     (status.is_client_error() || status.is_server_error())
         && !response.headers().get(header::CONTENT_TYPE).is_some_and(is_told)
 }

@@ -9,8 +9,9 @@ use serde::Deserialize;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
+use crate::metrics::{self, Process};
 use crate::otlp::{self, OtlpSettings};
-use crate::{metrics, trace};
+use crate::trace;
 
 /// How lines look, and which are written. They go to standard error.
 #[derive(Debug, Clone)]
@@ -63,14 +64,19 @@ impl Drop for Guard {
 /// What is to have all that is logged as well.
 pub type MoreLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Sets up logs, metrics, and the export of traces if `otlp` says so, for the whole process. `more` has what the filter lets
-/// through, too.
+/// Sets up logs, metrics, and the export of traces if `otlp` is given, for the whole process. `more` receives every line
+/// that the filter lets through.
 ///
 /// Only the first call does; later ones (of further tests in a process) return an empty guard.
 ///
 /// # Errors
 /// As [`InitError`] says; nothing is set up then.
-pub fn init(log: &LogSettings, otlp: Option<&OtlpSettings>, more: Option<MoreLayer>) -> Result<Guard, InitError> {
+pub fn init(
+    process: Process<'_>,
+    log: &LogSettings,
+    otlp: Option<&OtlpSettings>,
+    more: Option<MoreLayer>,
+) -> Result<Guard, InitError> {
     static DONE: Mutex<bool> = Mutex::new(false);
     // a panic in here is no reason to panic again
     let mut done = DONE.lock();
@@ -85,7 +91,7 @@ pub fn init(log: &LogSettings, otlp: Option<&OtlpSettings>, more: Option<MoreLay
     }
     let subscriber = Registry::default().with(more).with(filter).with(lines(log.format)).with(export);
     tracing::subscriber::set_global_default(subscriber).map_err(|e| InitError::Taken(e.to_string()))?;
-    metrics::install().map_err(InitError::Taken)?;
+    metrics::install(process).map_err(InitError::Taken)?;
     *done = true;
     Ok(Guard { provider })
 }

@@ -89,7 +89,8 @@ async fn a_purge_runs_until_there_is_no_more() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_shows_in_the_metrics() {
     let log = telemetry::LogSettings { format: telemetry::LogFormat::Pretty, filter: "warn".into() };
-    let _guard = telemetry::init(&log, None, None).unwrap();
+    let process = telemetry::Process { name: "test", data_dir: std::path::Path::new(".") };
+    let _guard = telemetry::init(process, &log, None, None).unwrap();
     for place in testkit::places().await {
         let folder = TempDir::new().unwrap();
         let shop = Shop::open(settings(folder.path(), &place.url)).await.unwrap();

@@ -34,6 +34,8 @@ const RESERVED: &[(&str, &[&str])] = &[
     // bench measures against the bare library
     ("actix-web", &["shop", "runtime", "event-proxy", "rest", "bench"]),
     ("libsqlite3-sys", &["db"]),
+    // its list describes every metric
+    ("metrics", &["telemetry"]),
     ("pq-sys", &["db"]),
     ("tokio-postgres", &["db"]),
 ];

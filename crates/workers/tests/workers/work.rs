@@ -81,3 +81,24 @@ async fn a_limit_smooths_what_a_worker_does() {
     assert_eq!(worker.terminate().await, Some(0));
     market.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_describes_its_metrics() {
+    let Some(place) = postgres().await else { return };
+    let market = Market::open(&place).await;
+    let worker = Process::start("analytics", &place.url, &[]);
+    market.purchase().await;
+    eventually("it handles events", async || {
+        (worker.metric(r#"consumer_events_total{group="analytics",outcome="handled"}"#).await > 0.0).then_some(())
+    })
+    .await;
+    let (_, text) = worker.get("/metrics").await;
+    for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        assert!(text.contains(&format!("# HELP {name} ")), "{name} has no HELP");
+    }
+    for begin in [r#"build_info{program="analytics",version=""#, "process_open_fds "] {
+        assert!(text.lines().any(|line| line.starts_with(begin)), "{begin} in\n{text}");
+    }
+    assert_eq!(worker.terminate().await, Some(0));
+    market.close().await;
+}

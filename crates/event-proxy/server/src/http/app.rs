@@ -5,12 +5,11 @@ use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::ConnectionType;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data};
-use actix_web::{App, Error, HttpResponse, get};
+use actix_web::{App, Error};
 use rest::directory::no_such_route;
 use rest::docs::{self, Basic, Bearer, Described, Refusals, Rule};
-use rest::health::{self, Readiness};
+use rest::health::livez;
 use rest::observe::observe;
-use rest::{Problem, reply};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::AppExt;
@@ -18,7 +17,7 @@ use utoipa_actix_web::scope::scope;
 use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::http::kinds;
+use crate::http::{health, kinds};
 use crate::keys::tell_quota;
 use crate::routes::{api_keys, audit, dead_letters, events, ledger, receipts, topics};
 use crate::{Proxy, door, pages};
@@ -104,8 +103,8 @@ pub fn app(
 > {
     let app = App::new().into_utoipa_app();
     let (app, _) = app.service(scope(PREFIX).configure(routes)).split_for_parts();
-    app.service(health::livez)
-        .service(readyz)
+    app.service(livez)
+        .service(health::readyz)
         .service(health::metrics)
         .configure(pages::routes)
         .service(docs::docs)
@@ -136,21 +135,4 @@ async fn close_at_the_end(
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     Ok(response)
-}
-
-/// The proxy takes events.
-#[get("/readyz")]
-async fn readyz(proxy: Data<Proxy>) -> Result<HttpResponse, Problem> {
-    proxy.db.read(db::now).await?;
-    let (used, max) = proxy.room.used();
-    if used >= max {
-        let full = vec![format!("log: {used} of {max} bytes wait for Kafka")];
-        return Ok(HttpResponse::ServiceUnavailable().json(Readiness::not_ready(full)));
-    }
-    let kafka = proxy.delivery.away().map(|away| format!("kafka: {away}; events wait in the log"));
-    let missing = proxy.topics.missing().into_iter();
-    let missing =
-        missing.map(|topic| format!("topic {topic}: was deleted on Kafka; events wait until it is made again"));
-    let keys = proxy.keys.are_old().then(|| "control database: away; the API keys known last are in force".to_owned());
-    Ok(reply::ok(&Readiness::ready(kafka.into_iter().chain(missing).chain(keys).collect())))
 }

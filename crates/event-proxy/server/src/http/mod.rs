@@ -1,6 +1,7 @@
 //! HTTP: what is common to all routes.
 
 mod app;
+mod health;
 pub mod kinds;
 mod server;
 pub(crate) mod tls;

@@ -1,5 +1,6 @@
 //! How much the log takes while Kafka is away.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::kafka::until;
@@ -43,7 +44,35 @@ async fn nothing_is_taken_while_events_wait_too_long() {
     let mut proxy = TestProxy::start(&[AWAY[0], AWAY[1], ("EVENT_PROXY__LOG_LIMIT__MAX_AGE", "1ms")]).await;
     proxy.json(event(0)).await.expect(202);
     until("the oldest is too old", async || proxy.json(event(1)).await.status == 429).await;
+    assert_eq!(proxy.get("/readyz").await.expect(503)["status"], "not ready");
     proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_tell_how_full_the_log_is_and_whether_events_are_accepted() {
+    let log = telemetry::LogSettings { format: telemetry::LogFormat::Pretty, filter: "warn".into() };
+    let process = telemetry::Process { name: "event-proxy", data_dir: std::path::Path::new(".") };
+    let _guard = telemetry::init(process, &log, None, None).unwrap();
+    let limits = [("EVENT_PROXY__LOG_LIMIT__MAX_BYTES", "2000"), ("EVENT_PROXY__LOG_LIMIT__MAX_AGE", "1s")];
+    let mut proxy = TestProxy::start(&[AWAY[0], AWAY[1], limits[0], limits[1]]).await;
+    assert_eq!(metric(&proxy, "event_proxy_ready").await, 1.0);
+    assert_eq!(metric(&proxy, "event_proxy_log_bytes").await, 0.0);
+    assert_eq!(metric(&proxy, "event_proxy_log_limit_bytes").await, 2000.0);
+    assert_eq!(metric(&proxy, "event_proxy_log_age_limit_seconds").await, 1.0);
+    proxy.json(event(0)).await.expect(202);
+    assert!(metric(&proxy, "event_proxy_log_bytes").await > 0.0);
+    until("Kafka is away", async || metric(&proxy, "event_proxy_kafka_up").await == 0.0).await;
+    until("the event is too old", async || metric(&proxy, "event_proxy_ready").await == 0.0).await;
+    assert!(metric(&proxy, "event_proxy_log_age_seconds").await > 1.0);
+    proxy.stop().await;
+}
+
+/// The value of a metric without labels.
+async fn metric(proxy: &TestProxy, name: &str) -> f64 {
+    let answer = proxy.request(Method::GET, "/metrics").send().await.unwrap();
+    let text = answer.text().await.unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

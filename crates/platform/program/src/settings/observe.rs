@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use telemetry::{InitError, LogFormat, MoreLayer};
+use telemetry::{InitError, LogFormat, MoreLayer, Process};
 
 use super::SettingError;
 use crate::{Secret, defaults};
@@ -58,16 +58,16 @@ impl TelemetrySettings {
     }
 }
 
-/// Sets up logs, metrics and traces for the process, which is a `program`; keep the guard until the end.
+/// Sets up logs, metrics and traces for the process; keep the guard until the end.
 ///
 /// # Errors
 /// The setting that can't be used.
 pub fn observe(
-    program: &str,
+    process: Process<'_>,
     log: &LogSettings,
     telemetry: &TelemetrySettings,
 ) -> Result<telemetry::Guard, SettingError> {
-    observe_with(program, log, telemetry, None)
+    observe_with(process, log, telemetry, None)
 }
 
 /// As [`observe`], and `more` has what is logged as well.
@@ -75,7 +75,7 @@ pub fn observe(
 /// # Errors
 /// The setting that can't be used.
 pub fn observe_with(
-    program: &str,
+    process: Process<'_>,
     log: &LogSettings,
     telemetry: &TelemetrySettings,
     more: Option<MoreLayer>,
@@ -85,10 +85,10 @@ pub fn observe_with(
     let export = otlp.endpoint.clone().map(|endpoint| telemetry::OtlpSettings {
         endpoint,
         headers: otlp.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
-        service_name: otlp.service_name.clone().unwrap_or_else(|| program.to_owned()),
+        service_name: otlp.service_name.clone().unwrap_or_else(|| process.name.to_owned()),
         sample_ratio: otlp.sample_ratio,
     });
-    telemetry::init(&log, export.as_ref(), more).map_err(|error| {
+    telemetry::init(process, &log, export.as_ref(), more).map_err(|error| {
         let key = match &error {
             InitError::Filter(_) => "log.filter",
             InitError::Otlp(_) => "telemetry.otlp.endpoint",

@@ -1,0 +1,49 @@
+//! Readiness and metrics of the proxy.
+
+use actix_web::web::Data;
+use actix_web::{HttpResponse, get};
+use db::types::Time;
+use rest::health::{self, Readiness};
+use rest::{Problem, reply};
+use telemetry::metrics::{
+    EVENT_PROXY_KAFKA_UP, EVENT_PROXY_LOG_AGE_LIMIT_SECONDS, EVENT_PROXY_LOG_AGE_SECONDS, EVENT_PROXY_LOG_BYTES,
+    EVENT_PROXY_LOG_LIMIT_BYTES, EVENT_PROXY_READY,
+};
+
+use crate::Proxy;
+
+/// The proxy accepts events.
+#[get("/readyz")]
+pub async fn readyz(proxy: Data<Proxy>) -> Result<HttpResponse, Problem> {
+    proxy.db.read(db::now).await?;
+    if let Some(reason) = proxy.room.closed() {
+        return Ok(HttpResponse::ServiceUnavailable().json(Readiness::not_ready(vec![format!("log: {reason}")])));
+    }
+    let kafka = proxy.delivery.away().map(|away| format!("kafka: {away}; events wait in the log"));
+    let missing = proxy.topics.missing().into_iter();
+    let missing =
+        missing.map(|topic| format!("topic {topic}: was deleted on Kafka; events wait until it is made again"));
+    let keys = proxy.keys.are_old().then(|| "control database: away; the API keys known last are in force".to_owned());
+    Ok(reply::ok(&Readiness::ready(kafka.into_iter().chain(missing).chain(keys).collect())))
+}
+
+/// Metrics in the text format of Prometheus; gauges of the proxy are read when they are asked for.
+#[get("/metrics")]
+pub async fn metrics(proxy: Data<Proxy>) -> HttpResponse {
+    let is_ready = proxy.room.closed().is_none() && proxy.db.read(db::now).await.is_ok();
+    let (used, max_bytes) = proxy.room.used();
+    let age = proxy.room.oldest().map_or(0, |oldest| Time::now().micros().saturating_sub(oldest.micros()).max(0));
+    EVENT_PROXY_READY.of([]).set(flag(is_ready));
+    EVENT_PROXY_LOG_BYTES.of([]).set(used as f64);
+    EVENT_PROXY_LOG_LIMIT_BYTES.of([]).set(max_bytes as f64);
+    EVENT_PROXY_LOG_AGE_SECONDS.of([]).set(age as f64 / 1e6);
+    EVENT_PROXY_LOG_AGE_LIMIT_SECONDS.of([]).set(proxy.settings.log_limit.max_age.as_secs_f64());
+    if proxy.delivery.is_there() {
+        EVENT_PROXY_KAFKA_UP.of([]).set(flag(proxy.delivery.away().is_none()));
+    }
+    health::text_of_metrics()
+}
+
+fn flag(is_true: bool) -> f64 {
+    f64::from(u8::from(is_true))
+}
