@@ -4,16 +4,25 @@ A generated block stands between two comments, `generated from deploy/programs.t
 """
 
 import difflib
+import os
 import re
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from blackbox.paths import ROOT, read
 
 LIST = "deploy/programs.toml"
-RESETS = {"once": "refused", "resendable": "sends again, with the same ids", "rebuildable": "rebuilds"}
+# kind and reset of a group, and the words of docs/operating.md for a reset of the group
+RESETS = {
+    ("transactional", "once"): "refused",
+    ("effect", "once"): "refused",
+    ("effect", "resendable"): "sends again, with the same ids",
+    ("transactional", "resendable"): "handles again",
+    ("transactional", "rebuildable"): "rebuilds",
+}
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,8 @@ class Group:
     def row(self, worker: str) -> str:
         topics = ", ".join(self.topics) or "the topic of that setting"
         condition = f", with `{self.setting}`" if self.setting else ""
-        return f"| `{worker}` | `{self.name}`{condition} | {topics} | {RESETS[self.reset]} | {self.start} |"
+        reset = RESETS[self.kind, self.reset]
+        return f"| `{worker}` | `{self.name}`{condition} | {topics} | {reset} | {self.start} |"
 
 
 @dataclass(frozen=True)
@@ -59,15 +69,42 @@ class Programs:
     def names(self) -> list[str]:
         return [*(server.name for server in self.servers), *(worker.name for worker in self.workers)]
 
+    @property
+    def members(self) -> list[str]:
+        """The servers of the cluster, by their number."""
+        return [member for server in self.servers for member in server.members()]
+
+    def faults(self) -> Iterator[str]:
+        """Contradictions within the list."""
+        groups = [group for worker in self.workers for group in worker.group]
+        for name, count in Counter(self.names).items():
+            if count > 1:
+                yield f"the program {name} stands {count} times"
+        for name, count in Counter(group.name for group in groups).items():
+            if count > 1:
+                yield f"{count} workers host the group {name}"
+        for worker in self.workers:
+            if worker.relay == bool(worker.group):
+                yield f"the worker {worker.name} needs consumer groups, or else `relay = true`"
+        for group in groups:
+            if (group.kind, group.reset) not in RESETS:
+                yield f"the group {group.name} is {group.kind} and {group.reset}, which no group can be"
+
 
 def programs() -> Programs:
-    """Returns the list."""
-    data = tomllib.loads(read(LIST))
-    workers = [
-        Worker(**{**worker, "group": [Group(**group) for group in worker.get("group", [])]})
-        for worker in data["worker"]
-    ]
-    return Programs(data["ports"], data["host_ports"], [Server(**server) for server in data["server"]], workers)
+    """Returns the list; ends the program with one line if the list cannot be used."""
+    try:
+        data = tomllib.loads(read(LIST))
+        workers = [
+            Worker(**{**worker, "group": [Group(**group) for group in worker.get("group", [])]})
+            for worker in data["worker"]
+        ]
+        listed = Programs(data["ports"], data["host_ports"], [Server(**server) for server in data["server"]], workers)
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        sys.exit(f"{LIST} cannot be read: {error!r}")
+    if faults := [*listed.faults()]:
+        sys.exit(f"{LIST}: {'; '.join(faults)}")
+    return listed
 
 
 # ---- generated blocks
@@ -140,7 +177,7 @@ def generate(*, check: bool) -> int:
         elif new != now:
             (ROOT / file).write_text(new, encoding="utf-8")
             print(f"wrote {file}")
-    wrong = [*compare_ports(listed)]
+    wrong = [*compare_ports(listed), *compare_servers(listed), *compare_image()]
     print("\n".join(wrong), end="\n" if wrong else "")
     return int(bool(differences or wrong))
 
@@ -158,3 +195,25 @@ def compare_ports(listed: Programs) -> Iterator[str]:
     exposed = re.search(r"^EXPOSE (.*)$", read("Dockerfile"), re.M)
     if not exposed or {int(port) for port in exposed[1].split()} != set(listed.ports.values()):
         yield f"Dockerfile exposes other ports than {LIST} has"
+
+
+def compare_servers(listed: Programs) -> Iterator[str]:
+    """Differences between the servers of the list and the services and upstreams of docker-compose.yml."""
+    compose = read("docker-compose.yml").partition("\nvolumes:")[0]
+    names = "|".join(server.name for server in listed.servers)
+    for what, found in (
+        ("services", re.findall(rf"^  ((?:{names})-\d+):", compose, re.M)),
+        ("upstreams of nginx", re.findall(rf"^ +[A-Z_]+_\d+: ((?:{names})-\d+):\d+ resolve$", compose, re.M)),
+    ):
+        if sorted(found) != sorted(listed.members):
+            yield f"docker-compose.yml has the {what} {', '.join(found)}, and {LIST} {', '.join(listed.members)}"
+
+
+def compare_image() -> Iterator[str]:
+    """Files that are compiled in and that .dockerignore keeps from the build of the image."""
+    allowed = re.findall(r"^!(.+)$", read(".dockerignore"), re.M)
+    for source in sorted((ROOT / "crates").glob("**/src/**/*.rs")):
+        for file in re.findall(r'\binclude_(?:str|bytes)!\("([^"]+)"\)', read(source)):
+            included = os.path.relpath(source.parent / file, ROOT)
+            if not any(included == path or included.startswith(f"{path}/") for path in allowed):
+                yield f".dockerignore leaves out {included}, which {source.relative_to(ROOT)} includes"

@@ -15,6 +15,7 @@ struct Programs {
 
 /// A program that hosts consumer groups, or the relay.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Worker {
     pub name: String,
     /// The first line of `--help`.
@@ -28,6 +29,7 @@ pub struct Worker {
 
 /// A consumer group of a worker.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WorkerGroup {
     pub name: String,
     pub topics: Vec<String>,

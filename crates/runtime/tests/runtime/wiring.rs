@@ -67,6 +67,14 @@ async fn each_group_has_one_worker() {
     assert_eq!(listed, known);
 }
 
+#[test]
+fn each_worker_has_groups_or_is_the_relay() {
+    for worker in Worker::all() {
+        assert_eq!(worker.relay, worker.groups.is_empty(), "{}", worker.name);
+    }
+    assert_eq!(Worker::all().iter().filter(|worker| worker.relay).count(), 1);
+}
+
 #[tokio::test]
 async fn mail_webhooks_and_incidents_have_a_group_only_when_they_are_configured() {
     let names: BTreeSet<_> = all_groups(false).await.iter().map(|group| group.name).collect();
