@@ -131,7 +131,7 @@ def check_names(expressions: list[tuple[str, str]]) -> Iterator[str]:
 
 def named(expression: str) -> set[str]:
     """Returns the metrics in PromQL: its names except labels, functions, words of the language and recorded figures."""
-    bare = re.sub(r'"[^"]*"', "", expression)
+    bare = re.sub(r'"[^"]*"|#.*', "", expression)
     bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]", "", bare)
     bare = re.sub(r"\b(by|without|on|ignoring)\s*\([^)]*\)", "", bare)
     bare = re.sub(r"\b\w+(?::\w+)+", "", bare)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import sys
 import time
@@ -91,7 +92,9 @@ def cargo_tests(runner: Runner, *options: str) -> None:
     """Runs the tests of all packages; each test counts."""
     began, log = time.monotonic(), runner.log_of("cargo test")
     command: list[Word] = ["cargo", "test", "--locked", "--workspace", "--no-fail-fast", *options]
-    status = runner.wait(runner.start(command, log=log))
+    # most tests wait for a server or a lease most of the time
+    threads = os.environ.get("RUST_TEST_THREADS", str(3 * (os.cpu_count() or 1)))
+    status = runner.wait(runner.start(command, log=log, env={"RUST_TEST_THREADS": threads}))
     lines = log.read_text(errors="replace").splitlines()
     for line in sorted({line for line in lines if line.startswith("not run: ")}):
         runner.say(line)
@@ -319,9 +322,23 @@ def clients(runner: Runner) -> None:
     needs.npm_packages(runner, "client-tests")
     needs.python_packages(runner, "client-tests-python", ROOT / "client-tests/requirements.txt")
     with servers.shop(runner, "client-shop") as shop, servers.proxy(runner, "client-proxy") as proxy:
-        runner.count("OpenAPI and generated clients", sys.executable, "-m", "blackbox.checks.clients", "--shop", shop.url,
-                             "--proxy", proxy.url, "--admin-password", ADMIN_PASSWORD, "--target", runner.target)
-        runner.check("metrics of shop and proxy", sys.executable, "-m", "blackbox.prometheus", "scrape", shop.url, proxy.url)
+        runner.count(
+            "OpenAPI and generated clients",
+            sys.executable,
+            "-m",
+            "blackbox.checks.clients",
+            "--shop",
+            shop.url,
+            "--proxy",
+            proxy.url,
+            "--admin-password",
+            ADMIN_PASSWORD,
+            "--target",
+            runner.target,
+        )
+        runner.check(
+            "metrics of shop and proxy", sys.executable, "-m", "blackbox.prometheus", "scrape", shop.url, proxy.url
+        )
 
 
 # ---- pages
