@@ -11,8 +11,12 @@ ARG BUILD_COMMIT=
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/build/target,sharing=locked \
     cargo build --release --locked --package shop --package workers --package event-proxy --bins --features tls && \
-    mkdir /programs && \
-    find target/release -maxdepth 1 -type f -executable -exec cp {} /programs/ \;
+    find target/release -maxdepth 1 -type f -executable -exec scripts/strip /programs {} + && \
+    mkdir /symbols && mv /programs/*.debug /symbols/
+
+# `docker build --target symbols`: the debug symbols, for perf and stack traces
+FROM scratch AS symbols
+COPY --from=build /symbols/ /
 
 FROM debian:bookworm-slim
 RUN apt-get update && \
