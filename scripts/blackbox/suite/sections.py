@@ -17,7 +17,7 @@ from . import needs, servers
 from .runner import HEAVY, LIGHT, NORMAL, ROOT, Runner, Section, Word
 from .servers import ADMIN_EMAIL, ADMIN_PASSWORD, Server
 
-CARGO_BUILD = ("cargo", "build", "--locked", "--workspace", "--bins", "--tests", "--examples")
+CARGO_BUILD = ("cargo", "build", "--locked", "--workspace", "--all-targets")
 NOISE = re.compile(
     r"^test .* \.\.\. (ok|ignored)$|^test result: ok|^running \d+ tests?$"
     r"|^ *(Compiling|Running|Doc-tests|Finished)|^$"
