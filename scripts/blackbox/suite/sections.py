@@ -400,7 +400,7 @@ QUICK = [
     Section("formats", "lint", formats, LIGHT),
     Section("deployment", "deploy", deployment, LIGHT),
     Section("build", "cargo", build, HEAVY),
-    Section("cargo tests", "cargo", cargo_tests, NORMAL, after=("build", "servers")),
+    Section("cargo tests", "cargo", cargo_tests, HEAVY, after=("build", "servers")),
     Section("lints", "lint", lints, HEAVY, after=("build",)),
 ]
 BUILT = ("build", "servers")
@@ -408,14 +408,15 @@ FULL = [
     Section("servers", "servers", servers_of_tests, LIGHT),
     Section("python lints", "lint", python_lints, LIGHT),
     *QUICK[:3],
-    Section("cluster faults", "faults", faults_of_a_cluster, NORMAL, BUILT),
     QUICK[3],
-    Section("labs", "labs", labs, NORMAL, BUILT),
+    # one after the other, each beside smaller sections: a cluster is two dozen processes
+    Section("cluster faults", "faults", faults_of_a_cluster, NORMAL, BUILT),
+    Section("labs", "labs", labs, NORMAL, (*BUILT, "cluster faults")),
     Section("shop", "shop", shop, NORMAL, BUILT),
     Section("proxy", "proxy", proxy, NORMAL, BUILT),
     Section("clients", "clients", clients, NORMAL, BUILT),
     Section("pages", "pages", pages, NORMAL, BUILT),
     Section("faults", "faults", faults_of_one_process, NORMAL, BUILT),
-    Section("proxy faults", "faults", faults_of_proxies, NORMAL, BUILT),
+    Section("proxy faults", "faults", faults_of_proxies, NORMAL, (*BUILT, "labs")),
     QUICK[4],
 ]
