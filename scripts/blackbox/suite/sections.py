@@ -93,7 +93,7 @@ def cargo_tests(runner: Runner, *options: str) -> None:
     began, log = time.monotonic(), runner.log_of("cargo test")
     command: list[Word] = ["cargo", "test", "--locked", "--workspace", "--no-fail-fast", *options]
     # most tests wait for a server or a lease most of the time
-    threads = os.environ.get("RUST_TEST_THREADS", str(3 * (os.cpu_count() or 1)))
+    threads = os.environ.get("RUST_TEST_THREADS", str(2 * (os.cpu_count() or 1)))
     status = runner.wait(runner.start(command, log=log, env={"RUST_TEST_THREADS": threads}))
     lines = log.read_text(errors="replace").splitlines()
     for line in sorted({line for line in lines if line.startswith("not run: ")}):
