@@ -1,7 +1,7 @@
 //! What the worker binaries share: the command line, the wait for the database, health, and the end.
 //!
 //! A worker is a member of consumer groups, or the relay, in a process of its own beside the shop, with the settings
-//! of the shop. Each may be started any number of times: they share the work. [`runtime::process`] says how they end.
+//! of the shop. Each may be started any number of times: they share the work. [`program::process`] says how they end.
 
 use std::net::TcpListener;
 use std::path::PathBuf;

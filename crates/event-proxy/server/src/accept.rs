@@ -22,7 +22,7 @@ pub enum Ack {
 }
 
 impl Proxy {
-    /// Takes events, in their order: each is in the log once this returns, or with [`Ack::Memory`] on its way there.
+    /// Takes events, in their order: each is in the log once this returns, or with `ack=memory` on its way there.
     /// Those that can't be taken cost the others nothing.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The command line of `shop`; [`runtime::process`] says how it ends.
+//! The command line of `shop`; [`program::process`] says how it ends.
 
 mod admin;
 mod bus;

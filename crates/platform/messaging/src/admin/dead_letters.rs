@@ -17,7 +17,7 @@ pub struct DeadLetter {
     pub position: i64,
     pub key: String,
     pub event_id: Id,
-    /// JSON of the whole [`Event`].
+    /// JSON of the whole [`Event`](crate::Event).
     pub event: JsonText,
     pub error: String,
     pub attempts: i32,
