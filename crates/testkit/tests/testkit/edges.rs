@@ -41,7 +41,7 @@ const RESERVED: &[(&str, &[&str])] = &[
 ];
 
 /// Package that unifies the features of libraries.
-const HACK: &str = "workspace-hack";
+const FEATURES: &str = "workspace-hack";
 
 /// Words that tell one kind of database from the other.
 const KINDS: &[&str] =
@@ -52,14 +52,14 @@ fn metadata() -> Metadata {
     let mut metadata =
         MetadataCommand::new().manifest_path(manifest).no_deps().other_options(["--offline".into()]).exec().unwrap();
     // a list of features without code
-    metadata.packages.retain(|package| package.name.as_str() != HACK);
+    metadata.packages.retain(|package| package.name.as_str() != FEATURES);
     metadata
 }
 
 /// The names of what a crate's own code depends on.
 fn needs(package: &Package) -> Vec<&str> {
     let of_tests = |kind| kind == DependencyKind::Development;
-    let own = package.dependencies.iter().filter(|it| !of_tests(it.kind) && it.name != HACK);
+    let own = package.dependencies.iter().filter(|it| !of_tests(it.kind) && it.name != FEATURES);
     own.map(|it| it.name.as_str()).collect()
 }
 
