@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpResponse, HttpServer, web};
-use checkout::Item;
+use checkout::{Item, Terms};
 use contracts::{MemberId, Money, topics};
 use db::{Database, Options};
 use messaging::{Log, TopicSpec};
@@ -51,7 +51,9 @@ pub async fn purchases_without_http(products: usize, at_once: usize, seconds: u6
                 let begun = Instant::now();
                 let product = stock[next.fetch_add(1, Ordering::Relaxed) % stock.len()];
                 let items = [Item { product_id: product, quantity: 1 }];
-                let order = db.write(move |tx| checkout::place_order(tx, member, &items, None, EXPIRES_AFTER)).await;
+                let order = db
+                    .write(move |tx| checkout::place_order(tx, member, &items, None, Terms::new(EXPIRES_AFTER)))
+                    .await;
                 let id = order.expect("an order").id;
                 db.write(move |tx| checkout::pay(tx, member, id)).await.expect("a payment");
                 figures.record(begun.elapsed());

@@ -12,5 +12,5 @@ mod service;
 
 pub use audit::{Discrepancy, audit};
 pub use error::CheckoutError;
-pub use order::Item;
-pub use service::{cancel, expire, pay, place_order};
+pub use order::{Item, UnpaidLimit};
+pub use service::{Terms, cancel, expire, pay, place_order};

@@ -4,12 +4,27 @@ use std::time::Duration;
 
 use contracts::{MemberId, OrderId, OwnedCouponId};
 use db::Tx;
-use order::{Basket, Item, NewOrder, Order, OrderStatus};
+use order::{Basket, Item, NewOrder, Order, OrderStatus, UnpaidLimit};
 use payment::{Charge, Payment};
 
 use crate::error::CheckoutError;
 
-/// Places a member's order: takes its stock, reserves its coupon, and gives it `expires_after` to be paid.
+/// Conditions that every order is placed under.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Time until an order must be paid.
+    pub expires_after: Duration,
+    pub unpaid: UnpaidLimit,
+}
+
+impl Terms {
+    /// Terms with the default limit of unpaid orders.
+    pub fn new(expires_after: Duration) -> Self {
+        Self { expires_after, unpaid: UnpaidLimit::default() }
+    }
+}
+
+/// Places a member's order: takes its stock, reserves its coupon, and gives it time to be paid.
 ///
 /// # Errors
 /// What the domains say; nothing is taken then.
@@ -18,9 +33,10 @@ pub fn place_order(
     member: MemberId,
     items: &[Item],
     coupon: Option<OwnedCouponId>,
-    expires_after: Duration,
+    terms: Terms,
 ) -> Result<Order, CheckoutError> {
     let basket = Basket::new(items)?;
+    order::within_unpaid_limit(tx, member, basket.units(), terms.unpaid)?;
     let id = OrderId::new();
     let lines = stock::reserve(tx, id, basket.wanted())?;
     let mut new = NewOrder::new(id, member, lines)?;
@@ -28,7 +44,7 @@ pub fn place_order(
         let discount = coupon::reserve(tx, coupon, member, id, new.total())?;
         new = new.with_coupon(coupon, discount)?;
     }
-    Ok(order::place(tx, new, expires_after)?)
+    Ok(order::place(tx, new, terms.expires_after)?)
 }
 
 /// Pays a member's order from the member's wallet.

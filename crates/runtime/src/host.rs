@@ -121,6 +121,9 @@ impl Hosted {
         if let Role::Shop = role {
             self.spawn("expiry", shop, &chores, background::expire_orders);
             self.spawn("purge", shop, &chores, background::purge);
+            if shop.db.is_shared() {
+                self.spawn("notification streams", shop, &below, |shop, stop| shop.hub.follow(shop.db, stop));
+            }
         }
         if let Role::Shop | Role::Relay = role {
             self.spawn("report", shop, &chores, background::report);

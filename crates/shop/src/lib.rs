@@ -10,5 +10,7 @@ pub mod http;
 mod idempotency;
 mod routes;
 mod storefront;
+mod streams;
+mod turns;
 
 pub use storefront::Storefront;

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use checkout::Terms;
 use consumers::coupon_issuer::IssuerWake;
 use consumers::notification::Hub;
 use db::Database;
@@ -11,9 +12,11 @@ use messaging::{Group, Log};
 use program::Secret;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{Keys, Passwords, RequestIds, Sessions, Tickets, Tokens};
+use crate::auth::{Guesses, Keys, Passwords, RequestIds, Sessions, Tickets, Tokens};
 use crate::cache::{Coupons, Popular, Products};
 use crate::http::limits::Limits;
+use crate::streams::Streams;
+use crate::turns::Turns;
 
 /// What routes work with; one for all HTTP threads.
 pub struct Storefront {
@@ -32,7 +35,10 @@ pub struct Storefront {
     pub products: Products,
     pub coupons: Coupons,
     pub popular: Popular,
-    pub order_expires_after: Duration,
+    pub terms: Terms,
+    pub turns: Turns,
+    pub streams: Streams,
+    pub guesses: Guesses,
     /// How long a session lasts without being refreshed.
     pub refresh_lifetime: Duration,
     /// Cancelled when the shop is to stop: whoever waits or streams ends.
@@ -60,7 +66,10 @@ impl Storefront {
             products: Products::new(shop.db.clone()),
             coupons: Coupons::new(shop.db.clone()),
             popular: Popular::new(shop.db.clone()),
-            order_expires_after: settings.order.expires_after,
+            terms: Terms { expires_after: settings.order.expires_after, unpaid: settings.order.unpaid() },
+            turns: Turns::default(),
+            streams: Streams::new(settings.http.streams_per_member.get(), settings.http.max_streams.get()),
+            guesses: Guesses::new(settings.rate_limit.enabled),
             refresh_lifetime: settings.auth.refresh_ttl,
             runtime: shop.clone(),
             stop,

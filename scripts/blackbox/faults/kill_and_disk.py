@@ -9,7 +9,7 @@ from pathlib import Path
 
 from blackbox.audit.shop import audit
 from blackbox.faults.table import Cell, Table
-from blackbox.load.market import Market
+from blackbox.load.market import MANY_UNPAID, Market
 from blackbox.load.purchases import Load, reconcile
 from blackbox.servers.disk import Disk
 from blackbox.servers.shop import Shop
@@ -76,7 +76,7 @@ def run(name: str, binary: Path, rounds: int) -> list[str]:
     """Runs rounds of a fault; returns each violation."""
     folder = Path(tempfile.mkdtemp(prefix=f"jangteo-{name}-"))
     disk = Disk(folder) if name == "disk" else None
-    shop = Shop(binary, folder, ORDER__EXPIRES_AFTER="1d", AUTH__ACCESS_TTL="1d")
+    shop = Shop(binary, folder, **MANY_UNPAID, AUTH__ACCESS_TTL="1d")
     wrong: list[str] = []
     print(f"\n{name}: {rounds} rounds" + (f", {disk.kind}" if disk else ""))
     try:

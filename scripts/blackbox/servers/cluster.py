@@ -10,13 +10,18 @@ from pathlib import Path
 from blackbox.clients import postgres
 from blackbox.clients.http import Json
 from blackbox.clients.shop import ShopClient
+from blackbox.load.market import MANY_UNPAID
 from blackbox.programs import programs
 from blackbox.servers.command import Failed, environment, error_lines, run_script
 
 WORKERS = [worker.name for worker in programs().workers if not worker.relay]
 OURS = [f"{kind}-{number}" for number in (1, 2) for kind in ("shop", "outbox-relay", *WORKERS)]
 BROKERS = [f"kafka-{number}" for number in (1, 2, 3)]
-SETTINGS = {"SHOP__RATE_LIMIT__ENABLED": "false", "SHOP__ORDER__EXPIRES_AFTER": "1d", "SHOP__AUTH__ACCESS_TTL": "1d"}
+SETTINGS = {
+    "SHOP__RATE_LIMIT__ENABLED": "false",
+    "SHOP__AUTH__ACCESS_TTL": "1d",
+    **{f"SHOP__{name}": value for name, value in MANY_UNPAID.items()},
+}
 
 Partition = tuple[str, str]  # topic and partition, as text
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use checkout::{CheckoutError, Item};
+use checkout::{CheckoutError, Item, Terms, UnpaidLimit};
 use contracts::events::CouponIssueRequested;
 use contracts::{CouponId, MemberId, Money, OrderId, OwnedCouponId, ProductId, RequestId};
 use coupon::{Discount, NewCoupon, OwnedStatus};
@@ -104,7 +104,7 @@ impl Market {
         expires_after: Duration,
     ) -> Result<Order, CheckoutError> {
         let items = items.to_vec();
-        self.db.write(move |tx| checkout::place_order(tx, member, &items, None, expires_after)).await
+        self.db.write(move |tx| checkout::place_order(tx, member, &items, None, terms(expires_after))).await
     }
 
     pub async fn place_with(
@@ -115,7 +115,7 @@ impl Market {
         expires_after: Duration,
     ) -> Result<Order, CheckoutError> {
         let items = items.to_vec();
-        self.db.write(move |tx| checkout::place_order(tx, member, &items, Some(coupon), expires_after)).await
+        self.db.write(move |tx| checkout::place_order(tx, member, &items, Some(coupon), terms(expires_after))).await
     }
 
     pub async fn pay(&self, member: MemberId, order: OrderId) -> Result<Payment, CheckoutError> {
@@ -180,4 +180,9 @@ fn known(kind: &str) -> &'static str {
         "shop.stock.restored",
     ];
     KINDS.into_iter().find(|known| *known == kind).unwrap_or_else(|| panic!("{kind} is not expected here"))
+}
+
+/// Terms under which a member may hold any number of unpaid orders.
+fn terms(expires_after: Duration) -> Terms {
+    Terms { expires_after, unpaid: UnpaidLimit { orders: usize::MAX, units: i64::MAX } }
 }

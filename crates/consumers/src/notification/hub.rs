@@ -5,13 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::MemberId;
+use db::Database;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
-/// A handle; clones wake the same streams. It reaches streams of its own process only.
+use super::store;
+
+/// Time between two looks at the database for what other processes notified.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Number of the last notification that a member is known to have.
+type Listeners = HashMap<MemberId, watch::Sender<i64>>;
+
+/// A handle; clones wake the same streams, which are those of this process.
 #[derive(Clone, Default)]
 pub struct Hub {
-    listeners: Arc<Mutex<HashMap<MemberId, watch::Sender<()>>>>,
+    listeners: Arc<Mutex<Listeners>>,
 }
 
 impl Hub {
@@ -22,25 +33,46 @@ impl Hub {
 
     /// Listens for a member's notifications. First listen, then look what is there: so nothing is missed.
     pub fn listen(&self, member: MemberId) -> Listener {
-        let wake = self.lock().entry(member).or_insert_with(|| watch::Sender::new(())).subscribe();
+        let wake = self.lock().entry(member).or_insert_with(|| watch::Sender::new(0)).subscribe();
         Listener { hub: self.clone(), member, wake: Some(wake) }
     }
 
-    /// Call it after the commit.
-    pub(super) fn wake(&self, members: impl IntoIterator<Item = MemberId>) {
+    /// Wakes the streams of members whose last number is new. Call it after the commit.
+    pub(super) fn wake(&self, numbers: impl IntoIterator<Item = (MemberId, i64)>) {
         let listeners = self.lock();
         if listeners.is_empty() {
             return;
         }
-        for member in members {
+        for (member, number) in numbers {
             if let Some(listener) = listeners.get(&member) {
-                listener.send_replace(());
+                listener.send_if_modified(|known| std::mem::replace(known, number.max(*known)) < number);
+            }
+        }
+    }
+
+    /// Wakes the streams of a member whose session may be over.
+    pub fn wake_member(&self, member: MemberId) {
+        if let Some(listener) = self.lock().get(&member) {
+            listener.send_modify(|_| {});
+        }
+    }
+
+    /// Wakes streams for notifications of other processes, until `stop`: one look at the database for all streams.
+    pub async fn follow(self, db: Database, stop: CancellationToken) {
+        while stop.run_until_cancelled(sleep(LOOK_EVERY)).await.is_some() {
+            let members: Vec<MemberId> = self.lock().keys().copied().collect();
+            if members.is_empty() {
+                continue;
+            }
+            match db.read(move |conn| store::last_numbers(conn, &members)).await {
+                Ok(numbers) => self.wake(numbers),
+                Err(error) => tracing::debug!(%error, "new notifications were not looked for"),
             }
         }
     }
 
     /// Nothing can panic while it is held.
-    fn lock(&self) -> MutexGuard<'_, HashMap<MemberId, watch::Sender<()>>> {
+    fn lock(&self) -> MutexGuard<'_, Listeners> {
         self.listeners.lock()
     }
 }
@@ -49,16 +81,15 @@ impl Hub {
 pub struct Listener {
     hub: Hub,
     member: MemberId,
-    wake: Option<watch::Receiver<()>>,
+    wake: Option<watch::Receiver<i64>>,
 }
 
 impl Listener {
-    /// Waits until the member may have something new, at most `at_most`: another process may have handled the event,
-    /// and then nobody is woken here.
-    pub async fn wait(&mut self, at_most: Duration) {
+    /// Waits until the member may have something new.
+    pub async fn wait(&mut self) {
         if let Some(wake) = &mut self.wake {
             // the sender lives as long as one listens
-            let _ = tokio::time::timeout(at_most, wake.changed()).await;
+            let _ = wake.changed().await;
         }
     }
 }

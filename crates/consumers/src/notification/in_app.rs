@@ -44,7 +44,7 @@ impl TransactionalHandler for InApp {
         }
         store::insert(tx, &rows)?;
         let hub = self.hub.clone();
-        tx.after_commit(move || hub.wake(more.into_keys()));
+        tx.after_commit(move || hub.wake(next.into_iter().map(|(member, next)| (member, next - 1))));
         Ok(())
     }
 }

@@ -157,6 +157,17 @@ pub fn last_number(conn: &mut Conn, member: MemberId) -> Result<i64> {
     Ok(table.find(member).select(last_number).first(conn).optional()?.unwrap_or(0))
 }
 
+/// Numbers last given to members.
+pub(super) fn last_numbers(conn: &mut Conn, members: &[MemberId]) -> Result<Vec<(MemberId, i64)>> {
+    use notification_counter::{last_number, member_id, table};
+    let mut numbers = Vec::with_capacity(members.len());
+    for members in members.chunks(ROWS) {
+        let select = table.filter(member_id.eq_any(members)).select((member_id, last_number));
+        numbers.append(&mut on_each!(conn, |c| select.load(c))?);
+    }
+    Ok(numbers)
+}
+
 /// Marks a member's notifications up to a number as read; returns how many were not.
 ///
 /// # Errors

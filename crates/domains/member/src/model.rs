@@ -61,8 +61,8 @@ impl NewMember {
     }
 }
 
-/// An e-mail address as it is kept and looked up.
-pub(crate) fn normalised_email(email: &str) -> String {
+/// Returns an e-mail address as it is kept and looked up.
+pub fn normalised_email(email: &str) -> String {
     email.trim().to_lowercase()
 }
 

@@ -1,6 +1,6 @@
 //! Why an order was not placed or changed.
 
-use crate::model::OrderStatus;
+use crate::model::{OrderStatus, UnpaidLimit};
 
 /// Why an order was not placed or changed; in every case nothing of the unit is kept.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,15 @@ pub enum OrderError {
         status: OrderStatus,
         /// It can no longer be refunded.
         shipped: bool,
+    },
+    /// With this order the member would have too many unpaid orders, or too many units in them.
+    #[error("unpaid orders hold {units} units in {orders} orders; at most {} units in {} orders", .limit.units, .limit.orders)]
+    TooManyUnpaid {
+        /// Unpaid orders of the member before this one.
+        orders: usize,
+        /// Units in them.
+        units: i64,
+        limit: UnpaidLimit,
     },
     #[error(transparent)]
     Database(#[from] db::Error),

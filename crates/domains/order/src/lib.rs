@@ -16,6 +16,8 @@ mod service;
 mod store;
 
 pub use error::OrderError;
-pub use model::{Basket, Item, MAX_LINES, MAX_QUANTITY, MAX_TOTAL, NewOrder, Order, OrderStatus, Transition};
-pub use service::{cancel, due, expire, mark_paid, mark_shipped, place};
+pub use model::{
+    Basket, Item, MAX_LINES, MAX_QUANTITY, MAX_TOTAL, NewOrder, Order, OrderStatus, Transition, UnpaidLimit,
+};
+pub use service::{cancel, due, expire, mark_paid, mark_shipped, place, within_unpaid_limit};
 pub use store::{Held, get, held, page};

@@ -15,6 +15,20 @@ pub const MAX_QUANTITY: i64 = 10_000;
 /// The most that an order may cost, before its discount: figures over very many orders stay within 64 bits.
 pub const MAX_TOTAL: Money = Money::from_minor(10_000_000_000_000);
 
+/// Maximum of one member's unpaid orders, because each of them holds stock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnpaidLimit {
+    pub orders: usize,
+    /// Units of all products in these orders.
+    pub units: i64,
+}
+
+impl Default for UnpaidLimit {
+    fn default() -> Self {
+        Self { orders: 20, units: MAX_QUANTITY }
+    }
+}
+
 /// What a member wants of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Item {
@@ -49,6 +63,11 @@ impl Basket {
     /// Products and quantities, by product id.
     pub fn wanted(&self) -> &[(ProductId, i64)] {
         &self.0
+    }
+
+    /// Units of all products.
+    pub fn units(&self) -> i64 {
+        self.0.iter().map(|(_, quantity)| quantity).sum()
     }
 }
 

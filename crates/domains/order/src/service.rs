@@ -8,8 +8,27 @@ use db::types::Time;
 use db::{Conn, Tx};
 
 use crate::error::OrderError;
-use crate::model::{NewOrder, Order, OrderStatus, Transition};
+use crate::model::{NewOrder, Order, OrderStatus, Transition, UnpaidLimit};
 use crate::store;
+
+/// Refuses another order of `units` units to a member whose unpaid orders hold as much as they may. Two orders of a member
+/// that are placed at once do not see each other: the caller places a member's orders one after the other.
+///
+/// # Errors
+/// [`OrderError::TooManyUnpaid`]
+pub fn within_unpaid_limit(
+    conn: &mut Conn,
+    member: MemberId,
+    units: i64,
+    limit: UnpaidLimit,
+) -> Result<(), OrderError> {
+    let unpaid = store::unpaid(conn, member)?;
+    let held = unpaid.iter().flatten().map(|line| line.quantity).sum::<i64>();
+    if unpaid.len() < limit.orders && held.saturating_add(units) <= limit.units {
+        return Ok(());
+    }
+    Err(OrderError::TooManyUnpaid { orders: unpaid.len(), units: held, limit })
+}
 
 /// Places an order, to be paid within `expires_after`. Its stock, and its coupon, were reserved in the same unit.
 ///

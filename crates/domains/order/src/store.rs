@@ -6,7 +6,9 @@ use contracts::events::OrderLine;
 use contracts::{MemberId, Money, OrderId, OwnedCouponId, ProductId};
 use db::types::{JsonText, Time};
 use db::{Conn, MultiBackend, Prepare, on_each};
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 
 use crate::model::{Order, OrderStatus, Transition};
 use crate::schema::orders;
@@ -77,6 +79,18 @@ pub fn page(conn: &mut Conn, member: Option<MemberId>, after: Option<OrderId>, l
         select = select.filter(orders::id.lt(after));
     }
     select.load::<Row>(conn)?.into_iter().map(Order::try_from).collect()
+}
+
+/// Lines of each unpaid order of a member.
+pub(crate) fn unpaid(conn: &mut Conn, member: MemberId) -> db::Result<Vec<Vec<OrderLine>>> {
+    let select = orders::table
+        .filter(orders::member_id.eq(member))
+        // as text, so that the planner of either database sees the condition of the partial index
+        .filter(sql::<Bool>("status = 'pending'"))
+        .select(orders::lines)
+        .prepared();
+    let rows: Vec<JsonText> = on_each!(conn, |c| select.load(c))?;
+    rows.iter().map(read_lines).collect()
 }
 
 pub(crate) fn insert(conn: &mut Conn, order: &Order) -> db::Result<()> {

@@ -113,6 +113,10 @@ pub struct HttpSettings {
     pub cors_origins: Vec<String>,
     /// Takes a client's address from `x-forwarded-for`; only behind a proxy that sets it.
     pub trust_forwarded: bool,
+    /// Notification streams of one member; more are answered 429.
+    pub streams_per_member: NonZeroUsize,
+    /// Notification streams of all members; more are answered 503.
+    pub max_streams: NonZeroUsize,
     /// How long a stop waits for the requests that are being answered.
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
@@ -123,6 +127,8 @@ defaults!(HttpSettings {
     body_limit: Bytes(64 * 1024),
     cors_origins: Vec::new(),
     trust_forwarded: false,
+    streams_per_member: NonZeroUsize::new(10).expect("not 0"),
+    max_streams: NonZeroUsize::new(2_000).expect("not 0"),
     shutdown_timeout: Duration::from_secs(30),
 });
 
@@ -220,8 +226,19 @@ pub struct OrderSettings {
     /// An order that is not paid by then gives its stock back.
     #[serde(with = "humantime_serde")]
     pub expires_after: Duration,
+    /// Unpaid orders of a member; more are answered 409.
+    pub max_unpaid: NonZeroU32,
+    /// Units of all products in the unpaid orders of a member.
+    pub max_unpaid_units: NonZeroU32,
 }
-defaults!(OrderSettings { expires_after: 15 * MINUTE });
+defaults!(OrderSettings { expires_after: 15 * MINUTE, max_unpaid: some(20), max_unpaid_units: some(10_000) });
+
+impl OrderSettings {
+    /// Limit of one member's unpaid orders.
+    pub fn unpaid(&self) -> checkout::UnpaidLimit {
+        checkout::UnpaidLimit { orders: self.max_unpaid.get() as usize, units: self.max_unpaid_units.get().into() }
+    }
+}
 
 /// First-come coupons.
 #[derive(Debug, Clone, Deserialize)]

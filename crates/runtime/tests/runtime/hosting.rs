@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use checkout::Item;
+use checkout::{Item, Terms};
 use contracts::{MemberId, Money, OrderId, ProductId};
 use order::OrderStatus;
 use runtime::Shop;
@@ -119,9 +119,9 @@ pub async fn product(shop: &Shop, stock: i64) -> ProductId {
 }
 
 pub async fn order(shop: &Shop, product_id: ProductId, quantity: i64) -> OrderId {
-    let (member, expires_after) = (MemberId::new(), shop.settings.order.expires_after);
+    let (member, terms) = (MemberId::new(), Terms::new(shop.settings.order.expires_after));
     let items = [Item { product_id, quantity }];
-    let placed = shop.db.write(move |tx| checkout::place_order(tx, member, &items, None, expires_after)).await;
+    let placed = shop.db.write(move |tx| checkout::place_order(tx, member, &items, None, terms)).await;
     placed.unwrap().id
 }
 

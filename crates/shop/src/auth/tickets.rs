@@ -16,6 +16,18 @@ use crate::http::problem::Problem;
 /// How long a ticket opens a stream; the stream may last longer.
 pub const TICKET_LIFETIME: Duration = Duration::from_secs(60);
 
+/// Id of a ticket: its MAC.
+pub type TicketId = [u8; 32];
+
+/// A genuine ticket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    pub id: TicketId,
+    pub member: MemberId,
+    pub session: SessionId,
+    expires: Time,
+}
+
 /// Signs and verifies tickets.
 pub struct Tickets([u8; 32]);
 
@@ -27,34 +39,41 @@ impl Tickets {
 
     /// A ticket for a member's session: both ids, time of expiry, MAC.
     pub fn issue(&self, member: MemberId, session: SessionId) -> String {
+        self.issue_until(member, session, Time::now() + TICKET_LIFETIME)
+    }
+
+    fn issue_until(&self, member: MemberId, session: SessionId, expires: Time) -> String {
         let mut ticket = Vec::with_capacity(72);
         ticket.extend_from_slice(member.0.as_bytes());
         ticket.extend_from_slice(session.0.as_bytes());
-        ticket.extend_from_slice(&(Time::now() + TICKET_LIFETIME).micros().to_be_bytes());
+        ticket.extend_from_slice(&expires.micros().to_be_bytes());
         let mac = self.mac(&ticket);
         ticket.extend_from_slice(&mac);
         BASE64_URL_SAFE_NO_PAD.encode(ticket)
     }
 
-    /// Whose ticket it is, and of which session.
+    /// Reads a ticket. A ticket after its time is good only if `is_open`: then it reopens its stream.
     ///
     /// # Errors
     /// `unauthenticated` when it is forged or expired.
-    pub fn verify(&self, ticket: &str) -> Result<(MemberId, SessionId), Problem> {
-        self.open(ticket)
+    pub fn verify(&self, ticket: &str, is_open: impl Fn(&TicketId) -> bool) -> Result<Ticket, Problem> {
+        let is_good = |ticket: &Ticket| ticket.expires > Time::now() || is_open(&ticket.id);
+        self.read(ticket)
+            .filter(is_good)
             .ok_or_else(|| Problem::new(&kinds::UNAUTHENTICATED).detail("the ticket is not valid, or no longer"))
     }
 
-    fn open(&self, ticket: &str) -> Option<(MemberId, SessionId)> {
+    fn read(&self, ticket: &str) -> Option<Ticket> {
         use subtle::ConstantTimeEq;
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(ticket).ok()?;
         let (said, mac) = bytes.split_at_checked(40)?;
         let (ids, expires) = said.split_at(32);
         let genuine: bool = self.mac(said).ct_eq(mac).into();
+        let own_id = mac.try_into().ok()?;
         let expires = Time::from_micros(i64::from_be_bytes(expires.try_into().ok()?))?;
         let id = |bytes: &[u8]| uuid::Uuid::from_slice(bytes).ok();
         let (member, session) = (MemberId(id(&ids[..16])?), SessionId(id(&ids[16..])?));
-        (genuine && expires > Time::now()).then_some((member, session))
+        genuine.then_some(Ticket { id: own_id, member, session, expires })
     }
 
     fn mac(&self, said: &[u8]) -> [u8; 32] {
@@ -73,9 +92,22 @@ mod tests {
         let tickets = Tickets::new(&Keys::new(b"a secret"));
         let whose = (MemberId::new(), SessionId::new());
         let ticket = tickets.issue(whose.0, whose.1);
-        assert_eq!(tickets.verify(&ticket).unwrap(), whose);
-        assert!(tickets.verify("").is_err());
-        assert!(tickets.verify(&ticket[1..]).is_err());
-        assert!(Tickets::new(&Keys::new(b"another")).verify(&ticket).is_err());
+        let not_open = |_: &TicketId| false;
+        let read = tickets.verify(&ticket, not_open).unwrap();
+        assert_eq!((read.member, read.session), whose);
+        assert!(tickets.verify("", not_open).is_err());
+        assert!(tickets.verify(&ticket[1..], not_open).is_err());
+        assert!(Tickets::new(&Keys::new(b"another")).verify(&ticket, not_open).is_err());
+    }
+
+    #[test]
+    fn a_ticket_after_its_time_reopens_its_stream_and_no_other() {
+        let tickets = Tickets::new(&Keys::new(b"a secret"));
+        let (member, session) = (MemberId::new(), SessionId::new());
+        let old = tickets.issue_until(member, session, Time::now() - Duration::from_secs(1));
+        assert!(tickets.verify(&old, |_| false).is_err());
+        assert_eq!(tickets.verify(&old, |_| true).unwrap().member, member);
+        let other = tickets.read(&tickets.issue(member, session)).unwrap().id;
+        assert!(tickets.verify(&old, |id| *id == other).is_err());
     }
 }

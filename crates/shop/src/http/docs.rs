@@ -68,7 +68,10 @@ const REFUSALS: &[Refusals] = &[
     ("refreshSession", &[&kinds::INVALID_REFRESH_TOKEN]),
     ("adjustStock", &[&kinds::INSUFFICIENT_STOCK, &kinds::STATE_CONFLICT]),
     ("chargeWallet", CONFLICT),
-    ("placeOrder", &[&kinds::INSUFFICIENT_STOCK, &kinds::NOT_ON_SALE, &kinds::COUPON_NOT_USABLE]),
+    (
+        "placeOrder",
+        &[&kinds::INSUFFICIENT_STOCK, &kinds::NOT_ON_SALE, &kinds::COUPON_NOT_USABLE, &kinds::TOO_MANY_UNPAID],
+    ),
     ("payOrder", &[&kinds::INSUFFICIENT_BALANCE, &kinds::ORDER_STATE]),
     ("cancelOrder", &[&kinds::ORDER_STATE, &kinds::STATE_CONFLICT]),
     ("requestCoupon", &[&kinds::COUPON_SOLD_OUT, &kinds::COUPON_NOT_OPEN]),

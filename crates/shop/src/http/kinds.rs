@@ -29,6 +29,8 @@ rest::kinds! {
         "It is used, reserved, expired, or the order is under its minimum: the detail says which.";
     RESET_REFUSED = CONFLICT "reset-refused", "This group must not repeat",
         "Its effects can't be taken back; the detail says which.";
+    TOO_MANY_UNPAID = CONFLICT "too-many-unpaid", "Too much is ordered and not paid",
+        "Pay or cancel an order, or wait until one expires. `unpaid_orders` and `unpaid_units` say how much is unpaid. Then order with a new Idempotency-Key.";
     IDEMPOTENCY_KEY_IN_USE = CONFLICT "idempotency-key-in-use", "The first request with this key still runs",
         "Ask again with the same key in a moment.";
     IDEMPOTENCY_KEY_REUSED = UNPROCESSABLE_ENTITY "idempotency-key-reused", "The key was used for another request",

@@ -75,6 +75,10 @@ impl From<OrderError> for Problem {
         match error {
             OrderError::Invalid { field, rule } => wrong_field(field, rule),
             OrderError::NotFound => Problem::not_found("order"),
+            OrderError::TooManyUnpaid { orders, units, .. } => Problem::new(&kinds::TOO_MANY_UNPAID)
+                .detail(detail)
+                .with("unpaid_orders", orders)
+                .with("unpaid_units", units),
             OrderError::State { status, .. } => {
                 Problem::new(&kinds::ORDER_STATE).detail(detail).with("order_status", status)
             }

@@ -64,6 +64,8 @@ impl Server {
             loop {
                 tokio::time::sleep(TIDY_EVERY).await;
                 storefront.limits.tidy();
+                storefront.guesses.tidy();
+                storefront.streams.tidy();
             }
         });
         Ok(Self { address, stop, handle, running: tokio::spawn(server), tidying })

@@ -50,14 +50,21 @@ pub async fn change_password(
     shop.limits.credentials(&request)?;
     let PasswordChange { current_password, new_password } = body.value;
     let credentials = shop.db.read(move |conn| member::credentials_of(conn, caller.id)).await?;
-    let stored = credentials.map(|credentials| credentials.password_hash);
-    if !shop.passwords.verify(current_password, stored).await? {
+    let credentials = credentials.ok_or_else(|| Problem::not_found("member"))?;
+    let (account, from) = (credentials.member.email, shop.limits.client(&request));
+    shop.guesses.turn(&account, from).await?;
+    if !shop.passwords.verify(current_password, Some(credentials.password_hash)).await? {
+        shop.guesses.wrong(from);
         return Err(Problem::new(&kinds::INVALID_REQUEST).field("current_password", "is wrong"));
     }
+    shop.guesses.right(&account, from);
     let (hash, known) = (shop.passwords.hash(new_password).await?, shop.clone());
     let change = move |tx: &mut db::Tx<'_>| {
         let known = known.clone();
-        tx.after_commit(move || known.sessions.forget_all());
+        tx.after_commit(move || {
+            known.sessions.forget_all();
+            known.hub.wake_member(caller.id);
+        });
         member::set_password(tx, caller.id, &hash, Some(caller.session))
     };
     shop.db.write(change).await?;

@@ -16,6 +16,7 @@ use rest::input::{Body, NoBody, Params};
 use rest::page::{Page, PageQuery};
 use rest::reply;
 use serde::Deserialize;
+use tokio::time::sleep;
 
 use super::at;
 use crate::Storefront;
@@ -23,11 +24,16 @@ use crate::auth::{Caller, TICKET_LIFETIME};
 use crate::dto::notifications::{Marked, NotificationView, ReadMark, StreamTicket};
 use crate::http::kinds;
 use crate::http::problem::Answer;
+use crate::streams::OpenStream;
 
 /// Notifications read at once.
 const BATCH: i64 = 100;
 /// How often a comment keeps the connection open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Time after which a stream looks for a session that another process ended.
+const CHECK_SESSION_EVERY: Duration = Duration::from_secs(30);
+/// Time after which a stream reads again that could not read.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// When a client that lost the stream asks again.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -79,18 +85,22 @@ pub struct Ticket {
                security(("bearer" = []), ("ticket" = [])))]
 #[get("/me/notifications/stream")]
 pub async fn open_stream(shop: Data<Storefront>, request: HttpRequest, ticket: Params<Ticket>) -> Answer<HttpResponse> {
-    let (member, session) = match &ticket.0.ticket {
-        Some(ticket) => shop.tickets.verify(ticket)?,
-        None => Caller::of(&request).await.map(|caller| (caller.id, caller.session))?,
+    let (member, session, ticket) = match &ticket.0.ticket {
+        Some(ticket) => {
+            let ticket = shop.tickets.verify(ticket, |id| shop.streams.knows(id))?;
+            (ticket.member, ticket.session, Some(ticket.id))
+        }
+        None => Caller::of(&request).await.map(|caller| (caller.id, caller.session, None))?,
     };
     shop.sessions.check(session).await?;
+    let stream = shop.streams.open(member, ticket)?;
     // first listen, then look: nothing falls between
     let listener = shop.hub.listen(member);
     let after = match last_event_id(&request) {
         Some(number) => number,
         None => shop.db.read(move |conn| notification::last_number(conn, member)).await?,
     };
-    let feed = Feed { shop, member, session, listener, after, ready: VecDeque::new() };
+    let feed = Feed { shop, member, session, stream, listener, after, ready: VecDeque::new() };
     let events = sse::Sse::from_stream(feed.events()).with_keep_alive(KEEP_ALIVE).with_retry_duration(RETRY);
     Ok(events.respond_to(&request).map_into_boxed_body())
 }
@@ -104,6 +114,7 @@ struct Feed {
     shop: Data<Storefront>,
     member: MemberId,
     session: SessionId,
+    stream: OpenStream,
     listener: Listener,
     /// The number that was sent last.
     after: i64,
@@ -121,7 +132,7 @@ impl Feed {
         })
     }
 
-    /// `None` once the shop stops or the session is over.
+    /// `None` once the shop stops, the session is over, or the ticket has opened another stream.
     async fn next(&mut self) -> Option<Notification> {
         loop {
             if let Some(notification) = self.ready.pop_front() {
@@ -138,18 +149,24 @@ impl Feed {
                 Ok(_) => self.wait().await?,
                 Err(error) => {
                     tracing::warn!(%error, "a notification stream could not read; it goes on");
-                    self.wait().await?;
+                    let ended = self.stream.end.clone();
+                    tokio::select! {
+                        () = sleep(AFTER_FAILURE) => {}
+                        () = self.shop.stop.cancelled() => return None,
+                        () = ended.cancelled() => return None,
+                    }
                 }
             }
         }
     }
 
-    /// Until there may be something new. Another process that shares the database can't wake this one.
+    /// Waits until there may be something new, or the session may be over.
     async fn wait(&mut self) -> Option<()> {
-        let at_most = Duration::from_secs(if self.shop.db.is_shared() { 1 } else { 10 });
         tokio::select! {
-            () = self.listener.wait(at_most) => Some(()),
+            () = self.listener.wait() => Some(()),
+            () = sleep(CHECK_SESSION_EVERY) => Some(()),
             () = self.shop.stop.cancelled() => None,
+            () = self.stream.end.cancelled() => None,
         }
     }
 }

@@ -29,10 +29,11 @@ pub async fn place(shop: Data<Storefront>, caller: Caller, key: RequiredKey, bod
     let coupon = body.value.coupon_id;
     let items = body.value.items.iter();
     let items: Vec<Item> = items.map(|i| Item { product_id: i.product_id, quantity: i.quantity }).collect();
-    let (expires_after, changes) = (shop.order_expires_after, shop.products.changes());
+    let (terms, changes) = (shop.terms, shop.products.changes());
+    let _turn = shop.turns.of(caller.id).await;
     let work = move |tx: &mut db::Tx<'_>| {
         changes.by(tx, items.iter().map(|item| item.product_id));
-        let order = checkout::place_order(tx, caller.id, &items, coupon, expires_after)?;
+        let order = checkout::place_order(tx, caller.id, &items, coupon, terms)?;
         Done::created(at(format_args!("orders/{}", order.id)), &OrderView::from(order))
     };
     idempotency::once(&shop.db, &caller, key, &body.bytes, work).await

@@ -22,13 +22,17 @@ use crate::http::problem::{Answer, Problem};
 pub async fn sign_in(shop: Data<Storefront>, request: HttpRequest, body: Body<SignIn>) -> Answer<HttpResponse> {
     shop.limits.credentials(&request)?;
     let SignIn { email, password } = body.value;
+    let (account, from) = (member::normalised_email(&email), shop.limits.client(&request));
+    shop.guesses.turn(&account, from).await?;
     let found = shop.db.read(move |conn| member::credentials(conn, &email)).await?;
     // an address that nobody has takes as long as a wrong password
     let (member, hash) = found.map(|found| (found.member, found.password_hash)).unzip();
     let right = shop.passwords.verify(password, hash).await?;
     let Some(member) = member.filter(|_| right) else {
+        shop.guesses.wrong(from);
         return Err(Problem::new(&kinds::INVALID_CREDENTIALS));
     };
+    shop.guesses.right(&account, from);
     let (refresh, expires_at) = (RefreshToken::generate(), Time::now() + shop.refresh_lifetime);
     let (id, hash) = (member.id, refresh.hash());
     let session = shop.db.write(move |tx| member::start_session(tx, id, &hash, expires_at)).await?;
@@ -60,7 +64,10 @@ pub async fn sign_out(shop: Data<Storefront>, caller: Caller) -> Answer<HttpResp
     let (session, known) = (caller.session, shop.clone());
     let revoke = move |tx: &mut db::Tx<'_>| {
         let known = known.clone();
-        tx.after_commit(move || known.sessions.forget(session));
+        tx.after_commit(move || {
+            known.sessions.forget(session);
+            known.hub.wake_member(caller.id);
+        });
         member::revoke_session(tx, session)
     };
     shop.db.write(revoke).await?;

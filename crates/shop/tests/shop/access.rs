@@ -196,3 +196,24 @@ async fn answers_carry_what_keeps_browsers_safe() {
     assert_eq!(traced.header("x-request-id"), "4bf92f3577b34da6a3ce929d0e0e4736");
     shop.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_from_many_addresses_slow_an_account_down_and_shut_nobody_out() {
+    let settings = [("SHOP__RATE_LIMIT__ENABLED", "true"), ("SHOP__HTTP__TRUST_FORWARDED", "true")];
+    let mut shop = TestShop::start_with(&settings, vec![]).await;
+    let (email, _) = registered(&shop).await;
+    let api = shop.api().clone();
+    let sign_in = move |password: &str, from: &str| {
+        let body = json!({ "email": email.to_uppercase(), "password": password });
+        api.post("/sessions", body).header("x-forwarded-for", from).send()
+    };
+    sign_in(PASSWORD, "10.0.0.1").await.expect(201);
+    let guesses = (0..20).map(|guess| sign_in("a wrong password", &format!("10.1.0.{guess}")));
+    let answers = futures::future::join_all(guesses).await;
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
+    assert!(refused.len() >= 10, "{} of 20 guesses had their password compared", 20 - refused.len());
+    assert!(refused.iter().all(|answer| answer.header("retry-after").parse::<u64>().unwrap() > 0));
+    assert!(answers.iter().all(|answer| matches!(answer.status, 401 | 429)));
+    sign_in(PASSWORD, "10.0.0.1").await.expect(201);
+    shop.stop().await;
+}

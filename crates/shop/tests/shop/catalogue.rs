@@ -37,7 +37,7 @@ async fn lists_go_page_by_page_in_every_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_changed_a_product_reads_the_change() {
-    for shop in TestShop::everywhere().await {
+    for shop in TestShop::everywhere_with(&[("SHOP__ORDER__MAX_UNPAID", "100")]).await {
         let (buyer, product) = (shop.member(1_000_000).await, shop.product(100, 1_000).await);
         for left in (970..1_000).rev() {
             assert_eq!(shop.available(&product).await, left + 1);

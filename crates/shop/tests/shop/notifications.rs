@@ -101,3 +101,42 @@ async fn streams_end_when_the_shop_stops() {
     open.bytes().await.expect("the stream ends as it should");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_has_a_limited_number_of_streams_and_a_ticket_one() {
+    let settings = [("SHOP__HTTP__STREAMS_PER_MEMBER", "2"), ("SHOP__HTTP__MAX_STREAMS", "3")];
+    let shop = TestShop::start_with(&settings, vec![]).await;
+    let (buyer, other) = (shop.member(1_000).await, shop.member(0).await);
+    let ticket = buyer.post("/me/notifications/stream-tickets", json!({})).send().await.expect(201);
+    let path = format!("/me/notifications/stream?ticket={}", ticket.text("ticket"));
+    let first = shop.api().get(&path).open().await;
+    assert_eq!(first.status(), 200);
+    let second = shop.api().get(&path).open().await;
+    first.bytes().await.expect("the ticket's next stream ends the first");
+    let third = stream(&buyer).open().await;
+    let refused = stream(&buyer).send().await.expect_problem(429, "too-many-requests");
+    assert!(refused.header("retry-after").parse::<u64>().unwrap() > 0);
+    let of_other = stream(&other).open().await;
+    let late = shop.member(0).await;
+    stream(&late).send().await.expect_problem(503, "unavailable");
+
+    buys(&shop, &buyer).await;
+    assert_eq!((read(second, 1).await.len(), read(third, 1).await.len()), (1, 1), "both streams work");
+    drop(of_other);
+    // the server learns of a closed stream when it writes to the stream
+    crate::support::eventually("a closed stream makes room", async || {
+        Some(stream(&other).open().await).filter(|response| response.status() == 200)
+    })
+    .await;
+    shop.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_out_ends_the_streams_of_the_session_at_once() {
+    let shop = TestShop::start().await;
+    let buyer = shop.member(0).await;
+    let open = stream(&buyer).open().await;
+    buyer.delete("/sessions/current").send().await.expect(204);
+    open.bytes().await.expect("the stream ends");
+    shop.finish().await;
+}

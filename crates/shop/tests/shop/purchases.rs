@@ -172,3 +172,28 @@ async fn stock_that_runs_low_is_ordered_anew_and_received() {
     assert_eq!(told[0]["kind"], "stock-low");
     shop.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_holds_no_more_stock_unpaid_than_the_limit_however_many_orders_race() {
+    let settings = [("SHOP__ORDER__MAX_UNPAID", "5"), ("SHOP__ORDER__MAX_UNPAID_UNITS", "100")];
+    for shop in TestShop::everywhere_with(&settings).await {
+        let product = shop.product(10, 1_000).await;
+        let (hoarder, buyer) = (shop.member(0).await, shop.member(1_000).await);
+        let orders = (0..20).map(|_| hoarder.order(&product, 10).send());
+        let answers = futures::future::join_all(orders).await;
+        let placed = answers.iter().filter(|answer| answer.status == 201).count();
+        assert_eq!(placed, 5, "{shop}");
+        assert_eq!(shop.available(&product).await, 950, "{shop}");
+        let refused = hoarder.order(&product, 1).send().await.expect_problem(409, "too-many-unpaid");
+        assert_eq!((&refused.body["unpaid_orders"], &refused.body["unpaid_units"]), (&json!(5), &json!(50)), "{shop}");
+
+        buyer.order(&product, 101).send().await.expect_problem(409, "too-many-unpaid");
+        let order = buyer.has_ordered(&product, 100).await;
+        buyer.order(&product, 1).send().await.expect_problem(409, "too-many-unpaid");
+        buyer.pay(&order).send().await.expect(201);
+        let order = buyer.has_ordered(&product, 1).await;
+        buyer.cancel(&order).send().await.expect(200);
+        buyer.has_ordered(&product, 100).await;
+        shop.finish().await;
+    }
+}

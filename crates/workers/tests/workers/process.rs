@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use checkout::Item;
+use checkout::{Item, Terms};
 use contracts::{MemberId, Money, ProductId};
 use messaging::admin::ConsumerLag;
 use runtime::programs::Worker;
@@ -149,7 +149,7 @@ impl Market {
         let placed = self
             .shop
             .db
-            .write(move |tx| checkout::place_order(tx, buyer, &items, None, Duration::from_secs(600)))
+            .write(move |tx| checkout::place_order(tx, buyer, &items, None, Terms::new(Duration::from_secs(600))))
             .await;
         let order = placed.unwrap().id;
         self.shop.db.write(move |tx| checkout::pay(tx, buyer, order)).await.unwrap();

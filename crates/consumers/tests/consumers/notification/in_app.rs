@@ -6,6 +6,7 @@ use consumers::notification::{self, Hub, Notification};
 use contracts::events::DeliveryStatus;
 use contracts::{MemberId, OrderId, ProductId};
 use db::types::Id;
+use tokio_util::sync::CancellationToken;
 
 use super::super::given::{Given, Purchase, databases, time};
 use super::{admin, coupon_won_by, delivery_is, low_stock, paid_by};
@@ -132,24 +133,39 @@ async fn pages_streams_and_marks() {
 
 #[tokio::test]
 async fn a_stream_is_woken_by_the_commit_and_by_nothing_else() {
-    const LONG: Duration = Duration::from_secs(20);
     const SHORT: Duration = Duration::from_millis(50);
     for given in databases().await {
         let hub = Hub::new();
         let (member, other) = (MemberId::new(), MemberId::new());
         let (mut mine, mut mine_too, mut others) = (hub.listen(member), hub.listen(member), hub.listen(other));
         given.handle_and_roll_back(notification::group(&hub), vec![paid_by(member)]).await;
-        assert!(tokio::time::timeout(SHORT, mine.wait(LONG)).await.is_err(), "nothing was committed");
+        assert!(tokio::time::timeout(SHORT, mine.wait()).await.is_err(), "nothing was committed");
 
         given.handle(notification::group(&hub), vec![paid_by(member)]).await;
         for listener in [&mut mine, &mut mine_too] {
-            tokio::time::timeout(SHORT * 20, listener.wait(LONG)).await.expect("woken");
+            tokio::time::timeout(SHORT * 20, listener.wait()).await.expect("woken");
         }
-        assert!(tokio::time::timeout(SHORT, others.wait(LONG)).await.is_err(), "nothing for this member");
+        assert!(tokio::time::timeout(SHORT, others.wait()).await.is_err(), "nothing for this member");
         drop((mine_too, others));
         given.handle(notification::group(&hub), vec![paid_by(member), paid_by(other)]).await;
-        tokio::time::timeout(SHORT * 20, mine.wait(LONG)).await.expect("woken again");
-        tokio::time::timeout(SHORT * 20, mine.wait(SHORT)).await.expect("at most so long");
+        tokio::time::timeout(SHORT * 20, mine.wait()).await.expect("woken again");
+    }
+}
+
+#[tokio::test]
+async fn streams_of_another_process_are_woken_by_one_look_for_all() {
+    for given in databases().await.into_iter().filter(|given| given.db.is_shared()) {
+        let (hub, stop) = (Hub::new(), CancellationToken::new());
+        let following = tokio::spawn(hub.clone().follow(given.db.clone(), stop.clone()));
+        let members: Vec<MemberId> = (0..3).map(|_| MemberId::new()).collect();
+        let mut listeners: Vec<_> = members.iter().map(|member| hub.listen(*member)).collect();
+        let of_another_process = notification::group(&Hub::new());
+        given.handle(of_another_process, members.iter().map(|member| paid_by(*member)).collect()).await;
+        for listener in &mut listeners {
+            tokio::time::timeout(Duration::from_secs(20), listener.wait()).await.expect("woken");
+        }
+        stop.cancel();
+        following.await.unwrap();
     }
 }
 

@@ -32,6 +32,9 @@ metrics! {
     Histogram HTTP_REQUESTS_SECONDS = "http_requests_seconds" ["route", "method", "status"] Seconds, Shop | Proxy:
         "Duration of requests, by the pattern of the route.";
 
+    Counter SIGN_IN_FAILURES = "sign_in_failures_total" [] Count, Shop:
+        "Sign-ins with a wrong e-mail address or password.";
+
     Counter EVENT_LOG_EVENTS = "event_log_events_total" ["topic"] Count, Shop | Relay | Worker | Proxy:
         "Events that this process appended to the event log.";
     Gauge EVENT_LOG_DEPTH = "event_log_depth" ["topic"] Count, Shop | Relay: "Events kept in the event log.";

@@ -1,0 +1,118 @@
+//! Open notification streams, counted and limited.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use contracts::MemberId;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::TicketId;
+use crate::http::kinds;
+use crate::http::problem::{Problem, unavailable};
+
+/// Time for which a ticket can reopen a stream that ended.
+const REOPENED_WITHIN: Duration = Duration::from_secs(300);
+/// When a member with too many streams may try again.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// Streams of this process; clones share them.
+#[derive(Clone)]
+pub struct Streams {
+    open: Arc<Mutex<Open>>,
+    per_member: usize,
+    max: usize,
+}
+
+#[derive(Default)]
+struct Open {
+    all: usize,
+    by_member: HashMap<MemberId, usize>,
+    by_ticket: HashMap<TicketId, Ticketed>,
+}
+
+/// A ticket that has opened a stream here.
+struct Ticketed {
+    /// Ends the stream that the ticket opened last.
+    end: CancellationToken,
+    /// Time at which the stream ended.
+    ended: Option<Instant>,
+}
+
+impl Streams {
+    /// At most `per_member` streams of one member, and `max` of all members.
+    pub fn new(per_member: usize, max: usize) -> Self {
+        Self { open: Arc::default(), per_member, max }
+    }
+
+    /// Returns true if the ticket has a stream here, or had one until a moment ago: the ticket reopens its stream, also
+    /// after the ticket's time.
+    pub fn knows(&self, ticket: &TicketId) -> bool {
+        self.open.lock().by_ticket.get(ticket).is_some_and(Ticketed::can_reopen)
+    }
+
+    /// Counts a stream of a member until the result is dropped. A ticket has one stream at a time: its next stream ends
+    /// the one before.
+    ///
+    /// # Errors
+    /// `too-many-requests` for a member with too many streams, `unavailable` when all streams are taken.
+    pub fn open(&self, member: MemberId, ticket: Option<TicketId>) -> Result<OpenStream, Problem> {
+        let mut open = self.open.lock();
+        let is_takeover = ticket.and_then(|ticket| open.by_ticket.get(&ticket)).is_some_and(|it| it.ended.is_none());
+        let of_member = open.by_member.get(&member).copied().unwrap_or_default();
+        if !is_takeover && of_member >= self.per_member {
+            let detail = format_args!("a member may have {} notification streams", self.per_member);
+            return Err(Problem::new(&kinds::TOO_MANY_REQUESTS).detail(detail).retry_after(RETRY_AFTER));
+        }
+        if !is_takeover && open.all >= self.max {
+            return Err(unavailable("all notification streams are taken"));
+        }
+        open.all += 1;
+        *open.by_member.entry(member).or_default() += 1;
+        let end = CancellationToken::new();
+        if let Some(ticket) = ticket {
+            let before = open.by_ticket.insert(ticket, Ticketed { end: end.clone(), ended: None });
+            before.inspect(|before| before.end.cancel());
+        }
+        Ok(OpenStream { streams: self.clone(), member, ticket, end })
+    }
+
+    /// Forgets tickets that can reopen nothing.
+    pub fn tidy(&self) {
+        self.open.lock().by_ticket.retain(|_, ticketed| ticketed.can_reopen());
+    }
+}
+
+impl Ticketed {
+    fn can_reopen(&self) -> bool {
+        self.ended.is_none_or(|ended| ended.elapsed() < REOPENED_WITHIN)
+    }
+}
+
+/// A stream that counts.
+pub struct OpenStream {
+    streams: Streams,
+    member: MemberId,
+    ticket: Option<TicketId>,
+    /// Cancelled when the ticket opens another stream.
+    pub end: CancellationToken,
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        let mut open = self.streams.open.lock();
+        open.all -= 1;
+        if let Some(of_member) = open.by_member.get_mut(&self.member) {
+            *of_member -= 1;
+            if *of_member == 0 {
+                open.by_member.remove(&self.member);
+            }
+        }
+        let ticketed = self.ticket.and_then(|ticket| open.by_ticket.get_mut(&ticket));
+        // a ticket that was taken over belongs to the next stream
+        if let Some(ticketed) = ticketed.filter(|_| !self.end.is_cancelled()) {
+            ticketed.ended = Some(Instant::now());
+        }
+    }
+}
