@@ -8,11 +8,7 @@ from blackbox.clients.shop import Member, ShopClient
 
 PRODUCTS, STOCK, PRICE = 8, 1_000_000, 1000
 # settings of a shop under this load: orders that are left unpaid stay unpaid
-MANY_UNPAID = {
-    "ORDER__EXPIRES_AFTER": "1d",
-    "ORDER__MAX_UNPAID": "1000000",
-    "ORDER__MAX_UNPAID_UNITS": "1000000000",
-}
+MANY_UNPAID = {"ORDER__EXPIRES_AFTER": "1d", "ORDER__MAX_UNPAID": "1000000", "ORDER__MAX_UNPAID_UNITS": "1000000000"}
 POINTS = 1_000_000_000  # in each wallet
 
 
