@@ -10,6 +10,8 @@ mod opening;
 mod postgres;
 #[path = "db/reads.rs"]
 mod reads;
+#[path = "db/storage.rs"]
+mod storage;
 #[path = "db/units.rs"]
 mod units;
 #[path = "db/wakes.rs"]
