@@ -22,7 +22,7 @@ async fn serve_on(listener: TcpListener, settings: Settings) -> Result<(), Failu
     let mut listener = Some(listener);
     let address = settings.http.address.clone();
     // while the shop waits for PostgreSQL, connections are refused instead of left without an answer
-    let opened = when_there(async || Shop::open(settings.clone()).await, |_| listener = None);
+    let opened = Box::pin(when_there(async || Shop::open(settings.clone()).await, |_| listener = None));
     let shop = tokio::select! {
         opened = opened => opened?.with_purge("answers to idempotency keys", purge_answers),
         () = stop.asked() => return Ok(()),
