@@ -137,13 +137,14 @@ impl SqliteFile {
     }
 
     /// Writes on a connection of its own. With a small cache the pages of the table spill, so that they need their room
-    /// at once and are rolled back; the small commit that follows is synced.
+    /// at once and are rolled back. The version, which nothing reads, is written and synced even if it is the same;
+    /// an UPDATE to the same value writes nothing.
     pub(crate) fn probe(&self) -> Result<(), StorageFault> {
         self.check()?;
         let probe = format!(
             "PRAGMA busy_timeout = 100; PRAGMA synchronous = FULL; PRAGMA cache_size = 1;
              BEGIN IMMEDIATE; CREATE TABLE room AS SELECT zeroblob({ROOM}) AS bytes; ROLLBACK;
-             UPDATE __diesel_schema_migrations SET run_on = run_on"
+             PRAGMA user_version = 0"
         );
         Ok(self.connect()?.batch_execute(&probe).map_err(Error::from)?)
     }
