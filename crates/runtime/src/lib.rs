@@ -18,7 +18,7 @@ mod shop;
 
 pub use background::{Expired, expire_due};
 pub use buses::Buses;
-pub use error::OpenError;
+pub use error::{OpenError, when_there};
 pub use host::{Hosted, Role};
 pub use observed::Observed;
 pub use record::recorded_buses;

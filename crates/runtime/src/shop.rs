@@ -103,11 +103,14 @@ impl Shop {
         self
     }
 
-    /// Whether the database answers: without it the shop takes no requests.
+    /// Checks that the database answers and takes writes: without it the shop takes no requests.
     ///
     /// # Errors
     /// What the database says, or that it says nothing.
     pub async fn check_database(&self) -> db::Result<()> {
+        if let Some(fault) = self.db.storage_fault() {
+            return Err(db::Error::Unavailable(fault.to_string()));
+        }
         let looked = timeout(PATIENCE, self.db.read(fixed::look)).await;
         looked.unwrap_or_else(|_| Err(db::Error::Unavailable("the database does not answer".into())))
     }
@@ -151,7 +154,9 @@ async fn open_database(settings: &Settings) -> Result<(Database, Log), OpenError
     let db = Database::open(options, &contracts::MIGRATIONS, log.recorder()).await.map_err(|error| {
         let reason = one_line(&format!("{url}: {error}"));
         let named = SettingError { key: DATABASE.into(), reason };
-        if matches!(error, db::Error::Unavailable(_)) { OpenError::Away(named) } else { named.into() }
+        // a file that cannot be opened stays where it is
+        let may_pass = url.is_shared() && matches!(error, db::Error::Unavailable(_));
+        if may_pass { OpenError::Away(named) } else { named.into() }
     })?;
     // check() holds them under a thousand
     let partitions = settings.events.partitions.get() as i32;

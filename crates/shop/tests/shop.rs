@@ -33,3 +33,5 @@ mod races;
 mod refusals;
 #[path = "shop/repeats.rs"]
 mod repeats;
+#[path = "shop/storage.rs"]
+mod storage;

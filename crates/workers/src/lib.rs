@@ -6,7 +6,6 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 use program::process::{self, Failure, Stop};
@@ -14,15 +13,11 @@ use program::settings::SettingError;
 use runtime::health::{self, Health};
 use runtime::programs::Worker;
 use runtime::settings::{SOURCES, Settings};
-use runtime::{Hosted, OpenError, Role, Shop};
-use tokio::time::sleep;
+use runtime::{Hosted, OpenError, Role, Shop, when_there};
 
 /// A tenth faster than the C library's, for what SQLite allocates too.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// Between two tries to reach the database at the start.
-const TRY_EVERY: Duration = Duration::from_secs(3);
 
 #[derive(Parser)]
 #[command(version)]
@@ -111,16 +106,8 @@ async fn work_until_asked(
 
 /// Waits for the database for as long as it takes: it may be started after us.
 async fn start(worker: &'static Worker, settings: &Settings, health: &Health) -> Result<(Shop, Hosted), Failure> {
-    loop {
-        match try_start(worker, settings, health).await {
-            Err(error) if error.may_pass() => {
-                tracing::warn!(%error, again_in = ?TRY_EVERY, "waiting for the database");
-                health.idle(format!("waiting for the database: {error}"));
-                sleep(TRY_EVERY).await;
-            }
-            started => return Ok(started?),
-        }
-    }
+    let waits = |error: &OpenError| health.idle(format!("waiting for the database: {error}"));
+    Ok(when_there(async || try_start(worker, settings, health).await, waits).await?)
 }
 
 async fn try_start(worker: &'static Worker, settings: &Settings, health: &Health) -> Result<(Shop, Hosted), OpenError> {

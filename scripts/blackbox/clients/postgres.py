@@ -1,4 +1,4 @@
-"""PostgreSQL client without a driver: simple query protocol, SCRAM-SHA-256."""
+"""PostgreSQL client without a driver: simple query protocol, passwords."""
 
 import base64
 import hashlib
@@ -47,7 +47,7 @@ class Session:
         return head[:1], body
 
     def sign_in(self, user: str, password: str, database: str) -> None:
-        """Authenticates with SCRAM-SHA-256."""
+        """Authenticates with SCRAM-SHA-256, or a password in clear text."""
         self.send(b"", struct.pack("!i", 3 << 16) + f"user\0{user}\0database\0{database}\0\0".encode())
         client_first = f"n=,r={base64.b64encode(os.urandom(18)).decode()}"
         while True:
@@ -62,6 +62,8 @@ class Session:
                 self.send(b"p", b"SCRAM-SHA-256\0" + struct.pack("!i", len(first)) + first)
             elif step == 11:  # SASLContinue
                 self.send(b"p", client_final(password, client_first, body[4:].decode()).encode())
+            elif step == 3:  # CleartextPassword
+                self.send(b"p", password.encode() + b"\0")
             elif step not in (0, 12):  # Ok, SASLFinal
                 raise Refused(f"authentication method {step} is not supported")
 

@@ -1,17 +1,19 @@
 """Breaks a shop, a cluster, or event proxies under load, and checks that nothing is lost and nothing happens twice.
 
   scripts/faults kill --rounds 10     kills the shop (kill -9) during purchases and coupon requests, and starts it again
-  scripts/faults disk --rounds 10     fills the disk of the shop for a while
-  scripts/faults                      kill and disk
+  scripts/faults storage              takes room, write access, file or server away from a shop, an event proxy and a
+                                      shop on PostgreSQL; writes the table of docs/reliability.md; --short as below
+  scripts/faults                      kill and storage
   scripts/faults cluster              injects every fault into a cluster (scripts/cluster); writes the table of
                                       docs/reliability.md
   scripts/faults cluster --short      one fault of each kind, in about three minutes; writes nothing
   scripts/faults proxy                injects every fault into two event proxies with three brokers (scripts/kafka);
                                       writes the table; with --short as above
-  scripts/faults cluster --only NAME  only this fault, of a cluster or of proxies (--list prints the names)
+  scripts/faults cluster --only NAME  only this fault, also of storage and proxy (--list prints the names)
 
 Builds the release binaries unless --shop or --bin-dir names others. Needs Python 3.11; `cluster` also needs what
 scripts/cluster needs; `proxy` needs what scripts/kafka needs, and a C compiler. With kcat topics are read sooner.
+`storage` fills a small file system for root, and else sets a limit on file sizes; it uses PostgreSQL if it finds one.
 The exit code is 1 if a promise did not hold.
 """
 
@@ -23,7 +25,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from blackbox.faults import cluster, kill_and_disk, proxy
+from blackbox.faults import cluster, kill, proxy, storage
 from blackbox.faults.suite import Options
 from blackbox.paths import ROOT
 
@@ -41,11 +43,11 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    suites = ("kill", "disk", "cluster", "proxy", "all")
-    parser.add_argument("suite", nargs="?", choices=suites, default="all", help="all (the default): kill and disk")
-    parser.add_argument("--rounds", type=int, default=10, help="kill, disk: number of rounds")
-    parser.add_argument("--shop", type=Path, help="kill, disk: the binary of the shop (default: a release build)")
-    cluster_or_proxy = parser.add_argument_group("cluster, proxy")
+    suites = ("kill", "storage", "cluster", "proxy", "all")
+    parser.add_argument("suite", nargs="?", choices=suites, default="all", help="all (the default): kill and storage")
+    parser.add_argument("--rounds", type=int, default=10, help="kill: number of rounds")
+    parser.add_argument("--shop", type=Path, help="kill: the binary of the shop (default: a release build)")
+    cluster_or_proxy = parser.add_argument_group("storage, cluster, proxy")
     add = cluster_or_proxy.add_argument
     add("--only", metavar="NAME", action="append", default=[], help="only this fault; may be repeated")
     add("--list", action="store_true", help="print the names of the faults")
@@ -61,16 +63,22 @@ def main(words: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the started processes are stopped
     options = Options(arguments.only, arguments.bin_dir, arguments.short, arguments.keep)
     if arguments.list:
-        print("\n".join(proxy.FAULTS if arguments.suite == "proxy" else cluster.names(options.short)))
+        named = {"proxy": list(proxy.FAULTS), "storage": list(storage.FAULTS)}
+        print("\n".join(named.get(arguments.suite) or cluster.names(options.short)))
         return 0
     if arguments.suite == "cluster":
         return report(cluster.run(options))
     if arguments.suite == "proxy":
         given = options.bin_dir and Path(options.bin_dir, "event-proxy")
         return report(proxy.run(options, given or release_binary("event-proxy")))
-    binary = arguments.shop or release_binary("shop")
-    suites = kill_and_disk.FAULTS if arguments.suite == "all" else (arguments.suite,)
-    return report([text for suite in suites for text in kill_and_disk.run(suite, binary, arguments.rounds)])
+    wrong: list[str] = []
+    if arguments.suite in ("kill", "all"):
+        wrong += kill.run(arguments.shop or release_binary("shop"), arguments.rounds)
+    if arguments.suite in ("storage", "all"):
+        if not options.bin_dir:
+            release_binary("event-proxy")
+        wrong += storage.run(options, Path(options.bin_dir or release_binary("shop").parent))
+    return report(wrong)
 
 
 def report(wrong: Sequence[str]) -> int:

@@ -67,17 +67,24 @@ class Receipts:
 class Load:
     """Sources that post `per_second` events to the proxies until `stop`."""
 
-    def __init__(self, proxies: Sequence[Proxy], service: str, receipts: Receipts, per_second: float) -> None:
+    def __init__(
+        self,
+        proxies: Sequence[Proxy],
+        service: str,
+        receipts: Receipts,
+        per_second: float,
+        kinds: Sequence[str] = KINDS,
+    ) -> None:
         self.receipts, self.stopping, self.lock = receipts, threading.Event(), threading.Lock()
         self.statuses: Counter[int | str] = Counter()
         self.before: Counter[int | str] = Counter()
         self.answered: dict[str, float] = {proxy.name: 0.0 for proxy in proxies}  # time of the last receipt
         self.without_retry_after = 0
-        pace = per_second / len(proxies) / len(KINDS)
+        pace = per_second / len(proxies) / len(kinds)
         self.sources = [
             Source(self, proxy, f"{service}.{kind}", f"{proxy.name}-{number}", pace)
             for proxy in proxies
-            for number, kind in enumerate(KINDS)
+            for number, kind in enumerate(kinds)
         ]
         for source in self.sources:
             source.start()

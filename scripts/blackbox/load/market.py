@@ -50,6 +50,7 @@ class Ledger:
     answers: list[tuple[Request, int, Json]] = field(default_factory=list)  # of the round, replayed at its end
     open: list[Request] = field(default_factory=list)  # to be repeated with the same key
     statuses: Counter[int] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)  # of answers of status 5xx
     payments: list[Payment] = field(default_factory=list)
 
     def note(self, request: Request, answer: Json) -> None:
@@ -69,6 +70,7 @@ class Ledger:
     def begin_round(self) -> None:
         """Forgets the statuses and payments of the round before."""
         self.statuses.clear()
+        self.codes.clear()
         self.payments.clear()
 
     def failures(self) -> list[str]:

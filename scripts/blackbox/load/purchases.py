@@ -116,6 +116,8 @@ def settle(market: Market, request: Request) -> Json:
         if request.key:
             ledger.answers.append((request, status, answer))
         return answer
+    if status >= 500 and isinstance(answer, dict):
+        ledger.codes[answer.get("code", "")] += 1
     if status >= 500 or (isinstance(answer, dict) and answer.get("code") == "idempotency-key-in-use"):
         if request.key:
             ledger.open.append(request)

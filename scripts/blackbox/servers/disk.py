@@ -22,7 +22,7 @@ class Disk:
         self.kind = "a small file system" if self.mounted else "a limit on file sizes (RLIMIT_FSIZE)"
 
     def fill(self, server: Server) -> None:
-        """Leaves no room for the server's next writes."""
+        """Leaves no room for the server's next writes; again, if the server made room."""
         if not self.mounted:
             largest = max(entry.stat().st_size for entry in os.scandir(self.folder / "data"))
             self.limit(server, largest + SPARE[0])
@@ -30,8 +30,9 @@ class Disk:
         for spare in SPARE:
             free = os.statvfs(self.folder)
             try:
-                with self.ballast.open("wb") as ballast:
-                    os.posix_fallocate(ballast.fileno(), 0, free.f_bavail * free.f_frsize - spare)
+                with self.ballast.open("ab") as ballast:
+                    if (room := free.f_bavail * free.f_frsize - spare) > 0:
+                        os.posix_fallocate(ballast.fileno(), ballast.tell(), room)
                 return
             except OSError as error:
                 if error.errno != errno.ENOSPC:

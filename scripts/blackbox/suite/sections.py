@@ -364,7 +364,9 @@ def pages(runner: Runner) -> None:
 def faults_of_one_process(runner: Runner) -> None:
     shop = runner.target / "debug/shop"
     runner.check("kill -9 under load", "scripts/faults", "kill", "--rounds", "3", "--shop", shop)
-    runner.check("a full disk under load", "scripts/faults", "disk", "--rounds", "3", "--shop", shop)
+    runner.check(
+        "storage faults under load", "scripts/faults", "storage", "--short", "--bin-dir", runner.target / "debug"
+    )
 
 
 def find_kcat(runner: Runner) -> str | None:

@@ -8,7 +8,7 @@ use diesel_migrations::embed_migrations;
 use messaging::Log;
 use parking_lot::Mutex;
 use program::kept_secret;
-use program::process::one_line;
+use program::process::{Failure, one_line};
 use program::settings::SettingError;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
@@ -65,8 +65,8 @@ impl Proxy {
     /// so.
     ///
     /// # Errors
-    /// The setting that can't be used.
-    pub async fn open(settings: Settings) -> Result<Self, SettingError> {
+    /// The setting that can't be used, or that the server of the control database is away.
+    pub async fn open(settings: Settings) -> Result<Self, Failure> {
         let delivery = Delivery::new(&settings.bus)?;
         let tls = tls::config(&settings.http.tls)?;
         let peers = Peers::new(&settings.node.name, &settings.node.peers)?;
@@ -83,8 +83,12 @@ impl Proxy {
         let db = Database::open(options, &MIGRATIONS, log.recorder()).await.map_err(|error| bad_folder(&error))?;
         // without a database of its own the control data are in the log's
         let bad_control = |error: db::Error| match &settings.control.database_url {
-            Some(url) => SettingError::new(control::DATABASE_URL, one_line(&format!("{url}: {error}"))),
-            None => bad_folder(&error),
+            Some(url) => {
+                let named = SettingError::new(control::DATABASE_URL, one_line(&format!("{url}: {error}")));
+                let may_pass = url.is_shared() && matches!(error, db::Error::Unavailable(_));
+                if may_pass { Failure::Failed(named.to_string()) } else { named.into() }
+            }
+            None => bad_folder(&error).into(),
         };
         let (control, keys) = control::open(&settings.control, &db).await.map_err(bad_control)?;
         let delivery = Arc::new(delivery);

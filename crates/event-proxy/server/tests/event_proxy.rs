@@ -12,6 +12,7 @@ mod event_proxy {
     mod quotas;
     mod refusals;
     mod settings;
+    mod storage;
     mod support;
     mod tls;
     mod topics;

@@ -1,20 +1,22 @@
 //! The database, whichever it is.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use diesel::connection::SimpleConnection;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::faults::{self, Watched};
 use crate::job::{UnitJob, panic_text};
 use crate::listen::Listener;
 use crate::migrate::Migrations;
-use crate::pool::{Connector, PATIENCE, Pool, connect_postgres, pool};
-use crate::sqlite::{GroupWriter, SqliteFile};
+use crate::pool::{Connector, PATIENCE, Pool, PostgresPlace, pool};
+use crate::sqlite::GroupWriter;
+use crate::sqlite_file::SqliteFile;
+use crate::storage::{LOOK_EVERY, Storage, StorageFault};
 use crate::unit::{Recorder, Tx};
 use crate::{Conn, postgres};
 
@@ -46,6 +48,7 @@ pub struct Database {
 
 struct Shared {
     kind: Kind,
+    storage: Arc<Storage>,
     pool: Pool,
     /// One permit a connection, so that waiting requests hold no threads.
     permits: Arc<Semaphore>,
@@ -53,7 +56,7 @@ struct Shared {
 
 enum Kind {
     Sqlite(GroupWriter),
-    Postgres { recorder: Arc<dyn Recorder>, url: String },
+    Postgres { recorder: Arc<dyn Recorder>, place: Arc<PostgresPlace> },
 }
 
 impl Database {
@@ -63,28 +66,35 @@ impl Database {
     /// [`Error::Unavailable`] when it is away or in use by another process, [`Error::Defect`] when the URL is of
     /// neither kind, leads to no database or does not let us in, or the schema is newer than this binary.
     pub async fn open(options: Options, migrations: &'static Migrations, recorder: Arc<dyn Recorder>) -> Result<Self> {
+        let storage = Arc::new(Storage::of(&options.url));
         let opened = spawn_blocking(move || match options.url.split_once(':') {
             Some(("sqlite", path)) => {
                 let file = Arc::new(SqliteFile::lock(&SqliteFile::path(path)?, options.setting)?);
                 migrations.run(&mut file.connect_writer()?)?;
-                let writer = GroupWriter::start(file.clone(), &options, recorder)?;
-                Ok(Shared::new(Kind::Sqlite(writer), pool(Connector::SqliteReader(file), &options)))
+                let writer = GroupWriter::start(file.clone(), storage.clone(), &options, recorder)?;
+                Ok(Shared::new(Kind::Sqlite(writer), storage, pool(Connector::SqliteReader(file), &options)))
             }
             Some(("postgres" | "postgresql", _)) => {
-                migrations.run(&mut connect_postgres(&options.url)?)?;
-                let url = options.url.clone();
-                let pool = pool(Connector::Postgres { url: url.clone() }, &options);
-                Ok(Shared::new(Kind::Postgres { recorder, url }, pool))
+                let place = Arc::new(PostgresPlace::new(&options.url));
+                migrations.run(&mut place.connect()?)?;
+                let pool = pool(Connector::Postgres(place.clone()), &options);
+                Ok(Shared::new(Kind::Postgres { recorder, place }, storage, pool))
             }
             _ => Err(Error::Defect("the database URL begins neither with sqlite: nor with postgres://".into())),
         });
-        let shared = opened.await.map_err(|error| Error::Panicked(error.to_string()))??;
-        Ok(Self { shared: Arc::new(shared) })
+        let shared = Arc::new(opened.await.map_err(|error| Error::Panicked(error.to_string()))??);
+        tokio::spawn(watch(Arc::downgrade(&shared)));
+        Ok(Self { shared })
     }
 
     /// Whether it is PostgreSQL, which several processes share.
     pub fn is_shared(&self) -> bool {
         matches!(self.shared.kind, Kind::Postgres { .. })
+    }
+
+    /// Returns the fault of the storage while writes fail.
+    pub fn storage_fault(&self) -> Option<StorageFault> {
+        self.shared.storage.fault()
     }
 
     /// One transaction: all that `unit` does, and the events it stages, or nothing.
@@ -132,8 +142,9 @@ impl Database {
             Kind::Sqlite(writer) => writer.submit(job),
             Kind::Postgres { recorder, .. } => {
                 let (recorder, pool, permit) = (recorder.clone(), self.shared.pool.clone(), self.permit().await?);
+                let storage = self.shared.storage.clone();
                 spawn_blocking(move || {
-                    postgres::run_unit(&pool, &*recorder, job);
+                    postgres::run_unit(&pool, &*recorder, &storage, job);
                     drop(permit);
                 });
             }
@@ -188,7 +199,7 @@ impl Database {
     pub fn listen(&self, channel: &'static str) -> Option<Listener> {
         match &self.shared.kind {
             Kind::Sqlite(_) => None,
-            Kind::Postgres { url, .. } => Some(Listener::start(url.clone(), channel)),
+            Kind::Postgres { place, .. } => Some(Listener::start(place.url().to_owned(), channel)),
         }
     }
 
@@ -213,9 +224,26 @@ impl Database {
 }
 
 impl Shared {
-    fn new(kind: Kind, pool: Pool) -> Self {
+    fn new(kind: Kind, storage: Arc<Storage>, pool: Pool) -> Self {
         let permits = Arc::new(Semaphore::new(pool.max_size() as usize));
-        Self { kind, pool, permits }
+        Self { kind, storage, pool, permits }
+    }
+}
+
+/// Looks at the storage until the database is dropped.
+async fn watch(shared: Weak<Shared>) {
+    while let Some(shared) = shared.upgrade() {
+        match &shared.kind {
+            Kind::Sqlite(writer) => writer.look(),
+            Kind::Postgres { place, .. } if shared.storage.needs_probe() => {
+                let (storage, place) = (shared.storage.clone(), place.clone());
+                // a probe that panics is repeated at the next look
+                let _ = spawn_blocking(move || storage.probed(place.probe())).await;
+            }
+            Kind::Postgres { .. } => {}
+        }
+        drop(shared);
+        sleep(LOOK_EVERY).await;
     }
 }
 
@@ -254,6 +282,8 @@ fn read_once<T, E: From<Error>>(
     };
     let fault = faults::take();
     match (fault, postgres::roll_back(conn)) {
+        // a read that writes is a defect, and the storage is as good as before
+        (Some(Fault::ReadOnly(text)), true) => Ok(Err(Error::Defect(text).into())),
         (Some(fault), false) => Err(Again(fault.of_lost_connection().into())),
         // an answer that passes over a failed statement is none
         (Some(fault), true) if result.is_ok() => Ok(Err(Error::from(fault).into())),

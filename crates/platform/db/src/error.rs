@@ -58,8 +58,10 @@ pub(crate) enum Fault {
     Constraint(String),
     /// PostgreSQL chose this transaction as a victim (40001, 40P01); running it again is right.
     Victim(String),
-    /// The connection is gone or the disk is full.
+    /// The connection is gone, the statement was cancelled, or the disk is full.
     Away(String),
+    /// The file or the server is read-only, or the transaction is.
+    ReadOnly(String),
     /// Anything else.
     Defect(String),
 }
@@ -69,7 +71,7 @@ impl Fault {
     pub(crate) fn of_lost_connection(self) -> Self {
         match self {
             Self::Victim(text) => Self::Victim(text),
-            Self::Constraint(text) | Self::Away(text) | Self::Defect(text) => Self::Away(text),
+            Self::Constraint(text) | Self::Away(text) | Self::ReadOnly(text) | Self::Defect(text) => Self::Away(text),
         }
     }
 
@@ -85,8 +87,10 @@ impl Fault {
                     | ExclusionViolation => Self::Constraint(text),
                     SerializationFailure => Self::Victim(text),
                     ClosedConnection | UnableToSendCommand => Self::Away(text),
+                    ReadOnlyTransaction => Self::ReadOnly(text),
                     // diesel has no kind for these, and hands no SQLSTATE out
                     _ if text.contains("deadlock detected") => Self::Victim(text),
+                    _ if text.contains("readonly database") => Self::ReadOnly(text),
                     _ if AWAY.iter().any(|away| text.contains(away)) => Self::Away(text),
                     _ => Self::Defect(text),
                 }
@@ -108,8 +112,7 @@ const AWAY: &[&str] = &[
     "SSL connection has been closed",
     "the database system is",
     "too many clients",
-    "lock timeout",
-    "statement timeout",
+    "canceling statement due to",
     "could not extend file",
     "No space left",
     "database or disk is full",
@@ -122,7 +125,7 @@ impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Constraint(text) => Self::Constraint(text),
-            Fault::Victim(text) | Fault::Away(text) => Self::Unavailable(text),
+            Fault::Victim(text) | Fault::Away(text) | Fault::ReadOnly(text) => Self::Unavailable(text),
             Fault::Defect(text) => Self::Defect(text),
         }
     }

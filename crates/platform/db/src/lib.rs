@@ -15,6 +15,8 @@ mod pool;
 mod postgres;
 mod prepared;
 mod sqlite;
+mod sqlite_file;
+mod storage;
 pub mod types;
 mod unit;
 
@@ -27,4 +29,5 @@ pub use job::panic_text;
 pub use listen::{Heard, Listener};
 pub use migrate::Migrations;
 pub use prepared::{Prepare, Prepared};
+pub use storage::{Reason, StorageFault};
 pub use unit::{AfterCommit, Recorder, Staged, Tx};

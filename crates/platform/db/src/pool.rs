@@ -1,15 +1,17 @@
 //! Pools of connections, for PostgreSQL and for SQLite's readers.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
-use diesel::{Connection, PgConnection};
+use diesel::prelude::*;
+use diesel::sql_types::{Bool, Oid};
 use r2d2::ManageConnection;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::faults::Watched;
-use crate::sqlite::SqliteFile;
+use crate::sqlite_file::SqliteFile;
+use crate::storage::{REPLACED, Reason, StorageFault};
 use crate::{Conn, Options};
 
 /// How long a request waits for a connection before it is told that the database is away.
@@ -18,7 +20,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) type Pool = r2d2::Pool<Connector>;
 
 pub(crate) enum Connector {
-    Postgres { url: String },
+    Postgres(Arc<PostgresPlace>),
     SqliteReader(Arc<SqliteFile>),
 }
 
@@ -28,7 +30,7 @@ impl ManageConnection for Connector {
 
     fn connect(&self) -> Result<Watched> {
         let conn = match self {
-            Self::Postgres { url } => connect_postgres(url)?,
+            Self::Postgres(place) => place.connect()?,
             Self::SqliteReader(file) => file.connect_reader()?,
         };
         Ok(Watched::new(conn))
@@ -43,8 +45,60 @@ impl ManageConnection for Connector {
     }
 }
 
+/// A database on a server.
+pub(crate) struct PostgresPlace {
+    url: String,
+    /// Object id of the database that was opened first.
+    opened: OnceLock<u32>,
+}
+
+impl PostgresPlace {
+    pub(crate) fn new(url: &str) -> Self {
+        Self { url: url.to_owned(), opened: OnceLock::new() }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Connects to the database that was opened first, and not to another one that has its name now.
+    pub(crate) fn connect(&self) -> Result<Conn> {
+        let mut conn = connect_postgres(&self.url)?;
+        let oid = diesel::dsl::sql::<Oid>("SELECT oid FROM pg_database WHERE datname = current_database()");
+        let oid: u32 = oid.get_result(&mut conn)?;
+        if *self.opened.get_or_init(|| oid) != oid {
+            return Err(Error::Unavailable(format!("the database {REPLACED}")));
+        }
+        Ok(Conn::Pg(conn))
+    }
+
+    /// Writes on a connection of its own: a table of a megabyte that goes with the transaction. A failure that is not
+    /// the storage's, such as a missing right, is no fault.
+    pub(crate) fn probe(&self) -> Result<(), StorageFault> {
+        let mut conn = self.connect().map_err(|error| match StorageFault::from(error) {
+            StorageFault { reason: Reason::Failing, detail } => StorageFault { reason: Reason::Away, detail },
+            fault => fault,
+        })?;
+        let read_only = diesel::dsl::sql::<Bool>("SELECT current_setting('transaction_read_only')::boolean");
+        if let Conn::Pg(conn) = &mut conn
+            && read_only.get_result(conn).unwrap_or(false)
+        {
+            let detail = "the server takes read-only transactions alone".into();
+            return Err(StorageFault { reason: Reason::ReadOnly, detail });
+        }
+        let written = conn.batch_execute(
+            "BEGIN; CREATE TEMPORARY TABLE room ON COMMIT DROP AS
+             SELECT repeat('x', 1000) AS bytes FROM generate_series(1, 1000); COMMIT",
+        );
+        match written.as_ref().map_err(Fault::of) {
+            Err(Some(fault @ (Fault::Away(_) | Fault::ReadOnly(_)))) => Err(Error::from(fault).into()),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// A connection that lets go by itself: a frozen process must not hold rows that others wait for.
-pub(crate) fn connect_postgres(url: &str) -> Result<Conn> {
+fn connect_postgres(url: &str) -> Result<PgConnection> {
     let mut conn = PgConnection::establish(&with_timeouts(url)).map_err(|error| {
         let text = error.to_string();
         if WRONG_URL.iter().any(|wrong| text.contains(wrong)) { Error::Defect(text) } else { Error::Unavailable(text) }
@@ -53,7 +107,7 @@ pub(crate) fn connect_postgres(url: &str) -> Result<Conn> {
         "SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '5s'; SET statement_timeout = '60s'; \
          SET timezone = 'UTC'",
     )?;
-    Ok(Conn::Pg(conn))
+    Ok(conn)
 }
 
 /// How libpq and the server say that it is the URL that is wrong. A server that speaks another language than English

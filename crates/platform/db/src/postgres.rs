@@ -10,6 +10,7 @@ use crate::error::{Error, Fault, Result};
 use crate::faults::{self, Watched};
 use crate::job::{Job, Ran, panic_text};
 use crate::pool::Pool;
+use crate::storage::Storage;
 use crate::unit::{AfterCommit, Recorder, Staged, run_all};
 
 /// How often a transaction that PostgreSQL chose as a victim is run again.
@@ -23,7 +24,7 @@ enum Attempt {
 }
 
 /// Runs the unit until it is committed, refused, or it is clear that the database is away.
-pub(crate) fn run_unit(pool: &Pool, recorder: &dyn Recorder, mut job: Box<dyn Job>) {
+pub(crate) fn run_unit(pool: &Pool, recorder: &dyn Recorder, storage: &Storage, mut job: Box<dyn Job>) {
     let mut victim = 0;
     let mut stale = 0;
     let answer = loop {
@@ -44,6 +45,9 @@ pub(crate) fn run_unit(pool: &Pool, recorder: &dyn Recorder, mut job: Box<dyn Jo
             Attempt::Again(_) => stale += 1,
         }
     };
+    if matches!(answer, Err(Error::Unavailable(_) | Error::UnknownOutcome(_))) {
+        storage.suspect();
+    }
     job.answer(answer);
 }
 
@@ -102,6 +106,8 @@ fn record(conn: &mut Watched, recorder: &dyn Recorder, staged: Vec<Staged>) -> R
 fn failed(conn: &mut Watched, fault: Fault) -> Attempt {
     // whether the connection is gone shows here, whatever the statement said and in whatever language
     let is_there = roll_back(conn);
+    // a session of a server that is read-only now stays read-only when another server takes over
+    conn.broken |= matches!(fault, Fault::ReadOnly(_));
     let fault = if is_there { fault } else { fault.of_lost_connection() };
     if matches!(fault, Fault::Victim(_)) || !is_there {
         Attempt::Again(fault)
@@ -114,8 +120,9 @@ fn commit(conn: &mut Watched) -> Attempt {
     let Err(error) = conn.conn.batch_execute("COMMIT") else { return Attempt::Answer(Ok(())) };
     match Fault::of(&error) {
         Some(fault @ (Fault::Victim(_) | Fault::Constraint(_))) => failed(conn, fault),
+        // the server answered with an error, so the transaction is undone
+        Some(fault) if roll_back(conn) => failed(conn, fault),
         _ => {
-            conn.broken = true;
             tracing::error!(%error, "a commit failed; its outcome is unknown");
             Attempt::Answer(Err(Error::UnknownOutcome(error.to_string())))
         }

@@ -1,108 +1,29 @@
 //! SQLite: one process, one writer that commits units in groups, and readers beside it.
 
-use std::fs::{self, File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
 use diesel::connection::SimpleConnection;
-use diesel::{Connection, SqliteConnection};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::oneshot;
 
+use crate::Options;
 use crate::error::{Error, Result};
 use crate::faults::Watched;
 use crate::job::{Job, Ran, panic_text};
+use crate::sqlite_file::SqliteFile;
+use crate::storage::{Reason, Storage, StorageFault};
 use crate::unit::control;
 use crate::unit::{AfterCommit, Recorder, Staged, run_all};
-use crate::{Conn, Options};
 
 /// Units that may wait for the writer; more are told that the database is busy.
 const QUEUE: usize = 8192;
 
-/// The file, locked for this process.
-pub(crate) struct SqliteFile {
-    path: PathBuf,
-    lock: File,
-}
-
-impl SqliteFile {
-    /// Where the file is, from what follows `sqlite:` in the URL.
-    pub(crate) fn path(of_url: &str) -> Result<PathBuf> {
-        let path = of_url.strip_prefix("//").unwrap_or(of_url);
-        // SQLite would take these for a database that is gone with its connection, or for a URI
-        if path.is_empty() || path.starts_with(':') || path.starts_with("file:") {
-            return Err(Error::Defect(
-                "the database URL wants the path of a file, as in sqlite:path/to/file.db".into(),
-            ));
-        }
-        Ok(path.into())
-    }
-
-    /// Makes the folder and takes the lock.
-    ///
-    /// The lock is on a file of its own: closing the database file would drop SQLite's own locks on it. `setting` is
-    /// the setting that can name a database for several processes.
-    pub(crate) fn lock(path: &Path, setting: Option<&str>) -> Result<Self> {
-        let unavailable = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", path.display()));
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(unavailable)?;
-        }
-        let mut lock_path = path.as_os_str().to_owned();
-        lock_path.push(".lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(lock_path).map_err(unavailable)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), lock }),
-            Err(TryLockError::WouldBlock) => {
-                let path = path.display();
-                let advice =
-                    setting.map_or_else(String::new, |name| format!(" (for several set {name} to postgres://…)"));
-                Err(Error::Unavailable(format!(
-                    "{path} is in use by another process; SQLite means one process{advice}"
-                )))
-            }
-            Err(TryLockError::Error(error)) => Err(unavailable(error)),
-        }
-    }
-
-    /// Lets another process have it, or this one again; readers that are still pooled do no harm.
-    fn unlock(&self) {
-        if let Err(error) = self.lock.unlock() {
-            tracing::warn!(path = %self.path.display(), %error, "the lock of the database goes only with the process");
-        }
-    }
-
-    fn connect(&self) -> Result<SqliteConnection> {
-        let path = self.path.to_str().ok_or_else(|| Error::Unavailable("the path is not UTF-8".into()))?;
-        SqliteConnection::establish(path).map_err(|error| Error::Unavailable(error.to_string()))
-    }
-
-    /// A connection that writes. `synchronous = FULL`: an answered commit survives a power cut. Of pages it keeps few,
-    /// for as a rule a COMMIT looks at all of those; the system's cache has the rest.
-    pub(crate) fn connect_writer(&self) -> Result<Conn> {
-        let mut conn = self.connect()?;
-        conn.batch_execute(
-            "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
-             PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 1000;
-             PRAGMA journal_size_limit = 67108864;",
-        )?;
-        Ok(Conn::Sqlite(conn))
-    }
-
-    /// A connection that only reads.
-    pub(crate) fn connect_reader(&self) -> Result<Conn> {
-        let mut conn = self.connect()?;
-        conn.batch_execute(
-            "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;
-             PRAGMA mmap_size = 268435456;",
-        )?;
-        Ok(Conn::Sqlite(conn))
-    }
-}
-
 enum Message {
     Unit(Box<dyn Job>),
+    /// Looks at the storage.
+    Look,
     Close(oneshot::Sender<()>),
 }
 
@@ -121,10 +42,15 @@ pub(crate) struct GroupWriter {
 }
 
 impl GroupWriter {
-    pub(crate) fn start(file: Arc<SqliteFile>, options: &Options, recorder: Arc<dyn Recorder>) -> Result<Self> {
+    pub(crate) fn start(
+        file: Arc<SqliteFile>,
+        storage: Arc<Storage>,
+        options: &Options,
+        recorder: Arc<dyn Recorder>,
+    ) -> Result<Self> {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        let conn = Watched::new(file.connect_writer()?);
-        let writer = Writer { file, conn: Some(conn), recorder, group_limit: options.group_limit.max(1) };
+        let mut writer = Writer { file, storage, conn: None, recorder, group_limit: options.group_limit.max(1) };
+        writer.connect()?;
         thread::Builder::new()
             .name("sqlite-writer".into())
             .spawn(move || writer.run(waiting))
@@ -140,6 +66,12 @@ impl GroupWriter {
         }
     }
 
+    /// Has the writer look at the storage.
+    pub(crate) fn look(&self) {
+        // with a full queue the next group looks; a closed one has nothing to look at
+        let _ = self.queue.try_send(Message::Look);
+    }
+
     /// Finishes what was queued, and ends the writer.
     pub(crate) async fn close(&self) {
         let (done, closed) = oneshot::channel();
@@ -152,6 +84,7 @@ impl GroupWriter {
 
 struct Writer {
     file: Arc<SqliteFile>,
+    storage: Arc<Storage>,
     conn: Option<Watched>,
     recorder: Arc<dyn Recorder>,
     group_limit: usize,
@@ -177,6 +110,7 @@ impl Writer {
                 match message {
                     Message::Unit(job) if job.is_abandoned() => {}
                     Message::Unit(job) => group.push(job),
+                    Message::Look => self.look(),
                     Message::Close(done) => close = Some(done),
                 }
                 next = if group.len() < self.group_limit && close.is_none() { waiting.try_recv().ok() } else { None };
@@ -191,6 +125,7 @@ impl Writer {
                     late.refuse("the database is closed");
                 }
                 let file = self.file.clone();
+                file.forget_wal();
                 drop(self); // the connection, before anybody is told
                 file.unlock();
                 // the closer may have given up waiting
@@ -200,8 +135,43 @@ impl Writer {
         }
     }
 
+    fn connect(&mut self) -> Result<&mut Watched> {
+        if self.conn.is_none() {
+            self.conn = Some(Watched::new(self.file.connect_writer()?));
+            self.file.note_wal();
+        }
+        self.conn.as_mut().ok_or_else(|| Error::Unavailable("no connection".into())) // there is one now
+    }
+
+    fn disconnect(&mut self) {
+        self.file.forget_wal();
+        self.conn = None;
+    }
+
+    /// Probes the storage if there is a fault, old or new.
+    fn look(&mut self) {
+        if self.storage.needs_probe() || self.file.check().is_err() {
+            self.probe();
+        }
+    }
+
+    fn probe(&mut self) {
+        let probed = self.file.probe();
+        if let (Err(StorageFault { reason: Reason::Replaced, .. }), Some(conn)) = (&probed, &mut self.conn) {
+            // what is in a deleted log goes into the database before the process ends; a failure changes nothing
+            let _ = conn.conn.batch_execute("PRAGMA wal_checkpoint");
+        }
+        self.storage.probed(probed);
+    }
+
     /// Commits the group and answers; after a fault each unit runs again alone.
     fn write_group(&mut self, mut group: Vec<Box<dyn Job>>) {
+        if self.file.check().is_err() {
+            self.probe();
+        }
+        if let Err(error) = self.storage.check() {
+            return group.into_iter().for_each(|job| job.answer(Err(error.clone())));
+        }
         // the units' own panics are caught one by one; this is for the recorder's
         let tried = catch_unwind(AssertUnwindSafe(|| self.try_group(&mut group)))
             .unwrap_or_else(|panic| Err(GroupFault::RolledBack(Error::Panicked(panic_text(&*panic)))));
@@ -213,18 +183,25 @@ impl Writer {
                 }
             }
             Err(GroupFault::Unknown(text)) => {
-                self.conn = None;
                 tracing::error!(units = group.len(), error = text, "a commit failed; its outcome is unknown");
+                // the connection of a deleted file has what is to be saved
+                if self.file.check_same().is_ok() {
+                    self.disconnect();
+                }
+                self.probe();
                 group.into_iter().for_each(|job| job.answer(Err(Error::UnknownOutcome(text.clone()))));
             }
             Err(GroupFault::NotBegun(error)) => {
-                self.conn = None;
-                tracing::warn!(units = group.len(), %error, "the database file cannot be written");
+                self.disconnect();
+                self.probe();
                 group.into_iter().for_each(|job| job.answer(Err(error.clone())));
             }
             Err(GroupFault::RolledBack(error)) => {
                 // dropping the connection rolls back, whatever state SQLite and diesel think it is in
-                self.conn = None;
+                self.disconnect();
+                if matches!(error, Error::Unavailable(_)) {
+                    self.probe();
+                }
                 if group.len() == 1 {
                     group.into_iter().for_each(|job| job.answer(Err(error.clone())));
                 } else {
@@ -237,17 +214,15 @@ impl Writer {
 
     fn try_group(&mut self, group: &mut [Box<dyn Job>]) -> Result<(Vec<Result<()>>, Vec<AfterCommit>), GroupFault> {
         let rolled_back = |error: diesel::result::Error| GroupFault::RolledBack(error.into());
-        let conn = match &mut self.conn {
-            Some(conn) => conn,
-            None => self.conn.insert(Watched::new(self.file.connect_writer().map_err(GroupFault::NotBegun)?)),
-        };
+        let recorder = self.recorder.clone();
+        let conn = self.connect().map_err(GroupFault::NotBegun)?;
         conn.conn.batch_execute("BEGIN IMMEDIATE").map_err(|error| GroupFault::NotBegun(error.into()))?;
         let mut answers = Vec::with_capacity(group.len());
         let (mut staged, mut after_commit) = (Vec::<Staged>::new(), Vec::<AfterCommit>::new());
         for job in group {
             if job.sees_staged() && !staged.is_empty() {
                 let earlier = std::mem::take(&mut staged);
-                after_commit.push(self.recorder.record(&mut conn.conn, earlier).map_err(GroupFault::RolledBack)?);
+                after_commit.push(recorder.record(&mut conn.conn, earlier).map_err(GroupFault::RolledBack)?);
             }
             control(&mut conn.conn, "SAVEPOINT unit").map_err(rolled_back)?;
             let (undo, answer) = match job.run(conn) {
@@ -268,11 +243,28 @@ impl Writer {
             answers.push(answer);
         }
         if !staged.is_empty() {
-            after_commit.push(self.recorder.record(&mut conn.conn, staged).map_err(GroupFault::RolledBack)?);
+            after_commit.push(recorder.record(&mut conn.conn, staged).map_err(GroupFault::RolledBack)?);
         }
         if let Err(error) = conn.conn.batch_execute("COMMIT") {
-            return Err(GroupFault::Unknown(error.to_string()));
+            return Err(failed_commit(conn, error));
         }
+        // a commit into a file that was deleted meanwhile is gone with the process
+        self.file.check_same().map_err(|fault| GroupFault::Unknown(fault.detail))?;
         Ok((answers, after_commit))
+    }
+}
+
+/// Tells a commit that left nothing behind from one whose outcome is unknown.
+///
+/// If the transaction is still open, its ROLLBACK succeeds. Otherwise SQLite has undone the transaction by itself. By
+/// SQLITE_FULL and SQLITE_READONLY the frame of the commit is not in the log. After an I/O error, such as a failed
+/// fsync, the frame may be there and count at the next start.
+fn failed_commit(conn: &mut Watched, error: diesel::result::Error) -> GroupFault {
+    let text = error.to_string();
+    let is_open = conn.conn.batch_execute("ROLLBACK").is_ok();
+    if is_open || matches!(Reason::of(&text), Reason::NoRoom | Reason::ReadOnly) {
+        GroupFault::RolledBack(Error::Unavailable(text))
+    } else {
+        GroupFault::Unknown(text)
     }
 }

@@ -1,5 +1,8 @@
 //! The rules of units of work, on real files and real servers.
 
+#[cfg(target_os = "linux")]
+#[path = "db/fsync.rs"]
+mod fsync;
 #[path = "db/full.rs"]
 mod full;
 #[path = "db/ground.rs"]
@@ -10,6 +13,8 @@ mod opening;
 mod postgres;
 #[path = "db/reads.rs"]
 mod reads;
+#[path = "db/storage.rs"]
+mod storage;
 #[path = "db/units.rs"]
 mod units;
 #[path = "db/wakes.rs"]

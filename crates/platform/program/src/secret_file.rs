@@ -24,8 +24,9 @@ pub fn kept_secret(folder: &Path, name: &str) -> Result<Secret> {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     });
-    fs::remove_file(&aside)?;
-    linked?;
+    let removed = fs::remove_file(&aside);
+    // the first error counts: without a file there is nothing to remove
+    linked.and(removed)?;
     read(&file)?.ok_or_else(|| ErrorKind::NotFound.into())
 }
 

@@ -35,6 +35,11 @@ impl Readiness {
         Self { status: "ready", degraded }
     }
 
+    /// Answer of a service whose database cannot be written.
+    pub fn unwritable(database: &str, fault: &db::StorageFault) -> HttpResponse {
+        HttpResponse::ServiceUnavailable().json(Self::not_ready(vec![format!("{database}: {fault}")]))
+    }
+
     /// It can't do its work.
     pub fn not_ready(degraded: Vec<String>) -> Self {
         Self { status: "not ready", degraded }

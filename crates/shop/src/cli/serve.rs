@@ -4,8 +4,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Instant;
 
 use program::process::{Failure, Stop};
-use runtime::Shop;
 use runtime::settings::{SOURCES, Settings};
+use runtime::{Shop, when_there};
 
 use super::ensure_admin;
 use crate::http::server::{Server, purge_answers};
@@ -19,7 +19,15 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
 
 async fn serve_on(listener: TcpListener, settings: Settings) -> Result<(), Failure> {
     let mut stop = Stop::listen()?;
-    let shop = Shop::open(settings).await?.with_purge("answers to idempotency keys", purge_answers);
+    let mut listener = Some(listener);
+    let address = settings.http.address.clone();
+    // while the shop waits for PostgreSQL, connections are refused instead of left without an answer
+    let opened = Box::pin(when_there(async || Shop::open(settings.clone()).await, |_| listener = None));
+    let shop = tokio::select! {
+        opened = opened => opened?.with_purge("answers to idempotency keys", purge_answers),
+        () = stop.asked() => return Ok(()),
+    };
+    let listener = listener.map_or_else(|| SOURCES.listen("http.address", &address), Ok)?;
     let token_secret = shop.token_secret()?;
     let made_password = ensure_admin(&shop).await?;
     let hosted = shop.host().await?;

@@ -8,11 +8,14 @@ use rest::reply;
 use super::problem::{Answer, unavailable};
 use crate::Storefront;
 
-/// The shop takes requests: it is not shutting down, and its database answers. What it can do without is told.
+/// The shop takes requests: it is not shutting down, and its database answers and takes writes. What it can do without is told.
 #[get("/readyz")]
 pub async fn readyz(shop: Data<Storefront>) -> Answer<HttpResponse> {
     if shop.stop.is_cancelled() {
         return Err(unavailable("the shop is shutting down"));
+    }
+    if let Some(fault) = shop.db.storage_fault() {
+        return Ok(Readiness::unwritable("database", &fault));
     }
     shop.runtime.check_database().await?;
     Ok(reply::ok(&Readiness::ready(shop.runtime.degraded())))

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,18 +41,31 @@ impl Binary {
         Self { folder: tempfile::tempdir().unwrap(), settings: all, address, child: None }
     }
 
-    pub async fn start(&mut self) -> Api {
+    /// Starts the process, and waits for nothing.
+    pub fn spawn(&mut self) -> Api {
         let log = File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = command(self.folder.path(), &self.settings);
         self.child = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
-        let api = Api::at(self.address);
+        Api::at(self.address)
+    }
+
+    pub async fn start(&mut self) -> Api {
+        let api = self.spawn();
+        self.is_ready(&api).await;
+        api
+    }
+
+    pub async fn is_ready(&mut self, api: &Api) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !api.get("//readyz").try_send().await.is_ok_and(|reply| reply.status == 200) {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none() && Instant::now() < deadline, "{ended:?}: {}", self.log());
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
-        api
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     pub fn log(&self) -> String {

@@ -15,6 +15,9 @@ use crate::Proxy;
 /// The proxy accepts events.
 #[get("/readyz")]
 pub async fn readyz(proxy: Data<Proxy>) -> Result<HttpResponse, Problem> {
+    if let Some(fault) = proxy.db.storage_fault() {
+        return Ok(Readiness::unwritable("log", &fault));
+    }
     proxy.db.read(db::now).await?;
     if let Some(reason) = proxy.room.closed() {
         return Ok(HttpResponse::ServiceUnavailable().json(Readiness::not_ready(vec![format!("log: {reason}")])));
@@ -24,13 +27,16 @@ pub async fn readyz(proxy: Data<Proxy>) -> Result<HttpResponse, Problem> {
     let missing =
         missing.map(|topic| format!("topic {topic}: was deleted on Kafka; events wait until it is made again"));
     let keys = proxy.keys.are_old().then(|| "control database: away; the API keys known last are in force".to_owned());
-    Ok(reply::ok(&Readiness::ready(kafka.into_iter().chain(missing).chain(keys).collect())))
+    let control =
+        proxy.control.storage_fault().map(|fault| format!("control database: {fault}; no key can be changed"));
+    Ok(reply::ok(&Readiness::ready(kafka.into_iter().chain(missing).chain(keys).chain(control).collect())))
 }
 
 /// Metrics in the text format of Prometheus; gauges of the proxy are read when they are asked for.
 #[get("/metrics")]
 pub async fn metrics(proxy: Data<Proxy>) -> HttpResponse {
-    let is_ready = proxy.room.closed().is_none() && proxy.db.read(db::now).await.is_ok();
+    let is_writable = proxy.room.closed().is_none() && proxy.db.storage_fault().is_none();
+    let is_ready = is_writable && proxy.db.read(db::now).await.is_ok();
     let (used, max_bytes) = proxy.room.used();
     let age = proxy.room.oldest().map_or(0, |oldest| Time::now().micros().saturating_sub(oldest.micros()).max(0));
     EVENT_PROXY_READY.of([]).set(flag(is_ready));

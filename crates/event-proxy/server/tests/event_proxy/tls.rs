@@ -64,7 +64,7 @@ async fn files_that_can_not_be_used_are_named() {
     ] {
         let named = [(CERTIFICATE, certificate), (KEY, key), ("EVENT_PROXY__DATA_DIR", &data)];
         let refused = Proxy::open(Settings::from(None, named).unwrap()).await.err().expect(setting);
-        assert_eq!(refused.key, setting, "{refused}");
+        assert!(refused.to_string().starts_with(&format!("setting {setting}: ")), "{refused}");
         assert_eq!(refused.to_string().lines().count(), 1);
     }
 }

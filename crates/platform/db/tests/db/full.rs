@@ -100,6 +100,9 @@ async fn fill_and_make_room() {
         let accounts = ground.accounts().await.len();
         assert!(accounts >= answered.done.len(), "what is there can be read all the while");
         limit_files("unlimited");
+        while ground.db.storage_fault().is_some() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
         let before = answered.done.len();
         write_batch(&ground, &mut answered, (round * 1000) as i64).await;
         assert_eq!(answered.done.len(), before + 20, "with room again all goes well");

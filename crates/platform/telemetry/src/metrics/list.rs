@@ -74,6 +74,9 @@ metrics! {
     Counter EVENT_PROXY_DEAD_LETTERS = "event_proxy_dead_letters_total" ["topic"] Count, Proxy:
         "Events that became dead letters because Kafka refused every attempt.";
 
+    Gauge STORAGE_UNWRITABLE = "storage_unwritable" ["database", "reason"] Count, Shop | Relay | Worker | Proxy:
+        "1 while writes to the database fail for this reason, otherwise 0.";
+
     Gauge DATA_DIR_AVAILABLE_BYTES = "data_dir_available_bytes" [] Bytes, Shop | Relay | Worker | Proxy:
         "Space that is available on the file system of data_dir; absent while the folder is missing.";
     Gauge DATA_DIR_SIZE_BYTES = "data_dir_size_bytes" [] Bytes, Shop | Relay | Worker | Proxy:

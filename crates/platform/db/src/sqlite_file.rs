@@ -1,0 +1,166 @@
+//! SQLite's file: the lock that keeps it for one process, connections to it, and what can happen to it meanwhile.
+
+use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
+use parking_lot::Mutex;
+use rustix::fs::{Access, access};
+
+use crate::Conn;
+use crate::error::{Error, Result};
+use crate::storage::{REPLACED, Reason, StorageFault};
+
+/// Room that a probe asks for, in bytes: as much as a large group of units needs.
+const ROOM: u32 = 1 << 20;
+
+/// Device and inode.
+type FileId = (u64, u64);
+
+/// The file, locked for this process.
+pub(crate) struct SqliteFile {
+    path: PathBuf,
+    lock: File,
+    /// File that was opened first; the path must lead to this file for as long as the process lives.
+    opened: OnceLock<FileId>,
+    /// Write-ahead log and its file, while the writer has the log open.
+    wal: (PathBuf, Mutex<Option<FileId>>),
+}
+
+impl SqliteFile {
+    /// Where the file is, from what follows `sqlite:` in the URL.
+    pub(crate) fn path(of_url: &str) -> Result<PathBuf> {
+        let path = of_url.strip_prefix("//").unwrap_or(of_url);
+        // SQLite would take these for a database that is gone with its connection, or for a URI
+        if path.is_empty() || path.starts_with(':') || path.starts_with("file:") {
+            return Err(Error::Defect(
+                "the database URL wants the path of a file, as in sqlite:path/to/file.db".into(),
+            ));
+        }
+        Ok(path.into())
+    }
+
+    /// Makes the folder and takes the lock.
+    ///
+    /// The lock is on a file of its own: closing the database file would drop SQLite's own locks on it. `setting` is
+    /// the setting that can name a database for several processes.
+    pub(crate) fn lock(path: &Path, setting: Option<&str>) -> Result<Self> {
+        let unavailable = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", path.display()));
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(unavailable)?;
+        }
+        let beside = |suffix: &str| {
+            let mut beside = path.as_os_str().to_owned();
+            beside.push(suffix);
+            PathBuf::from(beside)
+        };
+        let lock = File::options().create(true).truncate(false).write(true).open(beside(".lock"));
+        let lock = lock.map_err(unavailable)?;
+        match lock.try_lock() {
+            Ok(()) => {
+                let wal = (beside("-wal"), Mutex::new(None));
+                Ok(Self { path: path.to_owned(), lock, opened: OnceLock::new(), wal })
+            }
+            Err(TryLockError::WouldBlock) => {
+                let path = path.display();
+                let advice =
+                    setting.map_or_else(String::new, |name| format!(" (for several set {name} to postgres://…)"));
+                Err(Error::Unavailable(format!(
+                    "{path} is in use by another process; SQLite means one process{advice}"
+                )))
+            }
+            Err(TryLockError::Error(error)) => Err(unavailable(error)),
+        }
+    }
+
+    /// Lets another process have it, or this one again; readers that are still pooled do no harm.
+    pub(crate) fn unlock(&self) {
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(path = %self.path.display(), %error, "the lock of the database goes only with the process");
+        }
+    }
+
+    fn connect(&self) -> Result<SqliteConnection> {
+        // SQLite would make an empty file in place of a deleted one, or open a replacement
+        self.check_same().map_err(|fault| Error::Unavailable(fault.detail))?;
+        let path = self.path.to_str().ok_or_else(|| Error::Unavailable("the path is not UTF-8".into()))?;
+        SqliteConnection::establish(path).map_err(|error| Error::Unavailable(error.to_string()))
+    }
+
+    /// A connection that writes. `synchronous = FULL`: an answered commit survives a power cut. Of pages it keeps few,
+    /// for as a rule a COMMIT looks at all of those; the system's cache has the rest.
+    pub(crate) fn connect_writer(&self) -> Result<Conn> {
+        let mut conn = self.connect()?;
+        conn.batch_execute(
+            "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+             PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 1000;
+             PRAGMA journal_size_limit = 67108864;",
+        )?;
+        if let Some(file) = id(&self.path) {
+            self.opened.get_or_init(|| file);
+        }
+        Ok(Conn::Sqlite(conn))
+    }
+
+    /// A connection that only reads.
+    pub(crate) fn connect_reader(&self) -> Result<Conn> {
+        let mut conn = self.connect()?;
+        conn.batch_execute(
+            "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;
+             PRAGMA mmap_size = 268435456;",
+        )?;
+        Ok(Conn::Sqlite(conn))
+    }
+
+    /// Checks that the paths lead to the open files, and that the database may be written. An open file does not notice
+    /// by itself that it was deleted, and writes to the log go well when the database is read-only.
+    pub(crate) fn check(&self) -> Result<(), StorageFault> {
+        self.check_same()?;
+        access(&self.path, Access::WRITE_OK).map_err(|error| StorageFault {
+            reason: Reason::ReadOnly,
+            detail: format!("{}: {error}", self.path.display()),
+        })
+    }
+
+    pub(crate) fn check_same(&self) -> Result<(), StorageFault> {
+        let (wal, its_wal) = (&self.wal.0, *self.wal.1.lock());
+        for (path, opened) in [(&self.path, self.opened.get().copied()), (wal, its_wal)] {
+            if opened.is_some() && opened != id(path) {
+                let detail = format!("{} {REPLACED}", path.display());
+                return Err(StorageFault { reason: Reason::Replaced, detail });
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes on a connection of its own. With a small cache the pages of the table spill, so that they need their room
+    /// at once and are rolled back. The version, which nothing reads, is written and synced even if it is the same;
+    /// an UPDATE to the same value writes nothing.
+    pub(crate) fn probe(&self) -> Result<(), StorageFault> {
+        self.check()?;
+        let probe = format!(
+            "PRAGMA busy_timeout = 100; PRAGMA synchronous = FULL; PRAGMA cache_size = 1;
+             BEGIN IMMEDIATE; CREATE TABLE room AS SELECT zeroblob({ROOM}) AS bytes; ROLLBACK;
+             PRAGMA user_version = 0"
+        );
+        Ok(self.connect()?.batch_execute(&probe).map_err(Error::from)?)
+    }
+
+    /// Remembers which write-ahead log the writer has open.
+    pub(crate) fn note_wal(&self) {
+        *self.wal.1.lock() = id(&self.wal.0);
+    }
+
+    /// Forgets the log: SQLite deletes it with the last connection.
+    pub(crate) fn forget_wal(&self) {
+        *self.wal.1.lock() = None;
+    }
+}
+
+/// The file that a path leads to now.
+fn id(path: &Path) -> Option<FileId> {
+    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
