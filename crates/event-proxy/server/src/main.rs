@@ -56,6 +56,11 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     }
     let server = Server::start(&proxy, listener)?;
     println!("The event proxy is at {0}/v1 (docs: {0}/docs/).", server.url());
+    if !proxy.settings.keys_required() {
+        println!(
+            "It asks for no API key and refuses requests that a reverse proxy forwarded; for one set keys.required = true."
+        );
+    }
 
     stop.asked().await;
     tracing::info!("stopping: what was taken is written down");

@@ -13,7 +13,7 @@ use program::settings::SettingError;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::Access;
+use crate::admin::{Access, Password};
 use crate::control;
 use crate::delivery::{Delivery, Means, Working};
 use crate::housekeeping::Housekeeping;
@@ -45,7 +45,7 @@ pub struct Proxy {
     pub log: Log,
     pub admin: Arc<Access>,
     pub keys: Arc<Keys>,
-    /// That the keys are read again and again.
+    /// That keys and ended sessions are read again and again.
     renewing: AbortHandle,
     pub(crate) peers: Arc<Peers>,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
@@ -76,8 +76,7 @@ impl Proxy {
         };
         fs::create_dir_all(folder).map_err(|error| bad_folder(&error))?;
         let secret = kept_secret(folder, RECEIPT_SECRET).map_err(|error| bad_folder(&error))?;
-        let admin =
-            Access::open(&settings.admin.password, folder, tls.is_some()).map_err(|error| bad_folder(&error))?;
+        let password = Password::open(&settings).map_err(|error| bad_folder(&error))?;
         let log = Log::new();
         let options = db::Options::new(format!("sqlite:{}", folder.join("log.db").display()));
         let db = Database::open(options, &MIGRATIONS, log.recorder()).await.map_err(|error| bad_folder(&error))?;
@@ -87,6 +86,7 @@ impl Proxy {
             None => bad_folder(&error),
         };
         let (control, keys) = control::open(&settings.control, &db).await.map_err(bad_control)?;
+        let admin = Arc::new(Access::open(password, &settings.http, &control).await.map_err(bad_control)?);
         let delivery = Arc::new(delivery);
         log.open(&db, &[]).await.map_err(|error| bad_folder(&error))?;
         let topics =
@@ -101,8 +101,8 @@ impl Proxy {
             db,
             control,
             log,
-            admin: Arc::new(admin),
-            renewing: keys.keep_renewing().abort_handle(),
+            renewing: keys.keep_renewing(admin.clone()).abort_handle(),
+            admin,
             keys,
             peers: Arc::new(peers),
             tls: tls.map(Arc::new),

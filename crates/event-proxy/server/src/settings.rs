@@ -68,6 +68,8 @@ pub struct HttpSettings {
     pub address: Address,
     /// As many as cores unless set.
     pub workers: Option<NonZeroUsize>,
+    /// Takes a client's address from `X-Forwarded-For`; only behind a proxy that sets it.
+    pub trust_forwarded: bool,
     /// How long a stop waits for the requests that are being answered.
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
@@ -76,6 +78,7 @@ pub struct HttpSettings {
 defaults!(HttpSettings {
     address: "127.0.0.1:8090".parse().expect("an address"),
     workers: None,
+    trust_forwarded: false,
     shutdown_timeout: Duration::from_secs(30),
     tls: TlsSettings::default(),
 });
@@ -88,6 +91,13 @@ pub struct TlsSettings {
     pub certificate: Option<PathBuf>,
     /// The private key of the first.
     pub key: Option<PathBuf>,
+}
+
+impl TlsSettings {
+    /// Returns true if TLS is served.
+    pub fn is_on(&self) -> bool {
+        self.certificate.is_some()
+    }
 }
 
 /// What is taken.

@@ -8,4 +8,4 @@ mod secret_file;
 pub mod settings;
 
 pub use secret::Secret;
-pub use secret_file::kept_secret;
+pub use secret_file::{kept_secret, new_secret};

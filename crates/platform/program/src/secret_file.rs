@@ -38,10 +38,13 @@ fn read(file: &Path) -> Result<Option<Secret>> {
     }
 }
 
+/// Makes a secret: two random UUIDs, 244 random bits.
+pub fn new_secret() -> String {
+    format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
+}
+
 fn write(file: &Path) -> Result<()> {
-    // two random UUIDs: 244 random bits
-    let secret = format!("{}{}\n", Uuid::new_v4().simple(), Uuid::new_v4().simple());
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
-    file.write_all(secret.as_bytes())?;
+    writeln!(file, "{}", new_secret())?;
     file.sync_all()
 }

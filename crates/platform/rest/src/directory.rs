@@ -1,4 +1,4 @@
-//! The routes there are, out of the OpenAPI document: for metrics by route, and to tell 405 from 404.
+//! The routes there are, out of the OpenAPI document: for metrics and guards by route, and to tell 405 from 404.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,15 +30,18 @@ pub struct Route {
     methods: Vec<Method>,
 }
 
+/// Pattern and methods of a route that no OpenAPI document has.
+pub type Outside = (&'static str, &'static [Method]);
+
 impl Directory {
-    /// The routes of `api`, and of `more` outside of it, which are all GET.
-    pub fn new(api: &utoipa::openapi::OpenApi, more: &[&str]) -> Self {
+    /// The routes of `api`, and of `more` outside of it.
+    pub fn new<'m>(api: &utoipa::openapi::OpenApi, more: impl IntoIterator<Item = &'m Outside>) -> Self {
         let mut directory = Self::default();
         for (pattern, item) in &api.paths.paths {
             directory.add(pattern, methods(item));
         }
-        for pattern in more {
-            directory.add(pattern, vec![Method::GET]);
+        for (pattern, methods) in more {
+            directory.add(pattern, methods.to_vec());
         }
         directory
     }
@@ -51,22 +54,37 @@ impl Directory {
         node.route = Some(Route { pattern: pattern.into(), methods });
     }
 
-    /// The route of a path.
-    pub fn find(&self, path: &str) -> Option<&Route> {
+    /// The route of a path, of which the percent-encoding is undone.
+    fn find(&self, path: &str) -> Option<&Route> {
         let segments: Vec<&str> = segments(path).collect();
         self.root.find(&segments)
     }
+}
+
+/// Returns the route of a request. Metrics, limits and guards decide by this route, and never by the path that the
+/// client wrote: `/%61pi` is `/api`.
+pub fn matched(request: &HttpRequest) -> Option<&Route> {
+    let routes = request.app_data::<Data<Directory>>()?;
+    // the path as the framework's router compares it
+    routes.find(request.match_info().as_str())
 }
 
 impl Node {
     fn find(&self, segments: &[&str]) -> Option<&Route> {
         let Some((first, rest)) = segments.split_first() else { return self.route.as_ref() };
         let literal = self.literal.get(*first).and_then(|node| node.find(rest));
-        literal.or_else(|| self.parameter.as_ref().and_then(|node| node.find(rest)))
+        // no parameter is empty
+        let parameter = self.parameter.as_ref().filter(|_| !first.is_empty());
+        literal.or_else(|| parameter.and_then(|node| node.find(rest)))
     }
 }
 
 impl Route {
+    /// Returns true if the route is `prefix` or below it.
+    pub fn is_under(&self, prefix: &str) -> bool {
+        self.pattern.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// For the header Allow.
     pub fn allow(&self) -> String {
         let names: Vec<&str> = self.methods.iter().map(Method::as_str).collect();
@@ -79,15 +97,15 @@ impl Route {
 /// Also where a route is asked by a method that it does not know: the framework tries services one by one, and does
 /// not say why none took it.
 #[allow(clippy::unused_async)] // the framework takes async handlers only
-pub async fn no_such_route(request: HttpRequest, routes: Data<Directory>) -> Result<HttpResponse, Problem> {
-    Err(match routes.find(request.path()) {
+pub async fn no_such_route(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Err(match matched(&request) {
         Some(route) => Problem::new(&kinds::METHOD_NOT_ALLOWED).allow(route.allow()),
         None => Problem::new(&kinds::NO_SUCH_ROUTE),
     })
 }
 
 fn segments(path: &str) -> impl Iterator<Item = &str> {
-    path.trim_start_matches('/').split('/')
+    path.strip_prefix('/').unwrap_or(path).split('/')
 }
 
 fn methods(item: &PathItem) -> Vec<Method> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use actix_web::http::Method;
 use actix_web::http::header::ContentType;
 use actix_web::web::{Bytes, Data, Redirect};
 use actix_web::{HttpResponse, get};
@@ -13,7 +14,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Header, OpenApi, Ref, RefOr, Response, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi as _};
 
-use crate::directory::Directory;
+use crate::directory::{Directory, Outside};
 use crate::input::Segment;
 use crate::kinds::{self, Kind};
 use crate::problem::{Document, FieldError, MEDIA_TYPE, Problem};
@@ -198,9 +199,19 @@ fn describe(status: &str, response: &mut Response) {
     }
 }
 
+const GET: &[Method] = &[Method::GET];
+
 /// Routes that every server has, and that are in no OpenAPI document.
-const OUTSIDE: &[&str] =
-    &["/livez", "/readyz", "/metrics", "/docs", "/docs/", "/docs/{file}", "/problems", "/problems/{code}"];
+const OUTSIDE: &[Outside] = &[
+    ("/livez", GET),
+    ("/readyz", GET),
+    ("/metrics", GET),
+    ("/docs", GET),
+    ("/docs/", GET),
+    ("/docs/{file}", GET),
+    ("/problems", GET),
+    ("/problems/{code}", GET),
+];
 
 /// What the HTTP threads of a server share: its OpenAPI document and what is made from it, as application data.
 #[derive(Clone)]
@@ -211,11 +222,11 @@ pub struct Described {
 }
 
 impl Described {
-    /// Of the routes of `api`, and the kinds of problem that only this server has.
-    pub fn new(api: &OpenApi, own: &[&'static Kind]) -> Self {
+    /// Of the routes of `api`, the pages beside them, and the kinds of problem that only this server has.
+    pub fn new(api: &OpenApi, pages: &[Outside], own: &[&'static Kind]) -> Self {
         // the schemas are made of the code: that they are JSON, a test of the document shows
         let json = serde_json::to_vec(api).expect("an OpenAPI document is JSON");
-        let (directory, kinds) = (Directory::new(api, OUTSIDE), Kinds(kinds::with(own)));
+        let (directory, kinds) = (Directory::new(api, OUTSIDE.iter().chain(pages)), Kinds(kinds::with(own)));
         Self { document: Data::new(ApiDocument(json.into())), directory: Data::new(directory), kinds: Data::new(kinds) }
     }
 }

@@ -65,8 +65,9 @@ pub fn app(
         .app_data(BodyLimit(limit))
         .app_data(PayloadConfig::new(limit))
         .app_data(PathConfig::default())
-        .wrap(Condition::new(!settings.cors_origins.is_empty(), cors(&settings.cors_origins)))
         .wrap(from_fn(admit))
+        // around all that refuses, so that a page can read the refusal, and a preflight costs no quota
+        .wrap(Condition::new(!settings.cors_origins.is_empty(), cors(&settings.cors_origins)))
         .wrap(from_fn(observe))
 }
 

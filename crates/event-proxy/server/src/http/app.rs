@@ -3,7 +3,8 @@
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::ConnectionType;
-use actix_web::middleware::{Next, from_fn};
+use actix_web::http::header::STRICT_TRANSPORT_SECURITY;
+use actix_web::middleware::{Condition, DefaultHeaders, Next, from_fn};
 use actix_web::web::{self, Data};
 use actix_web::{App, Error};
 use rest::directory::no_such_route;
@@ -97,6 +98,7 @@ fn routes(config: &mut ServiceConfig<'_>) {
 pub fn app(
     proxy: Data<Proxy>,
     described: Described,
+    tls: bool,
 ) -> App<
     impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
     + use<>,
@@ -121,6 +123,7 @@ pub fn app(
         .wrap(from_fn(tell_quota))
         .wrap(from_fn(close_at_the_end))
         .wrap(from_fn(door::watch))
+        .wrap(Condition::new(tls, DefaultHeaders::new().add((STRICT_TRANSPORT_SECURITY, "max-age=31536000"))))
         .wrap(from_fn(observe))
 }
 

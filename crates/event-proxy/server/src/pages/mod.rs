@@ -11,12 +11,13 @@ mod tail;
 mod topics;
 mod viewer;
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::{self, ContentType};
+use actix_web::http::{Method, StatusCode};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, ResponseError};
 use askama::Template;
 use rest::Problem;
+use rest::directory::Outside;
 
 use crate::Proxy;
 use crate::admin;
@@ -32,7 +33,32 @@ const LINKS: [(&str, &str); 5] = [
 ];
 
 /// Where the pages are.
-const HOME: &str = "/admin";
+pub const HOME: &str = "/admin";
+
+const GET: &[Method] = &[Method::GET];
+const POST: &[Method] = &[Method::POST];
+const BOTH: &[Method] = &[Method::GET, Method::POST];
+
+/// Routes of the pages, which are in no OpenAPI document.
+pub const ROUTES: &[Outside] = &[
+    (HOME, GET),
+    ("/admin/", GET),
+    ("/admin/overview.json", GET),
+    ("/admin/sign-in", BOTH),
+    ("/admin/sign-out", POST),
+    ("/admin/topics", BOTH),
+    ("/admin/topics/{name}", GET),
+    ("/admin/topics/{name}/delete", POST),
+    ("/admin/topics/{name}/tail", GET),
+    ("/admin/dead-letters", GET),
+    ("/admin/dead-letters/redrive", POST),
+    ("/admin/dead-letters/{id}/discard", POST),
+    ("/admin/keys", BOTH),
+    ("/admin/keys/{id}/rotate", POST),
+    ("/admin/keys/{id}/revoke", POST),
+    ("/admin/audit", GET),
+    ("/admin/static/{name}", GET),
+];
 
 /// Only what this server sends is run and shown, and forms go nowhere else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \

@@ -70,6 +70,8 @@ metrics! {
         "Maximum age of undelivered events (log_limit.max_age).";
     Counter EVENT_PROXY_DEAD_LETTERS = "event_proxy_dead_letters_total" ["topic"] Count, Proxy:
         "Events that became dead letters because Kafka refused every attempt.";
+    Counter EVENT_PROXY_WRONG_PASSWORDS = "event_proxy_wrong_passwords_total" [] Count, Proxy:
+        "Wrong passwords of the admin, on the pages and the API.";
 
     Gauge DATA_DIR_AVAILABLE_BYTES = "data_dir_available_bytes" [] Bytes, Shop | Relay | Worker | Proxy:
         "Space that is available on the file system of data_dir; absent while the folder is missing.";
