@@ -64,7 +64,7 @@ impl Shop {
         let waits_there = db.read(|conn| Direct::is_waited_for(conn, &topics::DIRECT)).await?;
         let buses = Buses::new(&settings, waits_there)?;
         let direct = buses.direct(&db, &log, &settings);
-        fixed::check_currency(&db, &settings.currency).await?;
+        fixed::check_currency(&db).await?;
         let (hub, issuer_wake) = (Hub::new(), IssuerWake::default());
         let of_consumers = settings.of_consumers();
         let foreign = buses.foreign(&db, &log, subscriptions(&of_consumers));

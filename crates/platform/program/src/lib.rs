@@ -2,6 +2,7 @@
 //!
 //! A program describes its settings as a struct, and reads it with [`settings::Sources`].
 
+pub mod password;
 pub mod process;
 mod secret;
 mod secret_file;

@@ -1,8 +1,8 @@
 //! What a value's type alone can't say.
 
-use contracts::{Currency, topics};
+use contracts::topics;
 use messaging::MAX_PARTITIONS;
-use program::settings::{SettingError, expect, positive};
+use program::settings::{SettingError, expect, good_password, positive};
 
 use super::Settings;
 use crate::buses::Buses;
@@ -27,19 +27,18 @@ impl Settings {
         let is_good = partitions <= MAX_PARTITIONS as u32;
         expect("events.partitions", is_good, &format!("expected 1 to {MAX_PARTITIONS}, got {partitions}"))?;
         let email = &self.admin.email;
-        let is_email = email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
-        expect("admin.email", is_email, &format!("expected an e-mail address, got {email:?}"))?;
+        expect(
+            "admin.email",
+            member::checked_email(email).is_ok(),
+            &format!("expected an e-mail address, got {email:?}"),
+        )?;
+        good_password("admin.password", &self.admin.password)?;
         let secret = self.auth.token_secret.expose();
         let long_enough = secret.is_empty() || secret.len() >= SECRET_BYTES;
         expect("auth.token_secret", long_enough, "expected at least 32 characters")?;
         positive("auth.access_ttl", self.auth.access_ttl)?;
         expect("auth.refresh_ttl", self.auth.refresh_ttl >= self.auth.access_ttl, "expected no less than access_ttl")?;
-        let code = &self.currency.code;
-        let is_code = code.len() == 3 && code.chars().all(|c| c.is_ascii_uppercase());
-        expect("currency.code", is_code, &format!("expected three capital letters like KRW, got {code:?}"))?;
-        let decimals = self.currency.decimals;
-        let reason = format!("expected 0 to {}, got {decimals}", Currency::MAX_DECIMALS);
-        expect("currency.decimals", decimals <= Currency::MAX_DECIMALS, &reason)?;
+        self.currency.currency()?;
         positive("order.expires_after", self.order.expires_after)?;
         self.event_proxy.check()?;
         self.telemetry.check()?;

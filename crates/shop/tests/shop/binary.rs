@@ -110,8 +110,7 @@ pub async fn shopper(api: &Api, amount: &str) -> TestMember {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shop_in_dollars_counts_cents() {
-    let dollars =
-        [("SHOP__CURRENCY__CODE", "USD"), ("SHOP__CURRENCY__DECIMALS", "2"), ("SHOP__ADMIN__PASSWORD", ADMIN.1)];
+    let dollars = [("SHOP__CURRENCY__CODE", "USD"), ("SHOP__ADMIN__PASSWORD", ADMIN.1)];
     let mut shop = Binary::new(&dollars);
     let api = shop.start().await;
     let (admin, buyer) = (admin(&api).await, shopper(&api, "100.00").await);

@@ -164,8 +164,12 @@ async fn a_password_is_made_once_unless_one_is_set() {
     assert!(proxy.proxy.admin.new_password().is_none(), "it is told once");
     reply(list(&proxy)).await.expect(200);
     proxy.stop().await;
-    let short = Settings::from(None, [("EVENT_PROXY__ADMIN__PASSWORD", "1234567")]).unwrap_err();
-    assert_eq!(short.to_string(), "setting admin.password: expected at least 8 letters");
+    for (weak, said) in
+        [("1234567", "is shorter than 8 characters"), ("Password", "is one of the most common passwords")]
+    {
+        let refused = Settings::from(None, [("EVENT_PROXY__ADMIN__PASSWORD", weak)]).unwrap_err();
+        assert_eq!(refused.to_string(), format!("setting admin.password: {said}"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
