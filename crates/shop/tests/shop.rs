@@ -35,3 +35,5 @@ mod races;
 mod refusals;
 #[path = "shop/repeats.rs"]
 mod repeats;
+#[path = "shop/start.rs"]
+mod start;

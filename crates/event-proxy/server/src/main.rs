@@ -38,10 +38,16 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     let settings = Settings::load(cli.config.as_deref())?;
     if cli.check_config {
-        println!("the settings are good");
-        return Ok(());
+        return process::run(check(settings));
     }
     process::run(serve(settings))
+}
+
+#[allow(clippy::unused_async)] // the clients that are made ask for a runtime
+async fn check(settings: Settings) -> Result<(), Failure> {
+    Proxy::check(&settings)?;
+    println!("the settings are good");
+    Ok(())
 }
 
 /// Serves until the process is told to stop, and then finishes what it began.

@@ -9,11 +9,11 @@ use messaging::Log;
 use parking_lot::Mutex;
 use program::kept_secret;
 use program::process::one_line;
-use program::settings::SettingError;
+use program::settings::{SettingError, readable_secrets};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Access, Password};
+use crate::admin::{Access, PASSWORD_FILE, Password};
 use crate::control;
 use crate::delivery::{Delivery, Means, Working};
 use crate::housekeeping::Housekeeping;
@@ -67,9 +67,7 @@ impl Proxy {
     /// # Errors
     /// The setting that can't be used.
     pub async fn open(settings: Settings) -> Result<Self, SettingError> {
-        let delivery = Delivery::new(&settings.bus)?;
-        let tls = tls::config(&settings.http.tls)?;
-        let peers = Peers::new(&settings.node.name, &settings.node.peers)?;
+        let Prepared { delivery, tls, peers } = Prepared::new(&settings)?;
         let folder = &settings.data_dir;
         let bad_folder = |error: &dyn std::fmt::Display| {
             SettingError::new("data_dir", one_line(&format!("{}: {error}", folder.display())))
@@ -117,6 +115,14 @@ impl Proxy {
         })
     }
 
+    /// Looks at everything that the start refuses, files included. Nothing is connected, and nothing on disk is made.
+    ///
+    /// # Errors
+    /// The first setting that can't be used.
+    pub fn check(settings: &Settings) -> Result<(), SettingError> {
+        Prepared::new(settings).map(drop)
+    }
+
     /// Finishes what was queued and what is on its way to Kafka; nothing is taken afterwards.
     pub async fn close(&self) {
         self.intake.finish().await;
@@ -130,6 +136,25 @@ impl Proxy {
         self.renewing.abort();
         self.control.close().await;
         self.db.close().await;
+    }
+}
+
+/// What the settings and the files that they name make.
+struct Prepared {
+    delivery: Delivery,
+    tls: Option<rustls::ServerConfig>,
+    peers: Peers,
+}
+
+impl Prepared {
+    fn new(settings: &Settings) -> Result<Self, SettingError> {
+        let delivery = Delivery::new(&settings.bus)?;
+        let tls = tls::config(&settings.http.tls)?;
+        let peers = Peers::new(&settings.node.name, &settings.node.peers)?;
+        let password = if settings.admin.password.is_empty() { Some(PASSWORD_FILE) } else { None };
+        let made: Vec<_> = password.into_iter().chain([RECEIPT_SECRET]).collect();
+        readable_secrets(&settings.data_dir, &made)?;
+        Ok(Self { delivery, tls, peers })
     }
 }
 

@@ -9,4 +9,4 @@ mod secret_file;
 pub mod settings;
 
 pub use secret::Secret;
-pub use secret_file::{kept_secret, new_secret};
+pub use secret_file::{kept_secret, known_secret, new_secret};

@@ -2,10 +2,11 @@
 
 use contracts::topics;
 use messaging::MAX_PARTITIONS;
-use program::settings::{SettingError, expect, good_password, positive};
+use program::settings::{SettingError, expect, good_password, positive, readable_secrets};
 
 use super::Settings;
 use crate::buses::Buses;
+use crate::shop::TOKEN_SECRET;
 
 /// What signs tokens must not be guessed.
 const SECRET_BYTES: usize = 32;
@@ -43,6 +44,17 @@ impl Settings {
         self.event_proxy.check()?;
         self.telemetry.check()?;
         self.log.check()
+    }
+
+    /// Looks at everything that the start refuses, files included. Nothing is connected, and nothing on disk is made.
+    ///
+    /// # Errors
+    /// The first setting that can't be used.
+    pub fn check_start(&self) -> Result<(), SettingError> {
+        self.event_proxy.start()?;
+        consumers::check(&self.of_consumers())?;
+        let made = if self.auth.token_secret.is_empty() { &[TOKEN_SECRET][..] } else { &[] };
+        readable_secrets(&self.data_dir, made)
     }
 
     fn check_bus(&self) -> Result<(), SettingError> {

@@ -15,7 +15,7 @@ use crate::support::{ADMIN, Api, TestMember, all_at_once, eventually, random_key
 
 /// A shop in a process of its own, in a folder that outlives it.
 pub struct Binary {
-    folder: TempDir,
+    pub folder: TempDir,
     pub settings: Vec<(String, String)>,
     address: SocketAddr,
     child: Option<Child>,
@@ -27,8 +27,8 @@ fn free_address() -> SocketAddr {
 
 fn command(folder: &Path, settings: &[(String, String)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shop"));
-    command.current_dir(folder).envs(settings.iter().map(|(name, value)| (name, value)));
-    command.env("SHOP__DATA_DIR", folder.join("data")).env("SHOP__LOG__FILTER", "warn");
+    command.current_dir(folder).env("SHOP__DATA_DIR", folder.join("data")).env("SHOP__LOG__FILTER", "warn");
+    command.envs(settings.iter().map(|(name, value)| (name, value)));
     command
 }
 

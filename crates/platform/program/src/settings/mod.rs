@@ -18,7 +18,7 @@ use config::{Config, ConfigError, Environment, File, FileFormat};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::{Secret, password};
+use crate::{Secret, known_secret, password};
 
 pub use observe::{LogSettings, OtlpSettings, TelemetrySettings, observe, observe_with};
 pub use types::{Address, Bytes, DatabaseUrl};
@@ -56,6 +56,17 @@ pub fn positive(key: &str, duration: Duration) -> Result<(), SettingError> {
 pub fn good_password(key: &str, set: &Secret) -> Result<(), SettingError> {
     let weakness = password::weakness(set.expose()).filter(|_| !set.is_empty());
     weakness.map_or(Ok(()), |reason| Err(SettingError::new(key, reason)))
+}
+
+/// Looks whether the kept secrets in `folder` can be read, as far as they are made.
+///
+/// # Errors
+/// That of the setting `data_dir`.
+pub fn readable_secrets(folder: &Path, names: &[&str]) -> Result<(), SettingError> {
+    names.iter().try_for_each(|name| match known_secret(folder, name) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(SettingError::new("data_dir", format!("{}: {error}", folder.join(name).display()))),
+    })
 }
 
 /// The default of a section of settings, field by field.
