@@ -54,7 +54,6 @@ pub struct Shape {
     /// A POST or PATCH: reads a body, if only to find it empty.
     pub reads_body: bool,
     pub has_path: bool,
-    pub has_query: bool,
     pub takes_key: bool,
     /// Asks for credentials, or checks those that are sent.
     pub is_secured: bool,
@@ -69,9 +68,8 @@ pub type Rule = (fn(Shape) -> bool, &'static [&'static Kind]);
 pub type Refusals = (&'static str, &'static [&'static Kind]);
 
 const RULES: &[Rule] = &[
-    (|_| true, &[&kinds::TOO_MANY_REQUESTS, &kinds::INTERNAL, &kinds::UNAVAILABLE]),
+    (|_| true, &[&kinds::INVALID_QUERY, &kinds::TOO_MANY_REQUESTS, &kinds::INTERNAL, &kinds::UNAVAILABLE]),
     (|shape| shape.changes, &[&kinds::OUTCOME_UNKNOWN]),
-    (|shape| shape.has_query, &[&kinds::INVALID_QUERY]),
     (|shape| shape.has_path, &[&kinds::NOT_FOUND]),
     (
         |shape| shape.reads_body,
@@ -133,7 +131,6 @@ fn shape(operation: &Operation) -> Shape {
     for parameter in operation.parameters.iter().flatten() {
         let RefOr::T(Parameter { name, parameter_in, .. }) = parameter else { continue };
         shape.has_path |= *parameter_in == ParameterIn::Path;
-        shape.has_query |= *parameter_in == ParameterIn::Query;
         shape.takes_key |= name == "Idempotency-Key";
     }
     shape.is_secured = operation.security.is_some();
@@ -201,16 +198,19 @@ fn describe(status: &str, response: &mut Response) {
 
 const GET: &[Method] = &[Method::GET];
 
+/// Parameters of routes that have none.
+const NONE: Option<&[&str]> = Some(&[]);
+
 /// Routes that every server has, and that are in no OpenAPI document.
 const OUTSIDE: &[Outside] = &[
-    ("/livez", GET),
-    ("/readyz", GET),
-    ("/metrics", GET),
-    ("/docs", GET),
-    ("/docs/", GET),
-    ("/docs/{file}", GET),
-    ("/problems", GET),
-    ("/problems/{code}", GET),
+    ("/livez", GET, NONE),
+    ("/readyz", GET, NONE),
+    ("/metrics", GET, NONE),
+    ("/docs", GET, None),
+    ("/docs/", GET, None),
+    ("/docs/{file}", GET, None),
+    ("/problems", GET, NONE),
+    ("/problems/{code}", GET, NONE),
 ];
 
 /// What the HTTP threads of a server share: its OpenAPI document and what is made from it, as application data.

@@ -74,6 +74,30 @@ async fn bodies_that_are_rubbish_are_told_what_is_wrong_with_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_query_parameter_that_no_route_knows_is_refused() {
+    let shop = TestShop::start().await;
+    let asked = [
+        (Method::GET, "/admin/orders?status=paid", "status"),
+        (Method::GET, "/products?on_sale=true", "on_sale"),
+        (Method::GET, "/%70roducts?q=mug&Q=mug", "Q"),
+        (Method::GET, "/products/popular?limit=3", "limit"),
+        (Method::GET, "/me?ticket=x", "ticket"),
+        (Method::GET, "/me/notifications/stream?tickets=x", "tickets"),
+        (Method::POST, "/orders?dry_run=", "dry_run"),
+        (Method::DELETE, "/sessions/current?all", "all"),
+        (Method::GET, "//problems?code=internal", "code"),
+        (Method::GET, "/openapi.json?v=3", "v"),
+    ];
+    for (method, path, name) in asked {
+        let refused = shop.admin().call(method, path).send().await.expect_problem(400, "invalid-query");
+        assert_eq!(refused.wrong_fields(), [name], "{path}");
+    }
+    shop.api().get("/me/notifications/stream?ticket=x").send().await.expect_problem(401, "unauthenticated");
+    shop.api().get("/products?q=mug&sort=newest&limit=3").send().await.expect(200);
+    shop.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_wrong_field_is_named() {
     let shop = TestShop::start().await;
     let post = |body| shop.api().post("/members", body).send();

@@ -7,7 +7,7 @@ use actix_web::http::header::STRICT_TRANSPORT_SECURITY;
 use actix_web::middleware::{Condition, DefaultHeaders, Next, from_fn};
 use actix_web::web::{self, Data};
 use actix_web::{App, Error};
-use rest::directory::no_such_route;
+use rest::directory::{check_query, no_such_route};
 use rest::docs::{self, Basic, Bearer, Described, Refusals, Rule};
 use rest::health::livez;
 use rest::observe::observe;
@@ -120,6 +120,7 @@ pub fn app(
         .app_data(described.document)
         .app_data(described.directory)
         .app_data(described.kinds)
+        .wrap(from_fn(check_query))
         .wrap(from_fn(tell_quota))
         .wrap(from_fn(close_at_the_end))
         .wrap(from_fn(door::watch))

@@ -39,25 +39,43 @@ const GET: &[Method] = &[Method::GET];
 const POST: &[Method] = &[Method::POST];
 const BOTH: &[Method] = &[Method::GET, Method::POST];
 
+/// Query parameters of the pages.
+const NONE: Option<&[&str]> = Some(&[]);
+const TAIL: Option<&[&str]> = Some(&["key", "text"]);
+const DEAD_LETTERS: Option<&[&str]> = Some(&[
+    "state",
+    "topic",
+    "service",
+    "type",
+    "key",
+    "error",
+    "after",
+    "before",
+    "limit",
+    "cursor",
+    "redriven",
+    "discarded",
+]);
+
 /// Routes of the pages, which are in no OpenAPI document.
 pub const ROUTES: &[Outside] = &[
-    (HOME, GET),
-    ("/admin/", GET),
-    ("/admin/overview.json", GET),
-    ("/admin/sign-in", BOTH),
-    ("/admin/sign-out", POST),
-    ("/admin/topics", BOTH),
-    ("/admin/topics/{name}", GET),
-    ("/admin/topics/{name}/delete", POST),
-    ("/admin/topics/{name}/tail", GET),
-    ("/admin/dead-letters", GET),
-    ("/admin/dead-letters/redrive", POST),
-    ("/admin/dead-letters/{id}/discard", POST),
-    ("/admin/keys", BOTH),
-    ("/admin/keys/{id}/rotate", POST),
-    ("/admin/keys/{id}/revoke", POST),
-    ("/admin/audit", GET),
-    ("/admin/static/{name}", GET),
+    (HOME, GET, NONE),
+    ("/admin/", GET, NONE),
+    ("/admin/overview.json", GET, NONE),
+    ("/admin/sign-in", BOTH, Some(&["next"])),
+    ("/admin/sign-out", POST, NONE),
+    ("/admin/topics", BOTH, Some(&["made", "deleted"])),
+    ("/admin/topics/{name}", GET, TAIL),
+    ("/admin/topics/{name}/delete", POST, NONE),
+    ("/admin/topics/{name}/tail", GET, TAIL),
+    ("/admin/dead-letters", GET, DEAD_LETTERS),
+    ("/admin/dead-letters/redrive", POST, NONE),
+    ("/admin/dead-letters/{id}/discard", POST, NONE),
+    ("/admin/keys", BOTH, Some(&["revoked"])),
+    ("/admin/keys/{id}/rotate", POST, NONE),
+    ("/admin/keys/{id}/revoke", POST, NONE),
+    ("/admin/audit", GET, Some(&["limit", "cursor"])),
+    ("/admin/static/{name}", GET, Some(&["v"])),
 ];
 
 /// Only what this server sends is run and shown, and forms go nowhere else.

@@ -122,3 +122,21 @@ async fn with_keys_it_does_not_matter_by_which_way() {
     reply(binary).await.expect(202);
     proxy.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_parameter_that_no_route_knows_is_refused() {
+    let mut proxy = TestProxy::start(&[]).await;
+    reply(proxy.post("?akc=kafka", "application/json", EVENT)).await.expect_problem(400, "invalid-query");
+    for path in
+        ["/v1/ledger?topic=a", "/v1/admin/audit?who=admin", "/v1/receipts/proxy.x?wait=1", "/admin/audit?page=2"]
+    {
+        let refused = proxy.admin(Method::GET, path, None).await.expect_problem(400, "invalid-query");
+        assert_eq!(refused["errors"][0]["detail"], "there is no such parameter", "{path}");
+    }
+    let cookie = proxy.cookie().await;
+    for path in ["/admin/dead-letters?state=retrying&topic=&after=", "/admin/topics?made=1", "/admin/audit?limit=5"] {
+        let page = proxy.request(Method::GET, path).header("cookie", &cookie).send().await.unwrap();
+        assert_eq!(page.status(), 200, "{path}");
+    }
+    proxy.stop().await;
+}

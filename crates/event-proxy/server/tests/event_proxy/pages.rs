@@ -28,7 +28,7 @@ fn the_list_of_routes_has_every_page_with_its_methods() {
     }
     let listed = event_proxy::http::PAGES.iter();
     let mut listed: Vec<_> = listed
-        .flat_map(|(path, methods)| methods.iter().map(|method| ((*path).to_owned(), method.to_string())))
+        .flat_map(|(path, methods, _)| methods.iter().map(|method| ((*path).to_owned(), method.to_string())))
         .collect();
     served.sort();
     listed.sort();
