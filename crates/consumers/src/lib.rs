@@ -48,6 +48,15 @@ pub fn subscriptions(settings: &Settings) -> Vec<Subscription> {
     export.into_iter().chain(incident::subscription(&settings.incident)).collect()
 }
 
+/// Makes what [`groups`] makes of the settings, without a database. Nothing is connected.
+///
+/// # Errors
+/// As [`groups`].
+pub fn check(settings: &Settings) -> Result<(), SettingError> {
+    data_platform::check(&settings.export)?;
+    notification::check(&settings.notification)
+}
+
 /// All consumer groups of the shop; e-mail, webhooks and incidents only when they are configured.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! Requests to the world outside: the client, what an answer means for the events, and signatures.
 
-use program::settings::SettingError;
+use program::settings::{SettingError, positive};
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl Target {
     /// `section` names the settings in errors; `path` is put behind the configured URL.
     ///
     /// # Errors
-    /// [`SettingError`] for `<section>.url` and `<section>.ca_file`.
+    /// [`SettingError`] for `<section>.url`, `<section>.timeout` and `<section>.ca_file`.
     pub(crate) fn new(
         section: &str,
         url: Option<&str>,
@@ -43,6 +43,7 @@ impl Target {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(SettingError::new(&key, "must not hold credentials, for it is shown in logs"));
         }
+        positive(&format!("{section}.timeout"), timeout)?;
         let client = client(&url, ca_file, timeout, section)?;
         Ok(Self { client, url })
     }

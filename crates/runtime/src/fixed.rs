@@ -22,30 +22,29 @@ const CURRENCY: &str = "currency";
 /// # Errors
 /// When the process has another already.
 pub(crate) fn set_currency(settings: &CurrencySettings) -> Result<(), SettingError> {
-    let currency = Currency { code: settings.code.clone(), decimals: settings.decimals };
-    Currency::set(currency).map_err(|error| refused(settings, &error.to_string()))
+    let currency = settings.currency()?;
+    Currency::set(currency.clone()).map_err(|error| refused(&currency, &error.to_string()))
 }
 
 /// Writes the currency down in a new database.
 ///
 /// # Errors
 /// When the database was made with another.
-pub(crate) async fn check_currency(db: &Database, settings: &CurrencySettings) -> Result<(), OpenError> {
-    let wanted = text(&settings.code, settings.decimals);
-    let kept = db.write(move |tx| keep(tx, CURRENCY, &wanted)).await?;
-    if kept == text(&settings.code, settings.decimals) {
+pub(crate) async fn check_currency(db: &Database) -> Result<(), OpenError> {
+    let currency = Currency::get();
+    let kept = db.write(move |tx| keep(tx, CURRENCY, &text(currency))).await?;
+    if kept == text(currency) {
         return Ok(());
     }
-    Err(refused(settings, &format!("the database was made with {kept}, and its amounts stay in it")).into())
+    Err(refused(currency, &format!("the database was made with {kept}, and its amounts stay in it")).into())
 }
 
-fn text(code: &str, decimals: u32) -> String {
+fn text(Currency { code, decimals }: &Currency) -> String {
     format!("{code} with {decimals} decimals")
 }
 
-fn refused(settings: &CurrencySettings, reason: &str) -> SettingError {
-    let got = text(&settings.code, settings.decimals);
-    SettingError { key: "currency.code".into(), reason: format!("{reason}; got {got}") }
+fn refused(currency: &Currency, reason: &str) -> SettingError {
+    SettingError { key: "currency.code".into(), reason: format!("{reason}; got {}", text(currency)) }
 }
 
 /// What is kept under `name`: `value`, unless there is one already.

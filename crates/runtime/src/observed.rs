@@ -53,7 +53,7 @@ impl EventProxySettings {
     }
 
     /// A client; `None` unless an address is set.
-    fn start(&self) -> Result<Option<EventProxy>, SettingError> {
+    pub(crate) fn start(&self) -> Result<Option<EventProxy>, SettingError> {
         let Some(mut builder) = self.builder() else { return Ok(None) };
         if let Some(file) = &self.ca_file {
             let bad = |error| SettingError::new("event_proxy.ca_file", format!("{}: {error}", file.display()));

@@ -25,7 +25,7 @@ use program::settings::SettingError;
 pub type Purge = Arc<dyn Fn(&mut Tx<'_>) -> db::Result<bool> + Send + Sync>;
 
 /// The file in `data_dir` with what signs tokens.
-const TOKEN_SECRET: &str = "token-secret";
+pub(crate) const TOKEN_SECRET: &str = "token-secret";
 /// Rows that go in one unit, so that nobody waits long for the writer.
 const CHUNK: i64 = 500;
 /// How long the database may take to say that it is there.
@@ -58,13 +58,14 @@ impl Shop {
     /// # Errors
     /// [`OpenError::Setting`] names the setting that must be changed.
     pub async fn open(settings: Settings) -> Result<Self, OpenError> {
+        settings.check_start()?;
         fixed::set_currency(&settings.currency)?;
         let (db, log) = open_database(&settings).await?;
         // whatever the settings say now
         let waits_there = db.read(|conn| Direct::is_waited_for(conn, &topics::DIRECT)).await?;
         let buses = Buses::new(&settings, waits_there)?;
         let direct = buses.direct(&db, &log, &settings);
-        fixed::check_currency(&db, &settings.currency).await?;
+        fixed::check_currency(&db).await?;
         let (hub, issuer_wake) = (Hub::new(), IssuerWake::default());
         let of_consumers = settings.of_consumers();
         let foreign = buses.foreign(&db, &log, subscriptions(&of_consumers));

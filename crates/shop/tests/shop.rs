@@ -15,6 +15,8 @@ mod coupons;
 mod described;
 #[path = "shop/direct.rs"]
 mod direct;
+#[path = "shop/door.rs"]
+mod door;
 #[path = "shop/failures.rs"]
 mod failures;
 #[path = "shop/flips.rs"]
@@ -35,3 +37,5 @@ mod refusals;
 mod repeats;
 #[path = "shop/storage.rs"]
 mod storage;
+#[path = "shop/start.rs"]
+mod start;

@@ -59,6 +59,7 @@ fn run_command(worker: &'static Worker, cli: Cli) -> Result<(), Failure> {
         return Err(SettingError { key: "database.url".into(), reason }.into());
     }
     if cli.check_config {
+        settings.check_start()?;
         println!("the settings are good");
         return Ok(());
     }

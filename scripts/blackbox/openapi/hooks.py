@@ -14,7 +14,7 @@ def filter_case(_context: Any, case: Any) -> bool:
 
 @schemathesis.hook
 def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
-    """Removes made-up passwords. After some of them the event proxy refuses the right password, too."""
+    """Removes made-up passwords. After some of them the event proxy delays the right password, too."""
     sent = (case.headers or {}).get("Authorization", "")
     if sent.startswith("Basic ") and sent != os.environ.get("RIGHT_AUTHORIZATION"):
         del case.headers["Authorization"]

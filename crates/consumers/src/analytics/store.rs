@@ -87,13 +87,13 @@ pub(super) fn add_coupons(conn: &mut Conn, sums: &BTreeMap<(CouponId, NaiveDate)
     Ok(())
 }
 
-/// The `limit` products of which most was sold in the three days before `now`, best first.
+/// At most `limit` products behind the `skip` of which more was sold in the three days before `now`, best first.
 ///
 /// Counted by whole hours: the hour in which the three days began is in.
 ///
 /// # Errors
 /// Whatever the database says.
-pub fn popular(conn: &mut Conn, now: Time, limit: i64) -> db::Result<Vec<Popular>> {
+pub fn popular(conn: &mut Conn, now: Time, skip: i64, limit: i64) -> db::Result<Vec<Popular>> {
     use product_sales_hour as t;
     // PostgreSQL adds bigints up to a numeric
     let sold = || sql::<BigInt>("CAST(SUM(sold) AS BIGINT)");
@@ -103,6 +103,7 @@ pub fn popular(conn: &mut Conn, now: Time, limit: i64) -> db::Result<Vec<Popular
         .having(sql::<Bool>("SUM(sold) > 0"))
         .select((t::product_id, sold()))
         .order((sold().desc(), t::product_id.asc()))
+        .offset(skip)
         .limit(limit)
         .load(conn)?)
 }

@@ -36,12 +36,24 @@ pub const TOPICS: [&str; 4] =
 /// # Errors
 /// [`SettingError`] of the chosen sink's section; the other sections are not looked at.
 pub fn sink(settings: &ExportSettings, data_dir: &Path, db: &Database) -> Result<Arc<dyn EffectHandler>, SettingError> {
-    Ok(match settings.sink {
-        SinkKind::Files => Arc::new(Files::new(&settings.files, data_dir, db.clone())),
+    let files = || Arc::new(Files::new(&settings.files, data_dir, db.clone())) as Arc<dyn EffectHandler>;
+    Ok(remote(settings)?.unwrap_or_else(files))
+}
+
+/// A sink that is no file, which the settings alone make.
+fn remote(settings: &ExportSettings) -> Result<Option<Arc<dyn EffectHandler>>, SettingError> {
+    Ok(Some(match settings.sink {
+        SinkKind::Files => return Ok(None),
         SinkKind::Http => Arc::new(http::Http::new(&settings.http)?),
         SinkKind::Elasticsearch => Arc::new(elasticsearch::Elasticsearch::new(&settings.elasticsearch)?),
         SinkKind::Splunk => Arc::new(splunk::Splunk::new(&settings.splunk)?),
-    })
+    }))
+}
+
+/// # Errors
+/// As [`sink`].
+pub(crate) fn check(settings: &ExportSettings) -> Result<(), SettingError> {
+    remote(settings).map(drop)
 }
 
 /// The group's name.

@@ -20,7 +20,7 @@ use super::model::{self, Audience, Notice};
 use super::settings::{EmailSettings, SmtpSecurity};
 use super::store::{self, Channel};
 use crate::outbound::chain;
-use program::settings::SettingError;
+use program::settings::{SettingError, positive};
 
 /// Mails, one after the other; what was sent is noted at once, so that a retry sends only the rest.
 pub(super) struct Email {
@@ -32,24 +32,7 @@ pub(super) struct Email {
 impl Email {
     /// `None` unless a host is set.
     pub(super) fn new(settings: &EmailSettings, db: Database) -> Result<Option<Self>, SettingError> {
-        let Some(host) = settings.host.as_deref().filter(|host| !host.is_empty()) else { return Ok(None) };
-        let from = settings
-            .from
-            .parse()
-            .map_err(|error| SettingError::new("notification.email.from", format!("is no mailbox: {error}")))?;
-        let (tls, port) = match settings.security {
-            SmtpSecurity::None => (Tls::None, 25),
-            SmtpSecurity::Starttls => (Tls::Required(tls(host, settings)?), 587),
-            SmtpSecurity::Tls => (Tls::Wrapper(tls(host, settings)?), 465),
-        };
-        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
-            .port(settings.port.unwrap_or(port))
-            .tls(tls)
-            .timeout(Some(settings.timeout));
-        if let Some(username) = &settings.username {
-            builder = builder.credentials(Credentials::new(username.clone(), settings.password.expose().to_owned()));
-        }
-        Ok(Some(Self { transport: builder.build(), from, db }))
+        Ok(way(settings)?.map(|(transport, from)| Self { transport, from, db }))
     }
 
     /// The id is the same each time, so that a mail that comes twice can be told.
@@ -76,6 +59,31 @@ impl Email {
         };
         Ok(self.db.write(mark).await?)
     }
+}
+
+/// The server and the sender; `None` unless a host is set. Nothing is connected.
+pub(super) fn way(
+    settings: &EmailSettings,
+) -> Result<Option<(AsyncSmtpTransport<Tokio1Executor>, Mailbox)>, SettingError> {
+    let Some(host) = settings.host.as_deref().filter(|host| !host.is_empty()) else { return Ok(None) };
+    let from = settings
+        .from
+        .parse()
+        .map_err(|error| SettingError::new("notification.email.from", format!("is no mailbox: {error}")))?;
+    positive("notification.email.timeout", settings.timeout)?;
+    let (tls, port) = match settings.security {
+        SmtpSecurity::None => (Tls::None, 25),
+        SmtpSecurity::Starttls => (Tls::Required(tls(host, settings)?), 587),
+        SmtpSecurity::Tls => (Tls::Wrapper(tls(host, settings)?), 465),
+    };
+    let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
+        .port(settings.port.unwrap_or(port))
+        .tls(tls)
+        .timeout(Some(settings.timeout));
+    if let Some(username) = &settings.username {
+        builder = builder.credentials(Credentials::new(username.clone(), settings.password.expose().to_owned()));
+    }
+    Ok(Some((builder.build(), from)))
 }
 
 fn tls(host: &str, settings: &EmailSettings) -> Result<TlsParameters, SettingError> {

@@ -41,6 +41,13 @@ pub fn group(hub: &Hub) -> Group {
     named("notification", Handler::Transactional(Arc::new(in_app::InApp::new(hub.clone()))))
 }
 
+/// # Errors
+/// As [`channels`].
+pub(crate) fn check(settings: &NotificationSettings) -> Result<(), SettingError> {
+    email::way(&settings.email)?;
+    webhook::way(&settings.webhook).map(drop)
+}
+
 /// The groups `notification-email` and `notification-webhook`, as far as they are configured.
 ///
 /// # Errors

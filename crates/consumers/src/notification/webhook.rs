@@ -34,10 +34,7 @@ pub(super) struct Webhook {
 impl Webhook {
     /// `None` unless a URL is set.
     pub(super) fn new(settings: &WebhookSettings, db: Database) -> Result<Option<Self>, SettingError> {
-        let Some(url) = settings.url.as_deref().filter(|url| !url.is_empty()) else { return Ok(None) };
-        let key = key(&settings.secret)?;
-        let target = Target::new("notification.webhook", Some(url), "", settings.ca_file.as_deref(), settings.timeout)?;
-        Ok(Some(Self { target, key, db }))
+        Ok(way(settings)?.map(|(target, key)| Self { target, key, db }))
     }
 
     fn headers(&self, event: Id, body: &[u8]) -> HeaderMap {
@@ -66,6 +63,14 @@ impl Webhook {
         };
         Ok(self.db.write(mark).await?)
     }
+}
+
+/// The endpoint and the key of signatures; `None` unless a URL is set.
+pub(super) fn way(settings: &WebhookSettings) -> Result<Option<(Target, Vec<u8>)>, SettingError> {
+    let Some(url) = settings.url.as_deref().filter(|url| !url.is_empty()) else { return Ok(None) };
+    let key = key(&settings.secret)?;
+    let target = Target::new("notification.webhook", Some(url), "", settings.ca_file.as_deref(), settings.timeout)?;
+    Ok(Some((target, key)))
 }
 
 fn key(secret: &Secret) -> Result<Vec<u8>, SettingError> {

@@ -14,11 +14,11 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 type Figures = (Vec<Popular>, Vec<SalesDay>, Vec<CouponFigures>);
 
 async fn figures(given: &Given, now: Time) -> Figures {
-    given.read(move |conn| Ok((popular(conn, now, 5)?, sales(conn)?, coupons(conn)?))).await
+    given.read(move |conn| Ok((popular(conn, now, 0, 5)?, sales(conn)?, coupons(conn)?))).await
 }
 
 async fn best(given: &Given, now: Time, limit: i64) -> Vec<Popular> {
-    given.read(move |conn| popular(conn, now, limit)).await
+    given.read(move |conn| popular(conn, now, 0, limit)).await
 }
 
 fn issued(coupon_id: CouponId, at: Time) -> Event {

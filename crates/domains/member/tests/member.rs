@@ -5,6 +5,8 @@ use std::time::Duration;
 use contracts::MemberId;
 use db::Database;
 use db::types::Time;
+use lettre::Message;
+use lettre::message::Mailbox;
 use member::{Member, MemberError, NewMember, Role, Rotation, SessionId};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -29,6 +31,45 @@ async fn renew(db: &Database, old: u8, new: u8) -> Rotation {
 
 async fn is_live(db: &Database, session: SessionId) -> bool {
     db.read(move |conn| member::session_is_live(conn, session)).await.unwrap()
+}
+
+/// Addresses that some parsers take and others do not. Only the first seven are good.
+const ODD: [&str; 22] = [
+    "kim@example.com",
+    "kim+shop@example.co.kr",
+    "o'neil@example.com",
+    "kim@localhost",
+    "kim@쇼핑몰.kr",
+    "김@example.com",
+    "kim@example_1.com",
+    "\"kim\"@example.com",
+    "\"k im\"@example.com",
+    ".a@example.com",
+    "a.@example.com",
+    "a..b@example.com",
+    "kim@[127.0.0.1]",
+    "kim@127.0.0.1",
+    "kim@[IPv6:::1]",
+    "kim@example..com",
+    "kim@-example.com",
+    "kim@example.com.",
+    "Kim <kim@example.com>",
+    "<kim@example.com>",
+    "kim(mug)@example.com",
+    "kim@example.com,lee@example.com",
+];
+
+#[test]
+fn every_address_that_a_member_can_have_is_one_that_the_mailer_takes() {
+    let taken: Vec<_> = ODD.into_iter().filter(|address| member::checked_email(address).is_ok()).collect();
+    for address in &taken {
+        let to = Mailbox::new(None, address.parse().unwrap());
+        let mail = Message::builder().from("shop@example.com".parse().unwrap()).to(to).body(String::new());
+        let mail = mail.unwrap_or_else(|error| panic!("{address}: {error}"));
+        assert_eq!(mail.envelope().to().iter().map(ToString::to_string).collect::<Vec<_>>(), [*address]);
+    }
+    let (good, bad) = ODD.split_at(7);
+    assert!(taken == good && !bad.is_empty(), "{taken:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,17 +6,22 @@ use std::net::IpAddr;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::uri::Authority;
-use actix_web::http::{Method, header};
+use actix_web::http::{Method, Version, header};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpRequest, ResponseError};
-use rest::Problem;
+use rest::{Problem, directory};
 
 use crate::Proxy;
 use crate::http::kinds;
+use crate::pages::HOME;
 
 /// Media types that a form of any site can send without asking first.
 const OF_FORMS: [&str; 3] = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"];
+
+/// Headers that a reverse proxy or a content network adds, beside those that begin with `x-forwarded`.
+const OF_FORWARDERS: [&str; 7] =
+    ["forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "cf-connecting-ip"];
 
 /// The middleware at the door.
 ///
@@ -36,15 +41,19 @@ pub async fn watch(
 fn refusal(request: &HttpRequest) -> Option<Problem> {
     let not_allowed = |why: &str| Some(Problem::new(&kinds::NOT_ALLOWED_WITHOUT_KEYS).detail(why));
     let mut names = request.headers().keys().map(header::HeaderName::as_str);
-    if names.any(|name| name == "forwarded" || name.starts_with("x-forwarded-")) {
+    if names.any(|name| OF_FORWARDERS.contains(&name) || name.starts_with("x-forwarded")) {
         return not_allowed("the request was forwarded");
+    }
+    // the default of nginx's proxy_pass; no client of today speaks it
+    if request.version() < Version::HTTP_11 {
+        return not_allowed("HTTP/1.0 is what forwards requests");
     }
     // a name that leads here may be any site's
     if !host(request).is_some_and(|host| is_of_this_machine(host.host())) {
         return not_allowed("the host is not localhost");
     }
     // the pages' own forms have a session and its token
-    let is_of_pages = request.path() == "/admin" || request.path().starts_with("/admin/");
+    let is_of_pages = directory::matched(request).is_some_and(|route| route.is_under(HOME));
     let media = request.content_type();
     let is_of_form = OF_FORMS.iter().any(|of_forms| media.eq_ignore_ascii_case(of_forms));
     (request.method() == Method::POST && !is_of_pages && is_of_form).then(|| {

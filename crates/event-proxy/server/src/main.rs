@@ -38,10 +38,16 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     let settings = Settings::load(cli.config.as_deref())?;
     if cli.check_config {
-        println!("the settings are good");
-        return Ok(());
+        return process::run(check(settings));
     }
     process::run(serve(settings))
+}
+
+#[allow(clippy::unused_async)] // the clients that are made ask for a runtime
+async fn check(settings: Settings) -> Result<(), Failure> {
+    Proxy::check(&settings)?;
+    println!("the settings are good");
+    Ok(())
 }
 
 /// Serves until the process is told to stop, and then finishes what it began.
@@ -56,6 +62,11 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     }
     let server = Server::start(&proxy, listener)?;
     println!("The event proxy is at {0}/v1 (docs: {0}/docs/).", server.url());
+    if !proxy.settings.keys_required() {
+        println!(
+            "It asks for no API key and refuses requests that a reverse proxy forwarded; for one set keys.required = true."
+        );
+    }
 
     stop.asked().await;
     tracing::info!("stopping: what was taken is written down");

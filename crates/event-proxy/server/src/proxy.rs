@@ -9,11 +9,11 @@ use messaging::Log;
 use parking_lot::Mutex;
 use program::kept_secret;
 use program::process::{Failure, one_line};
-use program::settings::SettingError;
+use program::settings::{SettingError, readable_secrets};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::Access;
+use crate::admin::{Access, PASSWORD_FILE, Password};
 use crate::control;
 use crate::delivery::{Delivery, Means, Working};
 use crate::housekeeping::Housekeeping;
@@ -45,7 +45,7 @@ pub struct Proxy {
     pub log: Log,
     pub admin: Arc<Access>,
     pub keys: Arc<Keys>,
-    /// That the keys are read again and again.
+    /// That keys and ended sessions are read again and again.
     renewing: AbortHandle,
     pub(crate) peers: Arc<Peers>,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
@@ -67,17 +67,14 @@ impl Proxy {
     /// # Errors
     /// The setting that can't be used, or that the server of the control database is away.
     pub async fn open(settings: Settings) -> Result<Self, Failure> {
-        let delivery = Delivery::new(&settings.bus)?;
-        let tls = tls::config(&settings.http.tls)?;
-        let peers = Peers::new(&settings.node.name, &settings.node.peers)?;
+        let Prepared { delivery, tls, peers } = Prepared::new(&settings)?;
         let folder = &settings.data_dir;
         let bad_folder = |error: &dyn std::fmt::Display| {
             SettingError::new("data_dir", one_line(&format!("{}: {error}", folder.display())))
         };
         fs::create_dir_all(folder).map_err(|error| bad_folder(&error))?;
         let secret = kept_secret(folder, RECEIPT_SECRET).map_err(|error| bad_folder(&error))?;
-        let admin =
-            Access::open(&settings.admin.password, folder, tls.is_some()).map_err(|error| bad_folder(&error))?;
+        let password = Password::open(&settings).map_err(|error| bad_folder(&error))?;
         let log = Log::new();
         let options = db::Options::new(format!("sqlite:{}", folder.join("log.db").display()));
         let db = Database::open(options, &MIGRATIONS, log.recorder()).await.map_err(|error| bad_folder(&error))?;
@@ -91,6 +88,7 @@ impl Proxy {
             None => bad_folder(&error).into(),
         };
         let (control, keys) = control::open(&settings.control, &db).await.map_err(bad_control)?;
+        let admin = Arc::new(Access::open(password, &settings.http, &control).await.map_err(bad_control)?);
         let delivery = Arc::new(delivery);
         log.open(&db, &[]).await.map_err(|error| bad_folder(&error))?;
         let topics =
@@ -105,8 +103,8 @@ impl Proxy {
             db,
             control,
             log,
-            admin: Arc::new(admin),
-            renewing: keys.keep_renewing().abort_handle(),
+            renewing: keys.keep_renewing(admin.clone()).abort_handle(),
+            admin,
             keys,
             peers: Arc::new(peers),
             tls: tls.map(Arc::new),
@@ -119,6 +117,14 @@ impl Proxy {
             intake: Arc::new(intake),
             stopping: CancellationToken::new(),
         })
+    }
+
+    /// Looks at everything that the start refuses, files included. Nothing is connected, and nothing on disk is made.
+    ///
+    /// # Errors
+    /// The first setting that can't be used.
+    pub fn check(settings: &Settings) -> Result<(), SettingError> {
+        Prepared::new(settings).map(drop)
     }
 
     /// Finishes what was queued and what is on its way to Kafka; nothing is taken afterwards.
@@ -134,6 +140,25 @@ impl Proxy {
         self.renewing.abort();
         self.control.close().await;
         self.db.close().await;
+    }
+}
+
+/// What the settings and the files that they name make.
+struct Prepared {
+    delivery: Delivery,
+    tls: Option<rustls::ServerConfig>,
+    peers: Peers,
+}
+
+impl Prepared {
+    fn new(settings: &Settings) -> Result<Self, SettingError> {
+        let delivery = Delivery::new(&settings.bus)?;
+        let tls = tls::config(&settings.http.tls)?;
+        let peers = Peers::new(&settings.node.name, &settings.node.peers)?;
+        let password = if settings.admin.password.is_empty() { Some(PASSWORD_FILE) } else { None };
+        let made: Vec<_> = password.into_iter().chain([RECEIPT_SECRET]).collect();
+        readable_secrets(&settings.data_dir, &made)?;
+        Ok(Self { delivery, tls, peers })
     }
 }
 

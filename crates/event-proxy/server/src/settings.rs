@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use messaging_kafka::{Backend, KafkaSettings};
 use program::settings::{
-    Address, Bytes, DatabaseUrl, LogSettings, SettingError, Sources, TelemetrySettings, expect, observe, positive,
-    renamed,
+    Address, Bytes, DatabaseUrl, LogSettings, SettingError, Sources, TelemetrySettings, expect, good_password, observe,
+    positive, renamed,
 };
 use program::{Secret, defaults};
 use serde::Deserialize;
@@ -21,8 +21,6 @@ use crate::peers;
 
 /// Where they come from.
 pub const SOURCES: Sources = Sources { prefix: "EVENT_PROXY", file: "config/event-proxy.toml" };
-/// Letters of the admin's password, at the least.
-const MIN_PASSWORD: usize = 8;
 /// Partitions of a topic; more than are ever useful for one proxy.
 pub const MAX_PARTITIONS: u32 = 100;
 
@@ -68,6 +66,8 @@ pub struct HttpSettings {
     pub address: Address,
     /// As many as cores unless set.
     pub workers: Option<NonZeroUsize>,
+    /// Takes a client's address from `X-Forwarded-For`; only behind a proxy that sets it.
+    pub trust_forwarded: bool,
     /// How long a stop waits for the requests that are being answered.
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
@@ -76,6 +76,7 @@ pub struct HttpSettings {
 defaults!(HttpSettings {
     address: "127.0.0.1:8090".parse().expect("an address"),
     workers: None,
+    trust_forwarded: false,
     shutdown_timeout: Duration::from_secs(30),
     tls: TlsSettings::default(),
 });
@@ -88,6 +89,13 @@ pub struct TlsSettings {
     pub certificate: Option<PathBuf>,
     /// The private key of the first.
     pub key: Option<PathBuf>,
+}
+
+impl TlsSettings {
+    /// Returns true if TLS is served.
+    pub fn is_on(&self) -> bool {
+        self.certificate.is_some()
+    }
 }
 
 /// What is taken.
@@ -199,6 +207,21 @@ pub struct TopicRule {
 }
 
 impl TopicSettings {
+    /// Two services must never share a topic, for API keys tell them apart.
+    fn check_template(&self) -> Result<(), SettingError> {
+        let template = &self.template;
+        let literals = template.replace("{type}", "{service}");
+        let mut literals: Vec<&str> = literals.split("{service}").collect();
+        let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let is_template = literals.iter().all(|text| text.chars().all(known)) && template.contains("{service}");
+        let reason = format!("expected a name with {{service}} and {{type}}, got {template:?}");
+        expect("topics.template", is_template, &reason)?;
+        literals.pop();
+        let are_apart = literals.iter().skip(1).all(|between| between.contains('.'));
+        let reason = format!("expected a dot, which no name has, between {{service}} and {{type}}, got {template:?}");
+        expect("topics.template", are_apart, &reason)
+    }
+
     /// Whether a service may post events of a type.
     pub fn allows(&self, service: &str, kind: &str) -> bool {
         let fits = |allowed: &[String], name| allowed.is_empty() || allowed.iter().any(|allowed| allowed == name);
@@ -300,11 +323,7 @@ impl Settings {
             let reason = format!("expected letters, digits, _ and -, got {:?}", bad.map_or("", String::as_str));
             expect(key, bad.is_none(), &reason)?;
         }
-        let rest = self.topics.template.replace("{service}", "").replace("{type}", "");
-        let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        let is_template = rest.chars().all(known) && self.topics.template.contains("{service}");
-        let reason = format!("expected a name with {{service}} and {{type}}, got {:?}", self.topics.template);
-        expect("topics.template", is_template, &reason)?;
+        self.topics.check_template()?;
         self.check_access()?;
         self.bus.kafka.check()?;
         positive("delivery.ack_timeout", self.delivery.ack_timeout)?;
@@ -322,9 +341,7 @@ impl Settings {
         self.node.peers.iter().try_for_each(|url| peers::parse(url).map(drop))?;
         let reason = format!("false is for a loopback address only, and http.address is {}", self.http.address);
         expect("keys.required", self.keys_required() || self.is_on_loopback(), &reason)?;
-        let password = self.admin.password.expose().chars().count();
-        let reason = format!("expected at least {MIN_PASSWORD} letters");
-        expect("admin.password", password == 0 || password >= MIN_PASSWORD, &reason)
+        good_password("admin.password", &self.admin.password)
     }
 
     /// Whether whoever hands over events must show an API key.

@@ -9,6 +9,7 @@ mod event_proxy {
     mod limits;
     mod pages;
     mod peers;
+    mod program;
     mod quotas;
     mod refusals;
     mod settings;

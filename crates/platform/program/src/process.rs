@@ -5,6 +5,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use rustix::fs::Mode;
+use rustix::process::umask;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::settings::SettingError;
@@ -63,6 +65,8 @@ const THREADS_END: Duration = Duration::from_secs(1);
 /// # Errors
 /// Those of the work.
 pub fn run(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    // databases, logs of them, exports and secrets: all that is made is the owner's alone
+    umask(Mode::RWXG | Mode::RWXO);
     let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = threads.block_on(work);
     threads.shutdown_timeout(THREADS_END);

@@ -15,7 +15,7 @@ use crate::Secret;
 /// When the file can't be read or written.
 pub fn kept_secret(folder: &Path, name: &str) -> Result<Secret> {
     let file = folder.join(name);
-    if let Some(secret) = read(&file)? {
+    if let Some(secret) = known_secret(folder, name)? {
         return Ok(secret);
     }
     // written aside and then linked: it is there whole or not at all, and the first one wins
@@ -27,11 +27,15 @@ pub fn kept_secret(folder: &Path, name: &str) -> Result<Secret> {
     let removed = fs::remove_file(&aside);
     // the first error counts: without a file there is nothing to remove
     linked.and(removed)?;
-    read(&file)?.ok_or_else(|| ErrorKind::NotFound.into())
+    known_secret(folder, name)?.ok_or_else(|| ErrorKind::NotFound.into())
 }
 
-fn read(file: &Path) -> Result<Option<Secret>> {
-    match fs::read_to_string(file) {
+/// The secret `name` in `folder`, if there is one.
+///
+/// # Errors
+/// When the file is there and can't be read.
+pub fn known_secret(folder: &Path, name: &str) -> Result<Option<Secret>> {
+    match fs::read_to_string(folder.join(name)) {
         Ok(text) if text.trim().is_empty() => Err(std::io::Error::new(ErrorKind::InvalidData, "the file is empty")),
         Ok(text) => Ok(Some(text.trim().into())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -39,10 +43,13 @@ fn read(file: &Path) -> Result<Option<Secret>> {
     }
 }
 
+/// Makes a secret: two random UUIDs, 244 random bits.
+pub fn new_secret() -> String {
+    format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
+}
+
 fn write(file: &Path) -> Result<()> {
-    // two random UUIDs: 244 random bits
-    let secret = format!("{}{}\n", Uuid::new_v4().simple(), Uuid::new_v4().simple());
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
-    file.write_all(secret.as_bytes())?;
+    writeln!(file, "{}", new_secret())?;
     file.sync_all()
 }

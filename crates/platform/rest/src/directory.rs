@@ -1,15 +1,23 @@
-//! The routes there are, out of the OpenAPI document: for metrics by route, and to tell 405 from 404.
+//! The routes there are, out of the OpenAPI document: for metrics and guards by route, and to tell 405 from 404.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
+use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse};
-use utoipa::openapi::path::PathItem;
+use actix_web::{Error, HttpRequest, HttpResponse, ResponseError};
+use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
+use utoipa::openapi::security::{ApiKey, SecurityScheme};
+use utoipa::openapi::{OpenApi, RefOr};
 
 use crate::kinds;
 use crate::problem::Problem;
+
+/// Unknown query parameters that an answer names.
+const MAX_TOLD: usize = 20;
 
 /// A tree of path segments.
 #[derive(Default)]
@@ -27,23 +35,31 @@ struct Node {
 /// A path with its parameters as `{name}`.
 pub struct Route {
     pub pattern: Arc<str>,
-    methods: Vec<Method>,
+    methods: Vec<(Method, Query)>,
 }
 
+/// Names of the query parameters that a route knows; `None` for all.
+type Query = Option<Vec<String>>;
+
+/// Route that no OpenAPI document has: its pattern, its methods, and the query parameters that it knows (`None` for all).
+pub type Outside = (&'static str, &'static [Method], Option<&'static [&'static str]>);
+
 impl Directory {
-    /// The routes of `api`, and of `more` outside of it, which are all GET.
-    pub fn new(api: &utoipa::openapi::OpenApi, more: &[&str]) -> Self {
+    /// The routes of `api`, and of `more` outside of it.
+    pub fn new<'m>(api: &OpenApi, more: impl IntoIterator<Item = &'m Outside>) -> Self {
         let mut directory = Self::default();
+        let in_query = keys_in_query(api);
         for (pattern, item) in &api.paths.paths {
-            directory.add(pattern, methods(item));
+            directory.add(pattern, methods(item, &in_query));
         }
-        for pattern in more {
-            directory.add(pattern, vec![Method::GET]);
+        for (pattern, methods, query) in more {
+            let query = query.map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+            directory.add(pattern, methods.iter().map(|method| (method.clone(), query.clone())).collect());
         }
         directory
     }
 
-    fn add(&mut self, pattern: &str, methods: Vec<Method>) {
+    fn add(&mut self, pattern: &str, methods: Vec<(Method, Query)>) {
         let node = segments(pattern).fold(&mut self.root, |node, segment| match segment.starts_with('{') {
             true => node.parameter.get_or_insert_default(),
             false => node.literal.entry(segment.to_owned()).or_default(),
@@ -51,26 +67,55 @@ impl Directory {
         node.route = Some(Route { pattern: pattern.into(), methods });
     }
 
-    /// The route of a path.
-    pub fn find(&self, path: &str) -> Option<&Route> {
+    /// The route of a path, of which the percent-encoding is undone.
+    fn find(&self, path: &str) -> Option<&Route> {
         let segments: Vec<&str> = segments(path).collect();
         self.root.find(&segments)
     }
+}
+
+/// Returns the route of a request. Metrics, limits and guards decide by this route, and never by the path that the
+/// client wrote: `/%61pi` is `/api`.
+pub fn matched(request: &HttpRequest) -> Option<&Route> {
+    let routes = request.app_data::<Data<Directory>>()?;
+    // the path as the framework's router compares it
+    routes.find(request.match_info().as_str())
 }
 
 impl Node {
     fn find(&self, segments: &[&str]) -> Option<&Route> {
         let Some((first, rest)) = segments.split_first() else { return self.route.as_ref() };
         let literal = self.literal.get(*first).and_then(|node| node.find(rest));
-        literal.or_else(|| self.parameter.as_ref().and_then(|node| node.find(rest)))
+        // no parameter is empty
+        let parameter = self.parameter.as_ref().filter(|_| !first.is_empty());
+        literal.or_else(|| parameter.and_then(|node| node.find(rest)))
     }
 }
 
 impl Route {
+    /// Returns true if the route is `prefix` or below it.
+    pub fn is_under(&self, prefix: &str) -> bool {
+        self.pattern.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// For the header Allow.
     pub fn allow(&self) -> String {
-        let names: Vec<&str> = self.methods.iter().map(Method::as_str).collect();
+        let names: Vec<&str> = self.methods.iter().map(|(method, _)| method.as_str()).collect();
         names.join(", ")
+    }
+
+    /// Refuses each query parameter that the route does not know: a filter with a typing error would list everything.
+    fn check_query(&self, method: &Method, query: &str) -> Result<(), Problem> {
+        let of_method = self.methods.iter().find(|(known, _)| known == method);
+        let Some((_, Some(known))) = of_method else { return Ok(()) };
+        // what is no query is refused by the route
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
+        let mut unknown = pairs.into_iter().map(|(name, _)| name).filter(|name| !known.contains(name)).peekable();
+        if unknown.peek().is_none() {
+            return Ok(());
+        }
+        let problem = Problem::new(&kinds::INVALID_QUERY);
+        Err(unknown.take(MAX_TOLD).fold(problem, |problem, name| problem.field(name, "there is no such parameter")))
     }
 }
 
@@ -79,18 +124,34 @@ impl Route {
 /// Also where a route is asked by a method that it does not know: the framework tries services one by one, and does
 /// not say why none took it.
 #[allow(clippy::unused_async)] // the framework takes async handlers only
-pub async fn no_such_route(request: HttpRequest, routes: Data<Directory>) -> Result<HttpResponse, Problem> {
-    Err(match routes.find(request.path()) {
+pub async fn no_such_route(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Err(match matched(&request) {
         Some(route) => Problem::new(&kinds::METHOD_NOT_ALLOWED).allow(route.allow()),
         None => Problem::new(&kinds::NO_SUCH_ROUTE),
     })
 }
 
-fn segments(path: &str) -> impl Iterator<Item = &str> {
-    path.trim_start_matches('/').split('/')
+/// The middleware that refuses query parameters which the matched route does not know.
+///
+/// # Errors
+/// Those of the application.
+pub async fn check_query(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let query = Some(request.query_string()).filter(|query| !query.is_empty());
+    let route = query.and_then(|_| matched(request.request()));
+    match route.map_or(Ok(()), |route| route.check_query(request.method(), request.query_string())) {
+        Ok(()) => Ok(next.call(request).await?.map_into_boxed_body()),
+        Err(problem) => Ok(request.into_response(problem.error_response())),
+    }
 }
 
-fn methods(item: &PathItem) -> Vec<Method> {
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.strip_prefix('/').unwrap_or(path).split('/')
+}
+
+fn methods(item: &PathItem, in_query: &[(String, String)]) -> Vec<(Method, Query)> {
     [
         (Method::GET, &item.get),
         (Method::POST, &item.post),
@@ -99,7 +160,30 @@ fn methods(item: &PathItem) -> Vec<Method> {
         (Method::DELETE, &item.delete),
     ]
     .into_iter()
-    .filter(|(_, operation)| operation.is_some())
-    .map(|(method, _)| method)
+    .filter_map(|(method, operation)| Some((method, Some(query(operation.as_ref()?, in_query)))))
     .collect()
+}
+
+/// Names of the parameters of an operation, its credentials among them.
+fn query(operation: &Operation, in_query: &[(String, String)]) -> Vec<String> {
+    let parameters = operation.parameters.iter().flatten().filter_map(|parameter| match parameter {
+        RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query => Some(parameter.name.clone()),
+        _ => None,
+    });
+    // a requirement shows its schemes only as JSON
+    let requirements = serde_json::to_value(&operation.security).unwrap_or_default();
+    let is_asked_for = |scheme: &str| requirements.as_array().into_iter().flatten().any(|it| it.get(scheme).is_some());
+    let keys = in_query.iter().filter(|(scheme, _)| is_asked_for(scheme)).map(|(_, name)| name.clone());
+    parameters.chain(keys).collect()
+}
+
+/// Schemes of credentials in the query, each with the name of its parameter.
+fn keys_in_query(api: &OpenApi) -> Vec<(String, String)> {
+    let schemes = api.components.iter().flat_map(|components| &components.security_schemes);
+    schemes
+        .filter_map(|(scheme, kind)| match kind {
+            RefOr::T(SecurityScheme::ApiKey(ApiKey::Query(key))) => Some((scheme.clone(), key.name.clone())),
+            _ => None,
+        })
+        .collect()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use actix_web::http::Method;
 use actix_web::http::header::ContentType;
 use actix_web::web::{Bytes, Data, Redirect};
 use actix_web::{HttpResponse, get};
@@ -13,7 +14,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Header, OpenApi, Ref, RefOr, Response, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi as _};
 
-use crate::directory::Directory;
+use crate::directory::{Directory, Outside};
 use crate::input::Segment;
 use crate::kinds::{self, Kind};
 use crate::problem::{Document, FieldError, MEDIA_TYPE, Problem};
@@ -53,7 +54,6 @@ pub struct Shape {
     /// A POST or PATCH: reads a body, if only to find it empty.
     pub reads_body: bool,
     pub has_path: bool,
-    pub has_query: bool,
     pub takes_key: bool,
     /// Asks for credentials, or checks those that are sent.
     pub is_secured: bool,
@@ -68,9 +68,8 @@ pub type Rule = (fn(Shape) -> bool, &'static [&'static Kind]);
 pub type Refusals = (&'static str, &'static [&'static Kind]);
 
 const RULES: &[Rule] = &[
-    (|_| true, &[&kinds::TOO_MANY_REQUESTS, &kinds::INTERNAL, &kinds::UNAVAILABLE]),
+    (|_| true, &[&kinds::INVALID_QUERY, &kinds::TOO_MANY_REQUESTS, &kinds::INTERNAL, &kinds::UNAVAILABLE]),
     (|shape| shape.changes, &[&kinds::OUTCOME_UNKNOWN]),
-    (|shape| shape.has_query, &[&kinds::INVALID_QUERY]),
     (|shape| shape.has_path, &[&kinds::NOT_FOUND]),
     (
         |shape| shape.reads_body,
@@ -132,7 +131,6 @@ fn shape(operation: &Operation) -> Shape {
     for parameter in operation.parameters.iter().flatten() {
         let RefOr::T(Parameter { name, parameter_in, .. }) = parameter else { continue };
         shape.has_path |= *parameter_in == ParameterIn::Path;
-        shape.has_query |= *parameter_in == ParameterIn::Query;
         shape.takes_key |= name == "Idempotency-Key";
     }
     shape.is_secured = operation.security.is_some();
@@ -198,9 +196,22 @@ fn describe(status: &str, response: &mut Response) {
     }
 }
 
+const GET: &[Method] = &[Method::GET];
+
+/// Parameters of routes that have none.
+const NONE: Option<&[&str]> = Some(&[]);
+
 /// Routes that every server has, and that are in no OpenAPI document.
-const OUTSIDE: &[&str] =
-    &["/livez", "/readyz", "/metrics", "/docs", "/docs/", "/docs/{file}", "/problems", "/problems/{code}"];
+const OUTSIDE: &[Outside] = &[
+    ("/livez", GET, NONE),
+    ("/readyz", GET, NONE),
+    ("/metrics", GET, NONE),
+    ("/docs", GET, None),
+    ("/docs/", GET, None),
+    ("/docs/{file}", GET, None),
+    ("/problems", GET, NONE),
+    ("/problems/{code}", GET, NONE),
+];
 
 /// What the HTTP threads of a server share: its OpenAPI document and what is made from it, as application data.
 #[derive(Clone)]
@@ -211,11 +222,11 @@ pub struct Described {
 }
 
 impl Described {
-    /// Of the routes of `api`, and the kinds of problem that only this server has.
-    pub fn new(api: &OpenApi, own: &[&'static Kind]) -> Self {
+    /// Of the routes of `api`, the pages beside them, and the kinds of problem that only this server has.
+    pub fn new(api: &OpenApi, pages: &[Outside], own: &[&'static Kind]) -> Self {
         // the schemas are made of the code: that they are JSON, a test of the document shows
         let json = serde_json::to_vec(api).expect("an OpenAPI document is JSON");
-        let (directory, kinds) = (Directory::new(api, OUTSIDE), Kinds(kinds::with(own)));
+        let (directory, kinds) = (Directory::new(api, OUTSIDE.iter().chain(pages)), Kinds(kinds::with(own)));
         Self { document: Data::new(ApiDocument(json.into())), directory: Data::new(directory), kinds: Data::new(kinds) }
     }
 }

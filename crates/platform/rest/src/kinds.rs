@@ -35,7 +35,7 @@ kinds! {
     MALFORMED_JSON = BAD_REQUEST "malformed-json", "The body is not JSON",
         "The body could not be read as JSON; the detail says where.";
     INVALID_QUERY = BAD_REQUEST "invalid-query", "A query parameter is wrong",
-        "`errors` names each wrong parameter.";
+        "`errors` names each wrong or unknown parameter.";
     BAD_REQUEST = BAD_REQUEST "bad-request", "The request is not valid HTTP for this server",
         "The request could not be read.";
     UNAUTHENTICATED = UNAUTHORIZED "unauthenticated", "Valid credentials are required",

@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::web::Data;
 use actix_web::{Error, ResponseError};
 use telemetry::{TraceContext, metrics, traced};
 use tracing::field::Empty;
 
-use crate::directory::Directory;
+use crate::directory;
 use crate::kinds;
 use crate::problem::{self, Problem};
 
@@ -21,12 +21,12 @@ pub async fn observe(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
-    let method = request.method().clone();
-    let route = request.app_data::<Data<Directory>>().and_then(|routes| routes.find(request.path()));
+    let method = known(request.method());
+    let route = directory::matched(request.request());
+    let docs = route.is_some_and(|route| route.is_under("/docs"));
     let route = route.map_or_else(|| "unmatched".into(), |route| route.pattern.clone());
     let parent = request.headers().get("traceparent").and_then(|text| text.to_str().ok()?.parse().ok());
-    let span = tracing::info_span!("request", trace_id = Empty, method = method.as_str(), route = &*route);
-    let docs = request.path().starts_with("/docs");
+    let span = tracing::info_span!("request", trace_id = Empty, method, route = &*route);
 
     let mut response = traced(parent, span, async move {
         let mut response = next.call(request).await?.map_into_boxed_body();
@@ -42,10 +42,24 @@ pub async fn observe(
 
     guard(response.headers_mut(), docs);
     let status = response.status();
-    let labels = [route.into(), method.as_str().to_owned().into(), status.as_str().to_owned().into()];
+    let labels = [route.into(), method.into(), status.as_str().to_owned().into()];
     metrics::HTTP_REQUESTS_SECONDS.of(labels).record(started.elapsed().as_secs_f64());
-    tracing::debug!(%method, status = status.as_u16(), elapsed = ?started.elapsed(), "answered");
+    tracing::debug!(method, status = status.as_u16(), elapsed = ?started.elapsed(), "answered");
     Ok(response)
+}
+
+/// Name of a method for metrics and traces. A client may send any word of any length.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
 }
 
 /// Returns true for a failure that the framework made. Problem documents, pages, and JSON (`/readyz`) are this project's.
@@ -62,7 +76,14 @@ fn as_problem(response: ServiceResponse) -> ServiceResponse {
     if kind.status.is_server_error() {
         tracing::error!(error = ?response.response().error(), "the framework failed");
     }
-    response.into_response(Problem::new(kind).error_response())
+    let mut problem = Problem::new(kind).error_response();
+    // such as those of CORS
+    for (name, value) in response.headers() {
+        if !problem.headers().contains_key(name) && name != header::CONTENT_LENGTH {
+            problem.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    response.into_response(problem)
 }
 
 /// Headers that keep browsers from doing with an answer what it is not for.

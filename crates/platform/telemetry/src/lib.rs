@@ -10,5 +10,5 @@ mod trace;
 
 pub use logs::{Guard, InitError, LogFormat, LogSettings, MoreLayer, check_filter, init};
 pub use metrics::Process;
-pub use otlp::OtlpSettings;
+pub use otlp::{OtlpSettings, check_otlp};
 pub use trace::{NotATraceparent, TraceContext, traced};

@@ -35,19 +35,27 @@ impl fmt::Debug for OtlpSettings {
 
 /// A provider that sends finished spans from a thread of its own, and drops them while the collector is away.
 pub(crate) fn provider(settings: &OtlpSettings) -> Result<SdkTracerProvider, String> {
-    let headers: HashMap<_, _> = settings.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    let exporter = SpanExporter::builder()
-        .with_http()
-        .with_endpoint(traces_endpoint(&settings.endpoint))
-        .with_headers(headers)
-        .build()
-        .map_err(|e| e.to_string())?;
+    let exporter = exporter(settings)?;
     let resource = Resource::builder()
         .with_service_name(settings.service_name.clone())
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .build();
     let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.sample_ratio)));
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).with_sampler(sampler).build())
+}
+
+/// Looks whether traces can be exported by the settings. Nothing is connected.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn check_otlp(settings: &OtlpSettings) -> Result<(), String> {
+    exporter(settings).map(drop)
+}
+
+fn exporter(settings: &OtlpSettings) -> Result<SpanExporter, String> {
+    let headers: HashMap<_, _> = settings.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let builder = SpanExporter::builder().with_http().with_endpoint(traces_endpoint(&settings.endpoint));
+    builder.with_headers(headers).build().map_err(|error| error.to_string())
 }
 
 fn traces_endpoint(endpoint: &str) -> String {

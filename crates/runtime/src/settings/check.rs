@@ -1,11 +1,12 @@
 //! What a value's type alone can't say.
 
-use contracts::{Currency, topics};
+use contracts::topics;
 use messaging::MAX_PARTITIONS;
-use program::settings::{SettingError, expect, positive};
+use program::settings::{SettingError, expect, good_password, positive, readable_secrets};
 
 use super::Settings;
 use crate::buses::Buses;
+use crate::shop::TOKEN_SECRET;
 
 /// What signs tokens must not be guessed.
 const SECRET_BYTES: usize = 32;
@@ -27,23 +28,33 @@ impl Settings {
         let is_good = partitions <= MAX_PARTITIONS as u32;
         expect("events.partitions", is_good, &format!("expected 1 to {MAX_PARTITIONS}, got {partitions}"))?;
         let email = &self.admin.email;
-        let is_email = email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
-        expect("admin.email", is_email, &format!("expected an e-mail address, got {email:?}"))?;
+        expect(
+            "admin.email",
+            member::checked_email(email).is_ok(),
+            &format!("expected an e-mail address, got {email:?}"),
+        )?;
+        good_password("admin.password", &self.admin.password)?;
         let secret = self.auth.token_secret.expose();
         let long_enough = secret.is_empty() || secret.len() >= SECRET_BYTES;
         expect("auth.token_secret", long_enough, "expected at least 32 characters")?;
         positive("auth.access_ttl", self.auth.access_ttl)?;
         expect("auth.refresh_ttl", self.auth.refresh_ttl >= self.auth.access_ttl, "expected no less than access_ttl")?;
-        let code = &self.currency.code;
-        let is_code = code.len() == 3 && code.chars().all(|c| c.is_ascii_uppercase());
-        expect("currency.code", is_code, &format!("expected three capital letters like KRW, got {code:?}"))?;
-        let decimals = self.currency.decimals;
-        let reason = format!("expected 0 to {}, got {decimals}", Currency::MAX_DECIMALS);
-        expect("currency.decimals", decimals <= Currency::MAX_DECIMALS, &reason)?;
+        self.currency.currency()?;
         positive("order.expires_after", self.order.expires_after)?;
         self.event_proxy.check()?;
         self.telemetry.check()?;
         self.log.check()
+    }
+
+    /// Looks at everything that the start refuses, files included. Nothing is connected, and nothing on disk is made.
+    ///
+    /// # Errors
+    /// The first setting that can't be used.
+    pub fn check_start(&self) -> Result<(), SettingError> {
+        self.event_proxy.start()?;
+        consumers::check(&self.of_consumers())?;
+        let made = if self.auth.token_secret.is_empty() { &[TOKEN_SECRET][..] } else { &[] };
+        readable_secrets(&self.data_dir, made)
     }
 
     fn check_bus(&self) -> Result<(), SettingError> {

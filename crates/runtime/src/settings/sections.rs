@@ -5,8 +5,9 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use contracts::Currency;
 pub use messaging_kafka::{Backend, KafkaSettings};
-use program::settings::{Address, Bytes, DatabaseUrl, LogSettings, TelemetrySettings};
+use program::settings::{Address, Bytes, DatabaseUrl, LogSettings, SettingError, TelemetrySettings, expect};
 use program::{Secret, defaults};
 use serde::Deserialize;
 
@@ -214,10 +215,27 @@ defaults!(AuthSettings { token_secret: Secret::default(), access_ttl: 15 * MINUT
 pub struct CurrencySettings {
     /// ISO 4217.
     pub code: String,
-    /// Digits after the point.
-    pub decimals: u32,
+    /// Digits after the point; those of ISO 4217 unless set.
+    pub decimals: Option<u32>,
 }
-defaults!(CurrencySettings { code: "KRW".into(), decimals: 0 });
+defaults!(CurrencySettings { code: "KRW".into(), decimals: None });
+
+impl CurrencySettings {
+    /// The currency of the settings.
+    ///
+    /// # Errors
+    /// `currency.code`, `currency.decimals`
+    pub fn currency(&self) -> Result<Currency, SettingError> {
+        let code = &self.code;
+        let exponent = iso_currency::Currency::from_code(code).and_then(iso_currency::Currency::exponent);
+        let reason = format!("expected a currency of ISO 4217 like KRW, got {code:?}");
+        let exponent = exponent.ok_or_else(|| SettingError::new("currency.code", reason))?;
+        let decimals = self.decimals.unwrap_or(exponent.into());
+        let reason = format!("expected 0 to {}, got {decimals}", Currency::MAX_DECIMALS);
+        expect("currency.decimals", decimals <= Currency::MAX_DECIMALS, &reason)?;
+        Ok(Currency { code: code.clone(), decimals })
+    }
+}
 
 /// Orders.
 #[derive(Debug, Clone, Deserialize)]

@@ -110,10 +110,8 @@ async fn a_data_folder_that_cannot_be_made_is_named() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("data"), "a file").unwrap();
     let url = format!("sqlite:{}", folder.path().join("shop.db").display());
-    let shop = Shop::open(settings(folder.path(), &url)).await.unwrap();
-    let refusal = shop.token_secret().unwrap_err().to_string();
+    let refusal = refusal(settings(folder.path(), &url)).await;
     assert!(refusal.starts_with("setting data_dir: "), "{refusal}");
-    shop.close().await;
 }
 
 #[tokio::test]

@@ -32,7 +32,8 @@ fn defaults_work_without_any_file() {
     assert_eq!(settings.database_url().expose(), "sqlite:data/shop.db");
     assert_eq!(settings.bus.backend, Backend::InProcess);
     assert_eq!(settings.order.expires_after, Duration::from_secs(15 * 60));
-    assert_eq!((settings.currency.code.as_str(), settings.currency.decimals), ("KRW", 0));
+    let currency = settings.currency.currency().unwrap();
+    assert_eq!((currency.code.as_str(), currency.decimals), ("KRW", 0));
     assert!(settings.rate_limit.enabled);
 }
 
@@ -63,7 +64,7 @@ fn text_of_the_environment_becomes_what_is_due() {
         ("SHOP__HTTP__WORKERS", "4"),
         ("SHOP__HTTP__CORS_ORIGINS", "https://a.example, https://b.example"),
         ("SHOP__HTTP__BODY_LIMIT", "1MiB"),
-        ("SHOP__ADMIN__PASSWORD", "0815"),
+        ("SHOP__ADMIN__PASSWORD", "08150815"),
         ("SHOP__TELEMETRY__OTLP__SAMPLE_RATIO", "0.25"),
         ("SHOP__EXPORT__SINK", "elasticsearch"),
         ("SHOP__WORKER__HTTP__ADDRESS", ""),
@@ -73,7 +74,7 @@ fn text_of_the_environment_becomes_what_is_due() {
     assert_eq!(settings.http.workers.map(NonZeroUsize::get), Some(4));
     assert_eq!(settings.http.cors_origins, ["https://a.example", "https://b.example"]);
     assert_eq!(settings.http.body_limit, Bytes(1 << 20));
-    assert_eq!(settings.admin.password.expose(), "0815");
+    assert_eq!(settings.admin.password.expose(), "08150815");
     assert_eq!(settings.telemetry.otlp.sample_ratio, 0.25);
     assert!(settings.worker.http.address.is_none(), "an empty variable counts as not set");
 }
@@ -177,10 +178,15 @@ fn a_bad_variable_is_one_line_that_names_the_setting() {
             "host.relay: must be true with SQLite, whose file belongs to one process: no other could do it",
         ),
         ("SHOP__LOG__FORMAT", "xml", r#"log.format: expected one of pretty, json, got "xml""#),
-        ("SHOP__CURRENCY__CODE", "won", r#"currency.code: expected three capital letters like KRW, got "won""#),
+        ("SHOP__CURRENCY__CODE", "won", r#"currency.code: expected a currency of ISO 4217 like KRW, got "won""#),
+        ("SHOP__CURRENCY__CODE", "ABC", r#"currency.code: expected a currency of ISO 4217 like KRW, got "ABC""#),
+        ("SHOP__CURRENCY__CODE", "XAU", r#"currency.code: expected a currency of ISO 4217 like KRW, got "XAU""#),
         ("SHOP__CURRENCY__DECIMALS", "9", "currency.decimals: expected 0 to 4, got 9"),
         ("SHOP__EVENTS__PARTITIONS", "5000", "events.partitions: expected 1 to 1000, got 5000"),
+        ("SHOP__ADMIN__PASSWORD", "a", "admin.password: is shorter than 8 characters"),
+        ("SHOP__ADMIN__PASSWORD", "Sunshine", "admin.password: is one of the most common passwords"),
         ("SHOP__ADMIN__EMAIL", "root", r#"admin.email: expected an e-mail address, got "root""#),
+        ("SHOP__ADMIN__EMAIL", "a@[::1]", r#"admin.email: expected an e-mail address, got "a@[::1]""#),
         ("SHOP__TELEMETRY__OTLP__SAMPLE_RATIO", "2", "telemetry.otlp.sample_ratio: expected 0 to 1, got 2"),
         (
             "SHOP__NOTIFICATION__EMAIL__PORT",
@@ -313,4 +319,16 @@ fn secrets_are_never_shown() {
     }
     let line = of_file("[admin]\npassword = 123456789").unwrap_err();
     assert_eq!(line, "setting admin.password: expected a string, got something else");
+}
+
+#[test]
+fn a_currency_has_the_decimals_of_iso_4217_unless_set() {
+    let decimals = |code: &str, set: &str| {
+        let named = [("SHOP__CURRENCY__CODE", code), ("SHOP__CURRENCY__DECIMALS", set)];
+        Settings::from(None, named).unwrap().currency.currency().unwrap().decimals
+    };
+    for (code, expected) in [("KRW", 0), ("USD", 2), ("JPY", 0), ("KWD", 3), ("CLF", 4), ("EUR", 2)] {
+        assert_eq!(decimals(code, ""), expected, "{code}");
+    }
+    assert_eq!(decimals("USD", "4"), 4);
 }

@@ -42,13 +42,29 @@ impl Popular {
 
 fn read(conn: &mut Conn) -> db::Result<PopularProducts> {
     let now = Time::now();
-    let sold = analytics::popular(conn, now, TOP)?;
+    let (mut items, mut skip, mut batch) = (Vec::new(), 0, TOP);
+    loop {
+        let sold = analytics::popular(conn, now, skip, batch)?;
+        let is_last = (sold.len() as i64) < batch;
+        items.extend(on_offer(conn, sold)?);
+        if items.len() >= TOP as usize || is_last {
+            items.truncate(TOP as usize);
+            return Ok(PopularProducts { items, since: now - POPULAR_WINDOW });
+        }
+        // few are passed over as a rule, and thousands in few steps
+        (skip, batch) = (skip + batch, batch * 2);
+    }
+}
+
+/// Those of `sold` that can be bought.
+fn on_offer(conn: &mut Conn, sold: Vec<analytics::Popular>) -> db::Result<Vec<PopularProduct>> {
     let ids: Vec<_> = sold.iter().map(|popular| popular.product_id).collect();
-    let mut products: HashMap<_, _> = stock::by_ids(conn, &ids)?.into_iter().map(|p| (p.id, p)).collect();
+    let there = stock::by_ids(conn, &ids)?.into_iter().filter(|product| product.on_sale && product.available > 0);
+    let mut products: HashMap<_, _> = there.map(|product| (product.id, product)).collect();
     let with_product = |popular: analytics::Popular| {
         let product = products.remove(&popular.product_id)?;
         let (product_id, sold) = (popular.product_id, popular.sold);
         Some(PopularProduct { product_id, name: product.name, price: product.price, sold })
     };
-    Ok(PopularProducts { items: sold.into_iter().filter_map(with_product).collect(), since: now - POPULAR_WINDOW })
+    Ok(sold.into_iter().filter_map(with_product).collect())
 }

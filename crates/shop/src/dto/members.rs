@@ -3,20 +3,34 @@
 use contracts::MemberId;
 use db::types::Time;
 use garde::Validate;
-use member::{Member, Role};
+use member::{Member, MemberError, Role};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{printable, texts};
 
+/// The rule for every e-mail address: mail can be sent there.
+fn mailbox(text: &str, _: &()) -> garde::Result {
+    match member::checked_email(text) {
+        Ok(_) => Ok(()),
+        Err(MemberError::Invalid { reason, .. }) => Err(garde::Error::new(reason)),
+        Err(other) => Err(garde::Error::new(other)),
+    }
+}
+
+/// The rule for every new password.
+fn strong(text: &str, _: &()) -> garde::Result {
+    program::password::weakness(text).map_or(Ok(()), |weakness| Err(garde::Error::new(weakness)))
+}
+
 /// A new member.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Registration {
-    #[garde(email, length(bytes, max = 254), custom(printable))]
+    #[garde(length(bytes, max = 254), custom(printable), custom(mailbox))]
     #[schema(format = Email, max_length = 254, example = "kim@example.com")]
     pub email: String,
-    #[garde(length(chars, min = 8, max = 200))]
+    #[garde(length(chars, max = 200), custom(strong))]
     #[schema(format = Password, min_length = 8, max_length = 200)]
     pub password: String,
     #[garde(length(chars, min = 1, max = 100), custom(printable))]
@@ -28,8 +42,8 @@ pub struct Registration {
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignIn {
-    #[garde(length(bytes, max = 254), custom(printable))]
-    #[schema(max_length = 254, example = "kim@example.com")]
+    #[garde(length(bytes, max = 254), custom(printable), custom(mailbox))]
+    #[schema(format = Email, max_length = 254, example = "kim@example.com")]
     pub email: String,
     #[garde(length(chars, max = 200))]
     #[schema(format = Password, max_length = 200)]
@@ -61,7 +75,7 @@ pub struct PasswordChange {
     #[garde(length(chars, max = 200))]
     #[schema(format = Password, max_length = 200)]
     pub current_password: String,
-    #[garde(length(chars, min = 8, max = 200))]
+    #[garde(length(chars, max = 200), custom(strong))]
     #[schema(format = Password, min_length = 8, max_length = 200)]
     pub new_password: String,
 }

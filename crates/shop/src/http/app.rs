@@ -7,7 +7,7 @@ use actix_web::http::header::{HeaderName, LOCATION, RETRY_AFTER};
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::{self, Data, PathConfig, PayloadConfig};
 use actix_web::{App, Error};
-use rest::directory::no_such_route;
+use rest::directory::{check_query, no_such_route};
 use rest::docs::Described;
 use rest::health;
 use rest::input::BodyLimit;
@@ -65,8 +65,10 @@ pub fn app(
         .app_data(BodyLimit(limit))
         .app_data(PayloadConfig::new(limit))
         .app_data(PathConfig::default())
-        .wrap(Condition::new(!settings.cors_origins.is_empty(), cors(&settings.cors_origins)))
+        .wrap(from_fn(check_query))
         .wrap(from_fn(admit))
+        // around all that refuses, so that a page can read the refusal, and a preflight costs no quota
+        .wrap(Condition::new(!settings.cors_origins.is_empty(), cors(&settings.cors_origins)))
         .wrap(from_fn(observe))
 }
 

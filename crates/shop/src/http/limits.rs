@@ -1,21 +1,22 @@
 //! Rate limits, by member and by address (GCRA, with a burst).
 
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::HeaderName;
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpRequest, ResponseError};
 use contracts::MemberId;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use rest::{client, directory};
 use runtime::settings::RateLimitSettings;
 
+use super::app::PREFIX;
 use super::kinds;
 use super::problem::Problem;
 use crate::Storefront;
@@ -52,10 +53,12 @@ impl Limits {
         self.on.as_ref().map_or(Ok(()), |on| on.member.check(&member))
     }
 
+    /// For every request of an address.
+    ///
     /// # Errors
     /// `too-many-requests`
-    pub fn address(&self, address: IpAddr) -> Result<(), Problem> {
-        self.on.as_ref().map_or(Ok(()), |on| on.address.check(&address))
+    fn address(&self, request: &HttpRequest) -> Result<(), Problem> {
+        self.on.as_ref().map_or(Ok(()), |on| on.address.check(&self.client(request)))
     }
 
     /// For a route that checks or makes a password.
@@ -66,16 +69,9 @@ impl Limits {
         self.on.as_ref().map_or(Ok(()), |on| on.credentials.check(&self.client(request)))
     }
 
-    /// Whom a request is counted for: the peer, or behind a trusted proxy the last address that it added.
+    /// Returns the network that a request counts for.
     pub fn client(&self, request: &HttpRequest) -> IpAddr {
-        static FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
-        let forwarded = || {
-            let header = request.headers().get(&FORWARDED)?.to_str().ok()?;
-            header.rsplit(',').next()?.trim().parse().ok()
-        };
-        let peer = || request.peer_addr().map(|peer| peer.ip());
-        let address = self.trust_forwarded.then(forwarded).flatten().or_else(peer);
-        network(address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)))
+        client::address(request, self.trust_forwarded)
     }
 
     /// Forgets those who have been quiet.
@@ -85,17 +81,6 @@ impl Limits {
             on.address.0.retain_recent();
             on.credentials.0.retain_recent();
         }
-    }
-}
-
-/// An IPv6 customer has a /64, and so counts as one.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        v4 => v4,
     }
 }
 
@@ -126,10 +111,10 @@ pub async fn admit(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let admitted = match request.app_data::<Data<Storefront>>() {
-        Some(shop) if request.path().starts_with("/api/") => shop.limits.address(shop.limits.client(request.request())),
-        _ => Ok(()),
-    };
+    // what is no route counts, too
+    let is_outside = directory::matched(request.request()).is_some_and(|route| !route.is_under(PREFIX));
+    let shop = request.app_data::<Data<Storefront>>().filter(|_| !is_outside);
+    let admitted = shop.map_or(Ok(()), |shop| shop.limits.address(request.request()));
     match admitted {
         Ok(()) => Ok(next.call(request).await?.map_into_boxed_body()),
         Err(refusal) => Ok(request.into_response(refusal.error_response())),

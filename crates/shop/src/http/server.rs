@@ -50,7 +50,7 @@ impl Server {
         let stop = CancellationToken::new();
         let storefront = Data::new(Storefront::new(shop, token_secret, stop.clone()));
         let (settings, described, of_apps) =
-            (shop.settings.clone(), Described::new(&openapi(), kinds::ALL), storefront.clone());
+            (shop.settings.clone(), Described::new(&openapi(), &[], kinds::ALL), storefront.clone());
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let server = HttpServer::new(move || app(of_apps.clone(), described.clone(), &settings.http))
             .workers(shop.settings.http.workers.map_or(cores, NonZeroUsize::get))

@@ -42,7 +42,7 @@ pub async fn one(shop: Data<Storefront>, id: Segment<ProductId>) -> Answer<HttpR
     Ok(json(shop.products.json(id.0).await?))
 }
 
-/// The five products sold most in the last three days.
+/// The five products sold most in the last three days, of those that can be bought.
 #[utoipa::path(operation_id = "listPopularProducts", tag = "products",
                responses((status = 200, body = PopularProducts)))]
 #[get("/products/popular")]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::TestShop;
+use crate::support::{TestShop, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_go_page_by_page_in_every_order() {
@@ -54,6 +54,40 @@ async fn whoever_changed_a_product_reads_the_change() {
         let read = shop.api().get(&path).send().await.expect(200);
         assert_eq!((read.text("price"), read.text("name")), ("250".into(), "Jar".into()));
         assert_eq!(read.body["on_sale"], true);
+        shop.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn popular_products_are_the_best_sellers_that_can_be_bought() {
+    for shop in TestShop::everywhere().await {
+        let mut products = Vec::new();
+        for nth in 1..=18 {
+            // the first is sold out
+            products.push(shop.product(1, if nth == 1 { 30 } else { 100 }).await);
+        }
+        let quantities = (0..).map(|nth| 30 - nth);
+        let items: Vec<_> =
+            products.iter().zip(quantities).map(|(id, n)| json!({ "product_id": id, "quantity": n })).collect();
+        let buyer = shop.member(10_000).await;
+        let order = buyer.order_with(json!({ "items": items })).send().await.expect(201).text("id");
+        buyer.pay(&order).send().await.expect(201);
+        let popular = async |expected: &[String]| {
+            let what = format!("{shop}: the best of what can be bought");
+            eventually(&what, async || {
+                let popular = shop.api().get("/products/popular").send().await.expect(200).body;
+                let ids: Vec<_> =
+                    popular["items"].as_array().unwrap().iter().map(|it| &it["product_id"]).cloned().collect();
+                (ids == expected).then_some(())
+            })
+            .await;
+        };
+        popular(&products[1..6]).await;
+        for product in &products[1..16] {
+            let off = json!({ "on_sale": false });
+            shop.admin().patch(&format!("/products/{product}"), off).send().await.expect(200);
+        }
+        popular(&products[16..]).await;
         shop.finish().await;
     }
 }

@@ -1,55 +1,75 @@
-//! How often a password may be guessed.
+//! Delay after wrong passwords. Nobody is refused for the guesses of others behind the same address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use parking_lot::Mutex;
-use rest::{Problem, kinds};
 
-/// Wrong ones from one address; a program that knows the password may ask as often as it likes.
-const PER_MINUTE: NonZeroU32 = NonZeroU32::new(10).expect("not 0");
-/// Addresses that are remembered before those that have been quiet are forgotten.
-const TIDY_ABOVE: usize = 10_000;
+/// Wrong passwords of one address without a delay: typing errors.
+const FREE: u32 = 3;
+/// Delay after the next one, doubled by each more.
+const FIRST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(3);
+/// An address without a wrong password for this long begins anew.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+/// Addresses that are remembered.
+const MAX_ADDRESSES: usize = 10_000;
 
-/// Counts wrong passwords.
-pub struct Guesses {
-    wrong: DefaultKeyedRateLimiter<IpAddr>,
-    /// Addresses that made too many, and until when nothing they send is looked at: a right one would tell.
-    shut: Mutex<HashMap<IpAddr, Instant>>,
+/// Counts wrong passwords by address.
+#[derive(Default)]
+pub struct Guesses(Mutex<HashMap<IpAddr, Wrong>>);
+
+#[derive(Clone, Copy)]
+struct Wrong {
+    count: u32,
+    last: Instant,
+}
+
+impl Wrong {
+    fn is_recent(&self) -> bool {
+        self.last.elapsed() < FORGOTTEN_AFTER
+    }
 }
 
 impl Guesses {
-    pub fn new() -> Self {
-        Self { wrong: RateLimiter::keyed(Quota::per_minute(PER_MINUTE)), shut: Mutex::default() }
+    /// Counts a wrong password and returns the number of the address's recent ones.
+    pub fn wrong(&self, from: IpAddr) -> u32 {
+        let mut all = self.0.lock();
+        if all.len() >= MAX_ADDRESSES {
+            all.retain(|_, wrong| wrong.is_recent());
+        }
+        if all.len() >= MAX_ADDRESSES {
+            all.clear();
+        }
+        let before = all.get(&from).filter(|wrong| wrong.is_recent()).map_or(0, |wrong| wrong.count);
+        let count = before.saturating_add(1);
+        all.insert(from, Wrong { count, last: Instant::now() });
+        count
     }
 
-    /// # Errors
-    /// `too-many-requests`
-    pub fn check(&self, from: IpAddr) -> Result<(), Problem> {
-        let shut = self.shut.lock();
-        let wait = shut.get(&from).map(|until| until.saturating_duration_since(Instant::now()));
-        match wait.filter(|wait| !wait.is_zero()) {
-            Some(wait) => Err(Problem::new(&kinds::TOO_MANY_REQUESTS).retry_after(wait)),
-            None => Ok(()),
-        }
+    /// Time until an answer to the address, whatever the password is.
+    pub fn delay(&self, from: IpAddr) -> Duration {
+        let wrong = self.0.lock().get(&from).copied().filter(Wrong::is_recent);
+        let over = wrong.and_then(|wrong| wrong.count.checked_sub(FREE + 1));
+        over.map_or(Duration::ZERO, |over| FIRST.saturating_mul(1 << over.min(16)).min(LONGEST))
     }
+}
 
-    /// Notes one.
-    pub fn wrong(&self, from: IpAddr) {
-        let not_until = self.wrong.check_key(&from);
-        if self.wrong.len() > TIDY_ABOVE {
-            self.wrong.retain_recent();
-            let now = Instant::now();
-            self.shut.lock().retain(|_, until| *until > now);
-        }
-        let Err(not_until) = not_until else { return };
-        let (now, wait) = (Instant::now(), not_until.wait_time_from(DefaultClock::default().now()));
-        let mut shut = self.shut.lock();
-        shut.insert(from, now + wait.max(Duration::from_secs(1)));
-        tracing::warn!(%from, "too many wrong passwords of the admin");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_delay_grows_by_address_up_to_its_limit() {
+        let (guesses, address, other) = (Guesses::default(), [192, 0, 2, 1].into(), [192, 0, 2, 2].into());
+        let delays: Vec<u128> = (0..12)
+            .map(|n| {
+                assert_eq!(guesses.wrong(address), n + 1);
+                guesses.delay(address).as_millis()
+            })
+            .collect();
+        assert_eq!(delays, [0, 0, 0, 100, 200, 400, 800, 1600, 3000, 3000, 3000, 3000]);
+        assert_eq!(guesses.delay(other), Duration::ZERO);
     }
 }

@@ -1,11 +1,13 @@
 //! The admin: one password, sessions of browsers that showed it, and the extractor of the routes that ask for it.
 
+mod ended;
 mod guesses;
 mod session;
 
-use std::future::{Ready, ready};
-use std::net::{IpAddr, Ipv6Addr};
-use std::path::Path;
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
 
 use actix_web::cookie::Cookie;
 use actix_web::dev::Payload;
@@ -14,13 +16,19 @@ use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use db::types::Time;
+use db::{Database, Tx};
+use parking_lot::RwLock;
 use program::{Secret, kept_secret};
-use rest::Problem;
+use rest::{Problem, client};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use telemetry::metrics::EVENT_PROXY_WRONG_PASSWORDS;
 
 use crate::Proxy;
+use crate::control::audit;
 use crate::http::kinds;
+use crate::settings::{HttpSettings, Settings};
 use guesses::Guesses;
 pub use session::Session;
 use session::Sessions;
@@ -38,46 +46,94 @@ pub const PASSWORD_FILE: &str = "admin-password";
 pub struct Admin {
     /// For the audit log.
     pub who: String,
+    /// Unless the password itself was shown.
+    pub session: Option<Session>,
 }
 
-/// Knows the admin's password.
-pub struct Access {
-    password: Secret,
+/// The admin's password, and whether it was made at this start.
+pub struct Password {
+    text: Secret,
     is_new: bool,
-    sessions: Sessions,
-    guesses: Guesses,
 }
 
-impl Access {
-    /// By the password `set`, or unless there is one by that kept in `folder`, which is made if there is none. With
-    /// `tls`, browsers send their cookies in no other way.
+impl Password {
+    /// The password of the settings, or that kept in `data_dir`, which is made if there is none.
     ///
     /// # Errors
     /// When the file can't be read or written.
-    pub fn open(set: &Secret, folder: &Path, tls: bool) -> std::io::Result<Self> {
+    pub fn open(settings: &Settings) -> io::Result<Self> {
+        let (set, folder) = (&settings.admin.password, &settings.data_dir);
         let is_new = set.is_empty() && !folder.join(PASSWORD_FILE).exists();
-        let password = if set.is_empty() { kept_secret(folder, PASSWORD_FILE)? } else { set.clone() };
-        let sessions = Sessions::new(&password, tls);
-        Ok(Self { password, is_new, sessions, guesses: Guesses::new() })
+        let text = if set.is_empty() { kept_secret(folder, PASSWORD_FILE)? } else { set.clone() };
+        Ok(Self { text, is_new })
+    }
+}
+
+/// Knows the admin's password and the sessions that began with it.
+pub struct Access {
+    password: Password,
+    sessions: Sessions,
+    /// Sessions that were ended, until their cookie expires: here, or as last read from the control database.
+    ended: RwLock<HashMap<ended::Hash, Time>>,
+    guesses: Guesses,
+    control: Database,
+    trust_forwarded: bool,
+}
+
+impl Access {
+    /// Where TLS is served, browsers send their cookies in no other way.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn open(password: Password, http: &HttpSettings, control: &Database) -> db::Result<Self> {
+        let secret = control.write(ended::secret).await?;
+        let access = Self {
+            sessions: Sessions::new(&password.text, &secret, http.tls.is_on()),
+            password,
+            ended: RwLock::default(),
+            guesses: Guesses::default(),
+            control: control.clone(),
+            trust_forwarded: http.trust_forwarded,
+        };
+        access.renew().await?;
+        Ok(access)
+    }
+
+    /// Reads which sessions were ended, at other proxies as well.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn renew(&self) -> db::Result<()> {
+        let read = self.control.read(ended::all).await?;
+        let mut ended = self.ended.write();
+        // those that this proxy ended meanwhile stay
+        ended.extend(read);
+        ended.retain(|_, expires_at| *expires_at > Time::now());
+        Ok(())
     }
 
     /// The password, if it was made just now and nobody knows it yet.
     pub fn new_password(&self) -> Option<&str> {
-        self.is_new.then(|| self.password.expose())
+        self.password.is_new.then(|| self.password.text.expose())
     }
 
     /// Begins a session for whoever knows the password: the cookie to set.
     ///
     /// # Errors
-    /// `unauthorized`, and `too-many-requests` after too many wrong ones from one address.
-    pub fn sign_in(&self, from: IpAddr, password: &str) -> Result<Cookie<'static>, Problem> {
-        self.check_password(from, password)?;
+    /// `unauthorized`
+    pub async fn sign_in(&self, request: &HttpRequest, password: &str) -> Result<Cookie<'static>, Problem> {
+        self.check_password(request, password).await?;
         Ok(self.sessions.begin())
     }
 
     /// The session of the request's cookie.
     pub fn session(&self, request: &HttpRequest) -> Option<Session> {
-        self.sessions.of(request)
+        self.sessions.of(request).filter(|session| self.is_live(session))
+    }
+
+    /// Returns true until a session expires or is ended.
+    pub fn is_live(&self, session: &Session) -> bool {
+        session.expires_at > Time::now() && !self.ended.read().contains_key(&ended::hash(session))
     }
 
     /// What forms and scripts of the session's pages send along, and other sites' can't.
@@ -90,9 +146,14 @@ impl Access {
         self.sessions.is_csrf_token(session, token)
     }
 
-    /// Ends the session of a browser: the cookie to set.
-    pub fn sign_out(&self) -> Cookie<'static> {
-        self.sessions.end()
+    /// Ends a session, here at once and within seconds at every proxy: the cookie to set.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn sign_out(&self, session: Session) -> db::Result<Cookie<'static>> {
+        self.ended.write().insert(ended::hash(&session), session.expires_at);
+        self.control.write(move |tx| ended::insert(tx, session)).await?;
+        Ok(self.sessions.end())
     }
 
     /// What peers with the same password are asked with; it tells them no password.
@@ -113,55 +174,69 @@ impl Access {
         basic(request.headers()).is_some() || self.session(request).is_some()
     }
 
-    fn check(&self, request: &HttpRequest) -> Result<(), Problem> {
+    /// The session that asks; `None` where the password or a peer does.
+    async fn check(&self, request: &HttpRequest) -> Result<Option<Session>, Problem> {
         let headers = request.headers();
         if request.method().is_safe() && self.is_of_peer(headers) {
-            return Ok(());
+            return Ok(None);
         }
         if let Some((name, password)) = basic(headers).filter(|_| !is_of_another_site(headers)) {
             // a wrong name costs a guess, too
             let password = if name == NAME { password.as_str() } else { "" };
-            return self.check_password(client(request), password);
+            return self.check_password(request, password).await.map(|()| None);
         }
         let unauthorized =
             || Problem::new(&kinds::UNAUTHORIZED).detail("this is for the admin").challenge(way(request));
         let session = self.session(request).ok_or_else(unauthorized)?;
         let token = headers.get(CSRF_HEADER).and_then(|token| token.to_str().ok()).unwrap_or_default();
         if request.method().is_safe() || self.is_csrf_token(&session, token) {
-            return Ok(());
+            return Ok(Some(session));
         }
         Err(Problem::new(&kinds::WRONG_CSRF_TOKEN).detail(format_args!("send it as {CSRF_HEADER}")))
     }
 
-    fn check_password(&self, from: IpAddr, password: &str) -> Result<(), Problem> {
-        self.guesses.check(from)?;
+    async fn check_password(&self, request: &HttpRequest, password: &str) -> Result<(), Problem> {
+        let from = client::address(request, self.trust_forwarded);
         // of the same length whatever was sent, so that the time tells nothing
-        let [sent, set] = [password, self.password.expose()].map(Sha256::digest);
-        if bool::from(sent.as_slice().ct_eq(set.as_slice())) {
-            return Ok(());
+        let [sent, set] = [password, self.password.text.expose()].map(Sha256::digest);
+        let is_right = bool::from(sent.as_slice().ct_eq(set.as_slice()));
+        if !is_right {
+            self.note_wrong(from).await;
         }
-        self.guesses.wrong(from);
-        Err(Problem::new(&kinds::UNAUTHORIZED).detail("the password is wrong").challenge(BASIC))
+        // the right one as well: who gives up early learns nothing
+        tokio::time::sleep(self.guesses.delay(from)).await;
+        let wrong = || Problem::new(&kinds::UNAUTHORIZED).detail("the password is wrong").challenge(BASIC);
+        is_right.then_some(()).ok_or_else(wrong)
+    }
+
+    /// Tells of the first wrong passwords of an address, and then of each doubling, so that guesses fill no disk.
+    async fn note_wrong(&self, from: IpAddr) {
+        let count = self.guesses.wrong(from);
+        EVENT_PROXY_WRONG_PASSWORDS.of([]).increment(1);
+        if count != 3 && !count.is_power_of_two() {
+            return;
+        }
+        tracing::warn!(%from, count, "wrong password of the admin");
+        let record = move |tx: &mut Tx<'_>| {
+            audit::record(tx, &from.to_string(), "admin.wrong-password", NAME, &format!("{count} from this address"))
+        };
+        if let Err(error) = self.control.write(record).await {
+            tracing::warn!(%error, "the audit log lacks a wrong password");
+        }
     }
 }
 
 impl FromRequest for Admin {
     type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let proxy = request.app_data::<Data<Proxy>>();
-        let checked = proxy.map_or_else(|| Err(Problem::internal("no proxy")), |proxy| proxy.admin.check(request));
-        ready(checked.map(|()| Self { who: NAME.to_owned() }))
-    }
-}
-
-/// Whom a request is from, as guesses are counted. An IPv6 network has a /64, and so counts as one.
-pub fn client(request: &HttpRequest) -> IpAddr {
-    let peer = request.peer_addr().map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip());
-    match peer.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),
-        v4 => v4,
+        let request = request.clone();
+        Box::pin(async move {
+            let proxy = request.app_data::<Data<Proxy>>().ok_or_else(|| Problem::internal("no proxy"))?;
+            let session = proxy.admin.check(&request).await?;
+            Ok(Self { who: NAME.to_owned(), session })
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sessions: a signed cookie each, and nothing kept.
+//! Sessions: a signed cookie each. Only the end of a session is kept.
 
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use sha2::Sha256;
 use uuid::Uuid;
 
 const COOKIE: &str = "event-proxy-session";
+/// Browsers take a cookie of such a name only over TLS, and from no other host of the domain.
+const SECURE_COOKIE: &str = "__Host-event-proxy-session";
 const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
 /// Bytes of a cookie that are signed: the id, and when it ends.
 const SAID: usize = size_of::<Uuid>() + size_of::<i64>();
@@ -20,11 +22,12 @@ const SAID: usize = size_of::<Uuid>() + size_of::<i64>();
 /// A browser that showed the right password, not too long ago.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Session {
-    id: Uuid,
+    pub id: Uuid,
+    pub expires_at: Time,
 }
 
-/// Signs sessions by keys that are made of the password: proxies with the same one share their sessions, and with
-/// another all are over.
+/// Signs sessions by keys that are made of the password and of a secret in the control database: proxies that have both
+/// share their sessions, another password ends all, and who guesses the password from a cookie can't check the guess.
 pub struct Sessions {
     key: Hmac<Sha256>,
     csrf: Hmac<Sha256>,
@@ -34,12 +37,21 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    pub fn new(password: &Secret, secure: bool) -> Self {
+    pub fn new(password: &Secret, secret: &Secret, secure: bool) -> Self {
         let keyed = |key: &[u8]| Hmac::<Sha256>::new_from_slice(key).expect("a key may be of any length");
-        let made = |purpose: &str| keyed(password.expose().as_bytes()).chain_update(purpose).finalize().into_bytes();
-        let of = |purpose: &str| keyed(&made(purpose));
-        let peer = BASE64_URL_SAFE_NO_PAD.encode(made("peer"));
+        let of_password =
+            |purpose: &str| keyed(password.expose().as_bytes()).chain_update(purpose).finalize().into_bytes();
+        let of = |purpose: &str| {
+            let both = keyed(secret.expose().as_bytes()).chain_update(of_password(purpose)).finalize();
+            keyed(&both.into_bytes())
+        };
+        // peers may have control databases of their own
+        let peer = BASE64_URL_SAFE_NO_PAD.encode(of_password("peer"));
         Self { key: of("admin-session"), csrf: of("csrf-token"), peer, secure }
+    }
+
+    fn cookie_name(&self) -> &'static str {
+        if self.secure { SECURE_COOKIE } else { COOKIE }
     }
 
     pub fn begin(&self) -> Cookie<'static> {
@@ -51,7 +63,7 @@ impl Sessions {
     }
 
     pub fn of(&self, request: &HttpRequest) -> Option<Session> {
-        self.read(request.cookie(COOKIE)?.value())
+        self.read(request.cookie(self.cookie_name())?.value())
     }
 
     pub fn end(&self) -> Cookie<'static> {
@@ -76,12 +88,12 @@ impl Sessions {
         let (said, mac) = bytes.split_at_checked(SAID)?;
         self.key.clone().chain_update(said).verify_slice(mac).ok()?;
         let (id, ends) = said.split_at_checked(size_of::<Uuid>())?;
-        let ends = Time::from_micros(i64::from_be_bytes(ends.try_into().ok()?))?;
-        (ends > Time::now()).then_some(Session { id: Uuid::from_slice(id).ok()? })
+        let expires_at = Time::from_micros(i64::from_be_bytes(ends.try_into().ok()?))?;
+        (expires_at > Time::now()).then_some(Session { id: Uuid::from_slice(id).ok()?, expires_at })
     }
 
     fn cookie(&self, value: String) -> Cookie<'static> {
-        Cookie::build(COOKIE, value)
+        Cookie::build(self.cookie_name(), value)
             .path("/")
             .http_only(true)
             .same_site(SameSite::Strict)
@@ -95,23 +107,29 @@ impl Sessions {
 mod tests {
     use super::*;
 
+    fn with(password: &str, secret: &str, secure: bool) -> Sessions {
+        Sessions::new(&password.into(), &secret.into(), secure)
+    }
+
     #[test]
     fn a_cookie_holds_until_the_password_changes_and_any_change_spoils_it() {
-        let sessions = Sessions::new(&"a long password".into(), false);
+        let sessions = with("a long password", "a secret", false);
         let cookie = sessions.begin();
         let session = sessions.read(cookie.value()).unwrap();
         let token = sessions.csrf_token(&session);
         assert!(sessions.is_csrf_token(&session, &token));
-        let same = Sessions::new(&"a long password".into(), true);
+        let same = with("a long password", "a secret", true);
         assert_eq!(same.read(cookie.value()), Some(session), "a proxy beside it");
         assert!(same.is_csrf_token(&session, &token));
 
         let other = sessions.read(sessions.begin().value()).unwrap();
         assert!(!sessions.is_csrf_token(&other, &token), "of another session");
         assert!(!sessions.is_csrf_token(&session, ""));
-        let changed = Sessions::new(&"another password".into(), false);
+        let changed = with("another password", "a secret", false);
         assert_eq!(changed.read(cookie.value()), None);
         assert!(!changed.is_csrf_token(&session, &token));
+        let elsewhere = with("a long password", "another secret", false);
+        assert_eq!(elsewhere.read(cookie.value()), None, "the password alone makes no session");
         let mut bytes = BASE64_URL_SAFE_NO_PAD.decode(cookie.value()).unwrap();
         for at in 0..bytes.len() {
             bytes[at] ^= 1;
@@ -123,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_cookie_that_is_over_is_none() {
-        let sessions = Sessions::new(&"a long password".into(), false);
+        let sessions = with("a long password", "a secret", false);
         let mut said = Uuid::new_v4().as_bytes().to_vec();
         said.extend((Time::now() - Duration::from_secs(1)).micros().to_be_bytes());
         let mac = sessions.key.clone().chain_update(&said).finalize();
@@ -133,11 +151,13 @@ mod tests {
 
     #[test]
     fn scripts_do_not_see_the_cookie_and_other_sites_do_not_send_it() {
-        let of = |secure| Sessions::new(&"a long password".into(), secure).begin();
+        let of = |secure| with("a long password", "a secret", secure).begin();
         let (plain, tls) = (of(false), of(true));
         assert_eq!(plain.http_only(), Some(true));
         assert_eq!(plain.same_site(), Some(SameSite::Strict));
         assert_eq!((plain.secure(), tls.secure()), (Some(false), Some(true)));
+        assert_eq!((plain.name(), tls.name()), ("event-proxy-session", "__Host-event-proxy-session"));
+        assert_eq!((tls.path(), tls.domain()), (Some("/"), None), "as the prefix demands");
         assert_eq!(plain.max_age().map(actix_web::cookie::time::Duration::whole_hours), Some(12));
     }
 }

@@ -30,3 +30,20 @@ diesel::table! {
         detail -> Text,
     }
 }
+
+diesel::table! {
+    kept_secret (name) {
+        name -> Text,
+        value -> Text,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use db::types::UtcTime;
+
+    ended_session (hash) {
+        hash -> Binary,
+        expires_at -> UtcTime,
+    }
+}

@@ -3,10 +3,11 @@
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::ConnectionType;
-use actix_web::middleware::{Next, from_fn};
+use actix_web::http::header::STRICT_TRANSPORT_SECURITY;
+use actix_web::middleware::{Condition, DefaultHeaders, Next, from_fn};
 use actix_web::web::{self, Data};
 use actix_web::{App, Error};
-use rest::directory::no_such_route;
+use rest::directory::{check_query, no_such_route};
 use rest::docs::{self, Basic, Bearer, Described, Refusals, Rule};
 use rest::health::livez;
 use rest::observe::observe;
@@ -97,6 +98,7 @@ fn routes(config: &mut ServiceConfig<'_>) {
 pub fn app(
     proxy: Data<Proxy>,
     described: Described,
+    tls: bool,
 ) -> App<
     impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
     + use<>,
@@ -118,9 +120,11 @@ pub fn app(
         .app_data(described.document)
         .app_data(described.directory)
         .app_data(described.kinds)
+        .wrap(from_fn(check_query))
         .wrap(from_fn(tell_quota))
         .wrap(from_fn(close_at_the_end))
         .wrap(from_fn(door::watch))
+        .wrap(Condition::new(tls, DefaultHeaders::new().add((STRICT_TRANSPORT_SECURITY, "max-age=31536000"))))
         .wrap(from_fn(observe))
 }
 

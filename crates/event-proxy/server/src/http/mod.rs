@@ -6,5 +6,6 @@ pub mod kinds;
 mod server;
 pub(crate) mod tls;
 
+pub use crate::pages::ROUTES as PAGES;
 pub use app::openapi;
 pub use server::Server;

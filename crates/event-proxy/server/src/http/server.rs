@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::app::{app, openapi};
 use super::kinds;
-use crate::Proxy;
+use crate::{Proxy, pages};
 
 /// A proxy that answers requests.
 pub struct Server {
@@ -32,10 +32,10 @@ impl Server {
     /// When the listener can't be used.
     pub fn start(proxy: &Proxy, listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let (of_apps, described) = (Data::new(proxy.clone()), Described::new(&openapi(), kinds::ALL));
+        let (of_apps, described) = (Data::new(proxy.clone()), Described::new(&openapi(), pages::ROUTES, kinds::ALL));
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let http = &proxy.settings.http;
-        let server = HttpServer::new(move || app(of_apps.clone(), described.clone()))
+        let (http, is_tls) = (&proxy.settings.http, proxy.tls.is_some());
+        let server = HttpServer::new(move || app(of_apps.clone(), described.clone(), is_tls))
             .workers(http.workers.map_or(cores, NonZeroUsize::get))
             .keep_alive(Duration::from_secs(75))
             .shutdown_timeout(http.shutdown_timeout.as_secs())
@@ -44,7 +44,7 @@ impl Server {
             Some(tls) => server.listen_rustls_0_23(listener, (**tls).clone())?,
             None => server.listen(listener)?,
         };
-        let (scheme, server) = (if proxy.tls.is_some() { "https" } else { "http" }, server.run());
+        let (scheme, server) = (if is_tls { "https" } else { "http" }, server.run());
         let (stopping, handle) = (proxy.stopping.clone(), server.handle());
         Ok(Self { stopping, scheme, address, handle, running: tokio::spawn(server) })
     }

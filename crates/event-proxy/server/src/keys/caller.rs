@@ -1,6 +1,7 @@
 //! Whose request it is, by the API key that it shows.
 
 use std::future::{Ready, ready};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use rest::Problem;
 
 use super::Known;
 use crate::Proxy;
+use crate::admin::Admin;
 use crate::event::{Entry, is_name};
 use crate::http::kinds;
 use crate::quota::{Cost, Exceeded};
@@ -103,15 +105,16 @@ pub struct Reader(pub Caller);
 
 impl FromRequest for Reader {
     type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let is_admin = request.app_data::<Data<Proxy>>().is_some_and(|proxy| proxy.admin.is_asked_for(request));
-        if !is_admin {
-            return ready(Caller::of(request).map(Self));
+        if is_admin {
+            let admin = Admin::from_request(request, payload);
+            return Box::pin(async move { admin.await.map(|_| Self(Caller { key: None })) });
         }
-        let admin = crate::admin::Admin::from_request(request, payload).into_inner();
-        ready(admin.map(|_| Self(Caller { key: None })))
+        let caller = Caller::of(request).map(Self);
+        Box::pin(ready(caller))
     }
 }
 

@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
+use crate::admin::Access;
 use crate::control::audit;
 use crate::event::is_name;
 use crate::quota::Quota;
@@ -115,14 +116,19 @@ impl Keys {
         Ok(Arc::new(keys))
     }
 
-    /// Goes on reading them, until it is aborted. While the database is away those known last are in force.
-    pub fn keep_renewing(self: &Arc<Self>) -> JoinHandle<()> {
+    /// Goes on reading them, and the ended sessions of `admin`, until it is aborted. While the database is away those
+    /// known last are in force.
+    pub fn keep_renewing(self: &Arc<Self>, admin: Arc<Access>) -> JoinHandle<()> {
         let keys = self.clone();
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(RENEW_EVERY).await;
                 let was_away = keys.are_old();
-                match keys.renew().await {
+                let renewed = match keys.renew().await {
+                    Ok(()) => admin.renew().await,
+                    away => away,
+                };
+                match renewed {
                     Err(error) if !was_away => tracing::warn!(%error, "the control database is away"),
                     Ok(()) if was_away => tracing::info!("the control database is back"),
                     _ => {}

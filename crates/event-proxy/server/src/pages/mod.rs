@@ -11,12 +11,13 @@ mod tail;
 mod topics;
 mod viewer;
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::{self, ContentType};
+use actix_web::http::{Method, StatusCode};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, ResponseError};
 use askama::Template;
 use rest::Problem;
+use rest::directory::Outside;
 
 use crate::Proxy;
 use crate::admin;
@@ -32,7 +33,50 @@ const LINKS: [(&str, &str); 5] = [
 ];
 
 /// Where the pages are.
-const HOME: &str = "/admin";
+pub const HOME: &str = "/admin";
+
+const GET: &[Method] = &[Method::GET];
+const POST: &[Method] = &[Method::POST];
+const BOTH: &[Method] = &[Method::GET, Method::POST];
+
+/// Query parameters of the pages.
+const NONE: Option<&[&str]> = Some(&[]);
+const TAIL: Option<&[&str]> = Some(&["key", "text"]);
+const DEAD_LETTERS: Option<&[&str]> = Some(&[
+    "state",
+    "topic",
+    "service",
+    "type",
+    "key",
+    "error",
+    "after",
+    "before",
+    "limit",
+    "cursor",
+    "redriven",
+    "discarded",
+]);
+
+/// Routes of the pages, which are in no OpenAPI document.
+pub const ROUTES: &[Outside] = &[
+    (HOME, GET, NONE),
+    ("/admin/", GET, NONE),
+    ("/admin/overview.json", GET, NONE),
+    ("/admin/sign-in", BOTH, Some(&["next"])),
+    ("/admin/sign-out", POST, NONE),
+    ("/admin/topics", BOTH, Some(&["made", "deleted"])),
+    ("/admin/topics/{name}", GET, TAIL),
+    ("/admin/topics/{name}/delete", POST, NONE),
+    ("/admin/topics/{name}/tail", GET, TAIL),
+    ("/admin/dead-letters", GET, DEAD_LETTERS),
+    ("/admin/dead-letters/redrive", POST, NONE),
+    ("/admin/dead-letters/{id}/discard", POST, NONE),
+    ("/admin/keys", BOTH, Some(&["revoked"])),
+    ("/admin/keys/{id}/rotate", POST, NONE),
+    ("/admin/keys/{id}/revoke", POST, NONE),
+    ("/admin/audit", GET, Some(&["limit", "cursor"])),
+    ("/admin/static/{name}", GET, Some(&["v"])),
+];
 
 /// Only what this server sends is run and shown, and forms go nowhere else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \

@@ -13,14 +13,13 @@ use serde::Deserialize;
 use super::viewer::{Form, Nothing, Query, is_page, read};
 use super::{HOME, Refusal, assets, go_to, html};
 use crate::Proxy;
-use crate::admin::client;
 
 #[derive(Template)]
 #[template(path = "sign-in.html")]
 struct SignInPage {
     next: String,
     /// Why the last attempt failed.
-    refused: Option<String>,
+    refused: Option<&'static str>,
 }
 
 #[derive(Deserialize, Validate)]
@@ -66,11 +65,10 @@ pub async fn sign_in(proxy: Data<Proxy>, request: HttpRequest, body: Payload) ->
     let text = read(&request, &mut body.into_inner()).await?;
     let form: SignInForm = fields(&text)?;
     let next = if is_page(&form.next) { form.next } else { HOME.to_owned() };
-    match proxy.admin.sign_in(client(&request), &form.password) {
+    match proxy.admin.sign_in(&request, &form.password).await {
         Ok(cookie) => Ok(with(go_to(&next), &cookie)?),
         Err(problem) => {
-            let wait = problem.wait().map(|wait| format!("Too many attempts. Try again in {} s.", wait.as_secs() + 1));
-            let refused = Some(wait.unwrap_or_else(|| "This is not the password.".to_owned()));
+            let refused = Some("This is not the password.");
             Ok(html(problem.status_code(), &SignInPage { next, refused }))
         }
     }
@@ -78,8 +76,9 @@ pub async fn sign_in(proxy: Data<Proxy>, request: HttpRequest, body: Payload) ->
 
 /// Ends it.
 #[post("/admin/sign-out")]
-pub async fn sign_out(proxy: Data<Proxy>, _form: Form<Nothing>) -> Result<HttpResponse, Refusal> {
-    Ok(with(go_to("/admin/sign-in"), &proxy.admin.sign_out())?)
+pub async fn sign_out(proxy: Data<Proxy>, form: Form<Nothing>) -> Result<HttpResponse, Refusal> {
+    let cookie = proxy.admin.sign_out(form.viewer.session).await.map_err(Problem::from)?;
+    Ok(with(go_to("/admin/sign-in"), &cookie)?)
 }
 
 fn with(mut response: HttpResponse, cookie: &Cookie<'_>) -> Result<HttpResponse, Problem> {

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::Proxy;
-use crate::admin::Admin;
+use crate::admin::{Admin, Session};
 use crate::routes::topics::view;
 
 /// Events that are shown at first.
@@ -75,7 +75,7 @@ enum Said {
 #[get("/admin/topics/{name}/tail")]
 pub async fn tail(
     proxy: Data<Proxy>,
-    _admin: Admin,
+    admin: Admin,
     request: HttpRequest,
     name: Segment<String>,
     query: Params<TailQuery>,
@@ -83,8 +83,16 @@ pub async fn tail(
     let topic = view(&proxy, &name.0).await?.name;
     let mut wanted = query.0;
     wanted.text = wanted.text.map(|text| text.to_lowercase());
-    let mut feed =
-        Tail { proxy, topic, wanted, ends: vec![], at: vec![], ready: VecDeque::new(), next: Instant::now() };
+    let mut feed = Tail {
+        proxy,
+        session: admin.session,
+        topic,
+        wanted,
+        ends: vec![],
+        at: vec![],
+        ready: VecDeque::new(),
+        next: Instant::now(),
+    };
     feed.find_partitions();
     let is_new = !feed.go_on_from(&request);
     if is_new {
@@ -100,6 +108,8 @@ pub async fn tail(
 /// A stream that is open.
 struct Tail {
     proxy: Data<Proxy>,
+    /// Nothing is shown after its end.
+    session: Option<Session>,
     topic: String,
     wanted: TailQuery,
     /// Of each partition.
@@ -141,10 +151,11 @@ impl Tail {
         })
     }
 
-    /// `None` once the server stops.
+    /// `None` once the server stops or the session is over.
     async fn next(&mut self) -> Option<Said> {
         loop {
-            if self.proxy.stopping.is_cancelled() {
+            let is_over = self.session.is_some_and(|session| !self.proxy.admin.is_live(&session));
+            if is_over || self.proxy.stopping.is_cancelled() {
                 return None;
             }
             if let Some(said) = self.ready.pop_front() {

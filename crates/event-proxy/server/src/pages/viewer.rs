@@ -15,12 +15,14 @@ use serde::de::DeserializeOwned;
 
 use super::{HOME, Refusal};
 use crate::Proxy;
+use crate::admin::Session;
 use crate::http::kinds as ours;
 
 /// Someone with a session.
 pub struct Viewer {
     /// For the forms of the page.
     pub csrf: String,
+    pub session: Session,
 }
 
 impl FromRequest for Viewer {
@@ -35,7 +37,7 @@ impl FromRequest for Viewer {
 fn of(request: &HttpRequest) -> Result<Viewer, Refusal> {
     let proxy = proxy(request)?;
     match proxy.admin.session(request) {
-        Some(session) => Ok(Viewer { csrf: proxy.admin.csrf_token(&session) }),
+        Some(session) => Ok(Viewer { csrf: proxy.admin.csrf_token(&session), session }),
         None if request.method() == Method::GET => Err(Refusal::SignIn(request.uri().to_string())),
         None => Err(Refusal::SignIn(HOME.to_owned())),
     }
@@ -84,8 +86,7 @@ impl<T: DeserializeOwned + Validate<Context = ()> + 'static> FromRequest for For
             let viewer = of(&request)?;
             let (text, proxy) = (text.await?, proxy(&request)?);
             let token: Token = fields(&text)?;
-            let session = proxy.admin.session(&request);
-            if !session.is_some_and(|session| proxy.admin.is_csrf_token(&session, &token.csrf)) {
+            if !proxy.admin.is_csrf_token(&viewer.session, &token.csrf) {
                 return Err(Problem::new(&ours::WRONG_CSRF_TOKEN).detail("load the page again").into());
             }
             Ok(Self { viewer, value: fields(&text)? })

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use actix_web::cookie::Cookie;
+use actix_web::test::TestRequest;
 use db::diesel::{RunQueryDsl, sql_query};
 use event_proxy::Proxy;
 use event_proxy::settings::Settings;
@@ -16,12 +16,15 @@ use super::support::{PASSWORD, TestProxy, reply};
 const KEYS: &str = "/v1/admin/api-keys";
 const DATABASE: &str = "EVENT_PROXY__CONTROL__DATABASE_URL";
 
-fn sign_in(proxy: &TestProxy, password: &str) -> Cookie<'static> {
-    proxy.proxy.admin.sign_in([127, 0, 0, 1].into(), password).unwrap()
+fn with(request: RequestBuilder, cookie: &str) -> RequestBuilder {
+    request.header("cookie", cookie)
 }
 
-fn with(request: RequestBuilder, cookie: &Cookie<'_>) -> RequestBuilder {
-    request.header("cookie", format!("{}={}", cookie.name(), cookie.value()))
+/// What the pages of a session send with their forms.
+fn token(proxy: &TestProxy, cookie: &str) -> String {
+    let request = TestRequest::default().insert_header(("cookie", cookie)).to_http_request();
+    let session = proxy.proxy.admin.session(&request).unwrap();
+    proxy.proxy.admin.csrf_token(&session)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,44 +77,73 @@ async fn the_admin_signs_in_by_basic_and_no_page_makes_a_browser_ask() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_too_many_wrong_passwords_the_right_one_is_refused_too() {
+async fn wrong_passwords_are_told_of_and_never_shut_the_right_one_out() {
     let mut proxy = TestProxy::start(&[]).await;
     let guess =
         async |password: &str| reply(proxy.request(Method::GET, KEYS).basic_auth("admin", Some(password))).await;
-    for _ in 0..50 {
-        guess(PASSWORD).await.expect(200);
+    for _ in 0..6 {
+        guess("not the password").await.expect_problem(401, "unauthorized");
     }
-    let mut wrong = 0;
-    while guess("not the password").await.status == 401 {
-        wrong += 1;
-        assert!(wrong < 100, "wrong ones are refused without an end");
+    assert_eq!(proxy.sign_in("not the password").await.status(), 401, "the pages count as well");
+    guess(PASSWORD).await.expect(200);
+    assert_eq!(proxy.sign_in(PASSWORD).await.status(), 303);
+    let audit = proxy.admin(Method::GET, "/v1/admin/audit", None).await.expect(200);
+    let row = |n: usize| ["who", "action", "subject", "detail"].map(|name| audit["items"][n][name].clone());
+    assert_eq!(row(0), ["127.0.0.1", "admin.wrong-password", "admin", "4 from this address"]);
+    assert_eq!(row(3)[3], "1 from this address");
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_trusted_proxy_a_wrong_password_is_its_clients() {
+    for (trust, who) in [("true", "192.0.2.7"), ("false", "127.0.0.1")] {
+        let named = [("EVENT_PROXY__HTTP__TRUST_FORWARDED", trust), ("EVENT_PROXY__KEYS__REQUIRED", "true")];
+        let mut proxy = TestProxy::start(&named).await;
+        let wrong = proxy.request(Method::GET, KEYS).basic_auth("admin", Some("not the password"));
+        let wrong = wrong.header("x-forwarded-for", "10.9.9.9").header("x-forwarded-for", "192.0.2.7:1234");
+        reply(wrong).await.expect_problem(401, "unauthorized");
+        let audit = proxy.admin(Method::GET, "/v1/admin/audit", None).await.expect(200);
+        assert_eq!(audit["items"][0]["who"], who);
+        proxy.stop().await;
     }
-    let refused = guess(PASSWORD).await;
-    assert!(refused.header("retry-after").is_some());
-    refused.expect_problem(429, "too-many-requests");
-    assert!(proxy.proxy.admin.sign_in([127, 0, 0, 1].into(), PASSWORD).is_err());
-    assert!(proxy.proxy.admin.sign_in([127, 0, 0, 2].into(), PASSWORD).is_ok(), "another address");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_was_ended_stays_ended() {
+    let mut proxy = TestProxy::start(&[]).await;
+    proxy.json(event()).await.expect(202);
+    let (ended, other) = (proxy.cookie().await, proxy.cookie().await);
+    let csrf = token(&proxy, &ended);
+    let tail = with(proxy.request(Method::GET, "/admin/topics/order.paid/tail"), &ended).send().await.unwrap();
+    let out = with(proxy.request(Method::POST, "/admin/sign-out"), &ended).form(&[("csrf", &csrf)]);
+    assert_eq!(out.send().await.unwrap().status(), 303);
+    for _ in 0..2 {
+        reply(with(proxy.request(Method::GET, KEYS), &ended)).await.expect_problem(401, "unauthorized");
+        let made = with(proxy.request(Method::POST, KEYS), &ended).header("x-csrf-token", &csrf);
+        reply(made.json(&json!({ "name": "orders" }))).await.expect_problem(401, "unauthorized");
+        let page = with(proxy.request(Method::GET, "/admin/topics"), &ended).send().await.unwrap();
+        assert_eq!(page.headers()["location"], "/admin/sign-in?next=%2Fadmin%2Ftopics");
+        reply(with(proxy.request(Method::GET, KEYS), &other)).await.expect(200);
+        proxy.restart().await;
+    }
+    proxy.json(event()).await.expect(202);
+    let shown = tail.text().await.unwrap_or_default();
+    assert_eq!(shown.matches("event: event").count(), 1, "nothing of after the end: {shown}");
     proxy.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_needs_its_token_for_all_that_changes_something() {
     let mut proxy = TestProxy::start(&[]).await;
-    assert!(proxy.proxy.admin.sign_in([127, 0, 0, 1].into(), "wrong").is_err());
-    let (cookie, other) = (sign_in(&proxy, PASSWORD), sign_in(&proxy, PASSWORD));
-    let token = |cookie: &Cookie<'static>| {
-        let request = actix_web::test::TestRequest::default().cookie(cookie.clone()).to_http_request();
-        let session = proxy.proxy.admin.session(&request).unwrap();
-        proxy.proxy.admin.csrf_token(&session)
-    };
+    let (cookie, other) = (proxy.cookie().await, proxy.cookie().await);
     reply(with(proxy.request(Method::GET, KEYS), &cookie)).await.expect(200);
     reply(with(proxy.request(Method::GET, "/v1/ledger"), &cookie)).await.expect(200);
     let create = || with(proxy.request(Method::POST, KEYS), &cookie).json(&json!({ "name": "orders" }));
     reply(create()).await.expect_problem(403, "wrong-csrf-token");
     reply(create().header("x-csrf-token", "wrong")).await.expect_problem(403, "wrong-csrf-token");
-    reply(create().header("x-csrf-token", token(&other))).await.expect_problem(403, "wrong-csrf-token");
+    reply(create().header("x-csrf-token", token(&proxy, &other))).await.expect_problem(403, "wrong-csrf-token");
     assert_eq!(proxy.admin(Method::GET, KEYS, None).await.expect(200), json!({ "items": [] }));
-    reply(create().header("x-csrf-token", token(&cookie))).await.expect(201);
+    reply(create().header("x-csrf-token", token(&proxy, &cookie))).await.expect(201);
 
     proxy.restart().await;
     reply(with(proxy.request(Method::GET, KEYS), &cookie)).await.expect(200);
@@ -133,8 +165,12 @@ async fn a_password_is_made_once_unless_one_is_set() {
     assert!(proxy.proxy.admin.new_password().is_none(), "it is told once");
     reply(list(&proxy)).await.expect(200);
     proxy.stop().await;
-    let short = Settings::from(None, [("EVENT_PROXY__ADMIN__PASSWORD", "1234567")]).unwrap_err();
-    assert_eq!(short.to_string(), "setting admin.password: expected at least 8 letters");
+    for (weak, said) in
+        [("1234567", "is shorter than 8 characters"), ("Password", "is one of the most common passwords")]
+    {
+        let refused = Settings::from(None, [("EVENT_PROXY__ADMIN__PASSWORD", weak)]).unwrap_err();
+        assert_eq!(refused.to_string(), format!("setting admin.password: {said}"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,8 +281,12 @@ async fn what_one_proxy_changes_counts_at_the_other() {
     until("it is revoked at the other", || async { post(&first).await.status == 401 }).await;
     let audit = first.admin(Method::GET, "/v1/admin/audit", None).await.expect(200);
     assert_eq!(audit["items"][0]["action"], "api-key.revoke");
-    let cookie = sign_in(&first, PASSWORD);
+    let cookie = first.cookie().await;
     reply(with(second.request(Method::GET, KEYS), &cookie)).await.expect(200);
+    let out = with(first.request(Method::POST, "/admin/sign-out"), &cookie).form(&[("csrf", token(&first, &cookie))]);
+    assert_eq!(out.send().await.unwrap().status(), 303);
+    let at_second = || async { reply(with(second.request(Method::GET, KEYS), &cookie)).await.status == 401 };
+    until("the session is over at the other", at_second).await;
     first.stop().await;
     second.stop().await;
 }

@@ -3,6 +3,8 @@
 use event_proxy::settings::Settings;
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::support::{PASSWORD, TestProxy, reply};
 
@@ -39,6 +41,9 @@ async fn without_keys_neither_forwarded_requests_nor_other_hosts() {
         ("forwarded", "for=10.0.0.1"),
         ("x-forwarded-for", "10.0.0.1"),
         ("x-forwarded-proto", "https"),
+        ("x-real-ip", "10.0.0.1"),
+        ("via", "1.1 gate"),
+        ("cf-connecting-ip", "10.0.0.1"),
         ("host", "example.com"),
         ("host", "localhost.example.com:8090"),
         ("host", "10.0.0.1:8090"),
@@ -47,10 +52,39 @@ async fn without_keys_neither_forwarded_requests_nor_other_hosts() {
         let pages = proxy.request(Method::GET, "/admin").header(name, value);
         reply(pages).await.expect_problem(403, "not-allowed-without-keys");
     }
+    // as nginx's proxy_pass does unless told otherwise
+    let old = format!(
+        "POST /v1/events HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                       Content-Length: {}\r\n\r\n{EVENT}",
+        EVENT.len()
+    );
+    let answer = raw(&proxy, &old).await;
+    assert!(answer.starts_with("HTTP/1.0 403 ") && answer.contains("not-allowed-without-keys"), "{answer}");
     for host in ["localhost", "LocalHost:1", "127.0.0.1:8090", "[::1]:8090"] {
         reply(post(&proxy).header("host", host)).await.expect(202);
     }
     assert_eq!(proxy.stored("order.paid").await.len(), 4, "of those that were refused nothing is there");
+    proxy.stop().await;
+}
+
+/// The answer to a request as it is on the wire.
+async fn raw(proxy: &TestProxy, request: &str) -> String {
+    let mut stream = TcpStream::connect(proxy.url("").trim_start_matches("http://")).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_written_otherwise_is_the_same_page() {
+    let mut proxy = TestProxy::start(&[]).await;
+    let form = proxy.request(Method::POST, "/%61dmin/sign-in").form(&[("password", PASSWORD)]);
+    assert_eq!(form.send().await.unwrap().status(), 303);
+    let event = proxy.request(Method::POST, "/v1/%65vents").header("content-type", "text/plain").body(EVENT);
+    reply(event).await.expect_problem(415, "unsupported-media-type");
+    let wrong = proxy.request(Method::DELETE, "/admin/topics").send().await.unwrap();
+    assert_eq!((wrong.status().as_u16(), &wrong.headers()["allow"]), (405, &"GET, POST".parse().unwrap()));
     proxy.stop().await;
 }
 
@@ -86,5 +120,23 @@ async fn with_keys_it_does_not_matter_by_which_way() {
     let binary = proxy.post("", "text/plain", "1").header("ce-id", "1").header("ce-specversion", "1.0");
     let binary = binary.header("ce-source", "order").header("ce-type", "paid").bearer_auth(&key);
     reply(binary).await.expect(202);
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_parameter_that_no_route_knows_is_refused() {
+    let mut proxy = TestProxy::start(&[]).await;
+    reply(proxy.post("?akc=kafka", "application/json", EVENT)).await.expect_problem(400, "invalid-query");
+    for path in
+        ["/v1/ledger?topic=a", "/v1/admin/audit?who=admin", "/v1/receipts/proxy.x?wait=1", "/admin/audit?page=2"]
+    {
+        let refused = proxy.admin(Method::GET, path, None).await.expect_problem(400, "invalid-query");
+        assert_eq!(refused["errors"][0]["detail"], "there is no such parameter", "{path}");
+    }
+    let cookie = proxy.cookie().await;
+    for path in ["/admin/dead-letters?state=retrying&topic=&after=", "/admin/topics?made=1", "/admin/audit?limit=5"] {
+        let page = proxy.request(Method::GET, path).header("cookie", &cookie).send().await.unwrap();
+        assert_eq!(page.status(), 200, "{path}");
+    }
     proxy.stop().await;
 }

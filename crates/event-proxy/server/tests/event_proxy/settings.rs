@@ -21,11 +21,26 @@ fn a_bad_setting_is_named_in_one_line() {
         ("EVENT_PROXY__NODE__NAME", "a.b", "setting node.name: expected letters, digits, _ and -, got \"a.b\""),
         ("EVENT_PROXY__TOPICS__PARTITIONS", "0", "setting topics.partitions: expected a whole number from 1, got 0"),
         ("EVENT_PROXY__TOPICS__TEMPLATE", "logs", "setting topics.template: expected a name with {service} and {type}"),
+        (
+            "EVENT_PROXY__TOPICS__TEMPLATE",
+            "{service}-{type}",
+            "setting topics.template: expected a dot, which no name has, between {service} and {type}, got \"{service}-",
+        ),
+        ("EVENT_PROXY__TOPICS__TEMPLATE", "{service}{type}", "setting topics.template: expected a dot"),
+        ("EVENT_PROXY__TOPICS__TEMPLATE", "a.{type}_{service}.b", "setting topics.template: expected a dot"),
         ("EVENT_PROXY__INGEST__MAX_EVENT", "2MiB", "setting ingest.max_event: expected 1 to 921600 bytes"),
         ("EVENT_PROXY__NO__SUCH", "1", "setting no: there is no such setting"),
     ] {
         let refused = refusal(name, value);
         assert!(refused.starts_with(said), "{refused}");
+    }
+}
+
+#[test]
+fn a_dot_between_service_and_type_makes_a_template() {
+    for template in ["{service}.{type}", "{type}-.{service}", "a-{service}", "{service}.x-{type}_y"] {
+        let settings = Settings::from(None, [("EVENT_PROXY__TOPICS__TEMPLATE", template)]);
+        assert!(settings.is_ok(), "{template}");
     }
 }
 

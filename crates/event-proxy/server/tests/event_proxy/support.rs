@@ -7,7 +7,8 @@ use event_proxy::Proxy;
 use event_proxy::http::Server;
 use event_proxy::settings::Settings;
 use reqwest::header::HeaderMap;
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::Value;
 use tempfile::TempDir;
 use testkit::Description;
@@ -64,7 +65,8 @@ impl TestProxy {
             all.push((ADMIN_PASSWORD.to_owned(), PASSWORD.to_owned()));
         }
         let (proxy, server) = open(&all).await;
-        Self { proxy, server: Some(server), client: Client::new(), folder, settings: all }
+        let client = Client::builder().redirect(Policy::none()).build().unwrap();
+        Self { proxy, server: Some(server), client, folder, settings: all }
     }
 
     /// Stops it, and starts it again on the same log.
@@ -115,6 +117,19 @@ impl TestProxy {
             None => request,
         })
         .await
+    }
+
+    /// Answer of the sign-in to a password.
+    pub async fn sign_in(&self, password: &str) -> Response {
+        let form = self.request(Method::POST, "/admin/sign-in").form(&[("password", password)]);
+        form.send().await.unwrap()
+    }
+
+    /// Cookie of a new session: `name=value`.
+    pub async fn cookie(&self) -> String {
+        let answer = self.sign_in(PASSWORD).await;
+        let cookie = answer.headers().get("set-cookie").expect("the password is right").to_str().unwrap();
+        cookie.split(';').next().unwrap().to_owned()
     }
 
     /// A new API key: its id, and the key itself.

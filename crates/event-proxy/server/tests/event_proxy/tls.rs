@@ -6,6 +6,7 @@ use std::path::Path;
 use event_proxy::Proxy;
 use event_proxy::settings::Settings;
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
+use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client};
 use serde_json::json;
 
@@ -32,11 +33,13 @@ async fn a_certificate_and_its_key_make_it_https() {
     let mut proxy = TestProxy::start(&[(CERTIFICATE, &certificate), (KEY, &key)]).await;
     assert!(proxy.url("/").starts_with("https://"));
     let trusted = Certificate::from_pem(own.cert.pem().as_bytes()).unwrap();
-    let client = Client::builder().tls_certs_only([trusted]).build().unwrap();
+    let client = Client::builder().redirect(Policy::none()).tls_certs_only([trusted]).build().unwrap();
     let event = json!({ "service": "order", "type": "paid", "data": 1 });
     reply(client.post(proxy.url("/v1/events")).json(&event)).await.expect(202);
-    let cookie = proxy.proxy.admin.sign_in([127, 0, 0, 1].into(), PASSWORD).unwrap();
-    assert_eq!(cookie.secure(), Some(true));
+    let right = client.post(proxy.url("/admin/sign-in")).form(&[("password", PASSWORD)]).send().await.unwrap();
+    let cookie = right.headers()["set-cookie"].to_str().unwrap();
+    assert!(cookie.starts_with("__Host-") && cookie.contains("; Secure"), "{cookie}");
+    assert_eq!(right.headers()["strict-transport-security"], "max-age=31536000");
 
     let plain = proxy.url("/livez").replace("https", "http");
     assert!(Client::new().get(plain).send().await.is_err(), "nothing is answered without it");

@@ -18,6 +18,8 @@ use config::{Config, ConfigError, Environment, File, FileFormat};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::{Secret, known_secret, password};
+
 pub use observe::{LogSettings, OtlpSettings, TelemetrySettings, observe, observe_with};
 pub use types::{Address, Bytes, DatabaseUrl};
 
@@ -47,6 +49,24 @@ pub fn expect(key: &str, holds: bool, reason: &str) -> Result<(), SettingError> 
 /// That of the setting `key`, when it is 0.
 pub fn positive(key: &str, duration: Duration) -> Result<(), SettingError> {
     expect(key, !duration.is_zero(), "expected more than 0")
+}
+
+/// # Errors
+/// That of the setting `key`, when it is set to a weak password.
+pub fn good_password(key: &str, set: &Secret) -> Result<(), SettingError> {
+    let weakness = password::weakness(set.expose()).filter(|_| !set.is_empty());
+    weakness.map_or(Ok(()), |reason| Err(SettingError::new(key, reason)))
+}
+
+/// Looks whether the kept secrets in `folder` can be read, as far as they are made.
+///
+/// # Errors
+/// That of the setting `data_dir`.
+pub fn readable_secrets(folder: &Path, names: &[&str]) -> Result<(), SettingError> {
+    names.iter().try_for_each(|name| match known_secret(folder, name) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(SettingError::new("data_dir", format!("{}: {error}", folder.join(name).display()))),
+    })
 }
 
 /// The default of a section of settings, field by field.

@@ -1,6 +1,9 @@
 //! How a program is observed: log lines, and traces that are exported.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use serde::Deserialize;
 use telemetry::{InitError, LogFormat, MoreLayer, Process};
@@ -50,11 +53,23 @@ impl LogSettings {
 
 impl TelemetrySettings {
     /// # Errors
-    /// `telemetry.otlp.sample_ratio`
+    /// `telemetry.otlp.sample_ratio`, `telemetry.otlp.endpoint`
     pub fn check(&self) -> Result<(), SettingError> {
         let ratio = self.otlp.sample_ratio;
         let reason = format!("expected 0 to 1, got {ratio}");
-        super::expect("telemetry.otlp.sample_ratio", (0.0..=1.0).contains(&ratio), &reason)
+        super::expect("telemetry.otlp.sample_ratio", (0.0..=1.0).contains(&ratio), &reason)?;
+        let checked = self.export("check").map_or(Ok(()), |export| telemetry::check_otlp(&export));
+        checked.map_err(|reason| SettingError::new("telemetry.otlp.endpoint", reason))
+    }
+
+    fn export(&self, program: &str) -> Option<telemetry::OtlpSettings> {
+        let otlp = &self.otlp;
+        otlp.endpoint.clone().map(|endpoint| telemetry::OtlpSettings {
+            endpoint,
+            headers: otlp.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
+            service_name: otlp.service_name.clone().unwrap_or_else(|| program.to_owned()),
+            sample_ratio: otlp.sample_ratio,
+        })
     }
 }
 
@@ -81,19 +96,25 @@ pub fn observe_with(
     more: Option<MoreLayer>,
 ) -> Result<telemetry::Guard, SettingError> {
     let log = telemetry::LogSettings { format: log.format, filter: log.filter.clone() };
-    let otlp = &telemetry.otlp;
-    let export = otlp.endpoint.clone().map(|endpoint| telemetry::OtlpSettings {
-        endpoint,
-        headers: otlp.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
-        service_name: otlp.service_name.clone().unwrap_or_else(|| process.name.to_owned()),
-        sample_ratio: otlp.sample_ratio,
-    });
-    telemetry::init(process, &log, export.as_ref(), more).map_err(|error| {
+    let export = telemetry.export(process.name);
+    let guard = telemetry::init(process, &log, export.as_ref(), more).map_err(|error| {
         let key = match &error {
             InitError::Filter(_) => "log.filter",
             InitError::Otlp(_) => "telemetry.otlp.endpoint",
             InitError::Taken(_) => "log",
         };
         SettingError::new(key, error.to_string())
-    })
+    })?;
+    warn_of_readers(process.data_dir);
+    Ok(guard)
+}
+
+/// All that is made under the umask of [`process::run`](crate::process::run) is the owner's alone. A folder of an earlier
+/// version stays as its operator has it.
+fn warn_of_readers(data_dir: &Path) {
+    let is_open = |folder: &Metadata| folder.permissions().mode() & 0o007 != 0;
+    if data_dir.metadata().is_ok_and(|folder| is_open(&folder)) {
+        let advice = format!("chmod -R go= {}", data_dir.display());
+        tracing::warn!(data_dir = %data_dir.display(), advice, "other users of this machine can enter data_dir");
+    }
 }

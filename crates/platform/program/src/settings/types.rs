@@ -28,7 +28,9 @@ impl FromStr for DatabaseUrl {
     fn from_str(url: &str) -> Result<Self, Self::Err> {
         let expected = "sqlite:path/to/file.db or postgres://user:password@host:port/name";
         let rest = ["sqlite:", "postgres://", "postgresql://"].iter().find_map(|scheme| url.strip_prefix(scheme));
-        rest.filter(|rest| !rest.is_empty()).map(|_| Self(url.to_owned())).ok_or(expected)
+        // SQLite would take these for a database in memory or for a URI
+        let is_path = |rest: &str| !rest.is_empty() && !rest.starts_with(':') && !rest.starts_with("file:");
+        rest.filter(|rest| is_path(rest)).map(|_| Self(url.to_owned())).ok_or(expected)
     }
 }
 

@@ -73,6 +73,8 @@ metrics! {
         "Maximum age of undelivered events (log_limit.max_age).";
     Counter EVENT_PROXY_DEAD_LETTERS = "event_proxy_dead_letters_total" ["topic"] Count, Proxy:
         "Events that became dead letters because Kafka refused every attempt.";
+    Counter EVENT_PROXY_WRONG_PASSWORDS = "event_proxy_wrong_passwords_total" [] Count, Proxy:
+        "Wrong passwords of the admin, on the pages and the API.";
 
     Gauge STORAGE_UNWRITABLE = "storage_unwritable" ["database", "reason"] Count, Shop | Relay | Worker | Proxy:
         "1 while writes to the database fail for this reason, otherwise 0.";

@@ -1,0 +1,32 @@
+//! The rule for passwords of members and admins.
+
+/// Characters of a password, at the least.
+pub const MIN_LENGTH: usize = 8;
+
+/// The 1,000 most common passwords of eight characters or more, the most common first: from the list of Django 5.2
+/// (`common-passwords.txt`), which Royce Williams made of passwords that were published after break-ins.
+const COMMON: &str = include_str!("common-passwords.txt");
+
+/// Returns why nobody may choose a password, in upper or lower case, or `None` for a good one.
+pub fn weakness(password: &str) -> Option<&'static str> {
+    if password.chars().count() < MIN_LENGTH {
+        return Some("is shorter than 8 characters");
+    }
+    let password = password.to_lowercase();
+    COMMON.lines().any(|common| common == password).then_some("is one of the most common passwords")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_and_common_passwords_are_weak() {
+        for weak in ["", "a", "1234567", "비밀번호일이삼", "12345678", "password", "PassWord1", "qwertyuiop"] {
+            assert!(weakness(weak).is_some(), "{weak}");
+        }
+        for good in ["correct horse battery staple", "password of mine", "비밀번호일이삼사", "        ~"] {
+            assert_eq!(weakness(good), None, "{good}");
+        }
+    }
+}

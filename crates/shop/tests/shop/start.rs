@@ -1,0 +1,78 @@
+//! What the program `shop` refuses before it starts, and what it leaves on disk.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::binary::{Binary, admin, said, shopper};
+use crate::support::{ADMIN, eventually};
+
+/// Every file and folder below `folder`, and itself, with its permissions.
+fn modes(folder: &Path) -> Vec<(PathBuf, u32)> {
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mut all = vec![(folder.to_owned(), mode(folder))];
+    for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        match path.is_dir() {
+            true => all.extend(modes(&path)),
+            false => all.push((path.clone(), mode(&path))),
+        }
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_shop_writes_is_its_owners_alone() {
+    let mut shop = Binary::new(&[("SHOP__ADMIN__PASSWORD", ADMIN.1)]);
+    let api = shop.start().await;
+    let product = json!({ "name": "Mug", "price": "500", "stock": 10 });
+    let product = admin(&api).await.post("/products", product).send().await.expect(201).text("id");
+    shopper(&api, "500").await.order(&product, 1).send().await.expect(201);
+    let data = shop.folder.path().join("data");
+    let exported = || modes(&data).iter().any(|(path, _)| path.extension().is_some_and(|kind| kind == "ndjson"));
+    eventually("the order is exported", async || exported().then_some(())).await;
+    for (path, mode) in modes(&data) {
+        assert_eq!(mode, if path.is_dir() { 0o700 } else { 0o600 }, "{}", path.display());
+    }
+    assert!(!shop.log().contains("can enter data_dir"), "{}", shop.log());
+    assert_eq!(shop.terminate().await, Some(0));
+
+    std::fs::set_permissions(&data, Permissions::from_mode(0o755)).unwrap();
+    shop.start().await;
+    assert!(shop.log().contains("other users of this machine can enter data_dir"), "{}", shop.log());
+    assert_eq!(shop.terminate().await, Some(0));
+}
+
+#[test]
+fn check_config_refuses_what_the_start_refuses() {
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    let nothing = empty.path().to_str().unwrap();
+    for bad in [
+        &[("SHOP__EXPORT__SINK", "http")][..],
+        &[("SHOP__EXPORT__SINK", "splunk"), ("SHOP__EXPORT__SPLUNK__URL", "ftp://splunk")],
+        &[("SHOP__NOTIFICATION__WEBHOOK__URL", "http://localhost")],
+        &[("SHOP__NOTIFICATION__EMAIL__HOST", "localhost"), ("SHOP__NOTIFICATION__EMAIL__FROM", ".a@example.com")],
+        &[("SHOP__NOTIFICATION__EMAIL__HOST", "localhost"), ("SHOP__NOTIFICATION__EMAIL__CA_FILE", "/no/such/file")],
+        &[("SHOP__NOTIFICATION__EMAIL__HOST", "localhost"), ("SHOP__NOTIFICATION__EMAIL__TIMEOUT", "0s")],
+        &[("SHOP__EVENT_PROXY__URL", "http://localhost"), ("SHOP__EVENT_PROXY__CA_FILE", "/no/such/file")],
+        &[("SHOP__TELEMETRY__OTLP__ENDPOINT", "no url")],
+        &[("SHOP__DATABASE__URL", "sqlite::memory:")],
+        &[("SHOP__BUS__BACKEND", "kafka")],
+        &[
+            ("SHOP__BUS__BACKEND", "kafka"),
+            ("SHOP__BUS__KAFKA__BOOTSTRAP_SERVERS", "localhost:1"),
+            ("SHOP__BUS__KAFKA__PROPERTIES__NO_SUCH", "1"),
+        ],
+        &[("SHOP__DATA_DIR", nothing)],
+    ] {
+        let shop = Binary::new(bad);
+        let (code, checked) = said(&shop.run(&["check-config"]));
+        assert_eq!(code, Some(2), "{bad:?}: {checked}");
+        assert_eq!(said(&shop.run(&[])), (code, checked), "{bad:?}");
+        assert!(!shop.folder.path().join("data").exists(), "{bad:?}");
+    }
+    let shop = Binary::new(&[]);
+    assert_eq!(shop.run(&["check-config"]).stdout, b"the settings are good\n");
+    assert!(!shop.folder.path().join("data").exists());
+}
