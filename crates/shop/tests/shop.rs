@@ -35,7 +35,7 @@ mod races;
 mod refusals;
 #[path = "shop/repeats.rs"]
 mod repeats;
-#[path = "shop/storage.rs"]
-mod storage;
 #[path = "shop/start.rs"]
 mod start;
+#[path = "shop/storage.rs"]
+mod storage;
