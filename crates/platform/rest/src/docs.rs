@@ -77,6 +77,7 @@ const RULES: &[Rule] = &[
         &[
             &kinds::BAD_REQUEST,
             &kinds::MALFORMED_JSON,
+            &kinds::BODY_TIMEOUT,
             &kinds::TOO_LARGE,
             &kinds::UNSUPPORTED_MEDIA_TYPE,
             &kinds::INVALID_REQUEST,

@@ -1,6 +1,8 @@
 //! REST as all our servers have it: problem documents, JSON bodies and query parameters that name what is wrong with
 //! them, pages, and what happens around every request.
 
+pub mod body;
+pub mod depth;
 pub mod directory;
 pub mod docs;
 pub mod health;
@@ -10,5 +12,6 @@ pub mod observe;
 pub mod page;
 pub mod problem;
 pub mod reply;
+pub mod server;
 
 pub use problem::Problem;

@@ -8,6 +8,7 @@ use std::time::Duration;
 pub use messaging_kafka::{Backend, KafkaSettings};
 use program::settings::{Address, Bytes, DatabaseUrl, LogSettings, TelemetrySettings};
 use program::{Secret, defaults};
+use rest::server::LimitSettings;
 use serde::Deserialize;
 
 /// All settings of the shop.
@@ -116,6 +117,7 @@ pub struct HttpSettings {
     /// How long a stop waits for the requests that are being answered.
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
+    pub limits: LimitSettings,
 }
 defaults!(HttpSettings {
     address: "127.0.0.1:8080".parse().expect("an address"),
@@ -124,6 +126,7 @@ defaults!(HttpSettings {
     cors_origins: Vec::new(),
     trust_forwarded: false,
     shutdown_timeout: Duration::from_secs(30),
+    limits: LimitSettings::default(),
 });
 
 /// Where state is kept.

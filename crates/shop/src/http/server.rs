@@ -9,6 +9,7 @@ use actix_web::HttpServer;
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use program::Secret;
+use rest::body::Bodies;
 use rest::docs::Described;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -52,9 +53,13 @@ impl Server {
         let (settings, described, of_apps) =
             (shop.settings.clone(), Described::new(&openapi(), kinds::ALL), storefront.clone());
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let server = HttpServer::new(move || app(of_apps.clone(), described.clone(), &settings.http))
-            .workers(shop.settings.http.workers.map_or(cores, NonZeroUsize::get))
+        let (limits, threads) = (&shop.settings.http.limits, shop.settings.http.workers.map_or(cores, NonZeroUsize::get));
+        let (connections, bodies) = (limits.prepare(&listener, threads), Bodies::new(limits, stop.clone()));
+        let server = HttpServer::new(move || app(of_apps.clone(), described.clone(), bodies.clone(), &settings.http))
+            .workers(threads)
             .keep_alive(Duration::from_secs(75))
+            .max_connections(connections)
+            .client_request_timeout(limits.head_timeout)
             .shutdown_timeout(shop.settings.http.shutdown_timeout.as_secs())
             .disable_signals()
             .listen(listener)?

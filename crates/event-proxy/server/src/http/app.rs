@@ -6,6 +6,7 @@ use actix_web::http::ConnectionType;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data};
 use actix_web::{App, Error};
+use rest::body::Bodies;
 use rest::directory::no_such_route;
 use rest::docs::{self, Basic, Bearer, Described, Refusals, Rule};
 use rest::health::livez;
@@ -59,6 +60,8 @@ const REFUSALS: &[Refusals] = &[
             &kinds::TOO_MANY_TOPICS,
             &kinds::QUOTA_EXCEEDED,
             &kinds::LOG_FULL,
+            &kinds::ID_REUSED,
+            &kinds::REFUSED_BY_KAFKA,
         ],
     ),
     ("getReceipt", &[&kinds::FORGOTTEN, &kinds::PEER_AWAY]),
@@ -97,6 +100,7 @@ fn routes(config: &mut ServiceConfig<'_>) {
 pub fn app(
     proxy: Data<Proxy>,
     described: Described,
+    bodies: Data<Bodies>,
 ) -> App<
     impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
     + use<>,
@@ -115,6 +119,7 @@ pub fn app(
         )
         .default_service(web::to(no_such_route))
         .app_data(proxy)
+        .app_data(bodies)
         .app_data(described.document)
         .app_data(described.directory)
         .app_data(described.kinds)

@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix_web::HttpServer;
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
+use rest::body::Bodies;
 use rest::docs::Described;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -35,9 +36,13 @@ impl Server {
         let (of_apps, described) = (Data::new(proxy.clone()), Described::new(&openapi(), kinds::ALL));
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let http = &proxy.settings.http;
-        let server = HttpServer::new(move || app(of_apps.clone(), described.clone()))
-            .workers(http.workers.map_or(cores, NonZeroUsize::get))
+        let (limits, threads) = (&http.limits, http.workers.map_or(cores, NonZeroUsize::get));
+        let (connections, bodies) = (limits.prepare(&listener, threads), Bodies::new(limits, proxy.stopping.clone()));
+        let server = HttpServer::new(move || app(of_apps.clone(), described.clone(), bodies.clone()))
+            .workers(threads)
             .keep_alive(Duration::from_secs(75))
+            .max_connections(connections)
+            .client_request_timeout(limits.head_timeout)
             .shutdown_timeout(http.shutdown_timeout.as_secs())
             .disable_signals();
         let server = match &proxy.tls {
