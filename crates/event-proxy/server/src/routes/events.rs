@@ -264,6 +264,7 @@ impl Tally {
                     None => problem,
                 });
             }
+            _ if items.unread.is_some() => StatusCode::MULTI_STATUS,
             (1.., 0, 0) => StatusCode::OK,
             (0, _, 0) => StatusCode::ACCEPTED,
             _ => StatusCode::MULTI_STATUS,
