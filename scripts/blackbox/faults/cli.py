@@ -8,6 +8,8 @@
   scripts/faults cluster --short      one fault of each kind, in about three minutes; writes nothing
   scripts/faults proxy                injects every fault into two event proxies with three brokers (scripts/kafka);
                                       writes the table; with --short as above
+  scripts/faults hostile              lets 1,000 hostile clients loose on the shop and on an event proxy; writes the
+                                      table; with --short the attacks take 1.5 s each, and nothing is written
   scripts/faults cluster --only NAME  only this fault, of a cluster or of proxies (--list prints the names)
 
 Builds the release binaries unless --shop or --bin-dir names others. Needs Python 3.11; `cluster` also needs what
@@ -23,7 +25,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from blackbox.faults import cluster, kill_and_disk, proxy
+from blackbox.faults import cluster, hostile, kill_and_disk, proxy
 from blackbox.faults.suite import Options
 from blackbox.paths import ROOT
 
@@ -41,11 +43,11 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    suites = ("kill", "disk", "cluster", "proxy", "all")
+    suites = ("kill", "disk", "cluster", "proxy", "hostile", "all")
     parser.add_argument("suite", nargs="?", choices=suites, default="all", help="all (the default): kill and disk")
     parser.add_argument("--rounds", type=int, default=10, help="kill, disk: number of rounds")
     parser.add_argument("--shop", type=Path, help="kill, disk: the binary of the shop (default: a release build)")
-    cluster_or_proxy = parser.add_argument_group("cluster, proxy")
+    cluster_or_proxy = parser.add_argument_group("cluster, proxy, hostile")
     add = cluster_or_proxy.add_argument
     add("--only", metavar="NAME", action="append", default=[], help="only this fault; may be repeated")
     add("--list", action="store_true", help="print the names of the faults")
@@ -68,6 +70,10 @@ def main(words: Sequence[str] | None = None) -> int:
     if arguments.suite == "proxy":
         given = options.bin_dir and Path(options.bin_dir, "event-proxy")
         return report(proxy.run(options, given or release_binary("event-proxy")))
+    if arguments.suite == "hostile":
+        names = ("shop", "event-proxy")
+        folder = options.bin_dir and Path(options.bin_dir)
+        return report(hostile.run([folder / name if folder else release_binary(name) for name in names], options.short))
     binary = arguments.shop or release_binary("shop")
     suites = kill_and_disk.FAULTS if arguments.suite == "all" else (arguments.suite,)
     return report([text for suite in suites for text in kill_and_disk.run(suite, binary, arguments.rounds)])

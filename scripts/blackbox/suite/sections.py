@@ -365,6 +365,10 @@ def faults_of_one_process(runner: Runner) -> None:
     runner.check("a full disk under load", "scripts/faults", "disk", "--rounds", "3", "--shop", shop)
 
 
+def hostile_clients(runner: Runner) -> None:
+    runner.check("hostile clients", "scripts/faults", "hostile", "--short", "--bin-dir", runner.target / "debug")
+
+
 def find_kcat(runner: Runner) -> str | None:
     return needs.program(runner, "kafkacat", "kcat", "kafkacat")
 
@@ -417,6 +421,7 @@ FULL = [
     Section("clients", "clients", clients, NORMAL, BUILT),
     Section("pages", "pages", pages, NORMAL, BUILT),
     Section("faults", "faults", faults_of_one_process, NORMAL, BUILT),
+    Section("hostile clients", "faults", hostile_clients, NORMAL, BUILT),
     Section("proxy faults", "faults", faults_of_proxies, NORMAL, (*BUILT, "labs")),
     QUICK[4],
 ]

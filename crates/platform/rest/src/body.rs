@@ -58,6 +58,11 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Memory of a server, of which nothing is held yet.
+    pub fn of(bodies: &Data<Bodies>) -> Self {
+        Self { bodies: bodies.clone(), held: None }
+    }
+
     /// Holds so many bytes from now on.
     ///
     /// # Errors
@@ -135,7 +140,7 @@ impl Incoming {
 
     /// Memory for the body, of which nothing is held yet.
     pub fn memory(&self) -> Memory {
-        Memory { bodies: self.bodies.clone(), held: None }
+        Memory::of(&self.bodies)
     }
 
     /// Memory of the body beside its bytes.
@@ -197,8 +202,9 @@ impl Incoming {
                 return Err(too_large());
             }
             if length > bytes.capacity() {
-                let more = length + length / 2;
-                let capacity = if length <= SMALL { more.min(SMALL) } else { more };
+                let announced = self.announced.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(limit);
+                let most = if length <= SMALL { announced.min(SMALL) } else { announced };
+                let capacity = (length + length / 2).min(most.max(length));
                 memory.resize(capacity + self.overhead())?;
                 bytes.reserve_exact(capacity - bytes.len());
             }

@@ -1,6 +1,7 @@
 //! REST as all our servers have it: problem documents, JSON bodies and query parameters that name what is wrong with
 //! them, pages, and what happens around every request.
 
+pub mod answer;
 pub mod body;
 pub mod depth;
 pub mod directory;

@@ -198,7 +198,10 @@ pub async fn post(
             let mut tally = Tally::default();
             taken.iter().for_each(|one| tally.count(one));
             let items = taken.into_iter().map(|one| item(&proxy, one)).collect();
-            tally.answer(Items { items, ..Items::default() })
+            let mut response = tally.answer(Items { items, ..Items::default() });
+            // until the answer is sent
+            response.extensions_mut().insert(memory);
+            Ok(response)
         }
     }
 }
@@ -254,22 +257,22 @@ impl Tally {
     }
 
     /// Answers several events: if all were refused, with a problem that has the items.
-    pub(super) fn answer(&self, items: Items) -> Result<HttpResponse, Problem> {
+    pub(super) fn answer(&self, items: Items) -> HttpResponse {
         let status = match (self.delivered, self.queued, self.refused) {
             (0, 0, 1..) => {
                 let problem = Problem::new(self.kind.unwrap_or(&rest::kinds::INVALID_REQUEST));
                 let problem = problem.detail("no event was taken; `items` has the reasons").with_all(&items);
-                return Err(match self.wait {
-                    Some(wait) => problem.retry_after(wait),
-                    None => problem,
-                });
+                return match self.wait {
+                    Some(wait) => problem.retry_after(wait).error_response(),
+                    None => problem.error_response(),
+                };
             }
             _ if items.unread.is_some() => StatusCode::MULTI_STATUS,
             (1.., 0, 0) => StatusCode::OK,
             (0, _, 0) => StatusCode::ACCEPTED,
             _ => StatusCode::MULTI_STATUS,
         };
-        Ok(HttpResponse::build(status).json(Answer::Several(items)))
+        HttpResponse::build(status).json(Answer::Several(items))
     }
 }
 

@@ -93,7 +93,7 @@ impl<'p> Lines<'p> {
     pub async fn read(mut self) -> Result<HttpResponse, Problem> {
         match self.read_all().await {
             Err(problem) if self.lines() == 0 => Err(problem),
-            read => self.answer(read.err()),
+            read => Ok(self.answer(read.err())),
         }
     }
 
@@ -246,7 +246,7 @@ impl<'p> Lines<'p> {
     }
 
     /// The answer; `ended` is the reason why the rest was not read.
-    fn answer(mut self, ended: Option<Problem>) -> Result<HttpResponse, Problem> {
+    fn answer(mut self, ended: Option<Problem>) -> HttpResponse {
         let (is_many, wait) = (self.lines() > ANSWERED, ended.as_ref().and_then(Problem::wait));
         let unread = ended.map(|problem| Unread {
             from_line: self.complete + 1,
@@ -258,11 +258,13 @@ impl<'p> Lines<'p> {
         }
         let count = |lines: usize| (!is_short).then_some(lines);
         let (accepted, refused) = (count(self.tally.accepted()), count(self.tally.refused));
-        let mut response = self.tally.answer(Items { items: self.items, accepted, refused, unread })?;
+        let mut response = self.tally.answer(Items { items: self.items, accepted, refused, unread });
         let wait = self.exceeded.map(Exceeded::seconds).or(wait.map(|wait| wait.as_secs().max(1)));
         if let Some(seconds) = wait {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
-        Ok(response)
+        // until the answer is sent
+        response.extensions_mut().insert(self.memory);
+        response
     }
 }
