@@ -177,8 +177,8 @@ impl Incoming {
             let bytes = piece.as_ref().map_or(0, Bytes::len);
             self.packed += bytes as u64;
             self.timed += bytes as u64;
-            // a piece costs something, however short it is
-            self.turn += bytes + 64;
+            // a piece costs something, however short it is; fewer in a turn would queue up
+            self.turn += bytes + 2;
             match &mut self.gzip {
                 Some(gzip) => gzip.get_mut().take(piece),
                 None => return Ok(piece),

@@ -3,6 +3,7 @@
 //! Memory of a server at most: the program itself, [`LimitSettings::memory`], and for each connection the buffers of
 //! the HTTP library (up to 128 KiB read, 32 KiB to write).
 
+use std::io;
 use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -14,6 +15,11 @@ use socket2::SockRef;
 
 /// File descriptors that are kept for files, databases and brokers.
 const OTHER_DESCRIPTORS: usize = 256;
+/// Bytes that the kernel keeps of what a client sent, and of what it has not read. Linux doubles both for its own needs.
+const RECEIVED: usize = 32 << 10;
+const SENT: usize = 64 << 10;
+/// Bytes of an answer after which the HTTP library waits for the client.
+pub const WRITE_BUFFER: usize = 16 << 10;
 /// Maximum size of a body that finds memory while larger ones use up theirs.
 pub const SMALL: usize = 16 << 10;
 
@@ -43,6 +49,17 @@ defaults!(LimitSettings {
     memory: Bytes(48 << 20),
 });
 
+/// Bounds the memory of a connection in the kernel, and cuts off a peer that reads nothing for so long.
+///
+/// The HTTP library reads all that the kernel has before it looks at it, so the size of the buffer bounds that too.
+fn limit_socket(socket: &SockRef<'_>, patience: Duration) -> io::Result<()> {
+    socket.set_recv_buffer_size(RECEIVED)?;
+    socket.set_send_buffer_size(SENT)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(patience))?;
+    Ok(())
+}
+
 impl LimitSettings {
     /// Checks the limits of a server whose bodies have at most `body` bytes.
     ///
@@ -61,9 +78,9 @@ impl LimitSettings {
     ///
     /// Raises the limit of open files as far as the system allows.
     pub fn prepare(&self, listener: &TcpListener, threads: usize) -> usize {
-        // accepted sockets inherit the option: a peer that reads nothing is cut off
-        if let Err(error) = SockRef::from(listener).set_tcp_user_timeout(Some(self.head_timeout)) {
-            tracing::warn!(%error, "clients that read no answer stay connected");
+        // accepted sockets inherit the options
+        if let Err(error) = limit_socket(&SockRef::from(listener), self.head_timeout) {
+            tracing::warn!(%error, "sockets of clients are not limited");
         }
         let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
         let files = usize::try_from(files).unwrap_or(usize::MAX);

@@ -10,6 +10,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use rest::body::Bodies;
 use rest::docs::Described;
+use rest::server::WRITE_BUFFER;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +43,7 @@ impl Server {
             .workers(threads)
             .keep_alive(Duration::from_secs(75))
             .max_connections(connections)
+            .h1_write_buffer_size(WRITE_BUFFER)
             .client_request_timeout(limits.head_timeout)
             .shutdown_timeout(http.shutdown_timeout.as_secs())
             .disable_signals();
