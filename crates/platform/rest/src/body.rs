@@ -4,6 +4,7 @@
 //! keeps them until its work is done. Bytes that were announced and do not come take none.
 
 use std::io::{self, BufRead, ErrorKind, Read};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::connection::Connection;
 use crate::kinds;
 use crate::problem::{Problem, unavailable};
 use crate::server::{LimitSettings, SMALL};
@@ -99,6 +101,7 @@ pub struct Whole {
 /// A body that is read as it comes.
 pub struct Incoming {
     bodies: Data<Bodies>,
+    connection: Option<Rc<Connection>>,
     stream: Payload,
     gzip: Option<Box<MultiGzDecoder<Wire>>>,
     /// Length that the client announced.
@@ -126,6 +129,7 @@ impl Incoming {
         let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         Ok(Self {
             bodies: bodies.clone(),
+            connection: Connection::of(request),
             stream,
             gzip: is_packed.then(|| Box::new(MultiGzDecoder::new(Wire::default()))),
             announced: announced.and_then(|length| length.parse().ok()).filter(|_| !is_packed),
@@ -226,6 +230,9 @@ impl Incoming {
 
     /// The next piece as it came.
     async fn piece(&mut self) -> Result<Option<Bytes>, Problem> {
+        if let Some(connection) = &self.connection {
+            connection.read_body();
+        }
         loop {
             let limits = &self.bodies.limits;
             let more = Duration::from_secs(self.timed / limits.body_rate.0 as u64);
@@ -233,6 +240,9 @@ impl Incoming {
             tokio::select! {
                 biased;
                 piece = self.stream.next() => {
+                    if let (None, Some(connection)) = (&piece, &self.connection) {
+                        connection.end_body();
+                    }
                     return piece.transpose().map_err(|_| broken("it broke off"));
                 }
                 () = self.bodies.stopping.cancelled(), if self.last.is_none() => {

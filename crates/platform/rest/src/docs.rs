@@ -68,7 +68,16 @@ pub type Rule = (fn(Shape) -> bool, &'static [&'static Kind]);
 pub type Refusals = (&'static str, &'static [&'static Kind]);
 
 const RULES: &[Rule] = &[
-    (|_| true, &[&kinds::TOO_MANY_REQUESTS, &kinds::INTERNAL, &kinds::UNAVAILABLE]),
+    (
+        |_| true,
+        &[
+            &kinds::HEAD_TIMEOUT,
+            &kinds::HEAD_TOO_LARGE,
+            &kinds::TOO_MANY_REQUESTS,
+            &kinds::INTERNAL,
+            &kinds::UNAVAILABLE,
+        ],
+    ),
     (|shape| shape.changes, &[&kinds::OUTCOME_UNKNOWN]),
     (|shape| shape.has_query, &[&kinds::INVALID_QUERY]),
     (|shape| shape.has_path, &[&kinds::NOT_FOUND]),

@@ -60,6 +60,10 @@ kinds! {
         "`errors` names each wrong field and what is wrong with it.";
     TOO_MANY_REQUESTS = TOO_MANY_REQUESTS "too-many-requests", "Too many requests",
         "The header Retry-After says when to go on, in seconds.";
+    HEAD_TIMEOUT = REQUEST_TIMEOUT "head-timeout", "The head of the request did not come in time",
+        "Nothing was done, and the connection is closed. Send the request again.";
+    HEAD_TOO_LARGE = REQUEST_HEADER_FIELDS_TOO_LARGE "head-too-large", "The head of the request is too large",
+        "Nothing was done, and the connection is closed. Send fewer or shorter headers.";
     INTERNAL = INTERNAL_SERVER_ERROR "internal", "Something went wrong here",
         "The log has the reason under `request_id`.";
     UNAVAILABLE = SERVICE_UNAVAILABLE "unavailable", "The server is out of reach for a moment",

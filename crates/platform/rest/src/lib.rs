@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod body;
+pub mod connection;
 pub mod depth;
 pub mod directory;
 pub mod docs;

@@ -3,15 +3,30 @@
 //! Memory of a server at most: the program itself, [`LimitSettings::memory`], and for each connection the buffers of
 //! the HTTP library (up to 128 KiB read, 32 KiB to write).
 
+use std::future::ready;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use actix_http::error::DispatchError;
+use actix_http::{HttpService, Protocol};
+use actix_server::{GracefulShutdownSignal, Server};
+use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_tls::accept::TlsError;
+use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
+use actix_web::body::BoxBody;
+use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
+use actix_web::rt::net::TcpStream;
+use actix_web::{App, Error};
 use program::defaults;
 use program::settings::{Bytes, SettingError, expect, positive};
+use rustls::ServerConfig;
 use serde::Deserialize;
 use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::connection::Guarded;
 
 /// File descriptors that are kept for files, databases and brokers.
 const OTHER_DESCRIPTORS: usize = 256;
@@ -19,7 +34,7 @@ const OTHER_DESCRIPTORS: usize = 256;
 const RECEIVED: usize = 32 << 10;
 const SENT: usize = 64 << 10;
 /// Bytes of an answer after which the HTTP library waits for the client.
-pub const WRITE_BUFFER: usize = 16 << 10;
+const WRITE_BUFFER: usize = 16 << 10;
 /// Maximum size of a body that finds memory while larger ones use up theirs.
 pub const SMALL: usize = 16 << 10;
 
@@ -74,10 +89,66 @@ impl LimitSettings {
         expect("http.limits.memory", (least..=u32::MAX as usize).contains(&self.memory.0), &reason)
     }
 
+    /// Returns a server of `app` that is to run on `threads` threads, with TLS if `tls` is given.
+    ///
+    /// # Errors
+    /// The system's, if the listener cannot be used.
+    pub fn serve<A, S>(
+        &self,
+        listener: TcpListener,
+        threads: usize,
+        shutdown_timeout: Duration,
+        tls: Option<ServerConfig>,
+        app: A,
+    ) -> io::Result<Server>
+    where
+        A: Fn() -> App<S> + Clone + Send + 'static,
+        S: ServiceFactory<
+                ServiceRequest,
+                Config = (),
+                Response = ServiceResponse<BoxBody>,
+                Error = Error,
+                InitError = (),
+            > + 'static,
+    {
+        let builder = Server::build()
+            .workers(threads)
+            .max_concurrent_connections(self.prepare(&listener, threads))
+            .shutdown_timeout(shutdown_timeout.as_secs())
+            .disable_signals();
+        let (stop, patience) = (builder.graceful_shutdown_signal(), self.head_timeout);
+        let builder = match tls {
+            None => builder.listen("http", listener, move || {
+                fn_service(move |stream: TcpStream| {
+                    let peer = stream.peer_addr().ok();
+                    ready(Ok((Guarded::new(stream, patience), Protocol::Http1, peer)))
+                })
+                .and_then(http(app(), stop.clone(), patience))
+            })?,
+            Some(tls) => builder.listen("https", listener, move || {
+                let mut tls = tls.clone();
+                tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+                Acceptor::new(tls)
+                    .map_init_err(|_| ())
+                    .map_err(TlsError::into_service_error)
+                    .and_then(move |stream: TlsStream<TcpStream>| {
+                        let (tcp, session) = stream.get_ref();
+                        let (peer, is_http2) = (tcp.peer_addr().ok(), session.alpn_protocol() == Some(b"h2"));
+                        ready(Ok(match is_http2 {
+                            true => (Guarded::http2(stream, patience), Protocol::Http2, peer),
+                            false => (Guarded::new(stream, patience), Protocol::Http1, peer),
+                        }))
+                    })
+                    .and_then(http(app(), stop.clone(), patience).map_err(TlsError::Service))
+            })?,
+        };
+        Ok(builder.run())
+    }
+
     /// Prepares the listener, and returns the maximum number of connections of each of so many threads.
     ///
     /// Raises the limit of open files as far as the system allows.
-    pub fn prepare(&self, listener: &TcpListener, threads: usize) -> usize {
+    fn prepare(&self, listener: &TcpListener, threads: usize) -> usize {
         // accepted sockets inherit the options
         if let Err(error) = limit_socket(&SockRef::from(listener), self.head_timeout) {
             tracing::warn!(%error, "sockets of clients are not limited");
@@ -91,4 +162,43 @@ impl LimitSettings {
         }
         connections.div_ceil(threads)
     }
+}
+
+/// Idle time after which a connection is closed.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// The HTTP side of guarded connections.
+fn http<S, C>(
+    app: App<S>,
+    stop: GracefulShutdownSignal,
+    patience: Duration,
+) -> impl ServiceFactory<
+    (Guarded<C>, Protocol, Option<SocketAddr>),
+    Config = (),
+    Response = (),
+    Error = DispatchError,
+    InitError = (),
+>
+where
+    S: ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
+        + 'static,
+    C: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let app = app.into_factory().map_err(|error: Error| error.error_response());
+    HttpService::build()
+        .graceful_shutdown_signal(move || {
+            let stop = stop.clone();
+            async move { stop.notified().await }
+        })
+        .keep_alive(KEEP_ALIVE)
+        // a guarded stream answers sooner
+        .client_request_timeout(patience + Duration::from_secs(1))
+        .client_disconnect_timeout(Duration::from_secs(1))
+        .h1_write_buffer_size(WRITE_BUFFER)
+        .on_connect_ext(|stream: &Guarded<C>, data| {
+            if let Some(connection) = stream.connection() {
+                data.insert(connection);
+            }
+        })
+        .finish(map_config(app, |()| AppConfig::default()))
 }

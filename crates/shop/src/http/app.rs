@@ -7,7 +7,7 @@ use actix_web::http::header::{HeaderName, LOCATION, RETRY_AFTER};
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::{self, Data, PathConfig};
 use actix_web::{App, Error};
-use rest::answer::in_pieces;
+use rest::answer::bounded;
 use rest::body::Bodies;
 use rest::directory::no_such_route;
 use rest::docs::Described;
@@ -68,10 +68,10 @@ pub fn app(
         .app_data(BodyLimit(limit))
         .app_data(bodies)
         .app_data(PathConfig::default())
-        .wrap(from_fn(in_pieces))
         .wrap(Condition::new(!settings.cors_origins.is_empty(), cors(&settings.cors_origins)))
         .wrap(from_fn(admit))
         .wrap(from_fn(observe))
+        .wrap(from_fn(bounded))
 }
 
 /// The hot ones first: a request is held against them in this order.

@@ -6,7 +6,7 @@ use actix_web::http::ConnectionType;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data};
 use actix_web::{App, Error};
-use rest::answer::in_pieces;
+use rest::answer::bounded;
 use rest::body::Bodies;
 use rest::directory::no_such_route;
 use rest::docs::{self, Basic, Bearer, Described, Refusals, Rule};
@@ -124,11 +124,11 @@ pub fn app(
         .app_data(described.document)
         .app_data(described.directory)
         .app_data(described.kinds)
-        .wrap(from_fn(in_pieces))
         .wrap(from_fn(tell_quota))
         .wrap(from_fn(close_at_the_end))
         .wrap(from_fn(door::watch))
         .wrap(from_fn(observe))
+        .wrap(from_fn(bounded))
 }
 
 /// While the proxy stops, each answer is the last of its connection: it waits for those that are open.

@@ -3,14 +3,11 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
-use std::time::Duration;
 
-use actix_web::HttpServer;
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use rest::body::Bodies;
 use rest::docs::Described;
-use rest::server::WRITE_BUFFER;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -38,20 +35,12 @@ impl Server {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let http = &proxy.settings.http;
         let (limits, threads) = (&http.limits, http.workers.map_or(cores, NonZeroUsize::get));
-        let (connections, bodies) = (limits.prepare(&listener, threads), Bodies::new(limits, proxy.stopping.clone()));
-        let server = HttpServer::new(move || app(of_apps.clone(), described.clone(), bodies.clone()))
-            .workers(threads)
-            .keep_alive(Duration::from_secs(75))
-            .max_connections(connections)
-            .h1_write_buffer_size(WRITE_BUFFER)
-            .client_request_timeout(limits.head_timeout)
-            .shutdown_timeout(http.shutdown_timeout.as_secs())
-            .disable_signals();
-        let server = match &proxy.tls {
-            Some(tls) => server.listen_rustls_0_23(listener, (**tls).clone())?,
-            None => server.listen(listener)?,
-        };
-        let (scheme, server) = (if proxy.tls.is_some() { "https" } else { "http" }, server.run());
+        let bodies = Bodies::new(limits, proxy.stopping.clone());
+        let tls = proxy.tls.as_deref().cloned();
+        let server = limits.serve(listener, threads, http.shutdown_timeout, tls, move || {
+            app(of_apps.clone(), described.clone(), bodies.clone())
+        })?;
+        let (scheme, server) = (if proxy.tls.is_some() { "https" } else { "http" }, server);
         let (stopping, handle) = (proxy.stopping.clone(), server.handle());
         Ok(Self { stopping, scheme, address, handle, running: tokio::spawn(server) })
     }
