@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 OF_SHOP, OF_PROXY = "/api/v1/sessions", "/v1/events"
 LEVELS = 20_000
+PATIENCE = 20  # seconds; after the end of an attack, for answers that are due
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ ATTACKS: Mapping[str, Attack] = {
     ),
     "half heads": Attack(
         lambda path: f"POST {path} HTTP/1.1\r\nX-A: ".encode() + b"x" * 120_000,
-        frozenset({408}),
-        frozenset({408}),
+        frozenset({408, 431}),
+        frozenset({408, 431}),
         is_answered=False,
     ),
     "endless head": Attack(
@@ -86,12 +87,12 @@ ATTACKS: Mapping[str, Attack] = {
         is_answered=False,
     ),
     "small chunks": Attack(
-        lambda path: chunked(path, b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n"), proxy=frozenset({400, 422, 503})
+        lambda path: chunked(path, b"1\r\nx\r\n" * 2_000 + b"0\r\n\r\n"), proxy=frozenset({400, 422, 503})
     ),
     "odd methods": Attack(
         lambda path: b"X" * 60_000 + f" {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode(),
-        frozenset({400, 404, 405}),
-        frozenset({400, 403, 404, 405}),
+        frozenset({400, 404, 405, 431}),
+        frozenset({400, 403, 404, 405, 431}),
     ),
     "pipelined": Attack(
         lambda path: f"GET {read(path)} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode() * 500,
@@ -111,9 +112,9 @@ def attack(name: str, program: str, port: int, clients: int, seconds: float) -> 
     sent, end = kind.sent(OF_SHOP if program == "shop" else OF_PROXY), time.monotonic() + seconds
 
     async def client() -> None:
-        while time.monotonic() < end:
+        while (left := end - time.monotonic()) > 0:
             try:
-                async with asyncio.timeout(end - time.monotonic()):
+                async with asyncio.timeout(left + (PATIENCE if kind.is_answered else 0)):
                     answers[await ask(port, sent, kind.reads)] += 1
             except (OSError, TimeoutError):
                 answers[0] += 1

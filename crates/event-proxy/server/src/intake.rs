@@ -86,11 +86,7 @@ impl Intake {
     ///
     /// # Errors
     /// `log-full` when too much is on its way already.
-    pub fn take(
-        &self,
-        events: Vec<Routed>,
-        room: Reserved,
-    ) -> Result<oneshot::Receiver<db::Result<Fates>>, Problem> {
+    pub fn take(&self, events: Vec<Routed>, room: Reserved) -> Result<oneshot::Receiver<db::Result<Fates>>, Problem> {
         let (answer, answered) = oneshot::channel();
         self.enqueue(events, room, Some(answer))?;
         Ok(answered)

@@ -47,5 +47,5 @@ pub use relay::{
     NotAhead, RELAY, begin_relaying, end_relaying, oldest_unrelayed, relay_group, relay_group_by, unrelayed_bytes,
 };
 pub use retention::{Purged, purge};
-pub use store::log_bytes;
 pub use sequencer::{follow_log, run_sequencer, sequence_all};
+pub use store::log_bytes;

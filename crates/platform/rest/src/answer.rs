@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{self, HeaderMap};
 use actix_web::http::Method;
+use actix_web::http::header::{self, HeaderMap};
 use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
 use actix_web::{Error, ResponseError};
@@ -18,7 +18,7 @@ use crate::body::{Bodies, Memory};
 use crate::connection::{Answering, Connection};
 
 /// Maximum size of a piece.
-const PIECE: usize = 16 << 10;
+const PIECE: usize = 8 << 10;
 
 /// The outermost middleware. Sends large answers in pieces, and tells the [`Connection`] until when a request is
 /// answered. Reads are answered 503 if there is no memory for their answer; other answers keep the [`Memory`] that their

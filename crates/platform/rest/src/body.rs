@@ -104,6 +104,7 @@ pub struct Incoming {
     connection: Option<Rc<Connection>>,
     stream: Payload,
     gzip: Option<Box<MultiGzDecoder<Wire>>>,
+    _of_unpacker: Memory,
     /// Length that the client announced.
     announced: Option<u64>,
     /// Start of the time limit.
@@ -122,16 +123,19 @@ impl Incoming {
     /// The body of a request, which may be packed with gzip if `may_be_packed`.
     ///
     /// # Errors
-    /// `unsupported-media-type` for any other encoding.
+    /// `unsupported-media-type` for any other encoding, and `unavailable` without memory to unpack it.
     pub fn of(request: &HttpRequest, stream: Payload, may_be_packed: bool) -> Result<Self, Problem> {
         let bodies = request.app_data::<Data<Bodies>>().ok_or_else(|| Problem::internal("no limits for bodies"))?;
         let is_packed = is_packed(request, may_be_packed)?;
+        let mut of_unpacker = Memory::of(bodies);
+        of_unpacker.resize(if is_packed { UNPACKER } else { 0 })?;
         let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         Ok(Self {
             bodies: bodies.clone(),
             connection: Connection::of(request),
             stream,
             gzip: is_packed.then(|| Box::new(MultiGzDecoder::new(Wire::default()))),
+            _of_unpacker: of_unpacker,
             announced: announced.and_then(|length| length.parse().ok()).filter(|_| !is_packed),
             since: Instant::now(),
             timed: 0,
@@ -145,11 +149,6 @@ impl Incoming {
     /// Memory for the body, of which nothing is held yet.
     pub fn memory(&self) -> Memory {
         Memory::of(&self.bodies)
-    }
-
-    /// Memory of the body beside its bytes.
-    pub fn overhead(&self) -> usize {
-        if self.gzip.is_some() { UNPACKER } else { 0 }
     }
 
     /// Starts the time limit again: for streams, whose time counts from the last complete line.
@@ -209,12 +208,11 @@ impl Incoming {
                 let announced = self.announced.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(limit);
                 let most = if length <= SMALL { announced.min(SMALL) } else { announced };
                 let capacity = (length + length / 2).min(most.max(length));
-                memory.resize(capacity + self.overhead())?;
+                memory.resize(capacity)?;
                 bytes.reserve_exact(capacity - bytes.len());
             }
             bytes.extend_from_slice(&piece);
         }
-        memory.resize(bytes.capacity())?; // the unpacker is gone
         Ok(Whole { bytes, memory })
     }
 

@@ -3,7 +3,7 @@
 //! The library takes from a connection all that is there, up to 128 KiB, and makes requests of all of it before it
 //! looks at its own limits: 2 KiB of short requests become 80 KiB of memory, and the pieces of a chunked body as much.
 //! It gives a deadline to the first head of a connection only. So a [`Guarded`] stream hands over little in one turn:
-//! 2 KiB of heads, and 16 KiB of a body while a route reads it. While a request is answered, no more heads are read.
+//! 2 KiB of heads, and 8 KiB of a body while a route reads it. While a request is answered, no more heads are read.
 //! A head that is too long or too slow is answered here.
 
 use std::cell::{Cell, RefCell};
@@ -23,7 +23,7 @@ use crate::problem::{self, Problem};
 /// Bytes of heads in one turn.
 const HEADS: usize = 2 << 10;
 /// Bytes of a body in one turn.
-const BODY: usize = 16 << 10;
+const BODY: usize = 8 << 10;
 /// Maximum size of a head.
 const MAX_HEAD: usize = 32 << 10;
 
@@ -157,7 +157,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
     ) -> Poll<io::Result<()>> {
         let (mode, unclaimed) = (connection.mode.get(), connection.unclaimed.get());
         let is_head = matches!(mode, Mode::Heads | Mode::Busy);
-        let most = if is_head { HEADS } else { BODY };
+        // the library reads a head from its beginning each time, so a long one comes in fewer turns
+        let most = if is_head { unclaimed.clamp(HEADS, BODY) } else { BODY };
         // 1. enough in this turn
         if self.turn >= most {
             self.turn = 0;

@@ -34,7 +34,7 @@ const OTHER_DESCRIPTORS: usize = 256;
 const RECEIVED: usize = 32 << 10;
 const SENT: usize = 64 << 10;
 /// Bytes of an answer after which the HTTP library waits for the client.
-const WRITE_BUFFER: usize = 16 << 10;
+const WRITE_BUFFER: usize = 8 << 10;
 /// Maximum size of a body that finds memory while larger ones use up theirs.
 pub const SMALL: usize = 16 << 10;
 

@@ -43,7 +43,12 @@ async fn packed_bodies_are_refused_on_every_route_that_reads_one() {
             let request = shop.admin().call(method.clone(), &path).header("idempotency-key", &random_key());
             let request = request.header("content-type", "application/json").header("content-encoding", "gzip");
             let refused = request.raw("{}").send().await;
-            assert_eq!(refused.headers.get("accept-encoding").map(|it| it.as_bytes()), Some(&b"identity"[..]), "{method} {path}: {}", refused.body);
+            assert_eq!(
+                refused.headers.get("accept-encoding").map(|it| it.as_bytes()),
+                Some(&b"identity"[..]),
+                "{method} {path}: {}",
+                refused.body
+            );
             refused.expect_problem(415, "unsupported-media-type");
             tried += 1;
         }

@@ -189,7 +189,7 @@ impl<'p> Lines<'p> {
     async fn reserve(&mut self) -> Result<(), Problem> {
         let kept = |lines: &Self| {
             let begun = lines.begun.as_ref().map_or(0, Vec::capacity);
-            let all = lines.body.overhead() + begun + lines.chunk_memory + lines.items.len() * ITEM;
+            let all = begun + lines.chunk_memory + lines.items.len() * ITEM;
             all.next_multiple_of(SMALL)
         };
         if kept(self) > self.held && self.memory.resize(kept(self)).is_err() {

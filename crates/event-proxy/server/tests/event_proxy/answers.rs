@@ -79,9 +79,7 @@ async fn lines_of_a_slow_stream_are_taken_though_more_may_come() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_id_is_of_one_event_of_its_service_type_and_source() {
     let mut proxy = TestProxy::start(&[]).await;
-    let own = |kind: &str, key: &str, data: Value| {
-        json!({ "service": "order", "type": kind, "id": "7", "key": key, "data": data })
-    };
+    let own = |kind: &str, key: &str, data: Value| json!({ "service": "order", "type": kind, "id": "7", "key": key, "data": data });
     let data = || json!({ "a": 1, "b": [2] });
     proxy.json(own("paid", "k", data())).await.expect(202);
     assert_eq!(proxy.json(own("paid", "k", data())).await.expect(202)["duplicate"], true);

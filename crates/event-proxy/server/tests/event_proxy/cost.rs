@@ -123,10 +123,7 @@ async fn bodies_find_memory_or_are_sent_away_and_small_ones_find_some() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_does_not_wait_for_bodies_that_do_not_come() {
-    let hour = [
-        ("EVENT_PROXY__HTTP__SHUTDOWN_TIMEOUT", "1h"),
-        ("EVENT_PROXY__HTTP__LIMITS__BODY_TIMEOUT", "1h"),
-    ];
+    let hour = [("EVENT_PROXY__HTTP__SHUTDOWN_TIMEOUT", "1h"), ("EVENT_PROXY__HTTP__LIMITS__BODY_TIMEOUT", "1h")];
     let mut proxy = TestProxy::start(&hour).await;
     let mut silent = begun(&proxy, WHOLE, b"{").await;
     let mut lines = begun(&proxy, &format!("content-type: {LINES}\r\ntransfer-encoding: chunked"), b"").await;
@@ -172,9 +169,8 @@ async fn json_that_readers_cannot_read_is_refused_in_each_form() {
     let mut proxy = TestProxy::start(&[]).await;
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     let plain = |levels| format!(r#"{{"service":"order","type":"paid","data":{}}}"#, deep(levels));
-    let cloud = |levels| {
-        format!(r#"{{"specversion":"1.0","id":"1","source":"order","type":"paid","data":{}}}"#, deep(levels))
-    };
+    let cloud =
+        |levels| format!(r#"{{"specversion":"1.0","id":"1","source":"order","type":"paid","data":{}}}"#, deep(levels));
     for levels in [127, 129, 200_000] {
         let forms = [
             ("application/json", plain(levels)),
