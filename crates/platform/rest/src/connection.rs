@@ -27,6 +27,9 @@ const BODY: usize = 8 << 10;
 /// Maximum size of a head.
 const MAX_HEAD: usize = 32 << 10;
 
+/// Idle time after which the HTTP library closes a connection.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
 /// State of a connection, shared with its requests.
 #[derive(Default)]
 pub struct Connection {
@@ -183,15 +186,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         self.turn += bytes;
         if is_head {
             connection.unclaimed.set(unclaimed + bytes);
+            if unclaimed == 0 && bytes > 0 {
+                connection.is_timed.set(false);
+            }
         }
         if polled.is_ready() {
             return polled;
         }
         // 4. nothing: a head that has begun has its time
         self.turn = 0;
-        if mode == Mode::Heads && (unclaimed > 0 || !connection.is_used.get()) {
+        if mode == Mode::Heads {
             if !connection.is_timed.replace(true) {
-                self.head.as_mut().reset(Instant::now() + self.patience);
+                let is_due = unclaimed > 0 || !connection.is_used.get();
+                // a head may have come with the last request; a connection that is idle is closed before
+                let idle = if is_due { Duration::ZERO } else { KEEP_ALIVE };
+                self.head.as_mut().reset(Instant::now() + idle + self.patience);
             }
             if self.head.as_mut().poll(cx).is_ready() {
                 self.refuse(cx, &kinds::HEAD_TIMEOUT);

@@ -26,7 +26,7 @@ use serde::Deserialize;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::connection::Guarded;
+use crate::connection::{Guarded, KEEP_ALIVE};
 
 /// File descriptors that are kept for files, databases and brokers.
 const OTHER_DESCRIPTORS: usize = 256;
@@ -163,9 +163,6 @@ impl LimitSettings {
         connections.div_ceil(threads)
     }
 }
-
-/// Idle time after which a connection is closed.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// The HTTP side of guarded connections.
 fn http<S, C>(

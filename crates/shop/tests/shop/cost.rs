@@ -95,3 +95,51 @@ async fn json_beyond_127_levels_is_refused() {
     assert_eq!(errors[0]["field"], "password");
     shop.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_head_of_a_connection_has_a_deadline_and_a_length() {
+    let shop = TestShop::start_with(&[("SHOP__HTTP__LIMITS__HEAD_TIMEOUT", "300ms")], vec![]).await;
+    let head = "GET /livez HTTP/1.1\r\nhost: shop\r\n";
+    let long = format!("{head}x: {}\r\n\r\n", "x".repeat(40_000));
+    for begun in ["", head] {
+        let mut stream = TcpStream::connect(shop.address()).await.unwrap();
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        let said = answer(stream).await;
+        assert!(said.starts_with("HTTP/1.1 408 ") && said.contains("/problems/head-timeout"), "{begun}: {said}");
+    }
+    let mut stream = TcpStream::connect(shop.address()).await.unwrap();
+    stream.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
+    let mut first = [0; 12];
+    stream.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let said = answer(stream).await;
+    assert!(said.contains("HTTP/1.1 408 "), "{said}");
+    let mut stream = TcpStream::connect(shop.address()).await.unwrap();
+    stream.write_all(long.as_bytes()).await.unwrap();
+    let mut said = String::new();
+    // the end may be a reset, for the server does not read the rest
+    let _ = timeout(PATIENCE, stream.read_to_string(&mut said)).await.expect("an end");
+    assert!(said.contains("HTTP/1.1 431 ") && said.contains("/problems/head-too-large"), "{said}");
+    shop.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pipelined_requests_are_answered_in_their_order_whatever_their_number() {
+    let shop = TestShop::start().await;
+    let mut stream = TcpStream::connect(shop.address()).await.unwrap();
+    let path = |n: usize| if n % 3 == 0 { "/api/v1/openapi.json" } else { "/livez" };
+    let all: String = (0..300)
+        .map(|n| {
+            let end = if n == 299 { "connection: close\r\n" } else { "" };
+            format!("GET {}?n={n} HTTP/1.1\r\nhost: shop\r\n{end}\r\n", path(n))
+        })
+        .collect();
+    let (mut reading, mut writing) = stream.split();
+    let mut said = String::new();
+    let read = async { timeout(PATIENCE, reading.read_to_string(&mut said)).await.expect("an end").unwrap() };
+    let (_, written) = tokio::join!(read, writing.write_all(all.as_bytes()));
+    written.unwrap();
+    assert_eq!(said.matches("HTTP/1.1 200 OK").count(), 300);
+    shop.finish().await;
+}
