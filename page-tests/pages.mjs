@@ -226,6 +226,13 @@ async function tail(page, proxy) {
     await page.keyboard.press('Enter');
     await rows.first().getByText('"note": "first <script>"').waitFor();
   });
+  await check('what is deep is not laid out', async () => {
+    const deep = `${'['.repeat(100)}${'1,'.repeat(2_000)}1${']'.repeat(100)}`;
+    await post(proxy, event('order-16', JSON.parse(deep)));
+    await newest('[[[[');
+    const text = await rows.first().locator('pre code').textContent();
+    assert.ok(text.length < 4 * deep.length, `${text.length} letters`);
+  });
   await check('it filters by key and by text', async () => {
     await page.getByLabel('Key').fill('order-17');
     await page.keyboard.press('Enter');

@@ -98,8 +98,8 @@ pub(crate) async fn purge(shop: Shop, stop: CancellationToken) {
             }
         }
         match messaging::purge(&shop.db, &shop.log, &shop.groups, shop.settings.events.retention).await {
-            Ok(0) => {}
-            Ok(events) => tracing::info!(events, "old events were deleted from the log"),
+            Ok(messaging::Purged { events: 0, .. }) => {}
+            Ok(messaging::Purged { events, .. }) => tracing::info!(events, "old events were deleted from the log"),
             Err(error) => tracing::warn!(%error, "old events were not deleted; trying again later"),
         }
         tokio::select! { () = stop.cancelled() => {}, () = sleep(PURGE_EVERY) => {} }

@@ -9,6 +9,8 @@ mod access;
 mod binary;
 #[path = "shop/catalogue.rs"]
 mod catalogue;
+#[path = "shop/cost.rs"]
+mod cost;
 #[path = "shop/coupons.rs"]
 mod coupons;
 #[path = "shop/described.rs"]

@@ -9,6 +9,8 @@
   scripts/faults cluster --short      one fault of each kind, in about three minutes; writes nothing
   scripts/faults proxy                injects every fault into two event proxies with three brokers (scripts/kafka);
                                       writes the table; with --short as above
+  scripts/faults hostile              lets 1,000 hostile clients loose on the shop and on an event proxy; writes the
+                                      table; with --short the attacks take 1.5 s each, and nothing is written
   scripts/faults cluster --only NAME  only this fault, also of storage and proxy (--list prints the names)
 
 Builds the release binaries unless --shop or --bin-dir names others. Needs Python 3.11; `cluster` also needs what
@@ -25,7 +27,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from blackbox.faults import cluster, kill, proxy, storage
+from blackbox.faults import cluster, hostile, kill, proxy, storage
 from blackbox.faults.suite import Options
 from blackbox.paths import ROOT
 
@@ -43,11 +45,11 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    suites = ("kill", "storage", "cluster", "proxy", "all")
+    suites = ("kill", "storage", "cluster", "proxy", "hostile", "all")
     parser.add_argument("suite", nargs="?", choices=suites, default="all", help="all (the default): kill and storage")
     parser.add_argument("--rounds", type=int, default=10, help="kill: number of rounds")
     parser.add_argument("--shop", type=Path, help="kill: the binary of the shop (default: a release build)")
-    cluster_or_proxy = parser.add_argument_group("storage, cluster, proxy")
+    cluster_or_proxy = parser.add_argument_group("storage, cluster, proxy, hostile")
     add = cluster_or_proxy.add_argument
     add("--only", metavar="NAME", action="append", default=[], help="only this fault; may be repeated")
     add("--list", action="store_true", help="print the names of the faults")
@@ -71,6 +73,10 @@ def main(words: Sequence[str] | None = None) -> int:
     if arguments.suite == "proxy":
         given = options.bin_dir and Path(options.bin_dir, "event-proxy")
         return report(proxy.run(options, given or release_binary("event-proxy")))
+    if arguments.suite == "hostile":
+        names = ("shop", "event-proxy")
+        folder = options.bin_dir and Path(options.bin_dir)
+        return report(hostile.run([folder / name if folder else release_binary(name) for name in names], options.short))
     wrong: list[str] = []
     if arguments.suite in ("kill", "all"):
         wrong += kill.run(arguments.shop or release_binary("shop"), arguments.rounds)

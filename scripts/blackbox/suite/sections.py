@@ -369,6 +369,10 @@ def faults_of_one_process(runner: Runner) -> None:
     )
 
 
+def hostile_clients(runner: Runner) -> None:
+    runner.check("hostile clients", "scripts/faults", "hostile", "--short", "--bin-dir", runner.target / "debug")
+
+
 def find_kcat(runner: Runner) -> str | None:
     return needs.program(runner, "kafkacat", "kcat", "kafkacat")
 
@@ -422,5 +426,6 @@ FULL = [
     Section("pages", "pages", pages, NORMAL, BUILT),
     QUICK[4],
     Section("faults", "faults", faults_of_one_process, NORMAL, BUILT),
+    Section("hostile clients", "faults", hostile_clients, NORMAL, BUILT),
     Section("proxy faults", "faults", faults_of_proxies, NORMAL, (*BUILT, "labs")),
 ]

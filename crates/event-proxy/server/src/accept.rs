@@ -1,10 +1,12 @@
 //! Takes events into the log, each once.
 
+use db::types::Id;
 use rest::Problem;
 use tokio::time::Instant;
 
 use crate::Proxy;
-use crate::event::Entry;
+use crate::event::{Entry, Refusal};
+use crate::http::kinds;
 use crate::intake::{Routed, Taken};
 use crate::room::Reserved;
 
@@ -29,7 +31,7 @@ impl Proxy {
     /// The database's; then nothing is known to be taken.
     pub async fn accept(
         &self,
-        entries: Vec<Result<Entry, Problem>>,
+        entries: Vec<Result<Entry, Refusal>>,
         ack: Ack,
     ) -> Result<Vec<Result<Taken, Problem>>, Problem> {
         let (mut routed, mut answers) = (Vec::with_capacity(entries.len()), Vec::with_capacity(entries.len()));
@@ -40,53 +42,61 @@ impl Proxy {
                     routed.push(Routed { entry, topic, traceparent: traceparent.clone() });
                     None
                 }
-                Err(refusal) => Some(refusal),
+                Err(Refusal { service, problem }) => {
+                    self.topics.count_refused(service.as_deref(), &problem);
+                    Some(problem)
+                }
             });
         }
-        let room = self.room_for(&routed)?;
-        let taken = match ack {
-            Ack::Memory => self.intake.take_later(routed, room)?,
-            Ack::Disk => self.store(routed, room).await?,
-            Ack::Kafka => self.deliver(routed, room).await?,
-        };
-        let mut taken = taken.into_iter();
+        let mut taken = self.take(routed, ack).await?.into_iter();
         let answer = |refused: Option<Problem>| match refused {
             Some(refusal) => Err(refusal),
-            None => taken.next().ok_or_else(|| Problem::internal("fewer events were taken than came")),
+            None => taken.next().unwrap_or_else(|| Err(Problem::internal("fewer events were taken than came"))),
         };
         Ok(answers.into_iter().map(answer).collect())
     }
 
-    async fn route(&self, entry: Result<Entry, Problem>) -> Result<(Entry, String), Problem> {
+    async fn route(&self, entry: Result<Entry, Refusal>) -> Result<(Entry, String), Refusal> {
         let entry = entry?;
-        let topic = self.topics.ensure(&entry.service, &entry.kind).await?;
-        Ok((entry, topic))
+        match self.topics.ensure(&entry.service, &entry.kind).await {
+            Ok(topic) => Ok((entry, topic)),
+            Err(problem) => Err(Refusal { service: Some(entry.service), problem }),
+        }
     }
 
-    /// Room in the log; there is no end of it when nothing waits for Kafka.
-    fn room_for(&self, routed: &[Routed]) -> Result<Option<Reserved>, Problem> {
-        let bytes = routed.iter().map(|event| event.entry.payload.len()).sum();
-        self.delivery.is_there().then(|| self.room.reserve(bytes)).transpose()
-    }
-
-    /// Stores the events and waits until Kafka has them, but not for ever: then they are in the log, and on their way.
-    async fn deliver(&self, routed: Vec<Routed>, room: Option<Reserved>) -> Result<Vec<Taken>, Problem> {
-        let wait = self.delivery.waiting.wait_for(routed.iter().map(|event| event.entry.id));
-        let stored = self.store(routed, room).await?;
-        let new = stored.iter().filter(|taken| !taken.duplicate).map(|taken| taken.id);
-        let places = wait.until(Instant::now() + self.settings.delivery.ack_timeout, new).await;
-        let place_of = |mut taken: Taken| {
-            taken.place = places.get(&taken.id).cloned();
-            taken.fallback = taken.place.is_none();
-            taken
-        };
-        Ok(stored.into_iter().map(place_of).collect())
-    }
-
-    async fn store(&self, routed: Vec<Routed>, room: Option<Reserved>) -> Result<Vec<Taken>, Problem> {
+    async fn take(&self, routed: Vec<Routed>, ack: Ack) -> Result<Vec<Result<Taken, Problem>>, Problem> {
         if routed.is_empty() {
             return Ok(Vec::new());
         }
+        let bytes = routed.iter().map(|event| event.entry.payload.len()).sum();
+        let room = self.room.reserve(bytes).inspect_err(|problem| {
+            routed.iter().for_each(|event| self.topics.count_refused(Some(&event.entry.service), problem));
+        })?;
+        match ack {
+            Ack::Memory => self.intake.take_later(routed, room),
+            Ack::Disk => self.store(routed, room).await,
+            Ack::Kafka => self.deliver(routed, room).await,
+        }
+    }
+
+    /// Stores the events and waits until Kafka has them, but not for ever: then they are in the log, and on their way.
+    async fn deliver(&self, routed: Vec<Routed>, room: Reserved) -> Result<Vec<Result<Taken, Problem>>, Problem> {
+        let wait = self.delivery.waiting.wait_for(routed.iter().map(|event| event.entry.id));
+        let stored = self.store(routed, room).await?;
+        let new: Vec<Id> = stored.iter().flatten().filter(|taken| !taken.duplicate).map(|taken| taken.id).collect();
+        let delivered = wait.until(Instant::now() + self.settings.delivery.ack_timeout, new).await;
+        let told = |taken: Taken| match delivered.get(&taken.id) {
+            Some(Ok(place)) => Ok(Taken { place: Some(place.clone()), ..taken }),
+            Some(Err(reason)) => Err(Problem::new(&kinds::REFUSED_BY_KAFKA)
+                .detail(reason)
+                .with("receipt", self.receipts.of(taken.id))
+                .with("id", taken.id)),
+            None => Ok(Taken { fallback: true, ..taken }),
+        };
+        Ok(stored.into_iter().map(|taken| taken.and_then(told)).collect())
+    }
+
+    async fn store(&self, routed: Vec<Routed>, room: Reserved) -> Result<Vec<Result<Taken, Problem>>, Problem> {
         let answered = self.intake.take(routed, room)?.await;
         Ok(answered.map_err(|_| rest::problem::unavailable("the proxy is stopping"))??)
     }

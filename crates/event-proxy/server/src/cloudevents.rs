@@ -63,6 +63,7 @@ impl<'a> CloudEvent<'a> {
             time: self.time,
             level: self.level,
             data: self.data.or(self.data_base64).unwrap_or(RawValue::NULL),
+            source: Some(self.source),
         })
     }
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 use db::types::{Id, Time};
 use rest::Problem;
+use rest::depth::{self, MAX_DEPTH};
 use rest::kinds;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -16,6 +17,8 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6f2d_8a54_1b0e_5c77_9d3a_4e51_70c2_b8f
 const MAX_NAME: usize = 64;
 /// Bytes of a key or an id.
 const MAX_TEXT: usize = 255;
+/// Memory of an event beside its payload: texts, allocations and the item of the answer.
+pub const MEMORY: usize = 512;
 
 /// How grave it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -53,10 +56,27 @@ pub struct Posted<'a> {
     pub time: Option<DateTime<Utc>>,
     #[serde(default)]
     pub level: Option<Level>,
-    /// Any JSON.
+    /// Any JSON, of at most 126 levels.
     #[schema(value_type = serde_json::Value)]
     #[serde(borrow)]
     pub data: &'a RawValue,
+    /// CloudEvents attribute: an id counts within its source.
+    #[serde(skip)]
+    pub source: Option<Cow<'a, str>>,
+}
+
+/// An event that cannot be taken.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Service, as far as the event says it.
+    pub service: Option<String>,
+    pub problem: Problem,
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self { service: None, problem }
+    }
 }
 
 /// An event that can be taken.
@@ -71,6 +91,13 @@ pub struct Entry {
     pub occurred_at: Time,
     /// JSON: what was posted, with its time and id.
     pub payload: String,
+}
+
+impl Entry {
+    /// Memory of the event, its texts and its answer included.
+    pub fn memory(&self) -> usize {
+        self.payload.len() + MEMORY
+    }
 }
 
 /// What is stored and sent: the order of the fields is theirs.
@@ -93,11 +120,17 @@ impl Posted<'_> {
     ///
     /// # Errors
     /// `invalid-request`, naming each wrong field; `body-too-large` with more than `max_bytes`.
-    pub fn check(&self, max_bytes: usize) -> Result<Entry, Problem> {
+    pub fn check(&self, max_bytes: usize) -> Result<Entry, Refusal> {
+        self.entry(max_bytes).map_err(|problem| Refusal { service: Some(self.service.to_string()), problem })
+    }
+
+    fn entry(&self, max_bytes: usize) -> Result<Entry, Problem> {
         self.check_fields()?;
+        // the event itself is a level
+        depth::check("data", self.data.get().as_bytes(), MAX_DEPTH - 1)?;
         let time = self.time.map_or_else(Time::now, Time::from);
         let (id, given) = match &self.id {
-            Some(own) => (own_id(&self.service, own), own.as_ref()),
+            Some(own) => (self.own_id(own), own.as_ref()),
             None => (Id::new(), ""),
         };
         let shown = id.to_string();
@@ -126,6 +159,12 @@ impl Posted<'_> {
         })
     }
 
+    /// Id of the event to which the service gave the id `own`.
+    fn own_id(&self, own: &str) -> Id {
+        let (service, kind, source) = (&self.service, &self.kind, self.source.as_deref().unwrap_or_default());
+        Uuid::new_v5(&NAMESPACE, format!("{service}\n{kind}\n{source}\n{own}").as_bytes()).into()
+    }
+
     fn check_fields(&self) -> Result<(), Problem> {
         let mut wrong = Vec::new();
         for (field, name) in [("service", &self.service), ("type", &self.kind)] {
@@ -152,7 +191,14 @@ pub fn is_name(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len()) && name.chars().all(known)
 }
 
-/// The id of the event to which `service` gave the id `own`.
-pub fn own_id(service: &str, own: &str) -> Id {
-    Uuid::new_v5(&NAMESPACE, format!("{service}\n{own}").as_bytes()).into()
+/// Returns true if two stored events have the same key and data. Spacing and the order of members do not count.
+pub fn is_same(one: &str, other: &str) -> bool {
+    #[derive(Deserialize, PartialEq)]
+    struct Content {
+        #[serde(default)]
+        key: Option<String>,
+        data: serde_json::Value,
+    }
+    let content = |payload| serde_json::from_str::<Content>(payload).ok();
+    one == other || content(one).is_some_and(|one| Some(one) == content(other))
 }

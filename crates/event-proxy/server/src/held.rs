@@ -164,12 +164,14 @@ pub fn attempts(conn: &mut Conn, ids: &[Id]) -> db::Result<HashMap<Id, i32>> {
     Ok(rows.select((held::id, held::attempts)).load(conn)?.into_iter().collect())
 }
 
-/// Which of `ids` are held, whatever becomes of them.
+/// Payloads of those of `ids` that are held, whatever becomes of them.
 ///
 /// # Errors
 /// The database's.
-pub fn known(conn: &mut Conn, ids: &[Id]) -> db::Result<Vec<Id>> {
-    Ok(held::table.filter(held::id.eq_any(ids)).select(held::id).load(conn)?)
+pub fn payloads(conn: &mut Conn, ids: &[Id]) -> db::Result<Vec<(Id, String)>> {
+    let rows: Vec<(Id, JsonText)> =
+        held::table.filter(held::id.eq_any(ids)).select((held::id, held::payload)).load(conn)?;
+    Ok(rows.into_iter().map(|(id, payload)| (id, payload.0)).collect())
 }
 
 /// # Errors

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use db::{Database, Tx};
-use messaging::{Log, purge};
+use messaging::{Log, Purged, purge};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::room::Room;
 use crate::topics::Topics;
 use crate::{held, spans};
 
@@ -25,9 +26,10 @@ pub struct Housekeeping {
 
 impl Housekeeping {
     /// Learns what other proxies change, and forgets what was delivered longer than `keep` ago.
-    pub fn start(db: &Database, log: &Log, topics: &Arc<Topics>, keep: Duration) -> Self {
+    pub fn start(db: &Database, log: &Log, topics: &Arc<Topics>, room: &Arc<Room>, keep: Duration) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (db, log, topics, its_stop) = (db.clone(), log.clone(), topics.clone(), stop.clone());
+        let room = room.clone();
         tasks.spawn(async move {
             let mut purged: Option<Instant> = None;
             while !its_stop.is_cancelled() {
@@ -36,7 +38,7 @@ impl Housekeeping {
                 }
                 if purged.is_none_or(|purged| purged.elapsed() > PURGE_EVERY) {
                     purged = Some(Instant::now());
-                    if let Err(error) = forget(&db, &log, keep).await {
+                    if let Err(error) = forget(&db, &log, &room, keep).await {
                         tracing::warn!(%error, "what was delivered is not forgotten yet");
                     }
                 }
@@ -58,8 +60,9 @@ impl Housekeeping {
 ///
 /// # Errors
 /// The database's.
-pub async fn forget(db: &Database, log: &Log, keep: Duration) -> db::Result<()> {
-    let events = purge(db, log, &[], keep).await?;
+pub async fn forget(db: &Database, log: &Log, room: &Room, keep: Duration) -> db::Result<()> {
+    let Purged { events, bytes } = purge(db, log, &[], keep).await?;
+    room.forgotten(bytes);
     if events > 0 {
         tracing::debug!(events, "old events were cut from the log");
     }

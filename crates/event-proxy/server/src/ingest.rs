@@ -3,9 +3,6 @@
 use std::fmt;
 
 use actix_web::http::header::{self, HeaderMap};
-use actix_web::web::{Bytes, Payload};
-use actix_web::{HttpRequest, dev};
-use futures::StreamExt;
 use rest::Problem;
 use rest::kinds;
 use serde::de::{self, SeqAccess, Visitor};
@@ -13,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::cloudevents::{self, CloudEvent};
-use crate::event::{Entry, Posted};
+use crate::event::{Entry, Posted, Refusal};
 
 /// Events of an array at the most.
 const MAX_ITEMS: usize = 10_000;
@@ -56,46 +53,9 @@ impl Form {
     }
 }
 
-/// A body that is unpacked as it comes.
-pub struct Body {
-    stream: dev::Decompress<Payload>,
-}
-
-impl Body {
-    /// Of a request.
-    pub fn of(request: &HttpRequest, payload: Payload) -> Self {
-        Self { stream: dev::Decompress::from_headers(payload, request.headers()) }
-    }
-
-    /// The next piece; `None` at the end.
-    ///
-    /// # Errors
-    /// `bad-request` when it breaks off, or is not packed as it says.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
-        let piece = self.stream.next().await.transpose();
-        piece.map_err(|_| Problem::new(&kinds::BAD_REQUEST).detail("the body could not be read"))
-    }
-
-    /// All of it.
-    ///
-    /// # Errors
-    /// `body-too-large` with more than `limit` bytes, unpacked.
-    pub async fn whole(&mut self, limit: usize) -> Result<Vec<u8>, Problem> {
-        let mut body = Vec::new();
-        while let Some(piece) = self.next().await? {
-            if body.len() + piece.len() > limit {
-                let detail = format!("at most {limit} bytes, unpacked; send more as application/x-ndjson");
-                return Err(Problem::new(&kinds::TOO_LARGE).detail(detail));
-            }
-            body.extend_from_slice(&piece);
-        }
-        Ok(body)
-    }
-}
-
 /// The events of a body, and whether it is one alone.
 pub struct Read {
-    pub entries: Vec<Result<Entry, Problem>>,
+    pub entries: Vec<Result<Entry, Refusal>>,
     pub alone: bool,
 }
 
@@ -104,11 +64,11 @@ pub struct Read {
 /// # Errors
 /// `malformed-json` when nothing can be told of it.
 pub fn read(form: Form, headers: &HeaderMap, body: &[u8], max_event: usize) -> Result<Read, Problem> {
-    let alone = |entry: Result<Entry, Problem>| Ok(Read { entries: vec![entry], alone: true });
+    let alone = |entry: Result<Entry, Refusal>| Ok(Read { entries: vec![entry], alone: true });
     match form {
         Form::CloudEvent(true) => {
             let mut text = None;
-            alone(cloudevents::binary(headers, body, &mut text).and_then(|posted| posted.check(max_event)))
+            alone(cloudevents::binary(headers, body, &mut text)?.check(max_event))
         }
         Form::CloudEvent(false) => alone(cloud_event(body, max_event)),
         Form::CloudEvents => {
@@ -166,11 +126,11 @@ impl<'de> Deserialize<'de> for Items<'de> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn event(json: &[u8], max_event: usize) -> Result<Entry, Problem> {
+pub fn event(json: &[u8], max_event: usize) -> Result<Entry, Refusal> {
     parse::<Posted<'_>>(json)?.check(max_event)
 }
 
-fn cloud_event(json: &[u8], max_event: usize) -> Result<Entry, Problem> {
+fn cloud_event(json: &[u8], max_event: usize) -> Result<Entry, Refusal> {
     parse::<CloudEvent<'_>>(json)?.into_posted()?.check(max_event)
 }
 

@@ -1,7 +1,8 @@
 //! The one way into the log, for all events whatever they are acknowledged by: a queue in memory, of which all that
 //! there is goes into the log at once, in its order.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +13,11 @@ use rest::Problem;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::sleep;
 
-use crate::event::Entry;
+use crate::event::{self, Entry};
 use crate::held;
 use crate::http::kinds;
 use crate::room::Reserved;
+use crate::topics::Topics;
 use crate::waiting::Place;
 
 /// Events that one unit of work takes, or a few more.
@@ -50,41 +52,41 @@ pub struct Routed {
     pub traceparent: Option<String>,
 }
 
+/// What becomes of each event of a batch.
+type Fates = Vec<Result<Taken, Problem>>;
+
 /// The queue.
 pub struct Intake {
     queue: mpsc::UnboundedSender<Batch>,
-    /// Bytes of events that are in it.
+    /// Memory of the events that are in it.
     memory: Arc<Semaphore>,
     limit: u32,
+    topics: Arc<Topics>,
 }
 
 /// Events that came together.
 struct Batch {
     events: Arc<[Routed]>,
-    room: Option<Reserved>,
+    room: Reserved,
     /// `None` when they are acknowledged already.
-    answer: Option<oneshot::Sender<db::Result<Vec<Taken>>>>,
+    answer: Option<oneshot::Sender<db::Result<Fates>>>,
     _memory: OwnedSemaphorePermit,
 }
 
 impl Intake {
     /// Into the log of `db`, with so many bytes on the way at the most.
-    pub fn start(db: Database, limit: usize) -> Self {
+    pub fn start(db: Database, limit: usize, topics: Arc<Topics>) -> Self {
         let (queue, waiting) = mpsc::unbounded_channel();
-        tokio::spawn(run(db, waiting));
+        tokio::spawn(run(db, waiting, topics.clone()));
         let limit = u32::try_from(limit.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
-        Self { queue, memory: Arc::new(Semaphore::new(limit as usize)), limit }
+        Self { queue, memory: Arc::new(Semaphore::new(limit as usize)), limit, topics }
     }
 
     /// Queues the events: they are in the log once the answer comes.
     ///
     /// # Errors
     /// `log-full` when too much is on its way already.
-    pub fn take(
-        &self,
-        events: Vec<Routed>,
-        room: Option<Reserved>,
-    ) -> Result<oneshot::Receiver<db::Result<Vec<Taken>>>, Problem> {
+    pub fn take(&self, events: Vec<Routed>, room: Reserved) -> Result<oneshot::Receiver<db::Result<Fates>>, Problem> {
         let (answer, answered) = oneshot::channel();
         self.enqueue(events, room, Some(answer))?;
         Ok(answered)
@@ -94,8 +96,8 @@ impl Intake {
     ///
     /// # Errors
     /// `log-full` when too much is on its way already.
-    pub fn take_later(&self, events: Vec<Routed>, room: Option<Reserved>) -> Result<Vec<Taken>, Problem> {
-        let taken = events.iter().map(|event| Taken::new(event.entry.id, false)).collect();
+    pub fn take_later(&self, events: Vec<Routed>, room: Reserved) -> Result<Fates, Problem> {
+        let taken = events.iter().map(|event| Ok(Taken::new(event.entry.id, false))).collect();
         self.enqueue(events, room, None)?;
         Ok(taken)
     }
@@ -103,12 +105,15 @@ impl Intake {
     fn enqueue(
         &self,
         events: Vec<Routed>,
-        room: Option<Reserved>,
-        answer: Option<oneshot::Sender<db::Result<Vec<Taken>>>>,
+        room: Reserved,
+        answer: Option<oneshot::Sender<db::Result<Fates>>>,
     ) -> Result<(), Problem> {
-        let bytes: usize = events.iter().map(|event| event.entry.payload.len()).sum();
-        let full =
-            || Problem::new(&kinds::LOG_FULL).detail("too much is on its way").retry_after(Duration::from_secs(1));
+        let bytes: usize = events.iter().map(|event| event.entry.memory()).sum();
+        let full = || {
+            let problem = Problem::new(&kinds::LOG_FULL).detail("too much is on its way");
+            events.iter().for_each(|event| self.topics.count_refused(Some(&event.entry.service), &problem));
+            problem.retry_after(Duration::from_secs(1))
+        };
         let bytes = u32::try_from(bytes).map_err(|_| full())?;
         let memory = self.memory.clone().try_acquire_many_owned(bytes).map_err(|_| full())?;
         let batch = Batch { events: events.into(), room, answer, _memory: memory };
@@ -121,7 +126,7 @@ impl Intake {
     }
 }
 
-async fn run(db: Database, mut queue: mpsc::UnboundedReceiver<Batch>) {
+async fn run(db: Database, mut queue: mpsc::UnboundedReceiver<Batch>, topics: Arc<Topics>) {
     while let Some(first) = queue.recv().await {
         let (mut events, mut batches) = (first.events.len(), vec![first]);
         while events < MOST
@@ -130,18 +135,18 @@ async fn run(db: Database, mut queue: mpsc::UnboundedReceiver<Batch>) {
             events += batch.events.len();
             batches.push(batch);
         }
-        write(&db, batches).await;
+        write(&db, batches, &topics).await;
     }
 }
 
 /// Writes the batches, and answers. After a failure those who wait are told; what nobody waits for is written again,
 /// for it is acknowledged already.
-async fn write(db: &Database, mut batches: Vec<Batch>) {
+async fn write(db: &Database, mut batches: Vec<Batch>, topics: &Topics) {
     let mut is_again = false;
     while !batches.is_empty() {
         let events: Vec<_> = batches.iter().map(|batch| batch.events.clone()).collect();
         let error = match db.write(move |tx| stage_all(tx, &events, is_again)).await {
-            Ok(taken) => return batches.into_iter().zip(taken).for_each(|(batch, taken)| batch.done(taken)),
+            Ok(taken) => return batches.into_iter().zip(taken).for_each(|(batch, taken)| batch.done(taken, topics)),
             Err(error) => error,
         };
         batches = batches.into_iter().filter_map(|batch| batch.failed(&error)).collect();
@@ -152,30 +157,43 @@ async fn write(db: &Database, mut batches: Vec<Batch>) {
 }
 
 /// Stages what is not known already; what becomes of each event of each batch.
-fn stage_all(tx: &mut Tx<'_>, batches: &[Arc<[Routed]>], may_be_known: bool) -> db::Result<Vec<Vec<Taken>>> {
+fn stage_all(tx: &mut Tx<'_>, batches: &[Arc<[Routed]>], may_be_known: bool) -> db::Result<Vec<Fates>> {
     let all = || batches.iter().flat_map(|events| events.iter());
     let own: Vec<Id> = all().map(|it| &it.entry).filter(|it| may_be_known || it.may_be_known).map(|it| it.id).collect();
-    let mut known = HashSet::new();
+    let mut known: HashMap<Id, Cow<'_, str>> = HashMap::new();
     if !own.is_empty() {
-        known.extend(admin::places(tx, &own)?.into_iter().map(|(id, _)| id));
-        known.extend(held::known(tx, &own)?);
+        let stored = admin::payloads(tx, &own)?.into_iter().chain(held::payloads(tx, &own)?);
+        known.extend(stored.map(|(id, payload)| (id, payload.into())));
     }
-    let mut take = |event: &Routed| {
-        let is_asked_for = may_be_known || event.entry.may_be_known;
-        let duplicate = is_asked_for && !known.insert(event.entry.id);
-        if !duplicate {
+    let mut fates = Vec::with_capacity(batches.len());
+    for events in batches {
+        let fates_of_batch = events.iter().map(|event| {
+            let entry = &event.entry;
+            match known.get(&entry.id) {
+                Some(stored) if !event::is_same(stored, &entry.payload) => return Err(Problem::new(&kinds::ID_REUSED)),
+                Some(_) => return Ok(Taken::new(entry.id, true)),
+                None if may_be_known || entry.may_be_known => drop(known.insert(entry.id, (&*entry.payload).into())),
+                None => {}
+            }
             tx.stage(event.staged());
-        }
-        Taken::new(event.entry.id, duplicate)
-    };
-    Ok(batches.iter().map(|events| events.iter().map(&mut take).collect()).collect())
+            Ok(Taken::new(entry.id, false))
+        });
+        fates.push(fates_of_batch.collect());
+    }
+    Ok(fates)
 }
 
 impl Batch {
-    fn done(self, taken: Vec<Taken>) {
-        let new = self.events.iter().zip(&taken).filter(|(_, taken)| !taken.duplicate);
-        let bytes = new.map(|(event, _)| event.entry.payload.len()).sum();
-        self.room.into_iter().for_each(|room| room.keep(bytes));
+    fn done(self, taken: Fates, topics: &Topics) {
+        let mut bytes = 0;
+        for (event, taken) in self.events.iter().zip(&taken) {
+            match taken {
+                Ok(taken) if taken.duplicate => {}
+                Ok(_) => bytes += event.entry.payload.len(),
+                Err(problem) => topics.count_refused(Some(&event.entry.service), problem),
+            }
+        }
+        self.room.keep(bytes);
         if let Some(answer) = self.answer {
             drop(answer.send(Ok(taken))); // who waited may be gone
         }

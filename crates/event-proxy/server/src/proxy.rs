@@ -95,9 +95,9 @@ impl Proxy {
             Topics::open(&db, &control, &log, &settings.topics, delivery.clone()).await.map_err(bad_control)?;
         let begun = begin(&db, &log, &settings, topics.into(), &delivery).await.map_err(|error| bad_folder(&error))?;
         let Begun { topics, refusals, room, working } = begun;
-        let housekeeping = Housekeeping::start(&db, &log, &topics, settings.log_limit.keep);
+        let housekeeping = Housekeeping::start(&db, &log, &topics, &room, settings.log_limit.keep);
         let receipts = Receipts::new(&settings.node.name, &secret);
-        let intake = Intake::start(db.clone(), settings.ingest.memory.0);
+        let intake = Intake::start(db.clone(), settings.ingest.memory.0, topics.clone());
         Ok(Self {
             settings: Arc::new(settings),
             db,

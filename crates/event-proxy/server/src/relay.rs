@@ -192,7 +192,8 @@ impl Relay {
                 Err(BusError::Unavailable(why)) => return Err(HandlerError::Unavailable(why)),
             }
         }
-        self.waiting.leave(refused.iter().map(|(event, _)| &event.id).chain(behind.iter().map(|event| &event.id)));
+        refused.iter().for_each(|(event, reason)| self.waiting.refuse(&event.id, reason));
+        behind.iter().for_each(|event| self.waiting.refuse(&event.id, "an event of its key before it was refused"));
         let passed = (events.len() - places.len()) as i64;
         Ok(Batch { spans: Span::all(places), refused, behind, at_last, attempts, passed })
     }

@@ -1,4 +1,5 @@
-//! How much the log may still take: what waits for Kafka is bounded, by bytes and by age.
+//! How much the log may still take: what waits for Kafka is bounded, by bytes and by age. Where events stay in the log,
+//! all of them count, until they are deleted.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use db::types::Time;
 use db::{Conn, Database};
-use messaging::{Event, oldest_unrelayed, unrelayed_bytes};
+use messaging::{Event, log_bytes, oldest_unrelayed, unrelayed_bytes};
 use parking_lot::Mutex;
 use rest::Problem;
 use tokio::time::{Instant, sleep};
@@ -30,7 +31,8 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// The room of a log.
 pub struct Room {
     limit: LogLimitSettings,
-    /// Of payloads that wait for Kafka or are held.
+    to_kafka: bool,
+    /// Of payloads that wait for Kafka or are held; without Kafka of all.
     bytes: AtomicU64,
     /// Of payloads that went to Kafka, ever.
     drained: AtomicU64,
@@ -48,14 +50,13 @@ impl Room {
     /// # Errors
     /// The database's.
     pub async fn open(db: &Database, limit: &LogLimitSettings, to_kafka: bool) -> db::Result<Arc<Self>> {
-        let bytes = match to_kafka {
-            true => {
-                db.read(|conn: &mut Conn| -> db::Result<_> { Ok(unrelayed_bytes(conn)? + held::bytes(conn)?) }).await?
-            }
-            false => 0,
+        let count = move |conn: &mut Conn| -> db::Result<_> {
+            Ok(if to_kafka { unrelayed_bytes(conn)? } else { log_bytes(conn)? } + held::bytes(conn)?)
         };
+        let bytes = db.read(count).await?;
         Ok(Arc::new(Self {
             limit: limit.clone(),
+            to_kafka,
             bytes: AtomicU64::new(bytes.max(0) as u64),
             drained: AtomicU64::new(0),
             counted: Mutex::default(),
@@ -73,7 +74,7 @@ impl Room {
         let all = self.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
         let reserved = Reserved { room: self.clone(), bytes };
         if all > max {
-            let detail = format!("{} bytes wait for Kafka, and {max} may", all - bytes);
+            let detail = self.told(all - bytes);
             return Err(self.full(all - max, &detail));
         }
         match self.too_old() {
@@ -85,7 +86,15 @@ impl Room {
     /// Returns the reason why no event is accepted, if there is one.
     pub fn closed(&self) -> Option<String> {
         let (used, max) = self.used();
-        if used >= max { Some(format!("{used} of {max} bytes wait for Kafka")) } else { self.too_old() }
+        if used >= max { Some(self.told(used)) } else { self.too_old() }
+    }
+
+    fn told(&self, used: u64) -> String {
+        let max = self.limit.max_bytes.0;
+        match self.to_kafka {
+            true => format!("{used} of {max} bytes wait for Kafka"),
+            false => format!("the log keeps {used} of {max} bytes"),
+        }
     }
 
     /// Returns the reason why no event is accepted, if the oldest one has waited for too long.
@@ -113,6 +122,13 @@ impl Room {
         // what is sent twice drains once
         let new = events.iter().filter(|event| event.position > before);
         self.drain(new.map(|event| event.payload.len()).sum::<usize>() as u64);
+    }
+
+    /// Old events of so many bytes left the log.
+    pub fn forgotten(&self, bytes: u64) {
+        if !self.to_kafka {
+            self.drain(bytes);
+        }
     }
 
     /// An event is given up.

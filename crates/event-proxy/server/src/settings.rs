@@ -11,6 +11,7 @@ use program::settings::{
     positive, renamed,
 };
 use program::{Secret, defaults};
+use rest::server::LimitSettings;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use telemetry::Process;
@@ -71,6 +72,7 @@ pub struct HttpSettings {
     /// How long a stop waits for the requests that are being answered.
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
+    pub limits: LimitSettings,
     pub tls: TlsSettings,
 }
 defaults!(HttpSettings {
@@ -78,6 +80,7 @@ defaults!(HttpSettings {
     workers: None,
     trust_forwarded: false,
     shutdown_timeout: Duration::from_secs(30),
+    limits: LimitSettings::default(),
     tls: TlsSettings::default(),
 });
 
@@ -106,10 +109,10 @@ pub struct IngestSettings {
     pub max_body: Bytes,
     /// Of one event, as it is stored.
     pub max_event: Bytes,
-    /// Of events that are on their way to the disk.
+    /// Of events that are on their way to the disk, 512 bytes for each beside its own.
     pub memory: Bytes,
 }
-defaults!(IngestSettings { max_body: Bytes(8 << 20), max_event: Bytes(900 << 10), memory: Bytes(64 << 20) });
+defaults!(IngestSettings { max_body: Bytes(8 << 20), max_event: Bytes(900 << 10), memory: Bytes(32 << 20) });
 
 /// Where events are brought.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -305,6 +308,7 @@ impl Settings {
         expect("data_dir", !self.data_dir.as_os_str().is_empty(), "expected a folder")?;
         expect("ingest.max_body", self.ingest.max_body.0 > 0, "expected more than 0")?;
         let (memory, body) = (self.ingest.memory.0, self.ingest.max_body.0);
+        self.http.limits.check(body)?;
         expect("ingest.memory", memory >= body, "expected no less than ingest.max_body")?;
         let most = messaging::MAX_PAYLOAD_BYTES;
         let reason = format!("expected 1 to {most} bytes");

@@ -11,6 +11,7 @@ use messaging::{Log, TopicSpec, begin_relaying};
 use messaging_kafka::{Cluster, SeeToTopics, TopicOptions};
 use parking_lot::RwLock;
 use rest::Problem;
+use telemetry::metrics;
 use tokio::sync::Mutex;
 
 use crate::delivery::Delivery;
@@ -48,6 +49,8 @@ pub struct Topics {
     rows: RwLock<HashMap<String, TopicRow>>,
     /// Those that were made on Kafka, and are not there any more.
     missing: RwLock<HashSet<String>>,
+    /// Services whose events have a topic, as far as this process took any; there are at most as many as topics.
+    services: RwLock<HashSet<String>>,
     /// One is made at a time.
     making: Mutex<()>,
     /// One reads at a time: who began earlier must not have the last word.
@@ -67,8 +70,8 @@ impl Topics {
         delivery: Arc<Delivery>,
     ) -> db::Result<Self> {
         let (db, control, log, settings) = (db.clone(), control.clone(), log.clone(), settings.clone());
-        let (rows, missing, making, reading) = Default::default();
-        let topics = Self { db, control, log, settings, delivery, rows, missing, making, reading };
+        let (rows, missing, services, making, reading) = Default::default();
+        let topics = Self { db, control, log, settings, delivery, rows, missing, services, making, reading };
         topics.refresh().await?;
         let rows = topics.rows();
         for name in topics.log.topics().into_iter().filter(|name| !rows.contains_key(&**name)) {
@@ -132,6 +135,21 @@ impl Topics {
     /// # Errors
     /// `unknown-topic` where none is made of itself, `too-many-topics`, and the database's.
     pub async fn ensure(&self, service: &str, kind: &str) -> Result<String, Problem> {
+        let topic = self.find_or_make(service, kind).await?;
+        if !self.services.read().contains(service) {
+            self.services.write().insert(service.to_owned());
+        }
+        Ok(topic)
+    }
+
+    /// Counts a refused event. A service without a topic counts as `other`, so that clients make no labels.
+    pub fn count_refused(&self, service: Option<&str>, problem: &Problem) {
+        let known = service.filter(|service| self.services.read().contains(*service));
+        let labels = [known.unwrap_or("other").to_owned().into(), problem.kind().code.into()];
+        metrics::EVENT_PROXY_REFUSED_EVENTS.of(labels).increment(1);
+    }
+
+    async fn find_or_make(&self, service: &str, kind: &str) -> Result<String, Problem> {
         let topic = self.name(service, kind);
         if self.takes_events(&topic)? {
             return Ok(topic);

@@ -19,15 +19,18 @@ pub struct Place {
     pub offset: i64,
 }
 
+/// Place of an event on Kafka, or the reason why Kafka refused it.
+pub type Delivered = Result<Place, Arc<str>>;
+
 /// For events to be on Kafka; who waits may be gone before.
 pub struct Wait {
-    told: HashMap<Id, oneshot::Receiver<Place>>,
+    told: HashMap<Id, oneshot::Receiver<Delivered>>,
     waiting: Arc<Waiting>,
 }
 
 impl Wait {
-    /// Where Kafka has the events, as far as it has them by `deadline`.
-    pub async fn until(mut self, deadline: Instant, ids: impl IntoIterator<Item = Id>) -> HashMap<Id, Place> {
+    /// Places of the events on Kafka, and reasons of refusals, as far as they are known by `deadline`.
+    pub async fn until(mut self, deadline: Instant, ids: impl IntoIterator<Item = Id>) -> HashMap<Id, Delivered> {
         let mut places = HashMap::new();
         for id in ids {
             if let Some(told) = self.told.get_mut(&id)
@@ -52,7 +55,7 @@ pub struct Waiting {
     count: AtomicUsize,
     /// Rung when somebody begins to wait.
     entered: Notify,
-    by_event: Mutex<HashMap<Id, oneshot::Sender<Place>>>,
+    by_event: Mutex<HashMap<Id, oneshot::Sender<Delivered>>>,
 }
 
 impl Waiting {
@@ -61,7 +64,7 @@ impl Waiting {
         Wait { told: self.enter(ids), waiting: self.clone() }
     }
 
-    fn enter(&self, ids: impl IntoIterator<Item = Id>) -> HashMap<Id, oneshot::Receiver<Place>> {
+    fn enter(&self, ids: impl IntoIterator<Item = Id>) -> HashMap<Id, oneshot::Receiver<Delivered>> {
         let mut by_event = self.by_event.lock();
         let mut entered = HashMap::new();
         for id in ids {
@@ -86,8 +89,16 @@ impl Waiting {
         }
     }
 
-    /// Nobody need wait for the events any more: they won't be there soon.
-    pub fn leave<'i>(&self, ids: impl IntoIterator<Item = &'i Id>) {
+    /// Tells who waits for an event that Kafka refused it.
+    pub fn refuse(&self, id: &Id, reason: &str) {
+        let mut by_event = self.by_event.lock();
+        if let Some(waits) = by_event.remove(id) {
+            drop(waits.send(Err(reason.into()))); // who waited may be gone
+        }
+        self.count.store(by_event.len(), Ordering::Release);
+    }
+
+    fn leave<'i>(&self, ids: impl IntoIterator<Item = &'i Id>) {
         let mut by_event = self.by_event.lock();
         ids.into_iter().for_each(|id| drop(by_event.remove(id)));
         self.count.store(by_event.len(), Ordering::Release);
@@ -102,7 +113,7 @@ impl Waiting {
         for (event, offset) in events.iter().zip(offsets) {
             if let Some(waits) = by_event.remove(&event.id) {
                 let place = Place { topic: event.topic.clone(), partition: event.partition, offset: *offset };
-                drop(waits.send(place)); // who waited may be gone
+                drop(waits.send(Ok(place))); // who waited may be gone
             }
         }
         self.count.store(by_event.len(), Ordering::Release);

@@ -10,13 +10,14 @@
     time.textContent = `${date(at)} ${clock(at)}`;
   }
 
-  // a line for each member; numbers and texts stay as they were written
+  // a line for each member of the first levels; numbers and texts stay as they were written
+  const LAID_OUT = 10;
   const pretty = (json) => {
     const tokens = json.match(/"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g) ?? [];
     const isOpening = (token) => token === '{' || token === '[';
     const isClosing = (token) => token === '}' || token === ']';
     let depth = 0;
-    const line = () => `\n${'  '.repeat(depth)}`;
+    const line = () => (depth > LAID_OUT ? ' ' : `\n${'  '.repeat(depth)}`);
     return tokens.map((token, at) => {
       if (isOpening(token)) {
         depth += 1;

@@ -1,7 +1,9 @@
 //! The proxy as a service meets it: over HTTP.
 
 mod event_proxy {
+    mod answers;
     mod control;
+    mod cost;
     mod door;
     mod ingest;
     mod kafka;

@@ -46,5 +46,6 @@ pub use partition::partition_of;
 pub use relay::{
     NotAhead, RELAY, begin_relaying, end_relaying, oldest_unrelayed, relay_group, relay_group_by, unrelayed_bytes,
 };
-pub use retention::purge;
+pub use retention::{Purged, purge};
 pub use sequencer::{follow_log, run_sequencer, sequence_all};
+pub use store::log_bytes;

@@ -9,9 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use db::types::Time;
 use db::{Conn, Database, Tx};
-use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
 use parking_lot::Mutex;
 
 use crate::admin::{self, PartitionStatus};
@@ -156,14 +154,13 @@ impl NotAhead {
 /// # Errors
 /// The database's.
 pub fn unrelayed_bytes(conn: &mut Conn) -> db::Result<i64> {
-    let bytes = || sql::<BigInt>("coalesce(sum(octet_length(CAST(payload AS TEXT))), 0)");
     let mut all = 0;
     for place in behind(conn)? {
         let rows = event_log::table
             .filter(event_log::topic.eq(place.topic))
             .filter(event_log::partition.eq(place.partition))
             .filter(event_log::position.gt(place.relayed));
-        all += rows.select(bytes()).first::<i64>(conn)?;
+        all += rows.select(store::payload_bytes()).first::<i64>(conn)?;
     }
     Ok(all)
 }

@@ -13,23 +13,32 @@ use crate::store;
 /// Events deleted in one transaction, so that nobody waits long for the writer.
 const CHUNK: i64 = 1000;
 
+/// Events that left the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Purged {
+    pub events: u64,
+    /// Size of their payloads.
+    pub bytes: u64,
+}
+
 /// Deletes events older than `keep` that every registered group has handled. Topics that a rebuildable group reads
-/// are kept whole. Returns how many events went.
+/// are kept whole.
 ///
 /// # Errors
 /// The database's; what was deleted before it stays deleted.
-pub async fn purge(db: &Database, log: &Log, groups: &[Group], keep: Duration) -> db::Result<u64> {
+pub async fn purge(db: &Database, log: &Log, groups: &[Group], keep: Duration) -> db::Result<Purged> {
     let rebuilt = |topic: &str| {
         groups.iter().any(|group| matches!(group.replay, Replay::Rebuildable(_)) && group.topics.contains(&topic))
     };
-    let mut purged = 0;
+    let mut purged = Purged::default();
     for topic in log.topics().into_iter().filter(|topic| !rebuilt(topic)) {
         for partition in 0..log.partitions(&topic) {
             loop {
                 let topic = topic.clone();
                 let deleted = db.write(move |tx| purge_chunk(tx, &topic, partition, keep)).await?;
-                purged += deleted;
-                if deleted < CHUNK as u64 {
+                purged.events += deleted.events;
+                purged.bytes += deleted.bytes;
+                if deleted.events < CHUNK as u64 {
                     break;
                 }
             }
@@ -38,11 +47,11 @@ pub async fn purge(db: &Database, log: &Log, groups: &[Group], keep: Duration) -
     Ok(purged)
 }
 
-fn purge_chunk(tx: &mut Tx<'_>, topic: &str, partition: i32, keep: Duration) -> db::Result<u64> {
+fn purge_chunk(tx: &mut Tx<'_>, topic: &str, partition: i32, keep: Duration) -> db::Result<Purged> {
     let source = store::source_of(tx)?; // another one when the log was renewed meanwhile
     let oldest = tx.now()? - keep;
     let rows = store::lock_partitions(tx, topic)?;
-    let Some(row) = rows.into_iter().find(|row| row.partition == partition) else { return Ok(0) };
+    let Some(row) = rows.into_iter().find(|row| row.partition == partition) else { return Ok(Purged::default()) };
     let slowest: Option<i64> = group_position::table
         .filter(group_position::topic.eq(topic))
         .filter(group_position::partition.eq(partition))
@@ -74,10 +83,11 @@ fn purge_chunk(tx: &mut Tx<'_>, topic: &str, partition: i32, keep: Duration) -> 
     let handled = slowest.map_or(row.next, |slowest| slowest + 1);
     let floor = oldest_kept.unwrap_or(row.next).min(handled).min(first + CHUNK);
     if floor <= row.floor {
-        return Ok(0);
+        return Ok(Purged::default());
     }
-    let deleted = diesel::delete(event_log::table.filter(of_partition).filter(event_log::position.lt(floor)))
-        .execute(&mut **tx)?;
+    let old = of_partition.and(event_log::position.lt(floor));
+    let bytes: i64 = event_log::table.filter(old).select(store::payload_bytes()).first(&mut **tx)?;
+    let events = diesel::delete(event_log::table.filter(old)).execute(&mut **tx)?;
     store::set_floor(tx, topic, partition, floor)?;
-    Ok(deleted as u64)
+    Ok(Purged { events: events as u64, bytes: bytes as u64 })
 }

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use db::types::{Id, JsonText, Time};
 use db::{Conn, Database, Prepare, on_each};
 use diesel::connection::SimpleConnection;
+use diesel::dsl::sql;
+use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
+use diesel::sql_types::BigInt;
 
 use crate::event::Event;
 use crate::log::{Log, TopicSpec};
@@ -30,6 +33,19 @@ pub struct PartitionRow {
     pub relayed: i64,
     /// The first position that is kept.
     pub floor: i64,
+}
+
+/// Sum of the sizes of payloads, in bytes.
+pub(crate) fn payload_bytes() -> SqlLiteral<BigInt> {
+    sql("coalesce(sum(octet_length(CAST(payload AS TEXT))), 0)")
+}
+
+/// Returns the size of all payloads that the log keeps, in bytes. Reads the whole log.
+///
+/// # Errors
+/// The database's.
+pub fn log_bytes(conn: &mut Conn) -> db::Result<i64> {
+    Ok(event_log::table.select(payload_bytes()).first(conn)?)
 }
 
 /// Nothing happens to a topic that is there.

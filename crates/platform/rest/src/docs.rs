@@ -68,7 +68,17 @@ pub type Rule = (fn(Shape) -> bool, &'static [&'static Kind]);
 pub type Refusals = (&'static str, &'static [&'static Kind]);
 
 const RULES: &[Rule] = &[
-    (|_| true, &[&kinds::INVALID_QUERY, &kinds::TOO_MANY_REQUESTS, &kinds::INTERNAL, &kinds::UNAVAILABLE]),
+    (
+        |_| true,
+        &[
+            &kinds::INVALID_QUERY,
+            &kinds::HEAD_TIMEOUT,
+            &kinds::HEAD_TOO_LARGE,
+            &kinds::TOO_MANY_REQUESTS,
+            &kinds::INTERNAL,
+            &kinds::UNAVAILABLE,
+        ],
+    ),
     (|shape| shape.changes, &[&kinds::OUTCOME_UNKNOWN]),
     (|shape| shape.has_path, &[&kinds::NOT_FOUND]),
     (
@@ -76,6 +86,7 @@ const RULES: &[Rule] = &[
         &[
             &kinds::BAD_REQUEST,
             &kinds::MALFORMED_JSON,
+            &kinds::BODY_TIMEOUT,
             &kinds::TOO_LARGE,
             &kinds::UNSUPPORTED_MEDIA_TYPE,
             &kinds::INVALID_REQUEST,

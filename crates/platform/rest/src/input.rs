@@ -4,13 +4,13 @@ use std::future::Future;
 use std::pin::Pin;
 
 use actix_web::dev::Payload;
-use actix_web::error::PayloadError;
-use actix_web::http::header;
-use actix_web::web::{self, Bytes};
+use actix_web::web;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use garde::Validate;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+use crate::body::{Incoming, Memory, Whole};
+use crate::depth::{self, MAX_DEPTH};
 use crate::kinds;
 use crate::problem::Problem;
 
@@ -23,7 +23,8 @@ type Boxed<T> = Pin<Box<dyn Future<Output = Result<T, Problem>>>>;
 /// A JSON body that passed its validation, and its bytes, of which a fingerprint can be made.
 pub struct Body<T> {
     pub value: T,
-    pub bytes: Bytes,
+    pub bytes: Vec<u8>,
+    _memory: Memory,
 }
 
 impl<T: DeserializeOwned + Validate<Context = ()> + 'static> FromRequest for Body<T> {
@@ -34,11 +35,11 @@ impl<T: DeserializeOwned + Validate<Context = ()> + 'static> FromRequest for Bod
         let json = is_json(request);
         let bytes = read(request, payload);
         Box::pin(async move {
-            let bytes = bytes.await?;
+            let Whole { bytes, memory } = bytes.await?;
             if !json {
                 return Err(Problem::new(&kinds::UNSUPPORTED_MEDIA_TYPE).detail("the body must be application/json"));
             }
-            Ok(Self { value: parse(&bytes)?, bytes })
+            Ok(Self { value: parse(&bytes)?, bytes, _memory: memory })
         })
     }
 }
@@ -59,7 +60,7 @@ impl FromRequest for NoBody {
         let json = is_json(request);
         let bytes = read(request, payload);
         Box::pin(async move {
-            let bytes = bytes.await?;
+            let Whole { bytes, .. } = bytes.await?;
             if bytes.is_empty() {
                 return Ok(Self);
             }
@@ -75,22 +76,14 @@ fn is_json(request: &HttpRequest) -> bool {
     request.content_type().eq_ignore_ascii_case("application/json")
 }
 
-fn read(request: &HttpRequest, payload: &mut Payload) -> impl Future<Output = Result<Bytes, Problem>> + 'static {
+/// Reads a whole body that is not packed.
+///
+/// # Errors
+/// Those of [`Incoming::whole`], and `unsupported-media-type` for a packed body.
+pub fn read(request: &HttpRequest, payload: &mut Payload) -> impl Future<Output = Result<Whole, Problem>> + use<> {
     let limit = request.app_data::<BodyLimit>().map_or(64 * 1024, |limit| limit.0);
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let too_large = announced.is_some_and(|length: u64| length > limit as u64);
-    let bytes = Bytes::from_request(request, payload);
-    async move {
-        let refuse = || Problem::new(&kinds::TOO_LARGE).detail(format_args!("at most {limit} bytes"));
-        if too_large {
-            return Err(refuse());
-        }
-        bytes.await.map_err(|error| match error.as_error::<PayloadError>() {
-            Some(PayloadError::Overflow) => refuse(),
-            _ if error.as_response_error().status_code() == 413 => refuse(),
-            _ => Problem::new(&kinds::BAD_REQUEST).detail("the body could not be read"),
-        })
-    }
+    let body = Incoming::of(request, payload.take(), false);
+    async move { body?.whole(limit).await }
 }
 
 /// A JSON object that passed its validation.
@@ -98,6 +91,7 @@ fn read(request: &HttpRequest, payload: &mut Payload) -> impl Future<Output = Re
 /// # Errors
 /// `malformed-json`; `invalid-request`, naming each wrong field.
 pub fn parse<T: DeserializeOwned + Validate<Context = ()>>(bytes: &[u8]) -> Result<T, Problem> {
+    depth::check("body", bytes, MAX_DEPTH)?;
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value: Result<T, _> = serde_path_to_error::deserialize(&mut json);
     if value.is_err() || json.end().is_err() {

@@ -48,16 +48,22 @@ kinds! {
         "The OpenAPI document lists the routes.";
     METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED "method-not-allowed", "The route does not know this method",
         "The header Allow lists those it knows.";
+    BODY_TIMEOUT = REQUEST_TIMEOUT "body-timeout", "The body did not come in time",
+        "Nothing was done. Send the request again, over a faster connection or with a smaller body.";
     STATE_CONFLICT = CONFLICT "state-conflict", "Its state does not allow this",
         "The detail says why.";
     TOO_LARGE = PAYLOAD_TOO_LARGE "body-too-large", "The body is too large",
         "The detail says how large it may be.";
-    UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE "unsupported-media-type", "The body's type is not known here",
-        "Send application/json.";
+    UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE "unsupported-media-type", "The body's type or encoding is not known here",
+        "Send application/json, without content-encoding. Accept-Encoding names the encodings that the route knows.";
     INVALID_REQUEST = UNPROCESSABLE_ENTITY "invalid-request", "The request has wrong fields",
         "`errors` names each wrong field and what is wrong with it.";
     TOO_MANY_REQUESTS = TOO_MANY_REQUESTS "too-many-requests", "Too many requests",
         "The header Retry-After says when to go on, in seconds.";
+    HEAD_TIMEOUT = REQUEST_TIMEOUT "head-timeout", "The head of the request did not come in time",
+        "Nothing was done, and the connection is closed. Send the request again.";
+    HEAD_TOO_LARGE = REQUEST_HEADER_FIELDS_TOO_LARGE "head-too-large", "The head of the request is too large",
+        "Nothing was done, and the connection is closed. Send fewer or shorter headers.";
     INTERNAL = INTERNAL_SERVER_ERROR "internal", "Something went wrong here",
         "The log has the reason under `request_id`.";
     UNAVAILABLE = SERVICE_UNAVAILABLE "unavailable", "The server is out of reach for a moment",
@@ -78,6 +84,7 @@ pub fn of_status(status: StatusCode) -> &'static Kind {
     match status {
         StatusCode::NOT_FOUND => &NO_SUCH_ROUTE,
         StatusCode::METHOD_NOT_ALLOWED => &METHOD_NOT_ALLOWED,
+        StatusCode::REQUEST_TIMEOUT => &BODY_TIMEOUT,
         StatusCode::PAYLOAD_TOO_LARGE => &TOO_LARGE,
         StatusCode::UNSUPPORTED_MEDIA_TYPE => &UNSUPPORTED_MEDIA_TYPE,
         StatusCode::TOO_MANY_REQUESTS => &TOO_MANY_REQUESTS,

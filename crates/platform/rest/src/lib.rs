@@ -1,7 +1,11 @@
 //! REST as all our servers have it: problem documents, JSON bodies and query parameters that name what is wrong with
 //! them, pages, and what happens around every request.
 
+pub mod answer;
+pub mod body;
 pub mod client;
+pub mod connection;
+pub mod depth;
 pub mod directory;
 pub mod docs;
 pub mod health;
@@ -11,5 +15,6 @@ pub mod observe;
 pub mod page;
 pub mod problem;
 pub mod reply;
+pub mod server;
 
 pub use problem::Problem;

@@ -10,6 +10,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use actix_web::http::header::HeaderName;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
@@ -39,7 +40,7 @@ struct Inner {
     detail: Option<String>,
     errors: Vec<FieldError>,
     retry_after: Option<Duration>,
-    allow: Option<String>,
+    header: Option<(HeaderName, String)>,
     challenge: &'static str,
     more: Map<String, Value>,
 }
@@ -75,7 +76,7 @@ impl Problem {
             detail: None,
             errors: vec![],
             retry_after: None,
-            allow: None,
+            header: None,
             challenge: "Bearer",
             more: Map::new(),
         }))
@@ -101,6 +102,14 @@ impl Problem {
         self
     }
 
+    /// The members of an object, by names that RFC 9457 does not take.
+    pub fn with_all(mut self, members: &impl Serialize) -> Self {
+        if let Ok(Value::Object(members)) = serde_json::to_value(members) {
+            self.0.more.extend(members);
+        }
+        self
+    }
+
     /// When to ask again.
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
@@ -109,7 +118,13 @@ impl Problem {
 
     /// The methods that a route knows.
     pub fn allow(mut self, methods: String) -> Self {
-        self.0.allow = Some(methods);
+        self.0.header = Some((header::ALLOW, methods));
+        self
+    }
+
+    /// The encodings of a body that the route knows.
+    pub fn accept_encoding(mut self, encodings: &str) -> Self {
+        self.0.header = Some((header::ACCEPT_ENCODING, encodings.to_owned()));
         self
     }
 
@@ -196,8 +211,8 @@ impl ResponseError for Problem {
         if let Some(wait) = self.0.retry_after {
             response.insert_header((header::RETRY_AFTER, wait.as_secs_f64().ceil().max(1.0) as u64));
         }
-        if let Some(methods) = &self.0.allow {
-            response.insert_header((header::ALLOW, methods.as_str()));
+        if let Some((name, value)) = &self.0.header {
+            response.insert_header((name.clone(), value.as_str()));
         }
         response.insert_header((header::CACHE_CONTROL, "no-store"));
         response.content_type(MEDIA_TYPE).body(self.document(request_id()))

@@ -19,6 +19,7 @@ impl Settings {
         self.check_host()?;
         expect("data_dir", !self.data_dir.as_os_str().is_empty(), "expected a folder")?;
         expect("http.body_limit", self.http.body_limit.0 > 0, "expected more than 0")?;
+        self.http.limits.check(self.http.body_limit.0)?;
         for origin in &self.http.cors_origins {
             let is_origin = origin == "*" || origin.split_once("://").is_some_and(|(_, host)| is_host(host));
             let reason = format!("expected * or origins like https://shop.example, got {origin:?}");

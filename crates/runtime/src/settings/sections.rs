@@ -9,6 +9,7 @@ use contracts::Currency;
 pub use messaging_kafka::{Backend, KafkaSettings};
 use program::settings::{Address, Bytes, DatabaseUrl, LogSettings, SettingError, TelemetrySettings, expect};
 use program::{Secret, defaults};
+use rest::server::LimitSettings;
 use serde::Deserialize;
 
 /// All settings of the shop.
@@ -121,6 +122,7 @@ pub struct HttpSettings {
     /// How long a stop waits for the requests that are being answered.
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
+    pub limits: LimitSettings,
 }
 defaults!(HttpSettings {
     address: "127.0.0.1:8080".parse().expect("an address"),
@@ -131,6 +133,7 @@ defaults!(HttpSettings {
     streams_per_member: NonZeroUsize::new(10).expect("not 0"),
     max_streams: NonZeroUsize::new(2_000).expect("not 0"),
     shutdown_timeout: Duration::from_secs(30),
+    limits: LimitSettings::default(),
 });
 
 /// Where state is kept.

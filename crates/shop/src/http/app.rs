@@ -5,8 +5,10 @@ use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, LOCATION, RETRY_AFTER};
 use actix_web::middleware::{Condition, from_fn};
-use actix_web::web::{self, Data, PathConfig, PayloadConfig};
+use actix_web::web::{self, Data, PathConfig};
 use actix_web::{App, Error};
+use rest::answer::bounded;
+use rest::body::Bodies;
 use rest::directory::{check_query, no_such_route};
 use rest::docs::Described;
 use rest::health;
@@ -40,6 +42,7 @@ pub fn openapi() -> OpenApi {
 pub fn app(
     shop: Data<Storefront>,
     described: Described,
+    bodies: Data<Bodies>,
     settings: &HttpSettings,
 ) -> App<
     impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
@@ -63,13 +66,14 @@ pub fn app(
         .app_data(described.directory)
         .app_data(described.kinds)
         .app_data(BodyLimit(limit))
-        .app_data(PayloadConfig::new(limit))
+        .app_data(bodies)
         .app_data(PathConfig::default())
         .wrap(from_fn(check_query))
         .wrap(from_fn(admit))
         // around all that refuses, so that a page can read the refusal, and a preflight costs no quota
         .wrap(Condition::new(!settings.cors_origins.is_empty(), cors(&settings.cors_origins)))
         .wrap(from_fn(observe))
+        .wrap(from_fn(bounded))
 }
 
 /// The hot ones first: a request is held against them in this order.

@@ -5,10 +5,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use actix_web::HttpServer;
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use program::Secret;
+use rest::body::Bodies;
 use rest::docs::Described;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -52,13 +52,12 @@ impl Server {
         let (settings, described, of_apps) =
             (shop.settings.clone(), Described::new(&openapi(), &[], kinds::ALL), storefront.clone());
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let server = HttpServer::new(move || app(of_apps.clone(), described.clone(), &settings.http))
-            .workers(shop.settings.http.workers.map_or(cores, NonZeroUsize::get))
-            .keep_alive(Duration::from_secs(75))
-            .shutdown_timeout(shop.settings.http.shutdown_timeout.as_secs())
-            .disable_signals()
-            .listen(listener)?
-            .run();
+        let (limits, threads) =
+            (&shop.settings.http.limits, shop.settings.http.workers.map_or(cores, NonZeroUsize::get));
+        let bodies = Bodies::new(limits, stop.clone());
+        let server = limits.serve(listener, threads, shop.settings.http.shutdown_timeout, None, move || {
+            app(of_apps.clone(), described.clone(), bodies.clone(), &settings.http)
+        })?;
         let handle = server.handle();
         let tidying = tokio::spawn(async move {
             loop {

@@ -10,8 +10,8 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 const LAYERS: &[&[&str]] = &[
     &["telemetry"],
     &["db"],
-    &["messaging", "program", "rest"],
-    &["messaging-kafka"],
+    &["messaging", "program"],
+    &["messaging-kafka", "rest"],
     &["contracts"],
     &["member", "stock", "payment", "coupon", "order"],
     &["checkout", "consumers", "event-proxy-client"],

@@ -7,6 +7,8 @@ use actix_web::http::header::STRICT_TRANSPORT_SECURITY;
 use actix_web::middleware::{Condition, DefaultHeaders, Next, from_fn};
 use actix_web::web::{self, Data};
 use actix_web::{App, Error};
+use rest::answer::bounded;
+use rest::body::Bodies;
 use rest::directory::{check_query, no_such_route};
 use rest::docs::{self, Basic, Bearer, Described, Refusals, Rule};
 use rest::health::livez;
@@ -60,6 +62,8 @@ const REFUSALS: &[Refusals] = &[
             &kinds::TOO_MANY_TOPICS,
             &kinds::QUOTA_EXCEEDED,
             &kinds::LOG_FULL,
+            &kinds::ID_REUSED,
+            &kinds::REFUSED_BY_KAFKA,
         ],
     ),
     ("getReceipt", &[&kinds::FORGOTTEN, &kinds::PEER_AWAY]),
@@ -99,6 +103,7 @@ pub fn app(
     proxy: Data<Proxy>,
     described: Described,
     tls: bool,
+    bodies: Data<Bodies>,
 ) -> App<
     impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
     + use<>,
@@ -117,6 +122,7 @@ pub fn app(
         )
         .default_service(web::to(no_such_route))
         .app_data(proxy)
+        .app_data(bodies)
         .app_data(described.document)
         .app_data(described.directory)
         .app_data(described.kinds)
@@ -126,6 +132,7 @@ pub fn app(
         .wrap(from_fn(door::watch))
         .wrap(Condition::new(tls, DefaultHeaders::new().add((STRICT_TRANSPORT_SECURITY, "max-age=31536000"))))
         .wrap(from_fn(observe))
+        .wrap(from_fn(bounded))
 }
 
 /// While the proxy stops, each answer is the last of its connection: it waits for those that are open.

@@ -21,6 +21,10 @@ rest::kinds! {
         "Nothing was taken; send it again after Retry-After seconds.";
     TOPIC_BUSY = CONFLICT "topic-busy", "The topic is in use",
         "Events of it are on their way to Kafka, or are sent again. Delete it when there are none.";
+    ID_REUSED = CONFLICT "id-reused", "The id was used for another event",
+        "An event of the same service, type and source has the id, with another key or other data. Nothing was taken.";
+    REFUSED_BY_KAFKA = UNPROCESSABLE_ENTITY "refused-by-kafka", "Kafka refused the event",
+        "The event is kept and sent to Kafka again, then it is a dead letter: do not post it again, ask the `receipt`.";
     FORGOTTEN = GONE "forgotten", "The receipt is forgotten",
         "It was given out here, and what became of its event is not known any more.";
 }

@@ -3,11 +3,10 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
-use std::time::Duration;
 
-use actix_web::HttpServer;
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
+use rest::body::Bodies;
 use rest::docs::Described;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -35,16 +34,13 @@ impl Server {
         let (of_apps, described) = (Data::new(proxy.clone()), Described::new(&openapi(), pages::ROUTES, kinds::ALL));
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let (http, is_tls) = (&proxy.settings.http, proxy.tls.is_some());
-        let server = HttpServer::new(move || app(of_apps.clone(), described.clone(), is_tls))
-            .workers(http.workers.map_or(cores, NonZeroUsize::get))
-            .keep_alive(Duration::from_secs(75))
-            .shutdown_timeout(http.shutdown_timeout.as_secs())
-            .disable_signals();
-        let server = match &proxy.tls {
-            Some(tls) => server.listen_rustls_0_23(listener, (**tls).clone())?,
-            None => server.listen(listener)?,
-        };
-        let (scheme, server) = (if is_tls { "https" } else { "http" }, server.run());
+        let (limits, threads) = (&http.limits, http.workers.map_or(cores, NonZeroUsize::get));
+        let bodies = Bodies::new(limits, proxy.stopping.clone());
+        let tls = proxy.tls.as_deref().cloned();
+        let server = limits.serve(listener, threads, http.shutdown_timeout, tls, move || {
+            app(of_apps.clone(), described.clone(), is_tls, bodies.clone())
+        })?;
+        let scheme = if is_tls { "https" } else { "http" };
         let (stopping, handle) = (proxy.stopping.clone(), server.handle());
         Ok(Self { stopping, scheme, address, handle, running: tokio::spawn(server) })
     }

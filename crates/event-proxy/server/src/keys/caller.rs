@@ -16,7 +16,7 @@ use rest::Problem;
 use super::Known;
 use crate::Proxy;
 use crate::admin::Admin;
-use crate::event::{Entry, is_name};
+use crate::event::{Entry, Refusal, is_name};
 use crate::http::kinds;
 use crate::quota::{Cost, Exceeded};
 use crate::settings::TopicSettings;
@@ -62,7 +62,7 @@ impl Caller {
     ///
     /// # Errors
     /// When too much of the quota is used up.
-    pub fn admit(&self, entries: &mut [Result<Entry, Problem>]) -> Result<Cost, Exceeded> {
+    pub fn admit(&self, entries: &mut [Result<Entry, Refusal>]) -> Result<Cost, Exceeded> {
         let mut cost = Cost::default();
         let Some(key) = &self.key else { return Ok(cost) };
         for entry in entries {
@@ -71,7 +71,10 @@ impl Caller {
                     cost.events += 1;
                     cost.bytes += taken.payload.len() as u64;
                 }
-                Ok(other) => *entry = Err(not_allowed(&other.service)),
+                Ok(other) => {
+                    let problem = not_allowed(&other.service);
+                    *entry = Err(Refusal { service: Some(std::mem::take(&mut other.service)), problem });
+                }
                 Err(_) => {}
             }
         }

@@ -5,10 +5,11 @@ use std::pin::Pin;
 
 use actix_web::dev::Payload;
 use actix_web::http::Method;
-use actix_web::web::{Bytes, Data};
+use actix_web::web::Data;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use garde::Validate;
-use rest::input::fields;
+use rest::body::Whole;
+use rest::input::{fields, read as read_body};
 use rest::{Problem, kinds};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -97,14 +98,14 @@ impl<T: DeserializeOwned + Validate<Context = ()> + 'static> FromRequest for For
 /// The text of a form, whoever sent it.
 pub fn read(request: &HttpRequest, payload: &mut Payload) -> impl Future<Output = Result<String, Problem>> + use<> {
     let is_form = request.content_type().eq_ignore_ascii_case("application/x-www-form-urlencoded");
-    let bytes = Bytes::from_request(request, payload);
+    let body = read_body(request, payload);
     async move {
         if !is_form {
             return Err(Problem::new(&kinds::UNSUPPORTED_MEDIA_TYPE).detail("a form is expected"));
         }
-        let bytes = bytes.await.map_err(|_| Problem::new(&kinds::BAD_REQUEST).detail("the form could not be read"))?;
+        let Whole { bytes, .. } = body.await?;
         let wrong = |_| Problem::new(&kinds::BAD_REQUEST).detail("the form is not text");
-        String::from_utf8(bytes.into()).map_err(wrong)
+        String::from_utf8(bytes).map_err(wrong)
     }
 }
 

@@ -1,12 +1,16 @@
 //! `POST /v1/events`
 
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
-use actix_web::http::header::{LOCATION, RETRY_AFTER};
+use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, post};
 use garde::Validate;
 use rest::Problem;
+use rest::body::{Incoming, Whole};
 use rest::input::Params;
+use rest::kinds::Kind;
 use rest::problem::Document;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -14,19 +18,10 @@ use serde_json::value::RawValue;
 use crate::Proxy;
 use crate::accept::Ack;
 use crate::event::{Entry, Posted};
-use crate::ingest::{self, Body, Form};
+use crate::ingest::{self, Form};
 use crate::intake::Taken;
 use crate::keys::Caller;
-use crate::quota::{Cost, Exceeded};
-
-/// Lines of which each has its own answer; of more, only those that were refused have one.
-const ANSWERED: usize = 10_000;
-/// Lines that were refused and have an answer, where not all have.
-const REFUSED: usize = 1_000;
-/// Lines taken in one unit of work.
-const CHUNK: usize = 2000;
-/// The same, in bytes.
-const CHUNK_BYTES: usize = 1 << 20;
+use crate::routes::lines::Lines;
 
 /// When the events are acknowledged.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
@@ -70,18 +65,18 @@ impl TakenView {
 
 /// What became of one of several events; described as [`Described`].
 #[derive(Serialize)]
-struct Item {
+pub(super) struct Item {
     status: u16,
-    /// Of an NDJSON body of which not every line has an answer, from 1.
+    /// Line, from 1, of an NDJSON body of which not every line has an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<usize>,
+    pub(super) line: Option<usize>,
     #[serde(flatten)]
-    fate: Fate,
+    pub(super) fate: Fate,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Fate {
+pub(super) enum Fate {
     Taken(TakenView),
     Refused { problem: Option<Box<RawValue>> },
 }
@@ -110,23 +105,36 @@ struct TakenItem {
 #[expect(dead_code, reason = "it only describes")]
 struct RefusedItem {
     status: u16,
-    /// Of an NDJSON body of which not every line has an answer, from 1.
+    /// Line, from 1, of an NDJSON body of which not every line has an answer.
     line: Option<usize>,
     #[schema(value_type = Document)]
     problem: Document,
 }
 
 /// What became of several events.
-#[derive(Serialize, utoipa::ToSchema)]
+#[derive(Default, Serialize, utoipa::ToSchema)]
 pub struct Items {
     /// In the order in which they came.
     #[schema(value_type = Vec<Described>)]
-    items: Vec<Item>,
+    pub(super) items: Vec<Item>,
     /// How many were taken, where not every line has an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    accepted: Option<usize>,
+    pub(super) accepted: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    refused: Option<usize>,
+    pub(super) refused: Option<usize>,
+    /// Lines of an NDJSON body that were not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unread: Option<Unread>,
+}
+
+/// End of an NDJSON body that was not read to its end.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(super) struct Unread {
+    /// First line, from 1, that was neither taken nor refused: send it and all behind it again.
+    pub(super) from_line: usize,
+    /// Reason why the body was read no further.
+    #[schema(value_type = Document)]
+    pub(super) problem: Option<Box<RawValue>>,
 }
 
 /// One event is answered by itself, several by an item each.
@@ -168,13 +176,15 @@ pub async fn post(
     if ack == Ack::Kafka && !proxy.delivery.is_there() {
         return Err(Problem::new(&rest::kinds::INVALID_QUERY).field("ack", "events do not go to Kafka here"));
     }
-    let mut body = Body::of(&request, payload);
+    let body = Incoming::of(&request, payload.into_inner(), true)?;
     if form == Form::Lines {
-        return Lines::new(&proxy, &caller, ack).read(&mut body).await;
+        return Lines::new(&proxy, &caller, ack, body).read().await;
     }
     let ingest = &proxy.settings.ingest;
-    let body = body.whole(ingest.max_body.0).await?;
-    let mut read = ingest::read(form, request.headers(), &body, ingest.max_event.0)?;
+    let Whole { bytes, mut memory } = body.whole(ingest.max_body.0).await?;
+    let mut read = ingest::read(form, request.headers(), &bytes, ingest.max_event.0)?;
+    memory.resize(bytes.capacity() + read.entries.iter().flatten().map(Entry::memory).sum::<usize>())?;
+    drop(bytes);
     let cost = caller.admit(&mut read.entries)?;
     let mut taken = proxy.accept(read.entries, ack).await.inspect_err(|_| caller.give_back(cost))?;
     match (read.alone, taken.pop()) {
@@ -185,7 +195,13 @@ pub async fn post(
         }
         (_, last) => {
             taken.extend(last);
-            Ok(several(taken.into_iter().map(|one| item(&proxy, one)).collect()))
+            let mut tally = Tally::default();
+            taken.iter().for_each(|one| tally.count(one));
+            let items = taken.into_iter().map(|one| item(&proxy, one)).collect();
+            let mut response = tally.answer(Items { items, ..Items::default() });
+            // until the answer is sent
+            response.extensions_mut().insert(memory);
+            Ok(response)
         }
     }
 }
@@ -198,7 +214,7 @@ fn view(proxy: &Proxy, taken: Taken) -> TakenView {
     TakenView { receipt: proxy.receipts.of(id), id, duplicate, fallback, topic, partition, offset }
 }
 
-fn item(proxy: &Proxy, taken: Result<Taken, Problem>) -> Item {
+pub(super) fn item(proxy: &Proxy, taken: Result<Taken, Problem>) -> Item {
     match taken {
         Ok(taken) => {
             let view = view(proxy, taken);
@@ -211,119 +227,61 @@ fn item(proxy: &Proxy, taken: Result<Taken, Problem>) -> Item {
     }
 }
 
-fn several(items: Vec<Item>) -> HttpResponse {
-    let same = |status: u16| items.iter().all(|item| item.status == status).then_some(status);
-    let same =
-        same(StatusCode::OK.as_u16()).filter(|_| !items.is_empty()).or_else(|| same(StatusCode::ACCEPTED.as_u16()));
-    let status = same.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::MULTI_STATUS);
-    HttpResponse::build(status).json(Answer::Several(Items { items, accepted: None, refused: None }))
+/// What became of several events, counted.
+#[derive(Default)]
+pub(super) struct Tally {
+    /// On Kafka.
+    delivered: usize,
+    queued: usize,
+    pub(super) refused: usize,
+    /// Kind that stands for all refusals.
+    kind: Option<&'static Kind>,
+    wait: Option<Duration>,
 }
 
-/// Takes events a line each, as they come.
-struct Lines<'p> {
-    proxy: &'p Proxy,
-    caller: &'p Caller,
-    ack: Ack,
-    /// Once the caller's quota was used up, nothing more is taken: it would come before what was not.
-    exceeded: Option<Exceeded>,
-    chunk: Vec<Result<Entry, Problem>>,
-    /// Of its lines.
-    bytes: usize,
-    items: Vec<Item>,
-    lines: usize,
-    accepted: usize,
-}
-
-impl<'p> Lines<'p> {
-    fn new(proxy: &'p Proxy, caller: &'p Caller, ack: Ack) -> Self {
-        let (chunk, items) = (Vec::new(), Vec::new());
-        Self { proxy, caller, ack, exceeded: None, chunk, bytes: 0, items, lines: 0, accepted: 0 }
-    }
-
-    async fn read(mut self, body: &mut Body) -> Result<HttpResponse, Problem> {
-        let ingest = &self.proxy.settings.ingest;
-        // a line is an event as it was posted, which may be larger than it is stored
-        let longest = ingest.max_event.0.saturating_mul(2).min(ingest.max_body.0);
-        let mut rest = Vec::new();
-        while let Some(piece) = body.next().await? {
-            rest.extend_from_slice(&piece);
-            let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else {
-                if rest.len() > longest {
-                    let kind = &rest::kinds::TOO_LARGE;
-                    return Err(Problem::new(kind).detail(format_args!("a line may have {longest} bytes")));
-                }
-                continue;
-            };
-            let behind = rest.split_off(end + 1);
-            for line in std::mem::replace(&mut rest, behind).split(|byte| *byte == b'\n') {
-                self.line(line).await?;
+impl Tally {
+    pub(super) fn count(&mut self, taken: &Result<Taken, Problem>) {
+        match taken {
+            Ok(Taken { place: Some(_), .. }) => self.delivered += 1,
+            Ok(_) => self.queued += 1,
+            Err(problem) => {
+                self.refused += 1;
+                self.wait = self.wait.max(problem.wait());
+                self.kind = Some(self.kind.map_or(problem.kind(), |kind| common(kind, problem.kind())));
             }
         }
-        self.line(&rest).await?;
-        self.take().await?;
-        Ok(self.answer())
     }
 
-    async fn line(&mut self, line: &[u8]) -> Result<(), Problem> {
-        if line.trim_ascii().is_empty() {
-            return Ok(());
-        }
-        self.chunk.push(ingest::event(line, self.proxy.settings.ingest.max_event.0));
-        self.bytes += line.len();
-        if self.chunk.len() >= CHUNK || self.bytes >= CHUNK_BYTES { self.take().await } else { Ok(()) }
+    pub(super) fn accepted(&self) -> usize {
+        self.delivered + self.queued
     }
 
-    async fn take(&mut self) -> Result<(), Problem> {
-        let mut chunk = std::mem::take(&mut self.chunk);
-        self.bytes = 0;
-        let cost = self.admit(&mut chunk)?;
-        let taken = self.proxy.accept(chunk, self.ack).await.inspect_err(|_| self.caller.give_back(cost))?;
-        for taken in taken {
-            self.lines += 1;
-            self.accepted += usize::from(taken.is_ok());
-            if self.lines == ANSWERED + 1 {
-                for (at, item) in self.items.iter_mut().enumerate() {
-                    item.line = Some(at + 1);
-                }
-                self.items.retain(|item| matches!(item.fate, Fate::Refused { .. }));
-                self.items.truncate(REFUSED);
+    /// Answers several events: if all were refused, with a problem that has the items.
+    pub(super) fn answer(&self, items: Items) -> HttpResponse {
+        let status = match (self.delivered, self.queued, self.refused) {
+            (0, 0, 1..) => {
+                let problem = Problem::new(self.kind.unwrap_or(&rest::kinds::INVALID_REQUEST));
+                let problem = problem.detail("no event was taken; `items` has the reasons").with_all(&items);
+                return match self.wait {
+                    Some(wait) => problem.retry_after(wait).error_response(),
+                    None => problem.error_response(),
+                };
             }
-            let is_many = self.lines > ANSWERED;
-            if !is_many || (taken.is_err() && self.items.len() < REFUSED) {
-                self.items.push(Item { line: is_many.then_some(self.lines), ..item(self.proxy, taken) });
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuses the lines that the caller may not hand over, or not now; all of them at once if none was taken before.
-    fn admit(&mut self, chunk: &mut [Result<Entry, Problem>]) -> Result<Cost, Problem> {
-        let exceeded = match self.exceeded.map_or_else(|| self.caller.admit(chunk), Err) {
-            Ok(cost) => return Ok(cost),
-            Err(exceeded) if self.lines == 0 => return Err(exceeded.into()),
-            Err(exceeded) => exceeded,
+            _ if items.unread.is_some() => StatusCode::MULTI_STATUS,
+            (1.., 0, 0) => StatusCode::OK,
+            (0, _, 0) => StatusCode::ACCEPTED,
+            _ => StatusCode::MULTI_STATUS,
         };
-        self.exceeded = Some(exceeded);
-        chunk.iter_mut().filter(|entry| entry.is_ok()).for_each(|entry| *entry = Err(exceeded.into()));
-        Ok(Cost::default())
-    }
-
-    fn answer(self) -> HttpResponse {
-        let exceeded = self.exceeded;
-        let mut response = self.items_of_all();
-        if let Some(exceeded) = exceeded {
-            response.headers_mut().insert(RETRY_AFTER, exceeded.seconds().into());
-        }
-        response
-    }
-
-    fn items_of_all(self) -> HttpResponse {
-        if self.lines <= ANSWERED {
-            return several(self.items);
-        }
-        let refused = self.lines - self.accepted;
-        let status = if refused == 0 { StatusCode::ACCEPTED } else { StatusCode::MULTI_STATUS };
-        let items = Items { items: self.items, accepted: Some(self.accepted), refused: Some(refused) };
         HttpResponse::build(status).json(Answer::Several(items))
+    }
+}
+
+/// The kind for refusals of two kinds: one that may pass, so that the client sends all of it again.
+fn common(one: &'static Kind, other: &'static Kind) -> &'static Kind {
+    let may_pass = |kind: &Kind| kind.status == StatusCode::TOO_MANY_REQUESTS || kind.status.is_server_error();
+    match () {
+        () if one == other || may_pass(one) => one,
+        () if may_pass(other) => other,
+        () => &rest::kinds::INVALID_REQUEST,
     }
 }

@@ -5,5 +5,6 @@ pub mod audit;
 pub mod dead_letters;
 pub mod events;
 pub mod ledger;
+mod lines;
 pub mod receipts;
 pub mod topics;

@@ -40,6 +40,23 @@ async fn a_full_log_says_so_at_the_door_and_keeps_what_it_has() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_without_kafka_has_an_end_too() {
+    let limit = ("EVENT_PROXY__LOG_LIMIT__MAX_BYTES", "2000");
+    let mut proxy = TestProxy::start(&[limit]).await;
+    let mut taken = 0;
+    while proxy.json(event(taken)).await.status == 202 {
+        taken += 1;
+    }
+    assert!((5..20).contains(&taken), "{taken}");
+    proxy.restart().await;
+    proxy.json(event(taken)).await.expect_problem(429, "log-full");
+    proxy.set("EVENT_PROXY__LOG_LIMIT__KEEP", "1ms");
+    proxy.restart().await; // it cuts the log when it starts
+    until("there is room again", async || proxy.json(event(taken)).await.status == 202).await;
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_taken_while_events_wait_too_long() {
     let mut proxy = TestProxy::start(&[AWAY[0], AWAY[1], ("EVENT_PROXY__LOG_LIMIT__MAX_AGE", "1ms")]).await;
     proxy.json(event(0)).await.expect(202);
@@ -64,10 +81,16 @@ async fn metrics_tell_how_full_the_log_is_and_whether_events_are_accepted() {
     until("Kafka is away", async || metric(&proxy, "event_proxy_kafka_up").await == 0.0).await;
     until("the event is too old", async || metric(&proxy, "event_proxy_ready").await == 0.0).await;
     assert!(metric(&proxy, "event_proxy_log_age_seconds").await > 1.0);
+    let refused = "event_proxy_refused_events_total{service=\"order\",reason=\"log-full\"}";
+    until("a refusal counts", async || proxy.json(event(1)).await.status == 429).await;
+    assert!(metric(&proxy, refused).await >= 1.0);
+    proxy.json(json!({ "service": "no-such", "type": "", "data": 1 })).await.expect_problem(422, "invalid-request");
+    let of_others = "event_proxy_refused_events_total{service=\"other\",reason=\"invalid-request\"}";
+    assert!(metric(&proxy, of_others).await >= 1.0);
     proxy.stop().await;
 }
 
-/// The value of a metric without labels.
+/// The value of a time series.
 async fn metric(proxy: &TestProxy, name: &str) -> f64 {
     let answer = proxy.request(Method::GET, "/metrics").send().await.unwrap();
     let text = answer.text().await.unwrap();

@@ -68,6 +68,20 @@ async fn numbers(kafka: &Kafka) -> BTreeMap<String, Vec<u64>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_kafka_is_told_that_it_refused_the_event() {
+    let patient = [QUICK[0], QUICK[1], ("EVENT_PROXY__DELIVERY__ACK_TIMEOUT", "1h")];
+    let Some((_, mut proxy)) = limited(&patient).await else { return };
+    let post = |event: Value| reply(proxy.post("?ack=kafka", "application/json", event.to_string()));
+    let refused = post(event("a", 0, LARGE)).await.expect_problem(422, "refused-by-kafka");
+    // it is kept all the same
+    let kept = status(&proxy, refused["receipt"].as_str().unwrap()).await;
+    assert_ne!(kept["status"], "delivered", "{kept}");
+    let both = post(json!([event("b", 0, 0), event("c", 0, LARGE)])).await.expect(207)["items"].clone();
+    assert_eq!((&both[0]["status"], &both[1]["problem"]["code"]), (&json!(200), &json!("refused-by-kafka")));
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_event_steps_aside_and_its_key_waits_behind_it() {
     let patient = [QUICK[0], QUICK[1], ("EVENT_PROXY__DELIVERY__MAX_RESENDS", "1000000")];
     let Some((kafka, mut proxy)) = limited(&patient).await else { return };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use db::Conn;
-use db::types::{Id, Time};
+use db::types::{Id, JsonText, Time};
 use diesel::prelude::*;
 use serde::Serialize;
 
@@ -105,29 +105,17 @@ pub fn events_of_key(conn: &mut Conn, key: &str) -> db::Result<Vec<EventView>> {
     rows.into_iter().map(|row| view(conn, row.into_stored(source))).collect()
 }
 
-/// Where events are in the log, by their ids; those that are not there are left out.
+/// Returns the payloads of events by their ids; those that are not in the log are left out.
 ///
 /// # Errors
 /// The database's.
-pub fn places(conn: &mut Conn, ids: &[Id]) -> db::Result<Vec<(Id, LogPlace)>> {
-    let mut found = Vec::with_capacity(ids.len());
+pub fn payloads(conn: &mut Conn, ids: &[Id]) -> db::Result<Vec<(Id, String)>> {
+    let mut found = Vec::new();
     for id in ids {
-        let place = event_log::table
-            .filter(event_log::id.eq(id))
-            .select((event_log::topic, event_log::partition, event_log::position))
-            .first::<(String, i32, i64)>(conn)
-            .optional()?;
-        found.extend(place.map(|(topic, partition, position)| (*id, LogPlace { topic, partition, position })));
+        let row = event_log::table.filter(event_log::id.eq(id)).select(event_log::payload);
+        found.extend(row.first::<JsonText>(conn).optional()?.map(|payload| (*id, payload.0)));
     }
     Ok(found)
-}
-
-/// Where an event is in the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogPlace {
-    pub topic: String,
-    pub partition: i32,
-    pub position: i64,
 }
 
 /// One event and how far it has come; `None` when the log does not have it (any more).

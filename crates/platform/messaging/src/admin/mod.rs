@@ -16,8 +16,8 @@ pub use self::dead_letters::{
     DeadLetter, DeadLetterQuery, dead_letter, dead_letters, discard, request_replay, request_replay_all,
 };
 pub use self::events::{
-    EventQuery, EventStatus, EventView, GroupView, LogPlace, StoredEvent, behind, event, event_on_bus, events,
-    events_of_key, places,
+    EventQuery, EventStatus, EventView, GroupView, StoredEvent, behind, event, event_on_bus, events, events_of_key,
+    payloads,
 };
 pub use self::reset::{RenewError, ResetError, ResetTo, renew_log, reset};
 use crate::direct::{self, Ends};

@@ -71,6 +71,8 @@ metrics! {
         "Age of the oldest undelivered event; 0 without one.";
     Gauge EVENT_PROXY_LOG_AGE_LIMIT_SECONDS = "event_proxy_log_age_limit_seconds" [] Seconds, Proxy:
         "Maximum age of undelivered events (log_limit.max_age).";
+    Counter EVENT_PROXY_REFUSED_EVENTS = "event_proxy_refused_events_total" ["service", "reason"] Count, Proxy:
+        "Events that were not accepted, by code of the problem; service is `other` for services without a topic.";
     Counter EVENT_PROXY_DEAD_LETTERS = "event_proxy_dead_letters_total" ["topic"] Count, Proxy:
         "Events that became dead letters because Kafka refused every attempt.";
     Counter EVENT_PROXY_WRONG_PASSWORDS = "event_proxy_wrong_passwords_total" [] Count, Proxy:

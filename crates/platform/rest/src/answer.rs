@@ -1,0 +1,97 @@
+//! Large answers, sent in pieces and within the memory of the server.
+//!
+//! The HTTP library copies each piece of an answer whole into the buffer of its connection, so a client that reads
+//! nothing would keep a copy of its answer in memory.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::middleware::Next;
+use actix_web::web::{Bytes, Data};
+use actix_web::{Error, ResponseError};
+
+use crate::body::{Bodies, Memory};
+use crate::connection::{Answering, Connection};
+
+/// Maximum size of a piece.
+const PIECE: usize = 8 << 10;
+
+/// The outermost middleware. Sends large answers in pieces, and tells the [`Connection`] until when a request is
+/// answered. Reads are answered 503 if there is no memory for their answer; other answers keep the [`Memory`] that their
+/// route puts into the extensions of the response.
+///
+/// # Errors
+/// Those of the application.
+pub async fn bounded(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let answering = Connection::of(request.request()).map(|connection| connection.begin(has_body(request.headers())));
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let (request, response) = next.call(request).await?.into_parts();
+    let (mut response, body) = response.into_parts();
+    let mut memory = response.extensions_mut().remove::<Memory>();
+    let mut body = Pieces::of(body);
+    if let Pieces::Whole(rest) = &body
+        && let Some(bodies) = request.app_data::<Data<Bodies>>().filter(|_| is_read && rest.len() > PIECE)
+    {
+        let mut of_read = Memory::of(bodies);
+        match of_read.resize(rest.len()) {
+            Ok(()) => memory = Some(of_read),
+            Err(problem) => {
+                let (refusal, told) = problem.error_response().into_parts();
+                (response, body) = (refusal, Pieces::of(told));
+            }
+        }
+    }
+    let body = BoxBody::new(Answer { body, _memory: memory, _answering: answering });
+    Ok(ServiceResponse::new(request, response.set_body(body)))
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    let length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    length || headers.contains_key(header::TRANSFER_ENCODING)
+}
+
+/// An answer, with what lasts until it is sent.
+struct Answer {
+    body: Pieces,
+    _memory: Option<Memory>,
+    _answering: Option<Answering>,
+}
+
+enum Pieces {
+    Whole(Bytes),
+    Stream(BoxBody),
+}
+
+impl Pieces {
+    fn of(body: impl MessageBody + 'static) -> Self {
+        body.try_into_bytes().map_or_else(|stream| Self::Stream(BoxBody::new(stream)), Self::Whole)
+    }
+}
+
+impl MessageBody for Answer {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        match &self.body {
+            Pieces::Whole(rest) => BodySize::Sized(rest.len() as u64),
+            Pieces::Stream(stream) => stream.size(),
+        }
+    }
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        match &mut self.get_mut().body {
+            Pieces::Whole(rest) => {
+                let piece = rest.split_to(rest.len().min(PIECE));
+                Poll::Ready((!piece.is_empty()).then_some(Ok(piece)))
+            }
+            Pieces::Stream(stream) => Pin::new(stream).poll_next(cx),
+        }
+    }
+}

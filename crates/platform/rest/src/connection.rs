@@ -1,0 +1,249 @@
+//! A connection whose buffers are bounded, between the socket and the HTTP library.
+//!
+//! The library takes from a connection all that is there, up to 128 KiB, and makes requests of all of it before it
+//! looks at its own limits: 2 KiB of short requests become 80 KiB of memory, and the pieces of a chunked body as much.
+//! It gives a deadline to the first head of a connection only. So a [`Guarded`] stream hands over little in one turn:
+//! 2 KiB of heads, and 8 KiB of a body while a route reads it. While a request is answered, no more heads are read.
+//! A head that is too long or too slow is answered here.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::kinds::{self, Kind};
+use crate::problem::{self, Problem};
+
+/// Bytes of heads in one turn.
+const HEADS: usize = 2 << 10;
+/// Bytes of a body in one turn.
+const BODY: usize = 8 << 10;
+/// Maximum size of a head.
+const MAX_HEAD: usize = 32 << 10;
+
+/// Idle time after which the HTTP library closes a connection.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// State of a connection, shared with its requests.
+#[derive(Default)]
+pub struct Connection {
+    mode: Cell<Mode>,
+    /// Bytes since the start of the last request.
+    unclaimed: Cell<usize>,
+    /// The body of the last request was read to its end.
+    is_read: Cell<bool>,
+    /// A request came.
+    is_used: Cell<bool>,
+    /// The deadline of the next head is set.
+    is_timed: Cell<bool>,
+    /// Told when the request is answered.
+    waiting: RefCell<Option<Waker>>,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Between requests.
+    #[default]
+    Heads,
+    /// A request is answered, and nothing of its body is read.
+    Busy,
+    /// A request is answered, and its body is read.
+    Body,
+    /// The rest of a body is thrown away.
+    Discard,
+}
+
+impl Connection {
+    /// The connection of a request; `None` in HTTP/2, which has limits of its own.
+    pub fn of(request: &HttpRequest) -> Option<Rc<Self>> {
+        request.conn_data::<Rc<Self>>().cloned()
+    }
+
+    /// Begins a request, which lasts until the result is dropped.
+    pub fn begin(self: Rc<Self>, has_body: bool) -> Answering {
+        self.unclaimed.set(0);
+        self.is_timed.set(false);
+        self.is_used.set(true);
+        self.is_read.set(!has_body);
+        self.mode.set(Mode::Busy);
+        Answering(self)
+    }
+
+    /// Reads the body of the request from now on.
+    pub fn read_body(&self) {
+        if self.mode.get() == Mode::Busy {
+            self.turn_to(Mode::Body);
+        }
+    }
+
+    /// The body of the request is read to its end.
+    pub fn end_body(&self) {
+        self.is_read.set(true);
+        self.mode.set(Mode::Busy);
+    }
+
+    fn turn_to(&self, mode: Mode) {
+        self.mode.set(mode);
+        if let Some(waker) = self.waiting.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// A request that is being answered.
+pub struct Answering(Rc<Connection>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.turn_to(if self.0.is_read.get() { Mode::Heads } else { Mode::Discard });
+    }
+}
+
+/// A stream that hands over as much as the [`Connection`] may take.
+pub struct Guarded<S> {
+    stream: S,
+    connection: Option<Rc<Connection>>,
+    patience: Duration,
+    /// Bytes since the last turn of others.
+    turn: usize,
+    head: Pin<Box<Sleep>>,
+    is_over: bool,
+}
+
+impl<S> Guarded<S> {
+    /// A connection on which a head may take so long.
+    pub fn new(stream: S, patience: Duration) -> Self {
+        let head = Box::pin(sleep_until(Instant::now() + patience));
+        let connection = Some(Rc::default());
+        Self { stream, connection, patience, turn: 0, head, is_over: false }
+    }
+
+    /// A connection of HTTP/2, whose frames are not looked at.
+    pub fn http2(stream: S, patience: Duration) -> Self {
+        Self { connection: None, ..Self::new(stream, patience) }
+    }
+
+    /// The state that requests share.
+    pub fn connection(&self) -> Option<Rc<Connection>> {
+        self.connection.clone()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
+    /// Answers a head that is refused, and ends the stream.
+    fn refuse(&mut self, cx: &mut Context<'_>, kind: &'static Kind) {
+        let wait = self.patience.as_secs_f64();
+        let detail = format!("a head may have {MAX_HEAD} bytes, and may take {wait} s");
+        let (status, body) = (kind.status, Problem::new(kind).detail(detail).document(None));
+        let (length, media) = (body.len(), problem::MEDIA_TYPE);
+        let answer = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: {media}\r\ncontent-length: {length}\r\nconnection: close\r\n\
+             cache-control: no-store\r\n\r\n{body}"
+        );
+        // no answer is on its way, so there is room for this one, or the client is gone
+        let _ = Pin::new(&mut self.stream).poll_write(cx, answer.as_bytes());
+        let _ = Pin::new(&mut self.stream).poll_flush(cx);
+        self.is_over = true;
+    }
+
+    fn poll_guarded(
+        &mut self,
+        connection: &Connection,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let (mode, unclaimed) = (connection.mode.get(), connection.unclaimed.get());
+        let is_head = matches!(mode, Mode::Heads | Mode::Busy);
+        // the library reads a head from its beginning each time, so a long one comes in fewer turns
+        let most = if is_head { unclaimed.clamp(HEADS, BODY) } else { BODY };
+        // 1. enough in this turn
+        if self.turn >= most {
+            self.turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        // 2. enough until the request is answered
+        if mode == Mode::Busy && unclaimed >= HEADS {
+            self.turn = 0;
+            connection.waiting.replace(Some(cx.waker().clone()));
+            return Poll::Pending;
+        }
+        if mode == Mode::Heads && unclaimed >= MAX_HEAD {
+            self.refuse(cx, &kinds::HEAD_TOO_LARGE);
+            return Poll::Ready(Ok(()));
+        }
+        // 3. what is there
+        let mut some = ReadBuf::new(buf.initialize_unfilled_to(buf.remaining().min(most - self.turn)));
+        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut some);
+        let bytes = some.filled().len();
+        buf.advance(bytes);
+        self.turn += bytes;
+        if is_head {
+            connection.unclaimed.set(unclaimed + bytes);
+            if unclaimed == 0 && bytes > 0 {
+                connection.is_timed.set(false);
+            }
+        }
+        if polled.is_ready() {
+            return polled;
+        }
+        // 4. nothing: a head that has begun has its time
+        self.turn = 0;
+        if mode == Mode::Heads {
+            if !connection.is_timed.replace(true) {
+                let is_due = unclaimed > 0 || !connection.is_used.get();
+                // a head may have come with the last request; a connection that is idle is closed before
+                let idle = if is_due { Duration::ZERO } else { KEEP_ALIVE };
+                self.head.as_mut().reset(Instant::now() + idle + self.patience);
+            }
+            if self.head.as_mut().poll(cx).is_ready() {
+                self.refuse(cx, &kinds::HEAD_TIMEOUT);
+                return Poll::Ready(Ok(()));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.connection.clone() {
+            _ if this.is_over => Poll::Ready(Ok(())),
+            Some(connection) => this.poll_guarded(&connection, cx, buf),
+            None => Pin::new(&mut this.stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,201 @@
+//! Limits that keep the cost of a server's clients bounded: connections, heads, and memory of bodies.
+//!
+//! Memory of a server at most: the program itself, [`LimitSettings::memory`], and for each connection the buffers of
+//! the HTTP library (up to 128 KiB read, 32 KiB to write).
+
+use std::future::ready;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use actix_http::error::DispatchError;
+use actix_http::{HttpService, Protocol};
+use actix_server::{GracefulShutdownSignal, Server};
+use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_tls::accept::TlsError;
+use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
+use actix_web::body::BoxBody;
+use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
+use actix_web::rt::net::TcpStream;
+use actix_web::{App, Error};
+use program::defaults;
+use program::settings::{Bytes, SettingError, expect, positive};
+use rustls::ServerConfig;
+use serde::Deserialize;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::connection::{Guarded, KEEP_ALIVE};
+
+/// File descriptors that are kept for files, databases and brokers.
+const OTHER_DESCRIPTORS: usize = 256;
+/// Bytes that the kernel keeps of what a client sent, and of what it has not read. Linux doubles both for its own needs.
+const RECEIVED: usize = 32 << 10;
+const SENT: usize = 64 << 10;
+/// Bytes of an answer after which the HTTP library waits for the client.
+const WRITE_BUFFER: usize = 8 << 10;
+/// Maximum size of a body that finds memory while larger ones use up theirs.
+pub const SMALL: usize = 16 << 10;
+
+/// Limits of one server.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitSettings {
+    /// Maximum number of open connections; fewer if the process may open fewer files.
+    pub connections: NonZeroUsize,
+    /// Maximum time from the start of a connection until the head of its first request is complete, and maximum time
+    /// in which a client reads nothing of an answer.
+    #[serde(with = "humantime_serde")]
+    pub head_timeout: Duration,
+    /// Maximum time until a body is complete, for bodies that come slower than `body_rate`.
+    #[serde(with = "humantime_serde")]
+    pub body_timeout: Duration,
+    /// Bytes that extend the time of a body by one second.
+    pub body_rate: Bytes,
+    /// Maximum memory of all bodies that are being read or worked on. A third is for bodies up to 16 KiB.
+    pub memory: Bytes,
+}
+defaults!(LimitSettings {
+    connections: NonZeroUsize::new(2048).expect("not 0"),
+    head_timeout: Duration::from_secs(10),
+    body_timeout: Duration::from_secs(30),
+    body_rate: Bytes(16 << 10),
+    memory: Bytes(48 << 20),
+});
+
+/// Bounds the memory of a connection in the kernel, and cuts off a peer that reads nothing for so long.
+///
+/// The HTTP library reads all that the kernel has before it looks at it, so the size of the buffer bounds that too.
+fn limit_socket(socket: &SockRef<'_>, patience: Duration) -> io::Result<()> {
+    socket.set_recv_buffer_size(RECEIVED)?;
+    socket.set_send_buffer_size(SENT)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(patience))?;
+    Ok(())
+}
+
+impl LimitSettings {
+    /// Checks the limits of a server whose bodies have at most `body` bytes.
+    ///
+    /// # Errors
+    /// The setting that cannot be used.
+    pub fn check(&self, body: usize) -> Result<(), SettingError> {
+        positive("http.limits.head_timeout", self.head_timeout)?;
+        positive("http.limits.body_timeout", self.body_timeout)?;
+        expect("http.limits.body_rate", self.body_rate.0 > 0, "expected more than 0")?;
+        let least = body.saturating_mul(3);
+        let reason = format!("expected at least {least}, three times the largest body");
+        expect("http.limits.memory", (least..=u32::MAX as usize).contains(&self.memory.0), &reason)
+    }
+
+    /// Returns a server of `app` that is to run on `threads` threads, with TLS if `tls` is given.
+    ///
+    /// # Errors
+    /// The system's, if the listener cannot be used.
+    pub fn serve<A, S>(
+        &self,
+        listener: TcpListener,
+        threads: usize,
+        shutdown_timeout: Duration,
+        tls: Option<ServerConfig>,
+        app: A,
+    ) -> io::Result<Server>
+    where
+        A: Fn() -> App<S> + Clone + Send + 'static,
+        S: ServiceFactory<
+                ServiceRequest,
+                Config = (),
+                Response = ServiceResponse<BoxBody>,
+                Error = Error,
+                InitError = (),
+            > + 'static,
+    {
+        let builder = Server::build()
+            .workers(threads)
+            .max_concurrent_connections(self.prepare(&listener, threads))
+            .shutdown_timeout(shutdown_timeout.as_secs())
+            .disable_signals();
+        let (stop, patience) = (builder.graceful_shutdown_signal(), self.head_timeout);
+        let builder = match tls {
+            None => builder.listen("http", listener, move || {
+                fn_service(move |stream: TcpStream| {
+                    let peer = stream.peer_addr().ok();
+                    ready(Ok((Guarded::new(stream, patience), Protocol::Http1, peer)))
+                })
+                .and_then(http(app(), stop.clone(), patience))
+            })?,
+            Some(tls) => builder.listen("https", listener, move || {
+                let mut tls = tls.clone();
+                tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+                Acceptor::new(tls)
+                    .map_init_err(|_| ())
+                    .map_err(TlsError::into_service_error)
+                    .and_then(move |stream: TlsStream<TcpStream>| {
+                        let (tcp, session) = stream.get_ref();
+                        let (peer, is_http2) = (tcp.peer_addr().ok(), session.alpn_protocol() == Some(b"h2"));
+                        ready(Ok(match is_http2 {
+                            true => (Guarded::http2(stream, patience), Protocol::Http2, peer),
+                            false => (Guarded::new(stream, patience), Protocol::Http1, peer),
+                        }))
+                    })
+                    .and_then(http(app(), stop.clone(), patience).map_err(TlsError::Service))
+            })?,
+        };
+        Ok(builder.run())
+    }
+
+    /// Prepares the listener, and returns the maximum number of connections of each of so many threads.
+    ///
+    /// Raises the limit of open files as far as the system allows.
+    fn prepare(&self, listener: &TcpListener, threads: usize) -> usize {
+        // accepted sockets inherit the options
+        if let Err(error) = limit_socket(&SockRef::from(listener), self.head_timeout) {
+            tracing::warn!(%error, "sockets of clients are not limited");
+        }
+        let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
+        let files = usize::try_from(files).unwrap_or(usize::MAX);
+        let most = files.saturating_sub(OTHER_DESCRIPTORS).max(files / 2).max(1);
+        let connections = self.connections.get().min(most);
+        if connections < self.connections.get() {
+            tracing::warn!(files, connections, "fewer connections than http.limits.connections: limit of open files");
+        }
+        connections.div_ceil(threads)
+    }
+}
+
+/// The HTTP side of guarded connections.
+fn http<S, C>(
+    app: App<S>,
+    stop: GracefulShutdownSignal,
+    patience: Duration,
+) -> impl ServiceFactory<
+    (Guarded<C>, Protocol, Option<SocketAddr>),
+    Config = (),
+    Response = (),
+    Error = DispatchError,
+    InitError = (),
+>
+where
+    S: ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
+        + 'static,
+    C: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let app = app.into_factory().map_err(|error: Error| error.error_response());
+    HttpService::build()
+        .graceful_shutdown_signal(move || {
+            let stop = stop.clone();
+            async move { stop.notified().await }
+        })
+        .keep_alive(KEEP_ALIVE)
+        // a guarded stream answers sooner
+        .client_request_timeout(patience + Duration::from_secs(1))
+        .client_disconnect_timeout(Duration::from_secs(1))
+        .h1_write_buffer_size(WRITE_BUFFER)
+        .on_connect_ext(|stream: &Guarded<C>, data| {
+            if let Some(connection) = stream.connection() {
+                data.insert(connection);
+            }
+        })
+        .finish(map_config(app, |()| AppConfig::default()))
+}

@@ -1,0 +1,145 @@
+//! A client that sends too much, too slowly, or nothing costs only itself.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::support::{TestShop, random_key};
+
+/// Far more than anything takes that does not hang.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn half_a_body(shop: &TestShop, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(shop.address()).await.unwrap();
+    let head = format!(
+        "POST /api/v1{path} HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{{"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+async fn answer(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut text)).await.expect("an end").unwrap();
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packed_bodies_are_refused_on_every_route_that_reads_one() {
+    let shop = TestShop::start().await;
+    let document = shop.api().get("/openapi.json").send().await.expect(200).body;
+    let mut tried = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys() {
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let path = path.strip_prefix("/api/v1").unwrap().replace("{id}", "01890a5d-ac96-774b-bcce-b302099a8057");
+            if ![Method::POST, Method::PATCH].contains(&method) || path.contains('{') {
+                continue;
+            }
+            let request = shop.admin().call(method.clone(), &path).header("idempotency-key", &random_key());
+            let request = request.header("content-type", "application/json").header("content-encoding", "gzip");
+            let refused = request.raw("{}").send().await;
+            assert_eq!(
+                refused.headers.get("accept-encoding").map(|it| it.as_bytes()),
+                Some(&b"identity"[..]),
+                "{method} {path}: {}",
+                refused.body
+            );
+            refused.expect_problem(415, "unsupported-media-type");
+            tried += 1;
+        }
+    }
+    assert!(tried >= 15, "{tried}");
+    shop.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_come_is_given_up() {
+    let shop = TestShop::start_with(&[("SHOP__HTTP__LIMITS__BODY_TIMEOUT", "200ms")], vec![]).await;
+    for path in ["/sessions", "/members"] {
+        let said = answer(half_a_body(&shop, path).await).await;
+        assert!(said.starts_with("HTTP/1.1 408 ") && said.contains("body-timeout"), "{said}");
+    }
+    shop.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_bodies_that_do_not_come() {
+    let hour = [("SHOP__HTTP__SHUTDOWN_TIMEOUT", "1h"), ("SHOP__HTTP__LIMITS__BODY_TIMEOUT", "1h")];
+    let shop = TestShop::start_with(&hour, vec![]).await;
+    let silent = half_a_body(&shop, "/sessions").await;
+    // answered after it, so the head of the other has come
+    shop.api().get("/products").send().await.expect(200);
+    timeout(PATIENCE, shop.finish()).await.expect("an end");
+    answer(silent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_beyond_127_levels_is_refused() {
+    let shop = TestShop::start().await;
+    for levels in [127, 129, 10_000] {
+        let body = format!(r#"{{"email":"kim@example.com","password":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
+        let call = shop.api().call(Method::POST, "/sessions").header("content-type", "application/json");
+        let errors = call.raw(body).send().await.expect_problem(422, "invalid-request").body["errors"].clone();
+        assert_eq!(errors[0]["field"], "body", "{errors}");
+    }
+    let errors: Value = {
+        let body = r#"{"email":"kim@example.com","password":[[1]]}"#;
+        let call = shop.api().call(Method::POST, "/sessions").header("content-type", "application/json");
+        call.raw(body).send().await.expect_problem(422, "invalid-request").body["errors"].clone()
+    };
+    assert_eq!(errors[0]["field"], "password");
+    shop.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_head_of_a_connection_has_a_deadline_and_a_length() {
+    let shop = TestShop::start_with(&[("SHOP__HTTP__LIMITS__HEAD_TIMEOUT", "300ms")], vec![]).await;
+    let head = "GET /livez HTTP/1.1\r\nhost: shop\r\n";
+    let long = format!("{head}x: {}\r\n\r\n", "x".repeat(40_000));
+    for begun in ["", head] {
+        let mut stream = TcpStream::connect(shop.address()).await.unwrap();
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        let said = answer(stream).await;
+        assert!(said.starts_with("HTTP/1.1 408 ") && said.contains("/problems/head-timeout"), "{begun}: {said}");
+    }
+    let mut stream = TcpStream::connect(shop.address()).await.unwrap();
+    stream.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
+    let mut first = [0; 12];
+    stream.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let said = answer(stream).await;
+    assert!(said.contains("HTTP/1.1 408 "), "{said}");
+    let mut stream = TcpStream::connect(shop.address()).await.unwrap();
+    stream.write_all(long.as_bytes()).await.unwrap();
+    let mut said = String::new();
+    // the end may be a reset, for the server does not read the rest
+    let _ = timeout(PATIENCE, stream.read_to_string(&mut said)).await.expect("an end");
+    assert!(said.contains("HTTP/1.1 431 ") && said.contains("/problems/head-too-large"), "{said}");
+    shop.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pipelined_requests_are_answered_in_their_order_whatever_their_number() {
+    let shop = TestShop::start().await;
+    let mut stream = TcpStream::connect(shop.address()).await.unwrap();
+    let path = |n: usize| if n % 3 == 0 { "/api/v1/openapi.json" } else { "/livez" };
+    let all: String = (0..300)
+        .map(|n| {
+            let end = if n == 299 { "connection: close\r\n" } else { "" };
+            format!("GET {}?n={n} HTTP/1.1\r\nhost: shop\r\n{end}\r\n", path(n))
+        })
+        .collect();
+    let (mut reading, mut writing) = stream.split();
+    let mut said = String::new();
+    let read = async { timeout(PATIENCE, reading.read_to_string(&mut said)).await.expect("an end").unwrap() };
+    let (_, written) = tokio::join!(read, writing.write_all(all.as_bytes()));
+    written.unwrap();
+    assert_eq!(said.matches("HTTP/1.1 200 OK").count(), 300);
+    shop.finish().await;
+}
