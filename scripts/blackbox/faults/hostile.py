@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -146,7 +147,7 @@ def stop(server: Server, pool: ProcessPoolExecutor, table: Table) -> list[str]:
     server.child.terminate()
     try:
         server.child.wait(STOP + 30)
-    except Exception:
+    except subprocess.TimeoutExpired:
         return [f"stop: still there after {STOP + 30} s"]
     took = time.monotonic() - began
     hostile.result()

@@ -1,7 +1,7 @@
 //! Limits that keep the cost of a server's clients bounded: connections, heads, and memory of bodies.
 //!
-//! Memory of a server at most: the program itself, [`LimitSettings::memory`], and for each connection the buffers of
-//! the HTTP library (up to 128 KiB read, 32 KiB to write).
+//! Memory of a server at most: the program itself, [`LimitSettings::memory`], and for each connection some 80 KiB of
+//! what a [`Guarded`] stream hands over in one turn.
 
 use std::future::ready;
 use std::io;
@@ -44,8 +44,7 @@ pub const SMALL: usize = 16 << 10;
 pub struct LimitSettings {
     /// Maximum number of open connections; fewer if the process may open fewer files.
     pub connections: NonZeroUsize,
-    /// Maximum time from the start of a connection until the head of its first request is complete, and maximum time
-    /// in which a client reads nothing of an answer.
+    /// Maximum time for the head of a request, and maximum time in which a client reads nothing of an answer.
     #[serde(with = "humantime_serde")]
     pub head_timeout: Duration,
     /// Maximum time until a body is complete, for bodies that come slower than `body_rate`.
@@ -65,8 +64,6 @@ defaults!(LimitSettings {
 });
 
 /// Bounds the memory of a connection in the kernel, and cuts off a peer that reads nothing for so long.
-///
-/// The HTTP library reads all that the kernel has before it looks at it, so the size of the buffer bounds that too.
 fn limit_socket(socket: &SockRef<'_>, patience: Duration) -> io::Result<()> {
     socket.set_recv_buffer_size(RECEIVED)?;
     socket.set_send_buffer_size(SENT)?;
