@@ -6,21 +6,21 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// One connection, one request at a time.
-pub struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
     read: Vec<u8>,
     written: Vec<u8>,
 }
 
 /// A status and a body.
-pub struct Reply {
+pub(crate) struct Reply {
     pub status: u16,
     pub body: Vec<u8>,
 }
 
 impl Reply {
     /// A string field of the body, found without reading the rest: `"name":"…"`.
-    pub fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let body = std::str::from_utf8(&self.body).ok()?;
         let begin = body.find(&format!("\"{name}\":\""))? + name.len() + 4;
         body[begin..].split('"').next()
@@ -28,14 +28,14 @@ impl Reply {
 }
 
 impl Client {
-    pub async fn connect(address: &str) -> io::Result<Self> {
+    pub(crate) async fn connect(address: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, read: Vec::with_capacity(4096), written: Vec::with_capacity(1024) })
     }
 
     /// Sends one request and reads its answer. `headers` end with a line break each.
-    pub async fn call(&mut self, method: &str, path: &str, headers: &str, body: &str) -> io::Result<Reply> {
+    pub(crate) async fn call(&mut self, method: &str, path: &str, headers: &str, body: &str) -> io::Result<Reply> {
         use std::io::Write;
         self.written.clear();
         write!(
@@ -48,7 +48,7 @@ impl Client {
     }
 
     /// Sends a request as it is, and reads its answer.
-    pub async fn send(&mut self, request: &[u8]) -> io::Result<Reply> {
+    pub(crate) async fn send(&mut self, request: &[u8]) -> io::Result<Reply> {
         self.stream.write_all(request).await?;
         self.answer().await
     }

@@ -24,7 +24,7 @@ const EXPIRES_AFTER: Duration = Duration::from_secs(900);
 ///
 /// # Panics
 /// When the database does not open or refuses a purchase.
-pub async fn purchases_without_http(products: usize, at_once: usize, seconds: u64) -> Figures {
+pub(crate) async fn purchases_without_http(products: usize, at_once: usize, seconds: u64) -> Figures {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let log = Log::new();
     let options = Options::new(format!("sqlite:{}", folder.path().join("limit.db").display()));
@@ -74,7 +74,7 @@ pub async fn purchases_without_http(products: usize, at_once: usize, seconds: u6
 ///
 /// # Panics
 /// When there is no free port.
-pub fn serve_bare() -> String {
+pub(crate) fn serve_bare() -> String {
     let server = HttpServer::new(|| {
         App::new()
             .route("/", web::get().to(|| async { HttpResponse::Ok().content_type("application/json").body(BODY) }))
@@ -94,7 +94,7 @@ pub fn serve_bare() -> String {
 ///
 /// # Panics
 /// When not all are sent.
-pub async fn produced(servers: &str, topic: &str, partitions: i32, payload: String, count: usize) -> f64 {
+pub(crate) async fn produced(servers: &str, topic: &str, partitions: i32, payload: String, count: usize) -> f64 {
     let (servers, topic) = (servers.to_owned(), topic.to_owned());
     let send = move || {
         let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()

@@ -15,7 +15,7 @@ use crate::stand::Buyer;
 const REFUSED: Duration = Duration::from_millis(10);
 
 /// Purchases through HTTP: order, then pay. With `per_second` they begin at that pace, else as fast as they go.
-pub async fn purchases(
+pub(crate) async fn purchases(
     address: &str,
     buyers: Vec<Buyer>,
     products: &[ProductId],
@@ -67,7 +67,7 @@ async fn purchase(client: &mut Client, buyer: &Buyer, product: ProductId, n: usi
 }
 
 /// The same request over and over, from `connections` connections.
-pub async fn requests(
+pub(crate) async fn requests(
     address: &str,
     connections: usize,
     method: &'static str,
@@ -105,7 +105,7 @@ pub async fn requests(
 
 /// Requests that are written already, from `connections` connections, which are spread over the addresses. With
 /// `per_second` each is due at a time, and is counted from then on, however late it is sent.
-pub async fn posts(
+pub(crate) async fn posts(
     addresses: &[String],
     connections: usize,
     requests: impl Fn(usize) -> Arc<[Vec<u8>]>,

@@ -102,7 +102,7 @@ impl Stage {
 }
 
 /// Measures all of it. The database must be empty.
-pub async fn run(database_url: &str, servers: &str, seconds: u64) {
+pub(crate) async fn run(database_url: &str, servers: &str, seconds: u64) {
     let stage = Stage::open(database_url, servers).await;
     let payload = serde_json::to_string(&Sold::new()).expect("JSON");
     let bare = limit::produced(servers, &stage.kafka.named(BARE), PARTITIONS, payload, BACKLOG).await;

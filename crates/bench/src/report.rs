@@ -6,7 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 /// How long each of many things took, and all together.
-pub struct Figures {
+pub(crate) struct Figures {
     micros: Histogram<u64>,
     pub took: Duration,
     /// What one of them counts for: requests with many events are told as events.
@@ -17,33 +17,33 @@ pub struct Figures {
 
 impl Figures {
     /// None yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // three digits, up to a minute
         let micros = Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are in order");
         Self { micros, took: Duration::ZERO, each: 1, failed: 0 }
     }
 
-    pub fn record(&mut self, took: Duration) {
+    pub(crate) fn record(&mut self, took: Duration) {
         self.micros.saturating_record((took.as_micros() as u64).max(1));
     }
 
-    pub fn add(&mut self, other: &Figures) {
+    pub(crate) fn add(&mut self, other: &Figures) {
         self.micros.add(&other.micros).expect("the bounds are the same");
         self.failed += other.failed;
         self.took = self.took.max(other.took);
     }
 
     /// How many.
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.micros.len()
     }
 
-    pub fn per_second(&self) -> f64 {
+    pub(crate) fn per_second(&self) -> f64 {
         (self.count() * self.each) as f64 / self.took.as_secs_f64()
     }
 
     /// In milliseconds.
-    pub fn percentile(&self, percent: f64) -> f64 {
+    pub(crate) fn percentile(&self, percent: f64) -> f64 {
         self.micros.value_at_percentile(percent) as f64 / 1000.0
     }
 }
@@ -69,16 +69,16 @@ impl fmt::Display for Figures {
 }
 
 /// A line of the report, and whether its goal is met.
-pub fn line(what: &str, figures: &Figures) {
+pub(crate) fn line(what: &str, figures: &Figures) {
     println!("{what:<44} {figures}");
 }
 
 /// A ratio against its goal.
-pub fn ratio(what: &str, is: f64, goal: f64) {
+pub(crate) fn ratio(what: &str, is: f64, goal: f64) {
     println!("{what:<44} {is:>8.2}     goal {goal}   {}", if is >= goal { "met" } else { "NOT MET" });
 }
 
 /// A figure that should be small against its goal.
-pub fn at_most(what: &str, is: f64, goal: f64) {
+pub(crate) fn at_most(what: &str, is: f64, goal: f64) {
     println!("{what:<44} {is:>8.2}     goal {goal}   {}", if is <= goal { "met" } else { "NOT MET" });
 }

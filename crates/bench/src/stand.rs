@@ -16,7 +16,7 @@ use crate::client::Client;
 const PASSWORD: &str = "correct-horse-battery";
 
 /// An open shop.
-pub struct Stand {
+pub(crate) struct Stand {
     pub shop: Shop,
     pub address: String,
     server: Server,
@@ -26,18 +26,18 @@ pub struct Stand {
 
 /// A member who is signed in and has money enough.
 #[derive(Clone)]
-pub struct Buyer {
+pub(crate) struct Buyer {
     pub token: String,
 }
 
 impl Stand {
     /// Opens a shop on the embedded database, with its consumers or without.
-    pub async fn open(consumers: bool) -> Self {
+    pub(crate) async fn open(consumers: bool) -> Self {
         Self::open_with(&[], consumers.then_some(Role::Shop)).await
     }
 
     /// Opens a shop with these settings, which hosts what these roles do.
-    pub async fn open_with(more: &[(&str, &str)], roles: impl IntoIterator<Item = Role>) -> Self {
+    pub(crate) async fn open_with(more: &[(&str, &str)], roles: impl IntoIterator<Item = Role>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let settings = settings(&folder, more);
         let shop = Shop::open(settings).await.unwrap_or_else(|error| panic!("the shop opens: {error}"));
@@ -51,7 +51,7 @@ impl Stand {
         Self { address: server.address().to_string(), shop, server, hosted, _folder: folder }
     }
 
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         self.server.stop().await.expect("the server stops");
         for hosted in self.hosted {
             hosted.stop(Duration::from_secs(30)).await;
@@ -59,13 +59,13 @@ impl Stand {
         self.shop.close().await;
     }
 
-    pub async fn products(&self, count: usize) -> Vec<ProductId> {
+    pub(crate) async fn products(&self, count: usize) -> Vec<ProductId> {
         let unit = move |tx: &mut db::Tx<'_>| stock::create_many(tx, &new_products(count));
         let made = self.shop.db.write(unit).await.expect("the products");
         made.into_iter().map(|product| product.id).collect()
     }
 
-    pub async fn buyers(&self, count: usize) -> Vec<Buyer> {
+    pub(crate) async fn buyers(&self, count: usize) -> Vec<Buyer> {
         let mut client = Client::connect(&self.address).await.expect("a connection");
         let mut buyers = Vec::with_capacity(count);
         let here = uuid::Uuid::new_v4().simple(); // the database may know those of another stand
@@ -87,19 +87,19 @@ impl Stand {
     }
 
     /// How many events some group has still to handle, all groups together.
-    pub async fn lag(&self) -> i64 {
+    pub(crate) async fn lag(&self) -> i64 {
         let rows = self.shop.lags().await.expect("the lag");
         rows.iter().map(|row| row.lag).sum()
     }
 
     /// How many events `group` has still to handle.
-    pub async fn lag_of(&self, group: &str) -> i64 {
+    pub(crate) async fn lag_of(&self, group: &str) -> i64 {
         let rows = self.shop.lags().await.expect("the lag");
         rows.iter().filter(|row| row.group == group).map(|row| row.lag).sum()
     }
 
     /// How long until every group has handled everything; `None` when not within `patience`.
-    pub async fn catch_up(&self, patience: Duration) -> Option<Duration> {
+    pub(crate) async fn catch_up(&self, patience: Duration) -> Option<Duration> {
         let begun = Instant::now();
         while begun.elapsed() < patience {
             if self.lag().await == 0 {
@@ -112,7 +112,7 @@ impl Stand {
 }
 
 /// Products of one price, with stock enough.
-pub fn new_products(count: usize) -> Vec<NewProduct> {
+pub(crate) fn new_products(count: usize) -> Vec<NewProduct> {
     let product = |n| NewProduct::new(&format!("Product {n}"), Money::from_minor(10_000), 100_000_000, 0);
     (0..count).map(|n| product(n).expect("a product within the limits")).collect()
 }

@@ -11,7 +11,7 @@ use crate::kafka::kafka_place;
 use crate::{left_out, postgres};
 
 /// Partitions of each topic in tests: enough that keys fall apart.
-pub const PARTITIONS: i32 = 4;
+pub(crate) const PARTITIONS: i32 = 4;
 
 /// Where a fresh and empty database is; it goes with this.
 #[derive(Clone)]

@@ -38,7 +38,7 @@ impl Posted<'_> {
 ///
 /// # Errors
 /// The system's.
-pub async fn serve() -> std::io::Result<()> {
+pub(crate) async fn serve() -> std::io::Result<()> {
     let app = || App::new().app_data(PayloadConfig::new(LIMIT)).route("/", web::post().to(parse));
     let server = HttpServer::new(app).bind("127.0.0.1:0")?;
     println!("{}", server.addrs()[0]);
@@ -65,7 +65,7 @@ async fn parse(request: HttpRequest, body: Bytes) -> HttpResponse {
 }
 
 /// The process.
-pub struct Bare {
+pub(super) struct Bare {
     process: Child,
     pub address: String,
 }
@@ -73,7 +73,7 @@ pub struct Bare {
 impl Bare {
     /// # Panics
     /// When this program can't be started again.
-    pub fn start() -> Self {
+    pub(super) fn start() -> Self {
         let program = std::env::current_exe().expect("this program");
         let mut process = Command::new(program).arg("bare").stdout(Stdio::piped()).spawn().expect("a process");
         let mut line = String::new();

@@ -10,7 +10,7 @@ const IN_TURN: usize = 16;
 
 /// A kind of request: how many events it has, and in which form.
 #[derive(Clone, Copy)]
-pub struct Shape {
+pub(super) struct Shape {
     pub connections: usize,
     /// In one request.
     pub events: usize,
@@ -18,15 +18,15 @@ pub struct Shape {
 }
 
 /// An event a request.
-pub const SINGLE: Shape = Shape { connections: 64, events: 1, media: "application/json" };
+pub(super) const SINGLE: Shape = Shape { connections: 64, events: 1, media: "application/json" };
 /// Arrays of a hundred.
-pub const BATCH: Shape = Shape { connections: 64, events: 100, media: "application/json" };
+pub(super) const BATCH: Shape = Shape { connections: 64, events: 100, media: "application/json" };
 /// A thousand lines.
-pub const LINES: Shape = Shape { connections: 8, events: 1000, media: "application/x-ndjson" };
+pub(super) const LINES: Shape = Shape { connections: 8, events: 1000, media: "application/x-ndjson" };
 
 impl Shape {
     /// The same number of requests at the same time, spread over so many connections in all.
-    pub fn requests(self, path: &str, connection: usize) -> Arc<[Vec<u8>]> {
+    pub(super) fn requests(self, path: &str, connection: usize) -> Arc<[Vec<u8>]> {
         let in_turn = if self.events > 100 { 1 } else { IN_TURN };
         (0..in_turn).map(|n| self.request(path, (connection * IN_TURN + n) * self.events)).collect()
     }
@@ -47,7 +47,7 @@ impl Shape {
 }
 
 /// The event `number`, with one of [`KEYS`] keys.
-pub fn event(number: usize) -> String {
+pub(super) fn event(number: usize) -> String {
     let head = format!(
         r#"{{"service":"bench","type":"sold","key":"order-{:05}","level":"info","data":{{"number":{number},"text":""#,
         number % KEYS

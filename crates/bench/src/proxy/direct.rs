@@ -18,7 +18,7 @@ const PARTITIONS: i32 = 3;
 const COUNT: usize = 500_000;
 
 /// A topic of its own.
-pub struct Direct {
+pub(super) struct Direct {
     servers: String,
     topic: String,
 }
@@ -26,7 +26,7 @@ pub struct Direct {
 impl Direct {
     /// # Panics
     /// When Kafka does not answer.
-    pub async fn open(servers: &str) -> Self {
+    pub(super) async fn open(servers: &str) -> Self {
         let topic = format!("bench-{}", Uuid::new_v4().simple());
         let kafka = Kafka::new(KafkaOptions { bootstrap_servers: servers.into(), ..KafkaOptions::default() });
         let topics = [(topic.clone(), PARTITIONS)];
@@ -35,12 +35,12 @@ impl Direct {
     }
 
     /// Events a second.
-    pub async fn as_fast_as_it_goes(&self) -> f64 {
+    pub(super) async fn as_fast_as_it_goes(&self) -> f64 {
         limit::produced(&self.servers, &self.topic, PARTITIONS, event(0), COUNT).await
     }
 
     /// How long each event took, from when it was due to Kafka's answer.
-    pub async fn paced(&self, per_second: f64, time: Duration) -> Figures {
+    pub(super) async fn paced(&self, per_second: f64, time: Duration) -> Figures {
         let producer: FutureProducer = ClientConfig::new()
             .set("bootstrap.servers", &self.servers)
             .set("enable.idempotence", "true")

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bare::Bare;
-pub use bare::serve as serve_bare;
+pub(crate) use bare::serve as serve_bare;
 use bodies::{BATCH, LINES, SINGLE, Shape};
 use direct::Direct;
 use process::{Broker, Proxy};
@@ -28,7 +28,7 @@ const CONFIRMED: u16 = 200;
 
 /// What is measured of the proxy.
 #[derive(clap::Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
@@ -47,7 +47,7 @@ pub struct Options {
 }
 
 /// Measures all of it, or the parts that are asked for.
-pub async fn run(options: Options) {
+pub(crate) async fn run(options: Options) {
     let beside = || std::env::current_exe().expect("this program").with_file_name("event-proxy");
     let bench = Bench {
         program: options.program.unwrap_or_else(beside),

@@ -17,7 +17,7 @@ const KAFKA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/kafka");
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// One broker of `scripts/kafka`.
-pub struct Broker {
+pub(super) struct Broker {
     folder: PathBuf,
     pub servers: String,
 }
@@ -27,7 +27,7 @@ impl Broker {
     ///
     /// # Panics
     /// When it doesn't.
-    pub fn of(folder: &Path) -> Self {
+    pub(super) fn of(folder: &Path) -> Self {
         let servers = Command::new(KAFKA).arg("bootstrap").arg(folder).output().expect("scripts/kafka").stdout;
         let servers = String::from_utf8_lossy(&servers).trim().to_owned();
         assert!(!servers.is_empty(), "there is no broker in {}", folder.display());
@@ -35,12 +35,12 @@ impl Broker {
     }
 
     /// kill -9
-    pub fn kill(&self) {
+    pub(super) fn kill(&self) {
         self.run("kill-node", Some("1"));
     }
 
     /// Until it takes requests.
-    pub fn start(&self) {
+    pub(super) fn start(&self) {
         self.run("start-node", Some("1"));
         self.run("wait", None);
     }
@@ -52,7 +52,7 @@ impl Broker {
 }
 
 /// A proxy with an empty log and topics of its own, as a process.
-pub struct Proxy {
+pub(super) struct Proxy {
     process: Child,
     pub address: String,
     folder: TempDir,
@@ -64,7 +64,7 @@ const LOG: &str = "said";
 impl Proxy {
     /// # Panics
     /// When it does not start.
-    pub fn start(program: &Path, servers: &str) -> Self {
+    pub(super) fn start(program: &Path, servers: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut process = Command::new(program)
             .current_dir(&folder)
@@ -87,7 +87,7 @@ impl Proxy {
     }
 
     /// Sums over all topics of what `/v1/ledger` says: what was accepted, and what is not on Kafka yet.
-    pub async fn ledger(&self) -> (i64, i64) {
+    pub(super) async fn ledger(&self) -> (i64, i64) {
         let mut client = Client::connect(&self.address).await.expect("a connection");
         let reply = client.call("GET", "/v1/ledger", "", "").await.expect("an answer");
         let ledger: Value = serde_json::from_slice(&reply.body).expect("JSON");
@@ -100,7 +100,7 @@ impl Proxy {
     ///
     /// # Panics
     /// When it takes longer than three minutes.
-    pub async fn drained(&self) -> Duration {
+    pub(super) async fn drained(&self) -> Duration {
         let begun = Instant::now();
         while self.ledger().await.1 > 0 {
             assert!(begun.elapsed() < PATIENCE, "events do not get to Kafka");
@@ -110,7 +110,7 @@ impl Proxy {
     }
 
     /// Memory of its own that is not in a file, in MiB; on Linux.
-    pub fn memory(&self) -> f64 {
+    pub(super) fn memory(&self) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("Linux");
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux 4.5 or later");
         let kib = line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number");

@@ -17,10 +17,10 @@ use stock::NewProduct;
 use testkit::TestDatabase;
 
 /// Long enough to be paid in any test.
-pub const LONG: Duration = Duration::from_secs(600);
+pub(crate) const LONG: Duration = Duration::from_secs(600);
 
 #[derive(Clone)]
-pub struct Market {
+pub(crate) struct Market {
     pub db: Database,
     shop: Arc<TestDatabase>,
 }
@@ -32,23 +32,23 @@ impl fmt::Display for Market {
 }
 
 /// One on each kind of database.
-pub async fn markets() -> Vec<Market> {
+pub(crate) async fn markets() -> Vec<Market> {
     let databases = testkit::databases().await;
     databases.into_iter().map(|shop| Market { db: shop.db.clone(), shop: Arc::new(shop) }).collect()
 }
 
-pub fn item(product_id: ProductId, quantity: i64) -> Item {
+pub(crate) fn item(product_id: ProductId, quantity: i64) -> Item {
     Item { product_id, quantity }
 }
 
 impl Market {
-    pub async fn product(&self, price: i64, stock: i64) -> ProductId {
+    pub(crate) async fn product(&self, price: i64, stock: i64) -> ProductId {
         let new = NewProduct::new("tea", Money::from_minor(price), stock, 0).unwrap();
         self.db.write(move |tx| stock::create(tx, &new)).await.unwrap().id
     }
 
     /// A member with so much in the wallet.
-    pub async fn member(&self, balance: i64) -> MemberId {
+    pub(crate) async fn member(&self, balance: i64) -> MemberId {
         let member = MemberId::new();
         if balance > 0 {
             self.charge(member, balance).await;
@@ -56,12 +56,12 @@ impl Market {
         member
     }
 
-    pub async fn charge(&self, member: MemberId, amount: i64) {
+    pub(crate) async fn charge(&self, member: MemberId, amount: i64) {
         self.db.write(move |tx| payment::charge(tx, member, Money::from_minor(amount))).await.unwrap();
     }
 
     /// A coupon of 1,000 off in the member's hands.
-    pub async fn coupon_of(&self, member: MemberId) -> OwnedCouponId {
+    pub(crate) async fn coupon_of(&self, member: MemberId) -> OwnedCouponId {
         let new = NewCoupon {
             name: "1,000 off".into(),
             discount: Discount::Amount(Money::from_minor(1_000)),
@@ -93,11 +93,11 @@ impl Market {
         decided.await.unwrap()[0].owned_coupon_id.expect("it is the first")
     }
 
-    pub async fn place(&self, member: MemberId, items: &[Item]) -> Result<Order, CheckoutError> {
+    pub(crate) async fn place(&self, member: MemberId, items: &[Item]) -> Result<Order, CheckoutError> {
         self.place_for(member, items, LONG).await
     }
 
-    pub async fn place_for(
+    pub(crate) async fn place_for(
         &self,
         member: MemberId,
         items: &[Item],
@@ -107,7 +107,7 @@ impl Market {
         self.db.write(move |tx| checkout::place_order(tx, member, &items, None, terms(expires_after))).await
     }
 
-    pub async fn place_with(
+    pub(crate) async fn place_with(
         &self,
         member: MemberId,
         items: &[Item],
@@ -118,44 +118,44 @@ impl Market {
         self.db.write(move |tx| checkout::place_order(tx, member, &items, Some(coupon), terms(expires_after))).await
     }
 
-    pub async fn pay(&self, member: MemberId, order: OrderId) -> Result<Payment, CheckoutError> {
+    pub(crate) async fn pay(&self, member: MemberId, order: OrderId) -> Result<Payment, CheckoutError> {
         self.db.write(move |tx| checkout::pay(tx, member, order)).await
     }
 
-    pub async fn cancel(&self, member: MemberId, order: OrderId) -> Result<Order, CheckoutError> {
+    pub(crate) async fn cancel(&self, member: MemberId, order: OrderId) -> Result<Order, CheckoutError> {
         self.db.write(move |tx| checkout::cancel(tx, member, order)).await
     }
 
-    pub async fn expire(&self, order: OrderId) -> bool {
+    pub(crate) async fn expire(&self, order: OrderId) -> bool {
         self.db.write(move |tx| checkout::expire(tx, order)).await.unwrap()
     }
 
-    pub async fn order(&self, id: OrderId) -> Order {
+    pub(crate) async fn order(&self, id: OrderId) -> Order {
         self.db.read(move |conn| order::get(conn, id)).await.unwrap().expect("it was placed")
     }
 
-    pub async fn balance(&self, member: MemberId) -> i64 {
+    pub(crate) async fn balance(&self, member: MemberId) -> i64 {
         self.db.read(move |conn| payment::balance(conn, member)).await.unwrap().minor()
     }
 
-    pub async fn available(&self, product: ProductId) -> i64 {
+    pub(crate) async fn available(&self, product: ProductId) -> i64 {
         self.db.read(move |conn| stock::get(conn, product)).await.unwrap().expect("it was created").available
     }
 
-    pub async fn coupon_status(&self, member: MemberId, coupon: OwnedCouponId) -> OwnedStatus {
+    pub(crate) async fn coupon_status(&self, member: MemberId, coupon: OwnedCouponId) -> OwnedStatus {
         let owned = self.db.read(move |conn| coupon::owned_page(conn, member, None, 100)).await.unwrap();
         owned.into_iter().find(|owned| owned.id == coupon).expect("it was issued").status
     }
 
     /// What was told of a key: types and aggregate versions, by id.
-    pub async fn events_of(&self, key: &str) -> Vec<(&'static str, i64)> {
+    pub(crate) async fn events_of(&self, key: &str) -> Vec<(&'static str, i64)> {
         let query = EventQuery { key: Some(key.to_owned()), ..EventQuery::default() };
         let mut events = self.events(query).await;
         events.sort_by_key(|stored| stored.event.id);
         events.iter().map(|stored| (known(&stored.event.kind), stored.event.aggregate_version)).collect()
     }
 
-    pub async fn count_events(&self) -> usize {
+    pub(crate) async fn count_events(&self) -> usize {
         self.events(EventQuery::default()).await.len()
     }
 
@@ -164,7 +164,7 @@ impl Market {
         self.db.read(move |conn| messaging::admin::events(conn, &query, 10_000)).await.unwrap()
     }
 
-    pub async fn assert_books_agree(&self) {
+    pub(crate) async fn assert_books_agree(&self) {
         let found = self.db.read(checkout::audit).await.unwrap();
         assert!(found.is_empty(), "{self}: {found:?}");
     }

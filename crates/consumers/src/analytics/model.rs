@@ -75,11 +75,11 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    pub fn order(&mut self, order: &OrderCreated) {
+    pub(super) fn order(&mut self, order: &OrderCreated) {
         self.day(order.created_at).orders += 1;
     }
 
-    pub fn pay(&mut self, payment: &PaymentCompleted) -> Result<(), MoneyError> {
+    pub(super) fn pay(&mut self, payment: &PaymentCompleted) -> Result<(), MoneyError> {
         let day = self.day(payment.paid_at);
         day.paid += 1;
         day.revenue = day.revenue.add(payment.amount)?;
@@ -88,14 +88,14 @@ impl Sums {
 
     /// What was sold is taken out of the hour in which it was sold, so that a refund leaves no trace among the
     /// popular products.
-    pub fn refund(&mut self, refund: &PaymentRefunded) -> Result<(), MoneyError> {
+    pub(super) fn refund(&mut self, refund: &PaymentRefunded) -> Result<(), MoneyError> {
         let day = self.day(refund.refunded_at);
         day.refunds += 1;
         day.refunded = day.refunded.add(refund.amount)?;
         self.sell(refund.paid_at, &refund.lines, -1)
     }
 
-    pub fn issue(&mut self, coupon: CouponIssued) {
+    pub(super) fn issue(&mut self, coupon: CouponIssued) {
         let key = (coupon.coupon_id, date_of(coupon.issued_at));
         self.coupons.entry(key).or_insert((coupon.coupon_name, 0)).1 += 1;
     }

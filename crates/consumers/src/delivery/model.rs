@@ -49,7 +49,7 @@ pub(super) struct Step {
 }
 
 impl Step {
-    pub fn of(event: &Event) -> Result<Self, HandlerError> {
+    pub(super) fn of(event: &Event) -> Result<Self, HandlerError> {
         let (order_id, member_id, order_version, status, at) = if event.is::<OrderCreated>() {
             let e: OrderCreated = event.decode()?;
             (e.order_id, e.member_id, e.order_version, DeliveryStatus::Waiting, e.created_at)
@@ -66,19 +66,19 @@ impl Step {
         Ok(Self { order_id, member_id, order_version, status, at })
     }
 
-    pub fn prepared_at(&self) -> Option<Time> {
+    pub(super) fn prepared_at(&self) -> Option<Time> {
         (self.status == DeliveryStatus::Preparing).then_some(self.at)
     }
 
     /// Whether the member cares: about what is being prepared, and its end, but not about an order that ended unpaid.
     ///
     /// `prepared_at` is the delivery's.
-    pub fn is_news(&self, prepared_at: Option<Time>) -> bool {
+    pub(super) fn is_news(&self, prepared_at: Option<Time>) -> bool {
         self.status != DeliveryStatus::Waiting && prepared_at.is_some()
     }
 
     /// That the delivery took this step.
-    pub fn taken(&self, delivery_id: DeliveryId, delivery_version: i64) -> DeliveryChanged {
+    pub(super) fn taken(&self, delivery_id: DeliveryId, delivery_version: i64) -> DeliveryChanged {
         DeliveryChanged {
             delivery_id,
             delivery_version,

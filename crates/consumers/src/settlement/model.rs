@@ -31,20 +31,20 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    pub fn pay(&mut self, payment: &PaymentCompleted) -> Result<(), MoneyError> {
+    pub(super) fn pay(&mut self, payment: &PaymentCompleted) -> Result<(), MoneyError> {
         self.gross = self.gross.add(payment.total)?;
         self.discount = self.discount.add(payment.discount)?;
         self.payments += 1;
         Ok(())
     }
 
-    pub fn refund(&mut self, refund: &PaymentRefunded) -> Result<(), MoneyError> {
+    pub(super) fn refund(&mut self, refund: &PaymentRefunded) -> Result<(), MoneyError> {
         self.refunded = self.refunded.add(refund.amount)?;
         Ok(())
     }
 
     /// As the figures of `date`.
-    pub fn of(self, date: NaiveDate) -> Result<Day, MoneyError> {
+    pub(super) fn of(self, date: NaiveDate) -> Result<Day, MoneyError> {
         let Self { gross, discount, refunded, payments } = self;
         let net = gross.subtract(discount)?.subtract(refunded)?;
         Ok(Day { date, gross, discount, refunded, net, payments })

@@ -12,7 +12,7 @@ use messaging::{DomainEvent, Event, Group, Handler, HandlerError, Replay};
 use testkit::Place;
 
 /// A migrated database, and the events of its committed units.
-pub struct Given {
+pub(super) struct Given {
     pub name: &'static str,
     pub db: Database,
     emitted: Emitted,
@@ -30,7 +30,7 @@ impl Recorder for Emitted {
 }
 
 /// One of each kind.
-pub async fn databases() -> Vec<Given> {
+pub(super) async fn databases() -> Vec<Given> {
     let mut databases = Vec::new();
     for place in testkit::places().await {
         let emitted = Emitted::default();
@@ -44,7 +44,7 @@ pub async fn databases() -> Vec<Given> {
 
 impl Given {
     /// The events of a type that were emitted, and are forgotten now.
-    pub fn emitted<E: DomainEvent>(&self) -> Vec<E> {
+    pub(super) fn emitted<E: DomainEvent>(&self) -> Vec<E> {
         let mut all = self.emitted.0.lock();
         let (wanted, others) = std::mem::take(&mut *all).into_iter().partition(|staged| staged.kind == E::TYPE);
         *all = others;
@@ -53,18 +53,18 @@ impl Given {
     }
 
     /// Has the group's handler handle the batch in a unit of its own.
-    pub async fn handle(&self, group: Group, events: Vec<Event>) {
+    pub(super) async fn handle(&self, group: Group, events: Vec<Event>) {
         let name = group.name;
         self.try_handle(group, events).await.unwrap_or_else(|e| panic!("{name} on {}: {e:?}", self.name));
     }
 
     /// As [`Given::handle`], for a batch that may be refused.
-    pub async fn try_handle(&self, group: Group, events: Vec<Event>) -> Result<(), Refused> {
+    pub(super) async fn try_handle(&self, group: Group, events: Vec<Event>) -> Result<(), Refused> {
         self.db.write(move |tx| run(&group, tx, &events)).await
     }
 
     /// Has the handler handle the batch, and then the unit fail.
-    pub async fn handle_and_roll_back(&self, group: Group, events: Vec<Event>) {
+    pub(super) async fn handle_and_roll_back(&self, group: Group, events: Vec<Event>) {
         let rolled_back = self.db.write(move |tx| {
             run(&group, tx, &events)?;
             Err::<(), _>(Refused("rolled back".into()))
@@ -73,25 +73,28 @@ impl Given {
     }
 
     /// Has several batches handled at the same time, each in a unit of its own.
-    pub async fn handle_at_once(&self, group: fn() -> Group, batches: Vec<Vec<Event>>) {
+    pub(super) async fn handle_at_once(&self, group: fn() -> Group, batches: Vec<Vec<Event>>) {
         futures::future::join_all(batches.into_iter().map(|batch| self.handle(group(), batch))).await;
     }
 
     /// Clears the projection as a reset does.
-    pub async fn clear(&self, group: Group) {
+    pub(super) async fn clear(&self, group: Group) {
         let Replay::Rebuildable(clear) = group.replay else { panic!("{} is no projection", group.name) };
         self.db.write(clear).await.expect("cleared");
     }
 
     /// What a query says.
-    pub async fn read<T: Send + 'static>(&self, query: impl Fn(&mut Conn) -> db::Result<T> + Send + 'static) -> T {
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        query: impl Fn(&mut Conn) -> db::Result<T> + Send + 'static,
+    ) -> T {
         self.db.read(query).await.expect("read")
     }
 }
 
 /// Why a handler's unit was rolled back.
 #[derive(Debug)]
-pub struct Refused(pub String);
+pub(super) struct Refused(pub String);
 
 impl From<db::Error> for Refused {
     fn from(error: db::Error) -> Self {
@@ -111,7 +114,7 @@ fn run(group: &Group, tx: &mut Tx<'_>, events: &[Event]) -> Result<(), Refused> 
 }
 
 /// As the log would hand it out; handlers don't look at its place.
-pub fn event<E: DomainEvent>(event: &E) -> Event {
+pub(super) fn event<E: DomainEvent>(event: &E) -> Event {
     Event {
         id: Id::new(),
         source: Id::new(),
@@ -129,20 +132,20 @@ pub fn event<E: DomainEvent>(event: &E) -> Event {
 }
 
 /// RFC 3339.
-pub fn time(text: &str) -> Time {
+pub(super) fn time(text: &str) -> Time {
     text.parse::<chrono::DateTime<chrono::Utc>>().expect("a time").into()
 }
 
-pub fn date(text: &str) -> chrono::NaiveDate {
+pub(super) fn date(text: &str) -> chrono::NaiveDate {
     text.parse().expect("a date")
 }
 
-pub fn won(minor: i64) -> Money {
+pub(super) fn won(minor: i64) -> Money {
     Money::from_minor(minor)
 }
 
 /// All orders in which `items` can come.
-pub fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
+pub(super) fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
     if items.is_empty() {
         return vec![Vec::new()];
     }
@@ -160,7 +163,7 @@ pub fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
 
 /// An order on paper, with the events of its life.
 #[derive(Clone)]
-pub struct Purchase {
+pub(super) struct Purchase {
     pub order_id: OrderId,
     pub member_id: MemberId,
     pub payment_id: PaymentId,
@@ -169,7 +172,7 @@ pub struct Purchase {
 }
 
 impl Purchase {
-    pub fn of(product_id: ProductId, quantity: i64, price: i64) -> Self {
+    pub(super) fn of(product_id: ProductId, quantity: i64, price: i64) -> Self {
         let line = OrderLine { product_id, name: "tea".into(), price: won(price), quantity };
         Self {
             order_id: OrderId::new(),
@@ -180,7 +183,7 @@ impl Purchase {
         }
     }
 
-    pub fn discounted(mut self, minor: i64) -> Self {
+    pub(super) fn discounted(mut self, minor: i64) -> Self {
         self.discount = won(minor);
         self
     }
@@ -193,7 +196,7 @@ impl Purchase {
         self.total().subtract(self.discount).expect("in range")
     }
 
-    pub fn created(&self, at: Time) -> Event {
+    pub(super) fn created(&self, at: Time) -> Event {
         event(&OrderCreated {
             order_id: self.order_id,
             order_version: 1,
@@ -208,7 +211,7 @@ impl Purchase {
         })
     }
 
-    pub fn paid(&self, at: Time) -> Event {
+    pub(super) fn paid(&self, at: Time) -> Event {
         event(&PaymentCompleted {
             payment_id: self.payment_id,
             order_id: self.order_id,
@@ -223,12 +226,12 @@ impl Purchase {
     }
 
     /// Cancelled before it was paid.
-    pub fn cancelled(&self, at: Time) -> Event {
+    pub(super) fn cancelled(&self, at: Time) -> Event {
         self.ended(CancelReason::Cancelled, 2, at)
     }
 
     /// That the order ended, as its refund says it.
-    pub fn cancelled_after_payment(&self, at: Time) -> Event {
+    pub(super) fn cancelled_after_payment(&self, at: Time) -> Event {
         self.ended(CancelReason::Refunded, 3, at)
     }
 
@@ -238,7 +241,7 @@ impl Purchase {
         event(&OrderCancelled { order_id, order_version, member_id, reason, lines, cancelled_at })
     }
 
-    pub fn refunded(&self, paid_at: Time, refunded_at: Time) -> Event {
+    pub(super) fn refunded(&self, paid_at: Time, refunded_at: Time) -> Event {
         event(&PaymentRefunded {
             payment_id: self.payment_id,
             order_id: self.order_id,

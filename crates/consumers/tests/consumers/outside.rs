@@ -12,28 +12,28 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-pub use testkit::Http;
+pub(super) use testkit::Http;
 
 /// A mail as it came.
 #[derive(Debug, Clone)]
-pub struct Mail {
+pub(super) struct Mail {
     pub to: String,
     pub text: String,
 }
 
 /// An SMTP server that refuses mail to any address with `refused` in it for good; it goes down when dropped.
-pub struct Smtp {
+pub(super) struct Smtp {
     pub address: SocketAddr,
     got: Arc<Mutex<Vec<Mail>>>,
     _serving: JoinSet<()>,
 }
 
 impl Smtp {
-    pub async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         Self::at(([127, 0, 0, 1], 0).into()).await
     }
 
-    pub async fn at(address: SocketAddr) -> Self {
+    pub(super) async fn at(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).await.expect("an address");
         let address = listener.local_addr().expect("bound");
         let got = Arc::new(Mutex::new(Vec::new()));
@@ -48,12 +48,12 @@ impl Smtp {
         Self { address, got, _serving: serving }
     }
 
-    pub fn got(&self) -> Vec<Mail> {
+    pub(super) fn got(&self) -> Vec<Mail> {
         self.got.lock().clone()
     }
 
     /// To whom, in the order they came.
-    pub fn recipients(&self) -> Vec<String> {
+    pub(super) fn recipients(&self) -> Vec<String> {
         self.got().into_iter().map(|mail| mail.to).collect()
     }
 }
@@ -97,22 +97,22 @@ async fn read_line(stream: &mut BufReader<TcpStream>) -> Option<String> {
 }
 
 /// An address on which nothing listens.
-pub async fn nowhere() -> SocketAddr {
+pub(super) async fn nowhere() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
     listener.local_addr().expect("bound")
 }
 
-pub fn effect(group: &Group) -> Arc<dyn EffectHandler> {
+pub(super) fn effect(group: &Group) -> Arc<dyn EffectHandler> {
     let Handler::Effect(handler) = &group.handler else { panic!("{} is transactional", group.name) };
     handler.clone()
 }
 
-pub fn lease(topic: &'static str, partition: i32, number: i64) -> Lease {
+pub(super) fn lease(topic: &'static str, partition: i32, number: i64) -> Lease {
     Lease { topic: topic.into(), partition, number, holder: Id::new() }
 }
 
 /// Numbers events of one topic from `first` on.
-pub fn numbered(first: i64, mut events: Vec<Event>) -> Vec<Event> {
+pub(super) fn numbered(first: i64, mut events: Vec<Event>) -> Vec<Event> {
     for (event, position) in events.iter_mut().zip(first..) {
         event.position = position;
     }
@@ -120,7 +120,7 @@ pub fn numbered(first: i64, mut events: Vec<Event>) -> Vec<Event> {
 }
 
 /// A batch from handling to the commit of the position.
-pub async fn turn(
+pub(super) async fn turn(
     db: &Database,
     handler: &Arc<dyn EffectHandler>,
     lease: &Lease,
@@ -131,10 +131,10 @@ pub async fn turn(
     Ok(db.write(move |tx| handler.record(tx, &lease, &events)).await?)
 }
 
-pub fn assert_unavailable(result: Result<(), HandlerError>) {
+pub(super) fn assert_unavailable(result: Result<(), HandlerError>) {
     assert!(matches!(result, Err(HandlerError::Unavailable(_))), "{result:?}");
 }
 
-pub fn assert_failed(result: Result<(), HandlerError>) {
+pub(super) fn assert_failed(result: Result<(), HandlerError>) {
     assert!(matches!(result, Err(HandlerError::Failed(_))), "{result:?}");
 }

@@ -1,6 +1,6 @@
 //! Campaigns, and what members do with their coupons.
 
-pub mod issuing;
+pub(crate) mod issuing;
 
 use contracts::events::{CouponReturned, CouponUsed};
 use contracts::{CouponId, MemberId, Money, OrderId, OwnedCouponId};

@@ -1,6 +1,6 @@
 //! The SQL of campaigns and of coupons in members' hands.
 
-pub mod issuing;
+pub(crate) mod issuing;
 
 use contracts::{CouponId, MemberId, Money, OrderId, OwnedCouponId};
 use db::Conn;
@@ -87,16 +87,16 @@ impl TryFrom<CouponRow> for Coupon {
     }
 }
 
-pub fn insert(conn: &mut Conn, new: &Coupon) -> db::Result<()> {
+pub(crate) fn insert(conn: &mut Conn, new: &Coupon) -> db::Result<()> {
     diesel::insert_into(coupon::table).values(CouponRow::try_from(new)?).execute(conn)?;
     Ok(())
 }
 
-pub fn by_id(conn: &mut Conn, id: CouponId) -> db::Result<Option<Coupon>> {
+pub(crate) fn by_id(conn: &mut Conn, id: CouponId) -> db::Result<Option<Coupon>> {
     coupon::table.find(id).first::<CouponRow>(conn).optional()?.map(Coupon::try_from).transpose()
 }
 
-pub fn page(conn: &mut Conn, after: Option<CouponId>, limit: i64) -> db::Result<Vec<Coupon>> {
+pub(crate) fn page(conn: &mut Conn, after: Option<CouponId>, limit: i64) -> db::Result<Vec<Coupon>> {
     let newest_first = coupon::table.order(coupon::id.desc()).limit(limit);
     let rows: Vec<CouponRow> = match after {
         Some(after) => newest_first.filter(coupon::id.lt(after)).load(conn)?,
@@ -105,7 +105,7 @@ pub fn page(conn: &mut Conn, after: Option<CouponId>, limit: i64) -> db::Result<
     rows.into_iter().map(Coupon::try_from).collect()
 }
 
-pub fn set_closes_at(conn: &mut Conn, id: CouponId, closes_at: Time) -> db::Result<Option<Coupon>> {
+pub(crate) fn set_closes_at(conn: &mut Conn, id: CouponId, closes_at: Time) -> db::Result<Option<Coupon>> {
     let row = diesel::update(coupon::table.find(id))
         .set(coupon::closes_at.eq(closes_at))
         .returning(coupon::all_columns)
@@ -116,14 +116,14 @@ pub fn set_closes_at(conn: &mut Conn, id: CouponId, closes_at: Time) -> db::Resu
 
 /// A member's coupon after a change.
 #[derive(Queryable)]
-pub struct Changed {
+pub(crate) struct Changed {
     pub coupon_id: CouponId,
     pub member_id: MemberId,
     pub version: i64,
 }
 
 /// Reserves a member's coupon. `None` when it is not available, not there, or not the member's.
-pub fn hold(
+pub(crate) fn hold(
     conn: &mut Conn,
     id: OwnedCouponId,
     member: MemberId,
@@ -144,7 +144,7 @@ pub fn hold(
     Ok(held.get_result(conn).optional()?)
 }
 
-pub fn owned_status(
+pub(crate) fn owned_status(
     conn: &mut Conn,
     id: OwnedCouponId,
     member: MemberId,
@@ -154,7 +154,7 @@ pub fn owned_status(
 }
 
 /// `false` when the order has not reserved it.
-pub fn redeem(conn: &mut Conn, id: OwnedCouponId, order: OrderId) -> db::Result<bool> {
+pub(crate) fn redeem(conn: &mut Conn, id: OwnedCouponId, order: OrderId) -> db::Result<bool> {
     use owned_coupon as owned;
     let redeemed = diesel::update(owned::table.find(id))
         .filter(owned::order_id.eq(order))
@@ -165,7 +165,7 @@ pub fn redeem(conn: &mut Conn, id: OwnedCouponId, order: OrderId) -> db::Result<
 }
 
 /// Makes a coupon available that the order holds. `None` when it holds it not.
-pub fn release(conn: &mut Conn, id: OwnedCouponId, order: OrderId) -> db::Result<Option<Changed>> {
+pub(crate) fn release(conn: &mut Conn, id: OwnedCouponId, order: OrderId) -> db::Result<Option<Changed>> {
     use owned_coupon as owned;
     let released = diesel::update(owned::table.find(id))
         .filter(owned::order_id.eq(order))
@@ -181,7 +181,7 @@ pub fn release(conn: &mut Conn, id: OwnedCouponId, order: OrderId) -> db::Result
 
 type OwnedColumns = (OwnedCouponId, OwnedStatus, Option<OrderId>, Time, Option<Time>);
 
-pub fn owned_page(
+pub(crate) fn owned_page(
     conn: &mut Conn,
     member: MemberId,
     after: Option<OwnedCouponId>,

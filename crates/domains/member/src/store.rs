@@ -35,7 +35,7 @@ impl From<MemberRow> for Member {
 }
 
 /// `false` when the e-mail address is taken.
-pub fn insert(conn: &mut Conn, row: &MemberRow) -> db::Result<bool> {
+pub(crate) fn insert(conn: &mut Conn, row: &MemberRow) -> db::Result<bool> {
     let inserted = on_each!(conn, |c| diesel::insert_into(member::table)
         .values(row)
         .on_conflict(member::email)
@@ -44,21 +44,21 @@ pub fn insert(conn: &mut Conn, row: &MemberRow) -> db::Result<bool> {
     Ok(inserted == 1)
 }
 
-pub fn by_id(conn: &mut Conn, id: MemberId) -> db::Result<Option<MemberRow>> {
+pub(crate) fn by_id(conn: &mut Conn, id: MemberId) -> db::Result<Option<MemberRow>> {
     Ok(member::table.find(id).first(conn).optional()?)
 }
 
-pub fn by_email(conn: &mut Conn, email: &str) -> db::Result<Option<MemberRow>> {
+pub(crate) fn by_email(conn: &mut Conn, email: &str) -> db::Result<Option<MemberRow>> {
     Ok(member::table.filter(member::email.eq(email)).first(conn).optional()?)
 }
 
 /// A literal and not a bound value, so that SQLite sees that the partial index `member_admin` will do.
-pub fn admins(conn: &mut Conn) -> db::Result<Vec<MemberRow>> {
+pub(crate) fn admins(conn: &mut Conn) -> db::Result<Vec<MemberRow>> {
     let admins = sql::<Bool>("role = 'admin'");
     Ok(member::table.filter(admins).order(member::id).load(conn)?)
 }
 
-pub fn page(conn: &mut Conn, after: Option<MemberId>, limit: i64) -> db::Result<Vec<MemberRow>> {
+pub(crate) fn page(conn: &mut Conn, after: Option<MemberId>, limit: i64) -> db::Result<Vec<MemberRow>> {
     let newest_first = member::table.order(member::id.desc()).limit(limit);
     Ok(match after {
         Some(after) => newest_first.filter(member::id.lt(after)).load(conn)?,
@@ -66,17 +66,17 @@ pub fn page(conn: &mut Conn, after: Option<MemberId>, limit: i64) -> db::Result<
     })
 }
 
-pub fn set_name(conn: &mut Conn, id: MemberId, name: &str) -> db::Result<Option<MemberRow>> {
+pub(crate) fn set_name(conn: &mut Conn, id: MemberId, name: &str) -> db::Result<Option<MemberRow>> {
     let renamed = diesel::update(member::table.find(id)).set(member::name.eq(name)).returning(member::all_columns);
     Ok(renamed.get_result(conn).optional()?)
 }
 
 /// `false` when there is no such member.
-pub fn set_password_hash(conn: &mut Conn, id: MemberId, hash: &str) -> db::Result<bool> {
+pub(crate) fn set_password_hash(conn: &mut Conn, id: MemberId, hash: &str) -> db::Result<bool> {
     Ok(diesel::update(member::table.find(id)).set(member::password_hash.eq(hash)).execute(conn)? == 1)
 }
 
-pub fn insert_session(
+pub(crate) fn insert_session(
     conn: &mut Conn,
     id: SessionId,
     member: MemberId,
@@ -94,7 +94,7 @@ pub fn insert_session(
     Ok(())
 }
 
-pub fn insert_token(conn: &mut Conn, hash: &[u8], session: SessionId, expires_at: Time) -> db::Result<()> {
+pub(crate) fn insert_token(conn: &mut Conn, hash: &[u8], session: SessionId, expires_at: Time) -> db::Result<()> {
     diesel::insert_into(refresh_token::table)
         .values((
             refresh_token::hash.eq(hash),
@@ -106,7 +106,7 @@ pub fn insert_token(conn: &mut Conn, hash: &[u8], session: SessionId, expires_at
 }
 
 /// Uses a token up. `None` when it is unknown, expired, or was used up before.
-pub fn rotate_out(conn: &mut Conn, hash: &[u8], now: Time) -> db::Result<Option<SessionId>> {
+pub(crate) fn rotate_out(conn: &mut Conn, hash: &[u8], now: Time) -> db::Result<Option<SessionId>> {
     let used_up = diesel::update(refresh_token::table.find(hash))
         .filter(refresh_token::rotated_at.is_null())
         .filter(refresh_token::expires_at.gt(now))
@@ -116,13 +116,13 @@ pub fn rotate_out(conn: &mut Conn, hash: &[u8], now: Time) -> db::Result<Option<
 }
 
 /// The session of a token that was used up before.
-pub fn session_of_rotated(conn: &mut Conn, hash: &[u8]) -> db::Result<Option<SessionId>> {
+pub(crate) fn session_of_rotated(conn: &mut Conn, hash: &[u8]) -> db::Result<Option<SessionId>> {
     let rotated = refresh_token::table.find(hash).filter(refresh_token::rotated_at.is_not_null());
     Ok(rotated.select(refresh_token::session_id).first(conn).optional()?)
 }
 
 /// Lets a live session last until `expires_at`. `None` when it was revoked or has expired.
-pub fn extend(conn: &mut Conn, id: SessionId, now: Time, expires_at: Time) -> db::Result<Option<MemberId>> {
+pub(crate) fn extend(conn: &mut Conn, id: SessionId, now: Time, expires_at: Time) -> db::Result<Option<MemberId>> {
     let extended = diesel::update(session::table.find(id))
         .filter(session::revoked_at.is_null())
         .filter(session::expires_at.gt(now))
@@ -132,13 +132,13 @@ pub fn extend(conn: &mut Conn, id: SessionId, now: Time, expires_at: Time) -> db
 }
 
 /// `false` when it is unknown or was revoked before.
-pub fn revoke(conn: &mut Conn, id: SessionId, now: Time) -> db::Result<bool> {
+pub(crate) fn revoke(conn: &mut Conn, id: SessionId, now: Time) -> db::Result<bool> {
     let live = diesel::update(session::table.find(id)).filter(session::revoked_at.is_null());
     Ok(live.set(session::revoked_at.eq(now)).execute(conn)? == 1)
 }
 
 /// Revokes the member's live sessions, all but `keep`.
-pub fn revoke_all(conn: &mut Conn, member: MemberId, keep: Option<SessionId>, now: Time) -> db::Result<()> {
+pub(crate) fn revoke_all(conn: &mut Conn, member: MemberId, keep: Option<SessionId>, now: Time) -> db::Result<()> {
     // no session has the nil id
     let keep = keep.unwrap_or(SessionId(uuid::Uuid::nil()));
     diesel::update(session::table)
@@ -151,30 +151,30 @@ pub fn revoke_all(conn: &mut Conn, member: MemberId, keep: Option<SessionId>, no
     Ok(())
 }
 
-pub fn is_live(conn: &mut Conn, id: SessionId, now: Time) -> db::Result<bool> {
+pub(crate) fn is_live(conn: &mut Conn, id: SessionId, now: Time) -> db::Result<bool> {
     let live = session::table.find(id).filter(session::revoked_at.is_null()).filter(session::expires_at.gt(now));
     Ok(diesel::select(exists(live)).get_result(conn)?)
 }
 
-pub fn expired_sessions(conn: &mut Conn, now: Time, limit: i64) -> db::Result<Vec<SessionId>> {
+pub(crate) fn expired_sessions(conn: &mut Conn, now: Time, limit: i64) -> db::Result<Vec<SessionId>> {
     let expired = session::table.filter(session::expires_at.le(now)).order(session::expires_at).limit(limit);
     Ok(expired.select(session::id).load(conn)?)
 }
 
-pub fn delete_sessions(conn: &mut Conn, ids: &[SessionId]) -> db::Result<()> {
+pub(crate) fn delete_sessions(conn: &mut Conn, ids: &[SessionId]) -> db::Result<()> {
     on_each!(conn, |c| diesel::delete(refresh_token::table.filter(refresh_token::session_id.eq_any(ids))).execute(c))?;
     on_each!(conn, |c| diesel::delete(session::table.filter(session::id.eq_any(ids))).execute(c))?;
     Ok(())
 }
 
 /// Tokens of sessions that go on, which are too old to be told from unknown ones.
-pub fn expired_tokens(conn: &mut Conn, now: Time, limit: i64) -> db::Result<Vec<Vec<u8>>> {
+pub(crate) fn expired_tokens(conn: &mut Conn, now: Time, limit: i64) -> db::Result<Vec<Vec<u8>>> {
     let expired =
         refresh_token::table.filter(refresh_token::expires_at.le(now)).order(refresh_token::expires_at).limit(limit);
     Ok(expired.select(refresh_token::hash).load(conn)?)
 }
 
-pub fn delete_tokens(conn: &mut Conn, hashes: &[Vec<u8>]) -> db::Result<()> {
+pub(crate) fn delete_tokens(conn: &mut Conn, hashes: &[Vec<u8>]) -> db::Result<()> {
     on_each!(conn, |c| diesel::delete(refresh_token::table.filter(refresh_token::hash.eq_any(hashes))).execute(c))?;
     Ok(())
 }

@@ -16,12 +16,12 @@ use serde_json::value::RawValue;
 use crate::event::{Level, Posted};
 
 /// Media types of the structured and the batched mode.
-pub const STRUCTURED: &str = "application/cloudevents+json";
-pub const BATCHED: &str = "application/cloudevents-batch+json";
+pub(crate) const STRUCTURED: &str = "application/cloudevents+json";
+pub(crate) const BATCHED: &str = "application/cloudevents-batch+json";
 
 /// In the structured mode.
 #[derive(Deserialize)]
-pub struct CloudEvent<'a> {
+pub(crate) struct CloudEvent<'a> {
     #[serde(borrow)]
     specversion: Cow<'a, str>,
     #[serde(borrow)]
@@ -51,7 +51,7 @@ impl<'a> CloudEvent<'a> {
     ///
     /// # Errors
     /// `invalid-request` for another version.
-    pub fn into_posted(self) -> Result<Posted<'a>, Problem> {
+    pub(crate) fn into_posted(self) -> Result<Posted<'a>, Problem> {
         if self.specversion != "1.0" {
             return Err(Problem::new(&kinds::INVALID_REQUEST).field("specversion", "must be 1.0"));
         }
@@ -73,7 +73,7 @@ fn service_of(source: &str) -> String {
 }
 
 /// Whether the headers are those of the binary mode.
-pub fn is_binary(headers: &HeaderMap) -> bool {
+pub(crate) fn is_binary(headers: &HeaderMap) -> bool {
     headers.contains_key("ce-specversion")
 }
 
@@ -81,7 +81,7 @@ pub fn is_binary(headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// `invalid-request`, naming the header.
-pub fn binary<'a>(
+pub(crate) fn binary<'a>(
     headers: &'a HeaderMap,
     body: &'a [u8],
     text: &'a mut Option<Box<RawValue>>,

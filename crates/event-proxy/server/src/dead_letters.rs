@@ -74,7 +74,7 @@ fn literal(text: &str) -> String {
 ///
 /// # Errors
 /// The database's.
-pub fn list(
+pub(crate) fn list(
     conn: &mut Conn,
     filter: &Filter,
     states: &[State],
@@ -93,7 +93,7 @@ pub fn list(
 ///
 /// # Errors
 /// The database's.
-pub fn count(conn: &mut Conn, filter: &Filter) -> db::Result<i64> {
+pub(crate) fn count(conn: &mut Conn, filter: &Filter) -> db::Result<i64> {
     let rows = table::table.filter(table::state.eq(State::Dead)).into_boxed();
     Ok(filtered!(filter, rows).count().get_result(conn)?)
 }

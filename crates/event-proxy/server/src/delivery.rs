@@ -24,7 +24,7 @@ use crate::waiting::Waiting;
 const LINGER: Duration = Duration::from_micros(500);
 
 /// The way to Kafka, as far as the settings have one.
-pub struct Delivery {
+pub(crate) struct Delivery {
     cluster: Option<Cluster>,
     pub(crate) waiting: Arc<Waiting>,
     /// Rung when there are more topics.
@@ -32,14 +32,14 @@ pub struct Delivery {
 }
 
 /// What works on it.
-pub struct Working {
+pub(crate) struct Working {
     stop: CancellationToken,
     relay: Consumers,
     others: TaskTracker,
 }
 
 /// What it works with.
-pub struct Means {
+pub(crate) struct Means {
     pub db: Database,
     pub log: Log,
     pub topics: Arc<Topics>,
@@ -52,7 +52,7 @@ impl Delivery {
     ///
     /// # Errors
     /// A setting of Kafka that can't be used, when events go there.
-    pub fn new(settings: &BusSettings) -> Result<Self, SettingError> {
+    pub(crate) fn new(settings: &BusSettings) -> Result<Self, SettingError> {
         let cluster = match settings.backend {
             Backend::Kafka => Some(Cluster::new(&settings.kafka)?),
             Backend::InProcess => None,
@@ -61,17 +61,17 @@ impl Delivery {
     }
 
     /// Whether events go to Kafka.
-    pub fn is_there(&self) -> bool {
+    pub(crate) fn is_there(&self) -> bool {
         self.cluster.is_some()
     }
 
     /// Where events go, if they go anywhere.
-    pub fn cluster(&self) -> Option<&Cluster> {
+    pub(crate) fn cluster(&self) -> Option<&Cluster> {
         self.cluster.as_ref()
     }
 
     /// Why Kafka is not to be reached, when events go there.
-    pub fn away(&self) -> Option<String> {
+    pub(crate) fn away(&self) -> Option<String> {
         self.cluster.as_ref()?.away()
     }
 
@@ -79,7 +79,7 @@ impl Delivery {
     ///
     /// # Errors
     /// The database's.
-    pub async fn start(self: &Arc<Self>, means: Means) -> db::Result<Option<Working>> {
+    pub(crate) async fn start(self: &Arc<Self>, means: Means) -> db::Result<Option<Working>> {
         let (log, topics) = (means.log.clone(), means.log.topics());
         let Some(cluster) = self.cluster.clone() else {
             means.db.write(move |tx| end_relaying(tx, &names(&topics))).await?;
@@ -116,7 +116,7 @@ impl Delivery {
 
 impl Working {
     /// Finishes what is on its way; the rest stays in the log.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.relay.stop().await;
         self.others.wait().await;

@@ -27,7 +27,7 @@ const OF_FORWARDERS: [&str; 7] =
 ///
 /// # Errors
 /// Those of the application.
-pub async fn watch(
+pub(crate) async fn watch(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -71,7 +71,7 @@ fn host(request: &HttpRequest) -> Option<Authority> {
 }
 
 /// Whether it is a name or an address of the machine for itself.
-pub fn is_of_this_machine(host: &str) -> bool {
+pub(crate) fn is_of_this_machine(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }

@@ -18,12 +18,12 @@ const MAX_NAME: usize = 64;
 /// Bytes of a key or an id.
 const MAX_TEXT: usize = 255;
 /// Memory of an event beside its payload: texts, allocations and the item of the answer.
-pub const MEMORY: usize = 512;
+pub(crate) const MEMORY: usize = 512;
 
 /// How grave it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub(crate) enum Level {
     Trace,
     Debug,
     Info,
@@ -34,7 +34,7 @@ pub enum Level {
 /// What a service posts.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Posted<'a> {
+pub(crate) struct Posted<'a> {
     /// Letters, digits, `_` and `-`.
     #[schema(max_length = 64, pattern = "^[A-Za-z0-9_-]+$")]
     #[serde(borrow)]
@@ -120,7 +120,7 @@ impl Posted<'_> {
     ///
     /// # Errors
     /// `invalid-request`, naming each wrong field; `body-too-large` with more than `max_bytes`.
-    pub fn check(&self, max_bytes: usize) -> Result<Entry, Refusal> {
+    pub(crate) fn check(&self, max_bytes: usize) -> Result<Entry, Refusal> {
         self.entry(max_bytes).map_err(|problem| Refusal { service: Some(self.service.to_string()), problem })
     }
 
@@ -186,13 +186,13 @@ impl Posted<'_> {
 }
 
 /// Whether it can name a service or a type.
-pub fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     (1..=MAX_NAME).contains(&name.len()) && name.chars().all(known)
 }
 
 /// Returns true if two stored events have the same key and data. Spacing and the order of members do not count.
-pub fn is_same(one: &str, other: &str) -> bool {
+pub(crate) fn is_same(one: &str, other: &str) -> bool {
     #[derive(Deserialize, PartialEq)]
     struct Content {
         #[serde(default)]

@@ -28,11 +28,11 @@ db::text_enum!(
 );
 
 /// States in which an event goes on by itself.
-pub const MOVING: [State; 3] = [State::Retrying, State::Behind, State::Resending];
+pub(crate) const MOVING: [State; 3] = [State::Retrying, State::Behind, State::Resending];
 
 /// An event that is held.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
-pub struct Held {
+pub(crate) struct Held {
     pub id: Id,
     pub topic: String,
     pub partition: i32,
@@ -58,7 +58,7 @@ pub struct Held {
 
 impl Held {
     /// To be appended to the log again.
-    pub fn staged(&self) -> Staged {
+    pub(crate) fn staged(&self) -> Staged {
         Staged {
             id: self.id,
             topic: self.topic.clone().into(),
@@ -75,7 +75,7 @@ impl Held {
 
 /// Why an event is held.
 #[derive(Debug, Clone)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// It was refused so many times, for this reason.
     Refused { attempts: i32, next_attempt_at: Time, reason: String },
     /// One of its key before it was.
@@ -86,7 +86,7 @@ pub enum Cause {
 ///
 /// # Errors
 /// The database's.
-pub fn hold(tx: &mut Tx<'_>, event: &Event, cause: &Cause) -> db::Result<()> {
+pub(crate) fn hold(tx: &mut Tx<'_>, event: &Event, cause: &Cause) -> db::Result<()> {
     let now = tx.now()?;
     let (state, attempts, next_attempt_at, reason) = match cause {
         Cause::Refused { attempts, next_attempt_at, reason } => {
@@ -133,7 +133,7 @@ pub fn hold(tx: &mut Tx<'_>, event: &Event, cause: &Cause) -> db::Result<()> {
 ///
 /// # Errors
 /// The database's.
-pub fn blocked(conn: &mut Conn, topic: &str, partition: i32) -> db::Result<HashSet<String>> {
+pub(crate) fn blocked(conn: &mut Conn, topic: &str, partition: i32) -> db::Result<HashSet<String>> {
     let keys: Vec<String> = held::table
         .filter(held::topic.eq(topic))
         .filter(held::partition.eq(partition))
@@ -147,7 +147,7 @@ pub fn blocked(conn: &mut Conn, topic: &str, partition: i32) -> db::Result<HashS
 ///
 /// # Errors
 /// The database's.
-pub fn is_any_moving(conn: &mut Conn, topic: &str, partition: i32) -> db::Result<bool> {
+pub(crate) fn is_any_moving(conn: &mut Conn, topic: &str, partition: i32) -> db::Result<bool> {
     let rows = held::table
         .filter(held::topic.eq(topic))
         .filter(held::partition.eq(partition))
@@ -159,7 +159,7 @@ pub fn is_any_moving(conn: &mut Conn, topic: &str, partition: i32) -> db::Result
 ///
 /// # Errors
 /// The database's.
-pub fn attempts(conn: &mut Conn, ids: &[Id]) -> db::Result<HashMap<Id, i32>> {
+pub(crate) fn attempts(conn: &mut Conn, ids: &[Id]) -> db::Result<HashMap<Id, i32>> {
     let rows = held::table.filter(held::id.eq_any(ids)).filter(held::state.eq(State::Resending));
     Ok(rows.select((held::id, held::attempts)).load(conn)?.into_iter().collect())
 }
@@ -168,7 +168,7 @@ pub fn attempts(conn: &mut Conn, ids: &[Id]) -> db::Result<HashMap<Id, i32>> {
 ///
 /// # Errors
 /// The database's.
-pub fn payloads(conn: &mut Conn, ids: &[Id]) -> db::Result<Vec<(Id, String)>> {
+pub(crate) fn payloads(conn: &mut Conn, ids: &[Id]) -> db::Result<Vec<(Id, String)>> {
     let rows: Vec<(Id, JsonText)> =
         held::table.filter(held::id.eq_any(ids)).select((held::id, held::payload)).load(conn)?;
     Ok(rows.into_iter().map(|(id, payload)| (id, payload.0)).collect())
@@ -176,7 +176,7 @@ pub fn payloads(conn: &mut Conn, ids: &[Id]) -> db::Result<Vec<(Id, String)>> {
 
 /// # Errors
 /// The database's.
-pub fn one(conn: &mut Conn, id: Id) -> db::Result<Option<Held>> {
+pub(crate) fn one(conn: &mut Conn, id: Id) -> db::Result<Option<Held>> {
     Ok(held::table.find(id).first(conn).optional()?)
 }
 
@@ -184,7 +184,7 @@ pub fn one(conn: &mut Conn, id: Id) -> db::Result<Option<Held>> {
 ///
 /// # Errors
 /// The database's.
-pub fn behind(conn: &mut Conn, topic: &str, partition: i32, key: &str) -> db::Result<Vec<Held>> {
+pub(crate) fn behind(conn: &mut Conn, topic: &str, partition: i32, key: &str) -> db::Result<Vec<Held>> {
     Ok(held::table
         .filter(held::topic.eq(topic))
         .filter(held::partition.eq(partition))
@@ -198,7 +198,7 @@ pub fn behind(conn: &mut Conn, topic: &str, partition: i32, key: &str) -> db::Re
 ///
 /// # Errors
 /// The database's.
-pub fn due(conn: &mut Conn, now: Time, latest: Time) -> db::Result<Option<Held>> {
+pub(crate) fn due(conn: &mut Conn, now: Time, latest: Time) -> db::Result<Option<Held>> {
     Ok(held::table
         .filter(held::state.eq(State::Retrying))
         .filter(held::next_attempt_at.le(now).or(held::next_attempt_at.gt(latest)))
@@ -211,7 +211,7 @@ pub fn due(conn: &mut Conn, now: Time, latest: Time) -> db::Result<Option<Held>>
 ///
 /// # Errors
 /// The database's.
-pub fn next_due(conn: &mut Conn) -> db::Result<Option<Time>> {
+pub(crate) fn next_due(conn: &mut Conn) -> db::Result<Option<Time>> {
     let retrying = held::table.filter(held::state.eq(State::Retrying));
     let next: Option<Option<Time>> =
         retrying.order(held::next_attempt_at).select(held::next_attempt_at).first(conn).optional()?;
@@ -220,7 +220,7 @@ pub fn next_due(conn: &mut Conn) -> db::Result<Option<Time>> {
 
 /// # Errors
 /// The database's.
-pub fn set_state(tx: &mut Tx<'_>, id: Id, state: State) -> db::Result<()> {
+pub(crate) fn set_state(tx: &mut Tx<'_>, id: Id, state: State) -> db::Result<()> {
     let now = tx.now()?;
     diesel::update(held::table.find(id))
         .set((held::state.eq(state), held::next_attempt_at.eq(None::<Time>), held::changed_at.eq(now)))
@@ -230,7 +230,7 @@ pub fn set_state(tx: &mut Tx<'_>, id: Id, state: State) -> db::Result<()> {
 
 /// # Errors
 /// The database's.
-pub fn postpone(tx: &mut Tx<'_>, id: Id, next_attempt_at: Time) -> db::Result<()> {
+pub(crate) fn postpone(tx: &mut Tx<'_>, id: Id, next_attempt_at: Time) -> db::Result<()> {
     diesel::update(held::table.find(id)).set(held::next_attempt_at.eq(Some(next_attempt_at))).execute(&mut **tx)?;
     Ok(())
 }
@@ -239,7 +239,7 @@ pub fn postpone(tx: &mut Tx<'_>, id: Id, next_attempt_at: Time) -> db::Result<()
 ///
 /// # Errors
 /// The database's.
-pub fn delete_behind(tx: &mut Tx<'_>, topic: &str, partition: i32, key: &str) -> db::Result<()> {
+pub(crate) fn delete_behind(tx: &mut Tx<'_>, topic: &str, partition: i32, key: &str) -> db::Result<()> {
     let behind = held::table
         .filter(held::topic.eq(topic))
         .filter(held::partition.eq(partition))
@@ -251,7 +251,7 @@ pub fn delete_behind(tx: &mut Tx<'_>, topic: &str, partition: i32, key: &str) ->
 
 /// # Errors
 /// The database's.
-pub fn delete(tx: &mut Tx<'_>, ids: &[Id]) -> db::Result<()> {
+pub(crate) fn delete(tx: &mut Tx<'_>, ids: &[Id]) -> db::Result<()> {
     diesel::delete(held::table.filter(held::id.eq_any(ids))).execute(&mut **tx)?;
     Ok(())
 }
@@ -260,7 +260,7 @@ pub fn delete(tx: &mut Tx<'_>, ids: &[Id]) -> db::Result<()> {
 ///
 /// # Errors
 /// The database's.
-pub fn bytes(conn: &mut Conn) -> db::Result<i64> {
+pub(crate) fn bytes(conn: &mut Conn) -> db::Result<i64> {
     let bytes = sql::<BigInt>("coalesce(sum(octet_length(CAST(payload AS TEXT))), 0)");
     // what is in the log again is counted there
     let rows = held::table.filter(held::state.ne_all([State::Resending, State::Discarded]));
@@ -271,7 +271,7 @@ pub fn bytes(conn: &mut Conn) -> db::Result<i64> {
 ///
 /// # Errors
 /// The database's.
-pub fn oldest(conn: &mut Conn) -> db::Result<Option<Time>> {
+pub(crate) fn oldest(conn: &mut Conn) -> db::Result<Option<Time>> {
     let moving = held::table.filter(held::state.eq_any(MOVING));
     Ok(moving.order(held::refused_at).select(held::refused_at).first(conn).optional()?)
 }
@@ -280,7 +280,7 @@ pub fn oldest(conn: &mut Conn) -> db::Result<Option<Time>> {
 ///
 /// # Errors
 /// The database's.
-pub fn forget_discarded(tx: &mut Tx<'_>, oldest: Time) -> db::Result<()> {
+pub(crate) fn forget_discarded(tx: &mut Tx<'_>, oldest: Time) -> db::Result<()> {
     let old = held::table.filter(held::state.eq(State::Discarded)).filter(held::changed_at.lt(oldest));
     diesel::delete(old).execute(&mut **tx)?;
     Ok(())

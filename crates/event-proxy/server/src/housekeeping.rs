@@ -19,14 +19,14 @@ const REFRESH_EVERY: Duration = Duration::from_secs(2);
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 
 /// The tasks.
-pub struct Housekeeping {
+pub(crate) struct Housekeeping {
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Housekeeping {
     /// Learns what other proxies change, and forgets what was delivered longer than `keep` ago.
-    pub fn start(db: &Database, log: &Log, topics: &Arc<Topics>, room: &Arc<Room>, keep: Duration) -> Self {
+    pub(crate) fn start(db: &Database, log: &Log, topics: &Arc<Topics>, room: &Arc<Room>, keep: Duration) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (db, log, topics, its_stop) = (db.clone(), log.clone(), topics.clone(), stop.clone());
         let room = room.clone();
@@ -50,7 +50,7 @@ impl Housekeeping {
     }
 
     /// Finishes what was begun.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.tasks.wait().await;
     }
@@ -60,7 +60,7 @@ impl Housekeeping {
 ///
 /// # Errors
 /// The database's.
-pub async fn forget(db: &Database, log: &Log, room: &Room, keep: Duration) -> db::Result<()> {
+pub(crate) async fn forget(db: &Database, log: &Log, room: &Room, keep: Duration) -> db::Result<()> {
     let Purged { events, bytes } = purge(db, log, &[], keep).await?;
     room.forgotten(bytes);
     if events > 0 {

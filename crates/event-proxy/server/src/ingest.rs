@@ -19,7 +19,7 @@ const TOO_MANY: &str = "too many items";
 
 /// What a body holds, by its media type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// An event, or an array of them.
     Json,
     /// An event a line.
@@ -34,7 +34,7 @@ impl Form {
     ///
     /// # Errors
     /// `unsupported-media-type`
-    pub fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         if cloudevents::is_binary(headers) {
             return Ok(Self::CloudEvent(true));
         }
@@ -54,7 +54,7 @@ impl Form {
 }
 
 /// The events of a body, and whether it is one alone.
-pub struct Read {
+pub(crate) struct Read {
     pub entries: Vec<Result<Entry, Refusal>>,
     pub alone: bool,
 }
@@ -63,7 +63,7 @@ pub struct Read {
 ///
 /// # Errors
 /// `malformed-json` when nothing can be told of it.
-pub fn read(form: Form, headers: &HeaderMap, body: &[u8], max_event: usize) -> Result<Read, Problem> {
+pub(crate) fn read(form: Form, headers: &HeaderMap, body: &[u8], max_event: usize) -> Result<Read, Problem> {
     let alone = |entry: Result<Entry, Refusal>| Ok(Read { entries: vec![entry], alone: true });
     match form {
         Form::CloudEvent(true) => {
@@ -126,7 +126,7 @@ impl<'de> Deserialize<'de> for Items<'de> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn event(json: &[u8], max_event: usize) -> Result<Entry, Refusal> {
+pub(crate) fn event(json: &[u8], max_event: usize) -> Result<Entry, Refusal> {
     parse::<Posted<'_>>(json)?.check(max_event)
 }
 

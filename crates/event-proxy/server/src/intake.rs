@@ -45,7 +45,7 @@ impl Taken {
 }
 
 /// An event with the topic it goes to.
-pub struct Routed {
+pub(crate) struct Routed {
     pub entry: Entry,
     pub topic: String,
     /// W3C `traceparent` of the request.
@@ -56,7 +56,7 @@ pub struct Routed {
 type Fates = Vec<Result<Taken, Problem>>;
 
 /// The queue.
-pub struct Intake {
+pub(crate) struct Intake {
     queue: mpsc::UnboundedSender<Batch>,
     /// Memory of the events that are in it.
     memory: Arc<Semaphore>,
@@ -75,7 +75,7 @@ struct Batch {
 
 impl Intake {
     /// Into the log of `db`, with so many bytes on the way at the most.
-    pub fn start(db: Database, limit: usize, topics: Arc<Topics>) -> Self {
+    pub(crate) fn start(db: Database, limit: usize, topics: Arc<Topics>) -> Self {
         let (queue, waiting) = mpsc::unbounded_channel();
         tokio::spawn(run(db, waiting, topics.clone()));
         let limit = u32::try_from(limit.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
@@ -86,7 +86,11 @@ impl Intake {
     ///
     /// # Errors
     /// `log-full` when too much is on its way already.
-    pub fn take(&self, events: Vec<Routed>, room: Reserved) -> Result<oneshot::Receiver<db::Result<Fates>>, Problem> {
+    pub(crate) fn take(
+        &self,
+        events: Vec<Routed>,
+        room: Reserved,
+    ) -> Result<oneshot::Receiver<db::Result<Fates>>, Problem> {
         let (answer, answered) = oneshot::channel();
         self.enqueue(events, room, Some(answer))?;
         Ok(answered)
@@ -96,7 +100,7 @@ impl Intake {
     ///
     /// # Errors
     /// `log-full` when too much is on its way already.
-    pub fn take_later(&self, events: Vec<Routed>, room: Reserved) -> Result<Fates, Problem> {
+    pub(crate) fn take_later(&self, events: Vec<Routed>, room: Reserved) -> Result<Fates, Problem> {
         let taken = events.iter().map(|event| Ok(Taken::new(event.entry.id, false))).collect();
         self.enqueue(events, room, None)?;
         Ok(taken)
@@ -121,7 +125,7 @@ impl Intake {
     }
 
     /// Waits until all that was queued is in the log.
-    pub async fn finish(&self) {
+    pub(crate) async fn finish(&self) {
         drop(self.memory.acquire_many(self.limit).await);
     }
 }

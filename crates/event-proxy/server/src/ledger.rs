@@ -14,7 +14,7 @@ use crate::schema::{held, ledger};
 
 /// What became of all events of a topic: `accepted` is the sum of the others.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct TopicLedger {
+pub(crate) struct TopicLedger {
     pub accepted: i64,
     /// Kafka has them; or they are in the log, and go nowhere else.
     pub delivered: i64,
@@ -37,7 +37,7 @@ impl TopicLedger {
 
 /// A change of what is counted of a topic.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Change {
+pub(crate) struct Change {
     /// Positions given to events that had one already.
     pub appended_again: i64,
     /// Positions that the relay passed and did not deliver.
@@ -49,7 +49,7 @@ pub struct Change {
 ///
 /// # Errors
 /// The database's.
-pub fn change(tx: &mut Tx<'_>, topic: &str, change: Change) -> db::Result<()> {
+pub(crate) fn change(tx: &mut Tx<'_>, topic: &str, change: Change) -> db::Result<()> {
     let first = (
         ledger::topic.eq(topic),
         ledger::appended_again.eq(change.appended_again),
@@ -70,7 +70,7 @@ pub fn change(tx: &mut Tx<'_>, topic: &str, change: Change) -> db::Result<()> {
 ///
 /// # Errors
 /// The database's.
-pub fn count(conn: &mut Conn, to_kafka: bool) -> db::Result<BTreeMap<String, TopicLedger>> {
+pub(crate) fn count(conn: &mut Conn, to_kafka: bool) -> db::Result<BTreeMap<String, TopicLedger>> {
     let mut topics = BTreeMap::<String, TopicLedger>::new();
     for place in admin::partitions(conn)? {
         let (end, mark) = (place.end + 1, place.relayed + 1);

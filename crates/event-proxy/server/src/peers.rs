@@ -24,7 +24,7 @@ const SOON: Duration = Duration::from_secs(2);
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The peers of a proxy.
-pub struct Peers {
+pub(crate) struct Peers {
     name: String,
     urls: Vec<Url>,
     client: Client,
@@ -47,7 +47,7 @@ impl Peers {
     ///
     /// # Errors
     /// `node.peers`
-    pub fn new(name: &str, urls: &[String]) -> Result<Self, SettingError> {
+    pub(crate) fn new(name: &str, urls: &[String]) -> Result<Self, SettingError> {
         let bad = |error: &dyn std::fmt::Display| SettingError::new("node.peers", error.to_string());
         let urls = urls.iter().map(|url| parse(url)).collect::<Result<Vec<_>, _>>()?;
         let client = Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build();
@@ -56,7 +56,7 @@ impl Peers {
     }
 
     /// What each peer answers to the admin at `path`, by its URL; `None` of one that is away.
-    pub async fn look<T: DeserializeOwned + Send + 'static>(
+    pub(crate) async fn look<T: DeserializeOwned + Send + 'static>(
         &self,
         path: &str,
         credentials: &str,
@@ -76,7 +76,7 @@ impl Peers {
     ///
     /// # Errors
     /// `peer-away` when none of those that answer knows it, and not all answer.
-    pub async fn ask(&self, request: &HttpRequest, receipt: &str) -> Result<Option<HttpResponse>, Problem> {
+    pub(crate) async fn ask(&self, request: &HttpRequest, receipt: &str) -> Result<Option<HttpResponse>, Problem> {
         if is_of_peer(request) || self.urls.is_empty() || node_of(receipt).is_none_or(|node| node == self.name) {
             return Ok(None);
         }
@@ -109,7 +109,7 @@ impl Peers {
 }
 
 /// Whether a peer asks, who is told only what is this proxy's own.
-pub fn is_of_peer(request: &HttpRequest) -> bool {
+pub(crate) fn is_of_peer(request: &HttpRequest) -> bool {
     request.headers().contains_key(ASKED_BY)
 }
 
@@ -117,7 +117,7 @@ pub fn is_of_peer(request: &HttpRequest) -> bool {
 ///
 /// # Errors
 /// `node.peers`
-pub fn parse(url: &str) -> Result<Url, SettingError> {
+pub(crate) fn parse(url: &str) -> Result<Url, SettingError> {
     let is_one = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none();
     let expected = || SettingError::new("node.peers", format!("expected URLs like http://host:8090, got {url:?}"));
     Url::parse(url).ok().filter(is_one).ok_or_else(expected)

@@ -15,7 +15,7 @@ use crate::http::kinds;
 const BURST: Duration = Duration::from_secs(1);
 
 /// What a key may, and what it used of it.
-pub struct Quota {
+pub(crate) struct Quota {
     limits: Mutex<Vec<Limit>>,
 }
 
@@ -34,7 +34,7 @@ pub struct Exceeded {
 
 /// A quota in header fields.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Told {
+pub(crate) struct Told {
     /// `RateLimit-Policy`
     pub policy: String,
     /// `RateLimit`
@@ -57,7 +57,7 @@ struct Limit {
 
 impl Quota {
     /// `None` without any limit.
-    pub fn new(events_per_second: Option<i64>, bytes_per_second: Option<i64>) -> Option<Self> {
+    pub(crate) fn new(events_per_second: Option<i64>, bytes_per_second: Option<i64>) -> Option<Self> {
         let limit = |unit, rate: Option<i64>| {
             let rate = u64::try_from(rate?).ok().filter(|rate| *rate > 0)?;
             Some(Limit { unit, rate, whole_at: None })
@@ -71,7 +71,7 @@ impl Quota {
     ///
     /// # Errors
     /// When to come again.
-    pub fn take(&self, cost: Cost, now: Instant) -> Result<(), Exceeded> {
+    pub(crate) fn take(&self, cost: Cost, now: Instant) -> Result<(), Exceeded> {
         if cost.events == 0 {
             return Ok(());
         }
@@ -87,7 +87,7 @@ impl Quota {
     }
 
     /// Gives back what was taken for nothing.
-    pub fn give_back(&self, cost: Cost) {
+    pub(crate) fn give_back(&self, cost: Cost) {
         for limit in self.limits.lock().iter_mut() {
             limit.whole_at = limit.whole_at.and_then(|at| at.checked_sub(limit.time_of(cost)));
         }
@@ -95,7 +95,7 @@ impl Quota {
 
     /// As draft-ietf-httpapi-ratelimit-headers has it: of each limit how many units are left now, and after how many
     /// seconds none is used.
-    pub fn told(&self, now: Instant) -> Told {
+    pub(crate) fn told(&self, now: Instant) -> Told {
         let limits = self.limits.lock();
         let (mut policy, mut left) = (String::new(), String::new());
         for limit in limits.iter() {

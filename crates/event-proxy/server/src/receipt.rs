@@ -12,20 +12,20 @@ use uuid::Uuid;
 const MAC: usize = 8;
 
 /// Makes receipts and reads them: `{node}.{id and MAC}`, so that one that was never given out is known for that.
-pub struct Receipts {
+pub(crate) struct Receipts {
     node: String,
     key: Hmac<Sha256>,
 }
 
 impl Receipts {
     /// Of the proxy `node`.
-    pub fn new(node: &str, secret: &Secret) -> Self {
+    pub(crate) fn new(node: &str, secret: &Secret) -> Self {
         let key = Hmac::new_from_slice(secret.expose().as_bytes()).expect("a key may be of any length");
         Self { node: node.to_owned(), key }
     }
 
     /// The receipt of an event.
-    pub fn of(&self, id: Id) -> String {
+    pub(crate) fn of(&self, id: Id) -> String {
         let Id(id) = id;
         let mut bytes = id.as_bytes().to_vec();
         bytes.extend(self.mac(id.as_bytes()));
@@ -33,7 +33,7 @@ impl Receipts {
     }
 
     /// The event of a receipt; `None` when this proxy never gave it out.
-    pub fn read(&self, receipt: &str) -> Option<Id> {
+    pub(crate) fn read(&self, receipt: &str) -> Option<Id> {
         let (node, rest) = receipt.rsplit_once('.')?;
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(rest).ok().filter(|_| node == self.node)?;
         let (id, mac) = bytes.split_at_checked(size_of::<Uuid>())?;

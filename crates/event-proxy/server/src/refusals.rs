@@ -18,7 +18,7 @@ use crate::ledger::{self, Change};
 use crate::settings::DeliverySettings;
 
 /// A topic and a partition of it.
-pub type Part = (Arc<str>, i32);
+pub(crate) type Part = (Arc<str>, i32);
 
 /// Events behind the relay's position with which a partition is left to the relay: all later events of a key are looked
 /// for among them, while nothing else is written.
@@ -29,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 const AWAY: Duration = Duration::from_secs(1);
 
 /// Partitions of which events are held, and the schedule.
-pub struct Refusals {
+pub(crate) struct Refusals {
     settings: DeliverySettings,
     parts: Mutex<HashMap<Part, Concerned>>,
     /// Rung when something may be due earlier than was known.
@@ -46,7 +46,7 @@ struct Concerned {
 }
 
 /// Keeps a partition from being forgotten.
-pub struct Pin {
+pub(crate) struct Pin {
     refusals: Arc<Refusals>,
     part: Part,
 }
@@ -65,7 +65,7 @@ impl Refusals {
     ///
     /// # Errors
     /// The database's.
-    pub async fn open(db: &Database, settings: &DeliverySettings) -> db::Result<Arc<Self>> {
+    pub(crate) async fn open(db: &Database, settings: &DeliverySettings) -> db::Result<Arc<Self>> {
         let concerned = db.read(|conn: &mut Conn| -> db::Result<Vec<Part>> {
             let mut concerned = Vec::new();
             for place in admin::partitions(conn)? {
@@ -81,24 +81,24 @@ impl Refusals {
     }
 
     /// Some when events of the partition may be held, or may have left their places.
-    pub fn of(&self, part: &Part) -> Option<u64> {
+    pub(crate) fn of(&self, part: &Part) -> Option<u64> {
         self.parts.lock().get(part).map(|concerned| concerned.version)
     }
 
     /// To be called before anything of the partition is held or appended again.
-    pub fn note(&self, part: &Part) {
+    pub(crate) fn note(&self, part: &Part) {
         self.parts.lock().entry(part.clone()).or_default().version += 1;
     }
 
     /// As [`note`](Self::note), by whom the relay does not wait for: until the result is dropped, what the relay reads of
     /// the partition may be out of date.
-    pub fn pin(self: &Arc<Self>, part: Part) -> Pin {
+    pub(crate) fn pin(self: &Arc<Self>, part: Part) -> Pin {
         self.parts.lock().entry(part.clone()).or_default().pins += 1;
         Pin { refusals: self.clone(), part }
     }
 
     /// Nothing of the partition is held, unless that was [noted](Self::note) since `version` was read.
-    pub fn forget(&self, part: &Part, version: u64) {
+    pub(crate) fn forget(&self, part: &Part, version: u64) {
         let mut parts = self.parts.lock();
         if parts.get(part).is_some_and(|concerned| concerned.version == version && concerned.pins == 0) {
             parts.remove(part);
@@ -106,7 +106,7 @@ impl Refusals {
     }
 
     /// How long an event waits that was refused so many times: doubling, with jitter.
-    pub fn pause_after(&self, attempts: i32) -> Duration {
+    pub(crate) fn pause_after(&self, attempts: i32) -> Duration {
         if attempts > self.max_resends() {
             return Duration::ZERO; // to be told dead
         }
@@ -115,7 +115,7 @@ impl Refusals {
     }
 
     /// Sends again what is due, until it is stopped. An outage is waiting: meanwhile nothing is due.
-    pub async fn resend(&self, db: &Database, log: &Log, is_away: impl Fn() -> bool, stop: &CancellationToken) {
+    pub(crate) async fn resend(&self, db: &Database, log: &Log, is_away: impl Fn() -> bool, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             let pause = if is_away() { AWAY } else { self.resend_due(db, log).await };
             tokio::select! {
@@ -173,7 +173,7 @@ fn act_on(tx: &mut Tx<'_>, log: &Log, held: &Held, max_resends: i32) -> db::Resu
 ///
 /// # Errors
 /// The database's.
-pub fn append_again(tx: &mut Tx<'_>, held: &Held) -> db::Result<()> {
+pub(crate) fn append_again(tx: &mut Tx<'_>, held: &Held) -> db::Result<()> {
     held::set_state(tx, held.id, State::Resending)?;
     tx.stage(held.staged());
     ledger::change(tx, &held.topic, Change { appended_again: 1, ..Change::default() })

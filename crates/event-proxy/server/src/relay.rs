@@ -25,7 +25,7 @@ use crate::waiting::Waiting;
 const REST: Duration = Duration::from_millis(10);
 
 /// The handler of the relay's group.
-pub struct Relay {
+pub(crate) struct Relay {
     pub publisher: Arc<dyn Publisher>,
     pub not_ahead: NotAhead,
     pub db: Database,
@@ -38,7 +38,7 @@ pub struct Relay {
 
 /// What became of a batch, or of several that are recorded together.
 #[derive(Default)]
-pub struct Batch {
+pub(crate) struct Batch {
     spans: Vec<Span>,
     refused: Vec<(Event, String)>,
     behind: Vec<Event>,

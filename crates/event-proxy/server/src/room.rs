@@ -29,7 +29,7 @@ const UNKNOWN: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// The room of a log.
-pub struct Room {
+pub(crate) struct Room {
     limit: LogLimitSettings,
     to_kafka: bool,
     /// Of payloads that wait for Kafka or are held; without Kafka of all.
@@ -49,7 +49,7 @@ impl Room {
     ///
     /// # Errors
     /// The database's.
-    pub async fn open(db: &Database, limit: &LogLimitSettings, to_kafka: bool) -> db::Result<Arc<Self>> {
+    pub(crate) async fn open(db: &Database, limit: &LogLimitSettings, to_kafka: bool) -> db::Result<Arc<Self>> {
         let count = move |conn: &mut Conn| -> db::Result<_> {
             Ok(if to_kafka { unrelayed_bytes(conn)? } else { log_bytes(conn)? } + held::bytes(conn)?)
         };
@@ -69,7 +69,7 @@ impl Room {
     ///
     /// # Errors
     /// `log-full`, with the time that the log needs to have room again, as far as that is known.
-    pub fn reserve(self: &Arc<Self>, bytes: usize) -> Result<Reserved, Problem> {
+    pub(crate) fn reserve(self: &Arc<Self>, bytes: usize) -> Result<Reserved, Problem> {
         let (bytes, max) = (bytes as u64, self.limit.max_bytes.0 as u64);
         let all = self.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
         let reserved = Reserved { room: self.clone(), bytes };
@@ -84,7 +84,7 @@ impl Room {
     }
 
     /// Returns the reason why no event is accepted, if there is one.
-    pub fn closed(&self) -> Option<String> {
+    pub(crate) fn closed(&self) -> Option<String> {
         let (used, max) = self.used();
         if used >= max { Some(self.told(used)) } else { self.too_old() }
     }
@@ -113,7 +113,7 @@ impl Room {
     }
 
     /// Kafka has these events of a partition.
-    pub fn delivered(&self, part: &Part, events: &[Event]) {
+    pub(crate) fn delivered(&self, part: &Part, events: &[Event]) {
         let Some(last) = events.last() else { return };
         let mut counted = self.counted.lock();
         let mark = counted.entry(part.clone()).or_insert(-1);
@@ -125,14 +125,14 @@ impl Room {
     }
 
     /// Old events of so many bytes left the log.
-    pub fn forgotten(&self, bytes: u64) {
+    pub(crate) fn forgotten(&self, bytes: u64) {
         if !self.to_kafka {
             self.drain(bytes);
         }
     }
 
     /// An event is given up.
-    pub fn discarded(&self, bytes: usize) {
+    pub(crate) fn discarded(&self, bytes: usize) {
         self.drain(bytes as u64);
     }
 
@@ -148,12 +148,12 @@ impl Room {
     }
 
     /// Bytes that wait or are held, and how many may.
-    pub fn used(&self) -> (u64, u64) {
+    pub(crate) fn used(&self) -> (u64, u64) {
         (self.bytes.load(Ordering::Relaxed), self.limit.max_bytes.0 as u64)
     }
 
     /// Since when the oldest event waits, if one does.
-    pub fn oldest(&self) -> Option<Time> {
+    pub(crate) fn oldest(&self) -> Option<Time> {
         match self.oldest.load(Ordering::Relaxed) {
             i64::MAX => None,
             micros => Time::from_micros(micros),
@@ -161,7 +161,7 @@ impl Room {
     }
 
     /// Measures how fast the log drains and how old what waits is, until it is stopped.
-    pub async fn measure(&self, db: &Database, topics: &Topics, stop: &CancellationToken) {
+    pub(crate) async fn measure(&self, db: &Database, topics: &Topics, stop: &CancellationToken) {
         let (mut since, mut drained) = (Instant::now(), 0);
         while !stop.is_cancelled() {
             tokio::select! { () = stop.cancelled() => return, () = sleep(MEASURE_EVERY) => {} }
@@ -190,14 +190,14 @@ async fn oldest(db: &Database, at_rest: HashSet<String>) -> db::Result<Option<Ti
 }
 
 /// Bytes that were promised room.
-pub struct Reserved {
+pub(crate) struct Reserved {
     room: Arc<Room>,
     bytes: u64,
 }
 
 impl Reserved {
     /// So many of them are in the log now.
-    pub fn keep(mut self, bytes: usize) {
+    pub(crate) fn keep(mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes as u64);
     }
 }

@@ -7,7 +7,7 @@ use crate::schema::delivered_span as span;
 
 /// Positions `first` to `last` of a partition, at offsets that are `shift` more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
+pub(crate) struct Span {
     pub first: i64,
     pub last: i64,
     pub shift: i64,
@@ -15,7 +15,7 @@ pub struct Span {
 
 impl Span {
     /// The runs of `(position, offset)`, which rise.
-    pub fn all(places: impl IntoIterator<Item = (i64, i64)>) -> Vec<Self> {
+    pub(crate) fn all(places: impl IntoIterator<Item = (i64, i64)>) -> Vec<Self> {
         let mut spans = Vec::new();
         for (position, offset) in places {
             Self { first: position, last: position, shift: offset - position }.behind(&mut spans);
@@ -24,7 +24,7 @@ impl Span {
     }
 
     /// Adds it to spans that end before it.
-    pub fn behind(self, spans: &mut Vec<Self>) {
+    pub(crate) fn behind(self, spans: &mut Vec<Self>) {
         match spans.last_mut() {
             Some(span) if span.last + 1 == self.first && span.shift == self.shift => span.last = self.last,
             _ => spans.push(self),
@@ -36,7 +36,7 @@ impl Span {
 ///
 /// # Errors
 /// The database's.
-pub fn note(tx: &mut Tx<'_>, topic: &str, partition: i32, run: Span) -> db::Result<()> {
+pub(crate) fn note(tx: &mut Tx<'_>, topic: &str, partition: i32, run: Span) -> db::Result<()> {
     let longer = diesel::update(span::table.find((topic, partition, run.first - 1)))
         .filter(span::shift.eq(run.shift))
         .set(span::last.eq(run.last));
@@ -61,7 +61,7 @@ pub fn note(tx: &mut Tx<'_>, topic: &str, partition: i32, run: Span) -> db::Resu
 ///
 /// # Errors
 /// The database's.
-pub fn offset(conn: &mut Conn, topic: &str, partition: i32, position: i64) -> db::Result<Option<i64>> {
+pub(crate) fn offset(conn: &mut Conn, topic: &str, partition: i32, position: i64) -> db::Result<Option<i64>> {
     let run: Option<(i64, i64)> = span::table
         .filter(span::topic.eq(topic))
         .filter(span::partition.eq(partition))
@@ -77,7 +77,7 @@ pub fn offset(conn: &mut Conn, topic: &str, partition: i32, position: i64) -> db
 ///
 /// # Errors
 /// The database's.
-pub fn cut(tx: &mut Tx<'_>) -> db::Result<()> {
+pub(crate) fn cut(tx: &mut Tx<'_>) -> db::Result<()> {
     let old = "DELETE FROM delivered_span WHERE last < (SELECT floor FROM topic_partition AS place \
                WHERE place.topic = delivered_span.topic AND place.partition = delivered_span.partition)";
     diesel::sql_query(old).execute(&mut **tx)?;

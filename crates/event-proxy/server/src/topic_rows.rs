@@ -10,7 +10,7 @@ use crate::schema::topic;
 
 /// A topic.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
-pub struct TopicRow {
+pub(crate) struct TopicRow {
     pub name: String,
     pub partitions: i32,
     /// The brokers' unless given.
@@ -25,14 +25,14 @@ pub struct TopicRow {
 
 impl TopicRow {
     /// How long Kafka keeps its records; the brokers' unless given.
-    pub fn retention(&self) -> Option<Duration> {
+    pub(crate) fn retention(&self) -> Option<Duration> {
         self.retention.map(|millis| Duration::from_millis(millis.max(0) as u64))
     }
 }
 
 /// A topic to be made.
 #[derive(Debug, Clone)]
-pub struct NewTopic {
+pub(crate) struct NewTopic {
     pub name: String,
     pub partitions: i32,
     pub replication: Option<i32>,
@@ -42,7 +42,7 @@ pub struct NewTopic {
 
 /// # Errors
 /// The database's.
-pub fn all(conn: &mut Conn) -> db::Result<Vec<TopicRow>> {
+pub(crate) fn all(conn: &mut Conn) -> db::Result<Vec<TopicRow>> {
     Ok(topic::table.load(conn)?)
 }
 
@@ -50,7 +50,7 @@ pub fn all(conn: &mut Conn) -> db::Result<Vec<TopicRow>> {
 ///
 /// # Errors
 /// The database's.
-pub fn insert(tx: &mut Tx<'_>, new: &NewTopic) -> db::Result<()> {
+pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewTopic) -> db::Result<()> {
     let row = (
         topic::name.eq(&new.name),
         topic::partitions.eq(new.partitions),
@@ -70,7 +70,7 @@ pub fn insert(tx: &mut Tx<'_>, new: &NewTopic) -> db::Result<()> {
 ///
 /// # Errors
 /// The database's.
-pub fn renew(tx: &mut Tx<'_>, new: &NewTopic) -> db::Result<()> {
+pub(crate) fn renew(tx: &mut Tx<'_>, new: &NewTopic) -> db::Result<()> {
     insert(tx, new)?;
     let again = (
         topic::replication.eq(new.replication),
@@ -84,7 +84,7 @@ pub fn renew(tx: &mut Tx<'_>, new: &NewTopic) -> db::Result<()> {
 
 /// # Errors
 /// The database's.
-pub fn set_made(tx: &mut Tx<'_>, name: &str) -> db::Result<()> {
+pub(crate) fn set_made(tx: &mut Tx<'_>, name: &str) -> db::Result<()> {
     let now = tx.now()?;
     diesel::update(topic::table.find(name)).set(topic::made_at.eq(Some(now))).execute(&mut **tx)?;
     Ok(())
@@ -92,7 +92,7 @@ pub fn set_made(tx: &mut Tx<'_>, name: &str) -> db::Result<()> {
 
 /// # Errors
 /// The database's.
-pub fn set_deleted(tx: &mut Tx<'_>, name: &str) -> db::Result<()> {
+pub(crate) fn set_deleted(tx: &mut Tx<'_>, name: &str) -> db::Result<()> {
     let now = tx.now()?;
     diesel::update(topic::table.find(name)).set(topic::deleted_at.eq(Some(now))).execute(&mut **tx)?;
     Ok(())

@@ -25,7 +25,7 @@ const HEARD_OF: Duration = Duration::from_secs(30);
 /// What a topic is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum TopicState {
+pub(crate) enum TopicState {
     /// It takes events, and Kafka has it.
     Active,
     /// It takes events, which wait until Kafka has it.
@@ -37,7 +37,7 @@ pub enum TopicState {
 }
 
 /// The topics that there are.
-pub struct Topics {
+pub(crate) struct Topics {
     /// Of the log.
     db: Database,
     /// That proxies share.
@@ -62,7 +62,7 @@ impl Topics {
     ///
     /// # Errors
     /// The control database's.
-    pub async fn open(
+    pub(crate) async fn open(
         db: &Database,
         control: &Database,
         log: &Log,
@@ -87,7 +87,7 @@ impl Topics {
     ///
     /// # Errors
     /// The database's.
-    pub async fn refresh(&self) -> db::Result<()> {
+    pub(crate) async fn refresh(&self) -> db::Result<()> {
         let _turn = self.reading.lock().await;
         let all = self.control.read(rows::all).await?;
         let all = all.into_iter().map(|row| (row.name.clone(), row)).collect();
@@ -96,12 +96,12 @@ impl Topics {
     }
 
     /// All of them, by name.
-    pub fn rows(&self) -> HashMap<String, TopicRow> {
+    pub(crate) fn rows(&self) -> HashMap<String, TopicRow> {
         self.rows.read().clone()
     }
 
     /// What a topic is.
-    pub fn state(&self, row: &TopicRow) -> TopicState {
+    pub(crate) fn state(&self, row: &TopicRow) -> TopicState {
         let is_missing = || self.missing.read().contains(&row.name);
         match (row.deleted_at, row.made_at) {
             (Some(_), _) => TopicState::Deleted,
@@ -112,21 +112,21 @@ impl Topics {
     }
 
     /// The names of topics that were deleted on Kafka, though they take events.
-    pub fn missing(&self) -> Vec<String> {
+    pub(crate) fn missing(&self) -> Vec<String> {
         let mut missing: Vec<_> = self.missing.read().iter().cloned().collect();
         missing.sort_unstable();
         missing
     }
 
     /// The names of topics whose events wait for somebody to act.
-    pub fn at_rest(&self) -> HashSet<String> {
+    pub(crate) fn at_rest(&self) -> HashSet<String> {
         let rows = self.rows.read();
         let deleted = rows.values().filter(|row| row.deleted_at.is_some()).map(|row| row.name.clone());
         deleted.chain(self.missing()).collect()
     }
 
     /// The topic of a service and a type.
-    pub fn name(&self, service: &str, kind: &str) -> String {
+    pub(crate) fn name(&self, service: &str, kind: &str) -> String {
         self.settings.template.replace("{service}", service).replace("{type}", kind)
     }
 
@@ -134,7 +134,7 @@ impl Topics {
     ///
     /// # Errors
     /// `unknown-topic` where none is made of itself, `too-many-topics`, and the database's.
-    pub async fn ensure(&self, service: &str, kind: &str) -> Result<String, Problem> {
+    pub(crate) async fn ensure(&self, service: &str, kind: &str) -> Result<String, Problem> {
         let topic = self.find_or_make(service, kind).await?;
         if !self.services.read().contains(service) {
             self.services.write().insert(service.to_owned());
@@ -143,7 +143,7 @@ impl Topics {
     }
 
     /// Counts a refused event. A service without a topic counts as `other`, so that clients make no labels.
-    pub fn count_refused(&self, service: Option<&str>, problem: &Problem) {
+    pub(crate) fn count_refused(&self, service: Option<&str>, problem: &Problem) {
         let known = service.filter(|service| self.services.read().contains(*service));
         let labels = [known.unwrap_or("other").to_owned().into(), problem.kind().code.into()];
         metrics::EVENT_PROXY_REFUSED_EVENTS.of(labels).increment(1);
@@ -178,7 +178,7 @@ impl Topics {
     ///
     /// # Errors
     /// The database's.
-    pub async fn make(&self, topic: NewTopic) -> Result<TopicRow, Problem> {
+    pub(crate) async fn make(&self, topic: NewTopic) -> Result<TopicRow, Problem> {
         let _turn = self.making.lock().await;
         let name = topic.name.clone();
         self.control.write(move |tx| rows::renew(tx, &topic)).await?;
@@ -192,7 +192,7 @@ impl Topics {
     ///
     /// # Errors
     /// `unavailable` while Kafka is away, and the database's.
-    pub async fn delete(&self, name: &str) -> Result<(), Problem> {
+    pub(crate) async fn delete(&self, name: &str) -> Result<(), Problem> {
         let _turn = self.making.lock().await;
         let topic = name.to_owned();
         self.control.write(move |tx| rows::set_deleted(tx, &topic)).await?;
@@ -206,7 +206,7 @@ impl Topics {
     }
 
     /// As the rules have it made.
-    pub fn new_topic(&self, name: &str) -> NewTopic {
+    pub(crate) fn new_topic(&self, name: &str) -> NewTopic {
         let rule = self.settings.rule(name);
         NewTopic {
             name: name.to_owned(),

@@ -20,17 +20,21 @@ pub struct Place {
 }
 
 /// Place of an event on Kafka, or the reason why Kafka refused it.
-pub type Delivered = Result<Place, Arc<str>>;
+pub(crate) type Delivered = Result<Place, Arc<str>>;
 
 /// For events to be on Kafka; who waits may be gone before.
-pub struct Wait {
+pub(crate) struct Wait {
     told: HashMap<Id, oneshot::Receiver<Delivered>>,
     waiting: Arc<Waiting>,
 }
 
 impl Wait {
     /// Places of the events on Kafka, and reasons of refusals, as far as they are known by `deadline`.
-    pub async fn until(mut self, deadline: Instant, ids: impl IntoIterator<Item = Id>) -> HashMap<Id, Delivered> {
+    pub(crate) async fn until(
+        mut self,
+        deadline: Instant,
+        ids: impl IntoIterator<Item = Id>,
+    ) -> HashMap<Id, Delivered> {
         let mut places = HashMap::new();
         for id in ids {
             if let Some(told) = self.told.get_mut(&id)
@@ -51,7 +55,7 @@ impl Drop for Wait {
 
 /// Who waits for which event.
 #[derive(Default)]
-pub struct Waiting {
+pub(crate) struct Waiting {
     count: AtomicUsize,
     /// Rung when somebody begins to wait.
     entered: Notify,
@@ -60,7 +64,7 @@ pub struct Waiting {
 
 impl Waiting {
     /// To be told when Kafka has the events, from now on.
-    pub fn wait_for(self: &Arc<Self>, ids: impl IntoIterator<Item = Id>) -> Wait {
+    pub(crate) fn wait_for(self: &Arc<Self>, ids: impl IntoIterator<Item = Id>) -> Wait {
         Wait { told: self.enter(ids), waiting: self.clone() }
     }
 
@@ -81,7 +85,7 @@ impl Waiting {
     }
 
     /// Returns at once while somebody waits, and else once somebody does.
-    pub async fn anyone(&self) {
+    pub(crate) async fn anyone(&self) {
         // before the look, so that nobody comes in between
         let entered = self.entered.notified();
         if self.count.load(Ordering::Acquire) == 0 {
@@ -90,7 +94,7 @@ impl Waiting {
     }
 
     /// Tells who waits for an event that Kafka refused it.
-    pub fn refuse(&self, id: &Id, reason: &str) {
+    pub(crate) fn refuse(&self, id: &Id, reason: &str) {
         let mut by_event = self.by_event.lock();
         if let Some(waits) = by_event.remove(id) {
             drop(waits.send(Err(reason.into()))); // who waited may be gone
@@ -105,7 +109,7 @@ impl Waiting {
     }
 
     /// Kafka has these events.
-    pub fn tell(&self, events: &[Event], offsets: &[i64]) {
+    pub(crate) fn tell(&self, events: &[Event], offsets: &[i64]) {
         if self.count.load(Ordering::Acquire) == 0 {
             return;
         }

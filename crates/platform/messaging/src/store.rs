@@ -24,7 +24,7 @@ const PIECE: usize = 250;
 
 /// How far a partition has come.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
-pub struct PartitionRow {
+pub(crate) struct PartitionRow {
     pub topic: String,
     pub partition: i32,
     /// The position that the next event gets.

@@ -1,5 +1,7 @@
 //! The OpenAPI document and the pages that show it, and the types of problem.
 
+#![allow(unreachable_pub, reason = "route macros put the visibility on a function inside, too")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use actix_web::http::Method;

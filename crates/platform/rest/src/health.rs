@@ -1,5 +1,7 @@
 //! What is asked of a process, and not of what it does.
 
+#![allow(unreachable_pub, reason = "route macros put the visibility on a function inside, too")]
+
 use actix_web::{HttpResponse, get};
 use serde::Serialize;
 

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::opening::{opened_again, settings};
 
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_that_is_not_paid_expires_and_every_group_hears_of_it() {
@@ -113,19 +113,19 @@ async fn what_waits_shows_in_the_metrics() {
     }
 }
 
-pub async fn product(shop: &Shop, stock: i64) -> ProductId {
+pub(crate) async fn product(shop: &Shop, stock: i64) -> ProductId {
     let new = NewProduct::new("tea", Money::from_minor(1_000), stock, 0).unwrap();
     shop.db.write(move |tx| stock::create(tx, &new)).await.unwrap().id
 }
 
-pub async fn order(shop: &Shop, product_id: ProductId, quantity: i64) -> OrderId {
+pub(crate) async fn order(shop: &Shop, product_id: ProductId, quantity: i64) -> OrderId {
     let (member, terms) = (MemberId::new(), Terms::new(shop.settings.order.expires_after));
     let items = [Item { product_id, quantity }];
     let placed = shop.db.write(move |tx| checkout::place_order(tx, member, &items, None, terms)).await;
     placed.unwrap().id
 }
 
-pub async fn eventually<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
     let deadline = Instant::now() + DEADLINE;
     while !holds().await {
         assert!(Instant::now() < deadline, "in vain: {what}");

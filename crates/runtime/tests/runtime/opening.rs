@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::hosting::DEADLINE;
 
-pub fn settings(folder: &Path, url: &str) -> Settings {
+pub(crate) fn settings(folder: &Path, url: &str) -> Settings {
     let mut settings = Settings { data_dir: folder.join("data"), ..Settings::default() };
     settings.database.url = Some(url.parse().unwrap());
     settings
@@ -125,7 +125,7 @@ async fn a_sink_that_is_not_configured_is_named() {
 }
 
 /// The threads of the shop before may need a moment to let the file go.
-pub async fn opened_again(settings: Settings) -> Shop {
+pub(crate) async fn opened_again(settings: Settings) -> Shop {
     let deadline = Instant::now() + DEADLINE;
     loop {
         match Shop::open(settings.clone()).await {

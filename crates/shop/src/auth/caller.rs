@@ -16,7 +16,7 @@ use crate::http::problem::Problem;
 
 /// A member with a valid access token of a session that is live.
 #[derive(Debug, Clone, Copy)]
-pub struct Caller {
+pub(crate) struct Caller {
     pub id: MemberId,
     pub role: Role,
     pub session: SessionId,
@@ -24,7 +24,7 @@ pub struct Caller {
 
 /// A [`Caller`] with the role of an administrator.
 #[derive(Debug, Clone, Copy)]
-pub struct Admin(pub Caller);
+pub(crate) struct Admin(pub Caller);
 
 type Boxed<T> = Pin<Box<dyn Future<Output = Result<T, Problem>>>>;
 
@@ -53,7 +53,7 @@ impl FromRequest for Admin {
 
 impl Caller {
     /// Whether it may do what administrators may.
-    pub fn is_admin(&self) -> bool {
+    pub(crate) fn is_admin(&self) -> bool {
         self.role == Role::Admin
     }
 
@@ -61,7 +61,7 @@ impl Caller {
     ///
     /// # Errors
     /// `unauthenticated`, `too-many-requests`, and the database's.
-    pub async fn of(request: &HttpRequest) -> Result<Self, Problem> {
+    pub(crate) async fn of(request: &HttpRequest) -> Result<Self, Problem> {
         let shop = request.app_data::<Data<Storefront>>().ok_or_else(|| Problem::internal("the shop is not set up"))?;
         let header = request.headers().get(AUTHORIZATION).and_then(|header| header.to_str().ok());
         let token = header.and_then(bearer).ok_or_else(|| Problem::new(&kinds::UNAUTHENTICATED))?;

@@ -61,6 +61,6 @@ impl Passwords {
 }
 
 /// The hash of `password` as a PHC string, on this thread.
-pub fn hash(password: &[u8]) -> Result<String, argon2::password_hash::Error> {
+pub(crate) fn hash(password: &[u8]) -> Result<String, argon2::password_hash::Error> {
     Ok(Argon2::default().hash_password(password)?.to_string())
 }

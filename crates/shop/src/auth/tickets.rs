@@ -14,10 +14,10 @@ use crate::http::kinds;
 use crate::http::problem::Problem;
 
 /// How long a ticket opens a stream; the stream may last longer.
-pub const TICKET_LIFETIME: Duration = Duration::from_secs(60);
+pub(crate) const TICKET_LIFETIME: Duration = Duration::from_secs(60);
 
 /// Id of a ticket: its MAC.
-pub type TicketId = [u8; 32];
+pub(crate) type TicketId = [u8; 32];
 
 /// A genuine ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -81,26 +81,26 @@ impl Tokens {
 }
 
 /// A refresh token: 256 random bits, shown once.
-pub struct RefreshToken(String);
+pub(crate) struct RefreshToken(String);
 
 impl RefreshToken {
     /// A new one.
-    pub fn generate() -> Self {
+    pub(crate) fn generate() -> Self {
         Self(BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()))
     }
 
     /// As a client sent it.
-    pub fn given(text: String) -> Self {
+    pub(crate) fn given(text: String) -> Self {
         Self(text)
     }
 
     /// What is stored of it. SHA-256 is enough for what is random and long.
-    pub fn hash(&self) -> Vec<u8> {
+    pub(crate) fn hash(&self) -> Vec<u8> {
         Sha256::digest(self.0.as_bytes()).to_vec()
     }
 
     /// For the client.
-    pub fn into_text(self) -> String {
+    pub(crate) fn into_text(self) -> String {
         self.0
     }
 }

@@ -5,7 +5,7 @@ mod popular;
 mod products;
 mod recent;
 
-pub use coupons::{CouponState, Coupons};
-pub use popular::Popular;
-pub use products::Products;
-pub use recent::Recent;
+pub(crate) use coupons::{CouponState, Coupons};
+pub(crate) use popular::Popular;
+pub(crate) use products::Products;
+pub(crate) use recent::Recent;

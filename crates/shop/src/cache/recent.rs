@@ -15,7 +15,7 @@ const GENERATIONS: usize = 1024;
 ///
 /// A value is valid while it is younger than the time to live, and while its generation is the current one.
 /// Forgetting raises the generation, so that a reader who began before the change can't put the old value back.
-pub struct Recent<K, V> {
+pub(crate) struct Recent<K, V> {
     lifetime: Duration,
     shard_limit: usize,
     hasher: RandomState,
@@ -31,7 +31,7 @@ struct Entry<V> {
 
 impl<K: Hash + Eq + Copy, V: Clone> Recent<K, V> {
     /// Keeps up to about `capacity` values, each for `lifetime`.
-    pub fn new(lifetime: Duration, capacity: usize) -> Self {
+    pub(crate) fn new(lifetime: Duration, capacity: usize) -> Self {
         Self {
             lifetime,
             shard_limit: capacity.div_ceil(SHARDS).max(1),
@@ -45,7 +45,7 @@ impl<K: Hash + Eq + Copy, V: Clone> Recent<K, V> {
     ///
     /// # Errors
     /// Those of `read`; nothing is remembered then.
-    pub async fn get_or_read<E>(&self, key: K, read: impl Future<Output = Result<V, E>>) -> Result<V, E> {
+    pub(crate) async fn get_or_read<E>(&self, key: K, read: impl Future<Output = Result<V, E>>) -> Result<V, E> {
         let hash = self.hasher.hash_one(key);
         let generation = self.generation(hash).load(Ordering::SeqCst);
         if let Some(value) = self.get(&key, hash, generation) {
@@ -57,12 +57,12 @@ impl<K: Hash + Eq + Copy, V: Clone> Recent<K, V> {
     }
 
     /// From now on, `key` is read anew (and with it a few others, by chance).
-    pub fn forget(&self, key: K) {
+    pub(crate) fn forget(&self, key: K) {
         self.generation(self.hasher.hash_one(key)).fetch_add(1, Ordering::SeqCst);
     }
 
     /// From now on, everything is read anew.
-    pub fn forget_all(&self) {
+    pub(crate) fn forget_all(&self) {
         self.generations.iter().for_each(|generation| {
             generation.fetch_add(1, Ordering::SeqCst);
         });

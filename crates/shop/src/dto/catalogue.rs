@@ -13,7 +13,7 @@ use crate::http::problem::Problem;
 /// A new product.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ProductEntry {
+pub(crate) struct ProductEntry {
     #[garde(length(chars, min = 1, max = stock::MAX_NAME_CHARS), custom(printable))]
     #[schema(min_length = 1, max_length = 200, example = "Mug")]
     pub name: String,
@@ -35,7 +35,7 @@ pub struct ProductEntry {
 impl ProductEntry {
     /// # Errors
     /// Names the field that the domain does not accept.
-    pub fn into_new(self) -> Result<stock::NewProduct, Problem> {
+    pub(crate) fn into_new(self) -> Result<stock::NewProduct, Problem> {
         Ok(stock::NewProduct::new(&self.name, self.price, self.stock, self.low_stock_threshold)?)
     }
 }
@@ -43,7 +43,7 @@ impl ProductEntry {
 /// What changes of a product; what is left out stays.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ProductPatch {
+pub(crate) struct ProductPatch {
     #[garde(length(chars, min = 1, max = stock::MAX_NAME_CHARS), custom(printable_if_given))]
     #[schema(min_length = 1, max_length = 200)]
     pub name: Option<String>,
@@ -60,7 +60,7 @@ pub struct ProductPatch {
 impl ProductPatch {
     /// # Errors
     /// Names the field that the domain does not accept.
-    pub fn into_change(self) -> Result<stock::ProductChange, Problem> {
+    pub(crate) fn into_change(self) -> Result<stock::ProductChange, Problem> {
         Ok(stock::ProductChange::new(self.name.as_deref(), self.price, self.low_stock_threshold, self.on_sale)?)
     }
 }
@@ -77,7 +77,7 @@ fn printable_if_given(text: &Option<String>, context: &()) -> garde::Result {
 /// Units brought in or written off.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct StockAdjustment {
+pub(crate) struct StockAdjustment {
     /// Not 0.
     #[garde(range(min = -stock::MAX_UNITS, max = stock::MAX_UNITS))]
     #[schema(minimum = -1_000_000_000, maximum = 1_000_000_000, example = -3)]
@@ -89,7 +89,7 @@ pub struct StockAdjustment {
 
 /// What is left after an adjustment.
 #[derive(Serialize, ToSchema)]
-pub struct StockLevel {
+pub(crate) struct StockLevel {
     #[schema(value_type = uuid::Uuid)]
     pub product_id: ProductId,
     pub available: i64,
@@ -98,7 +98,7 @@ pub struct StockLevel {
 /// A product of the catalogue.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Product)]
-pub struct ProductView {
+pub(crate) struct ProductView {
     #[schema(value_type = uuid::Uuid)]
     pub id: ProductId,
     pub name: String,
@@ -122,7 +122,7 @@ impl From<Product> for ProductView {
 
 /// The products sold most lately.
 #[derive(Serialize, ToSchema)]
-pub struct PopularProducts {
+pub(crate) struct PopularProducts {
     /// The most sold first.
     pub items: Vec<PopularProduct>,
     /// Sales count from here on.
@@ -132,7 +132,7 @@ pub struct PopularProducts {
 
 /// A product and how much of it was sold.
 #[derive(Serialize, ToSchema)]
-pub struct PopularProduct {
+pub(crate) struct PopularProduct {
     #[schema(value_type = uuid::Uuid)]
     pub product_id: ProductId,
     pub name: String,

@@ -14,7 +14,7 @@ use super::texts;
 /// What a member orders.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct OrderRequest {
+pub(crate) struct OrderRequest {
     /// Lines of the same product are added up.
     #[garde(length(min = 1, max = order::MAX_LINES), dive)]
     #[schema(min_items = 1, max_items = 100)]
@@ -28,7 +28,7 @@ pub struct OrderRequest {
 /// A line of an order to be.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct OrderItem {
+pub(crate) struct OrderItem {
     #[garde(skip)]
     #[schema(value_type = uuid::Uuid)]
     pub product_id: ProductId,
@@ -41,7 +41,7 @@ pub struct OrderItem {
 /// An order.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Order)]
-pub struct OrderView {
+pub(crate) struct OrderView {
     #[schema(value_type = uuid::Uuid)]
     pub id: OrderId,
     #[schema(value_type = uuid::Uuid)]
@@ -76,7 +76,7 @@ pub struct OrderView {
 /// A line of an order, as it was bought.
 #[derive(Serialize, ToSchema)]
 #[schema(as = OrderLine)]
-pub struct LineView {
+pub(crate) struct LineView {
     #[schema(value_type = uuid::Uuid)]
     pub product_id: ProductId,
     pub name: String,
@@ -116,7 +116,7 @@ impl From<Order> for OrderView {
 /// The payment of an order.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Payment)]
-pub struct PaymentView {
+pub(crate) struct PaymentView {
     #[schema(value_type = uuid::Uuid)]
     pub payment_id: PaymentId,
     #[schema(value_type = uuid::Uuid)]
@@ -144,7 +144,7 @@ impl From<Payment> for PaymentView {
 /// Money brought into a wallet.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct WalletCharge {
+pub(crate) struct WalletCharge {
     #[garde(custom(positive))]
     #[schema(value_type = String, example = "100000")]
     pub amount: Money,
@@ -156,7 +156,7 @@ fn positive(amount: &Money, _: &()) -> garde::Result {
 
 /// What a wallet holds.
 #[derive(Serialize, ToSchema)]
-pub struct Balance {
+pub(crate) struct Balance {
     #[schema(value_type = String, example = "100000")]
     pub balance: Money,
 }
@@ -164,7 +164,7 @@ pub struct Balance {
 /// A change of a wallet.
 #[derive(Serialize, ToSchema)]
 #[schema(as = WalletTransaction)]
-pub struct TransactionView {
+pub(crate) struct TransactionView {
     #[schema(value_type = uuid::Uuid)]
     pub id: Id,
     #[schema(value_type = texts::TransactionKind)]
@@ -191,7 +191,7 @@ impl From<WalletTransaction> for TransactionView {
 /// How far the goods of an order are.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Delivery)]
-pub struct DeliveryView {
+pub(crate) struct DeliveryView {
     #[schema(value_type = uuid::Uuid)]
     pub id: DeliveryId,
     #[schema(value_type = uuid::Uuid)]

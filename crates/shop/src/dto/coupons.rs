@@ -17,7 +17,7 @@ use crate::http::problem::Problem;
 /// A new campaign.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CouponEntry {
+pub(crate) struct CouponEntry {
     #[garde(length(chars, min = 1, max = 100), custom(printable))]
     #[schema(min_length = 1, max_length = 100, example = "first 100")]
     pub name: String,
@@ -47,7 +47,7 @@ pub struct CouponEntry {
 /// Either `percent`, with or without `max_discount`, or `amount`.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct DiscountEntry {
+pub(crate) struct DiscountEntry {
     /// A number or a string: over 0 and up to 100, with two digits after the point at most.
     #[serde(default, deserialize_with = "percent")]
     #[garde(skip)]
@@ -94,7 +94,7 @@ impl DiscountEntry {
 impl CouponEntry {
     /// # Errors
     /// Names the field that is wrong.
-    pub fn into_new(self) -> Result<NewCoupon, Problem> {
+    pub(crate) fn into_new(self) -> Result<NewCoupon, Problem> {
         Ok(NewCoupon {
             name: self.name,
             discount: self.discount.into_discount()?,
@@ -110,7 +110,7 @@ impl CouponEntry {
 /// When a campaign ends.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CouponPatch {
+pub(crate) struct CouponPatch {
     #[garde(skip)]
     #[schema(value_type = String, format = DateTime)]
     pub closes_at: Time,
@@ -120,7 +120,7 @@ pub struct CouponPatch {
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = Discount)]
-pub enum DiscountView {
+pub(crate) enum DiscountView {
     Percent {
         #[schema(value_type = f64, example = 10)]
         percent: serde_json::Number,
@@ -149,7 +149,7 @@ impl From<Discount> for DiscountView {
 /// A campaign.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Coupon)]
-pub struct CouponView {
+pub(crate) struct CouponView {
     #[schema(value_type = uuid::Uuid)]
     pub id: CouponId,
     pub name: String,
@@ -188,7 +188,7 @@ impl From<Coupon> for CouponView {
 
 /// A request for a coupon was taken.
 #[derive(Serialize, ToSchema)]
-pub struct IssueRequestAccepted {
+pub(crate) struct IssueRequestAccepted {
     #[schema(value_type = uuid::Uuid)]
     pub request_id: RequestId,
     /// Where to ask how it ended.
@@ -198,7 +198,7 @@ pub struct IssueRequestAccepted {
 /// How far a request for a coupon is.
 #[derive(Serialize, ToSchema)]
 #[schema(as = IssueRequest)]
-pub struct IssueRequestView {
+pub(crate) struct IssueRequestView {
     #[schema(value_type = uuid::Uuid)]
     pub request_id: RequestId,
     #[schema(value_type = texts::IssueRequestStatus)]
@@ -221,7 +221,7 @@ pub struct IssueRequestView {
 
 impl IssueRequestView {
     /// Not decided yet.
-    pub fn pending(request_id: RequestId) -> Self {
+    pub(crate) fn pending(request_id: RequestId) -> Self {
         Self { request_id, status: "pending", coupon_id: None, position: None, owned_coupon_id: None, reason: None }
     }
 }
@@ -242,7 +242,7 @@ impl From<IssueRequest> for IssueRequestView {
 /// A coupon that a member holds.
 #[derive(Serialize, ToSchema)]
 #[schema(as = OwnedCoupon)]
-pub struct OwnedCouponView {
+pub(crate) struct OwnedCouponView {
     /// For `coupon_id` of an order.
     #[schema(value_type = uuid::Uuid)]
     pub id: OwnedCouponId,
@@ -282,7 +282,7 @@ impl From<OwnedCoupon> for OwnedCouponView {
 /// Whether a coupon was issued as it should be.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Reconciliation)]
-pub struct ReconciliationView {
+pub(crate) struct ReconciliationView {
     pub limit: i64,
     pub issued: i64,
     pub distinct_members: i64,

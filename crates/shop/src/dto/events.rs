@@ -16,7 +16,7 @@ use super::{printable, texts};
 /// An event as it was emitted.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Event)]
-pub struct EventBody {
+pub(crate) struct EventBody {
     #[schema(value_type = uuid::Uuid)]
     pub id: Id,
     #[serde(rename = "type")]
@@ -50,7 +50,7 @@ impl EventBody {
 /// An event and its place in the log.
 #[derive(Serialize, ToSchema)]
 #[schema(as = LoggedEvent)]
-pub struct LoggedEventView {
+pub(crate) struct LoggedEventView {
     pub event: EventBody,
     pub topic: String,
     pub partition: i32,
@@ -69,7 +69,7 @@ impl From<StoredEvent> for LoggedEventView {
 /// An event and how far it has come in every group.
 #[derive(Serialize, ToSchema)]
 #[schema(as = TrackedEvent)]
-pub struct TrackedEventView {
+pub(crate) struct TrackedEventView {
     #[serde(flatten)]
     pub logged: LoggedEventView,
     /// Whether Kafka has it.
@@ -86,7 +86,7 @@ impl From<EventView> for TrackedEventView {
 
 /// An event of an order, as its owner sees it.
 #[derive(Serialize, ToSchema)]
-pub struct OrderEvent {
+pub(crate) struct OrderEvent {
     #[schema(value_type = uuid::Uuid)]
     pub id: Id,
     #[serde(rename = "type")]
@@ -120,7 +120,7 @@ impl From<EventView> for OrderEvent {
 
 /// How far an event has come in a group.
 #[derive(Serialize, ToSchema)]
-pub struct GroupStatus {
+pub(crate) struct GroupStatus {
     pub group: String,
     #[schema(value_type = texts::EventStatus)]
     pub status: &'static str,
@@ -140,7 +140,7 @@ impl From<GroupView> for GroupStatus {
 /// How far a group is in a partition.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Consumer)]
-pub struct ConsumerView {
+pub(crate) struct ConsumerView {
     pub group: String,
     pub topic: String,
     pub partition: i32,
@@ -163,7 +163,7 @@ impl From<ConsumerLag> for ConsumerView {
 /// Where a group is to begin again.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ResetRequest {
+pub(crate) struct ResetRequest {
     #[garde(length(bytes, min = 1, max = 200), custom(printable))]
     #[schema(min_length = 1, max_length = 200, example = "payment-completed")]
     pub topic: String,
@@ -196,7 +196,7 @@ impl From<ResetPoint> for ResetTo {
 /// An event that a group could not handle.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DeadLetter)]
-pub struct DeadLetterView {
+pub(crate) struct DeadLetterView {
     #[schema(value_type = uuid::Uuid)]
     pub id: Id,
     pub group: String,
@@ -225,7 +225,7 @@ impl From<DeadLetter> for DeadLetterView {
 
 /// A dead letter with its event, and what waits behind it.
 #[derive(Serialize, ToSchema)]
-pub struct DeadLetterDetail {
+pub(crate) struct DeadLetterDetail {
     #[serde(flatten)]
     pub letter: DeadLetterView,
     /// The whole event.
@@ -237,7 +237,7 @@ pub struct DeadLetterDetail {
 
 impl DeadLetterDetail {
     /// A dead letter and how many events are parked behind it.
-    pub fn new(letter: DeadLetter, parked: i64) -> Self {
+    pub(crate) fn new(letter: DeadLetter, parked: i64) -> Self {
         let event = serde_json::from_str(&letter.event.0).unwrap_or(Value::Null);
         Self { letter: letter.into(), event, parked }
     }
@@ -246,7 +246,7 @@ impl DeadLetterDetail {
 /// Which dead letters are to be handled again.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ReplayRequest {
+pub(crate) struct ReplayRequest {
     #[garde(length(bytes, min = 1, max = 200), custom(printable))]
     #[schema(min_length = 1, max_length = 200, example = "settlement")]
     pub group: String,
@@ -257,14 +257,14 @@ pub struct ReplayRequest {
 
 /// How many dead letters will be handled again.
 #[derive(Serialize, ToSchema)]
-pub struct Replayed {
+pub(crate) struct Replayed {
     pub replayed: u64,
 }
 
 /// What a service reported of a failure through an event proxy.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Incident)]
-pub struct IncidentView {
+pub(crate) struct IncidentView {
     #[schema(value_type = uuid::Uuid)]
     pub id: IncidentId,
     #[schema(value_type = uuid::Uuid)]

@@ -12,7 +12,7 @@ use super::texts;
 
 /// What a day brought.
 #[derive(Serialize, ToSchema)]
-pub struct SettlementDay {
+pub(crate) struct SettlementDay {
     pub date: NaiveDate,
     /// Before discounts.
     #[schema(value_type = String)]
@@ -37,7 +37,7 @@ impl From<settlement::Day> for SettlementDay {
 /// The sales of a day.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SalesDay)]
-pub struct SalesDayView {
+pub(crate) struct SalesDayView {
     pub date: NaiveDate,
     /// Orders placed.
     pub orders: i64,
@@ -61,7 +61,7 @@ impl From<analytics::SalesDay> for SalesDayView {
 /// How a coupon did.
 #[derive(Serialize, ToSchema)]
 #[schema(as = CouponFigures)]
-pub struct CouponFiguresView {
+pub(crate) struct CouponFiguresView {
     #[schema(value_type = uuid::Uuid)]
     pub coupon_id: CouponId,
     pub name: String,
@@ -72,7 +72,7 @@ pub struct CouponFiguresView {
 /// How many of a coupon were issued on a day.
 #[derive(Serialize, ToSchema)]
 #[schema(as = CouponDay)]
-pub struct CouponDayView {
+pub(crate) struct CouponDayView {
     pub date: NaiveDate,
     pub issued: i64,
 }
@@ -87,7 +87,7 @@ impl From<analytics::CouponFigures> for CouponFiguresView {
 /// The shop's order for more of a product.
 #[derive(Serialize, ToSchema)]
 #[schema(as = PurchaseOrder)]
-pub struct PurchaseOrderView {
+pub(crate) struct PurchaseOrderView {
     #[schema(value_type = uuid::Uuid)]
     pub id: PurchaseOrderId,
     #[schema(value_type = uuid::Uuid)]

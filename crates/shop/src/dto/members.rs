@@ -26,7 +26,7 @@ fn strong(text: &str, _: &()) -> garde::Result {
 /// A new member.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Registration {
+pub(crate) struct Registration {
     #[garde(length(bytes, max = 254), custom(printable), custom(mailbox))]
     #[schema(format = Email, max_length = 254, example = "kim@example.com")]
     pub email: String,
@@ -41,7 +41,7 @@ pub struct Registration {
 /// Who signs in.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SignIn {
+pub(crate) struct SignIn {
     #[garde(length(bytes, max = 254), custom(printable), custom(mailbox))]
     #[schema(format = Email, max_length = 254, example = "kim@example.com")]
     pub email: String,
@@ -53,7 +53,7 @@ pub struct SignIn {
 /// A session that goes on.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Refresh {
+pub(crate) struct Refresh {
     #[garde(length(bytes, max = 200))]
     #[schema(max_length = 200)]
     pub refresh_token: String,
@@ -62,7 +62,7 @@ pub struct Refresh {
 /// What a member changes of itself.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ProfileChange {
+pub(crate) struct ProfileChange {
     #[garde(length(chars, min = 1, max = 100), custom(printable))]
     #[schema(min_length = 1, max_length = 100, example = "Kim")]
     pub name: String,
@@ -71,7 +71,7 @@ pub struct ProfileChange {
 /// A new password.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct PasswordChange {
+pub(crate) struct PasswordChange {
     #[garde(length(chars, max = 200))]
     #[schema(format = Password, max_length = 200)]
     pub current_password: String,
@@ -82,7 +82,7 @@ pub struct PasswordChange {
 
 /// The tokens of a session.
 #[derive(Serialize, ToSchema)]
-pub struct TokenPair {
+pub(crate) struct TokenPair {
     /// For the header `Authorization: Bearer …`.
     pub access_token: String,
     #[schema(example = "Bearer")]
@@ -96,7 +96,7 @@ pub struct TokenPair {
 
 /// A member as it sees itself.
 #[derive(Serialize, ToSchema)]
-pub struct Profile {
+pub(crate) struct Profile {
     #[schema(value_type = uuid::Uuid)]
     pub id: MemberId,
     pub email: String,

@@ -1,13 +1,13 @@
 //! What goes over the wire: requests, validated field by field, and answers. Shapes only; no rules, no SQL.
 
-pub mod catalogue;
-pub mod checkout;
-pub mod coupons;
-pub mod events;
-pub mod figures;
-pub mod members;
-pub mod notifications;
-pub mod texts;
+pub(crate) mod catalogue;
+pub(crate) mod checkout;
+pub(crate) mod coupons;
+pub(crate) mod events;
+pub(crate) mod figures;
+pub(crate) mod members;
+pub(crate) mod notifications;
+pub(crate) mod texts;
 
 /// Text that people see holds no control characters, which also keeps NUL from the databases.
 pub(crate) fn printable(text: &str, _: &()) -> garde::Result {

@@ -13,7 +13,7 @@ use super::texts;
 /// A notification in the app.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Notification)]
-pub struct NotificationView {
+pub(crate) struct NotificationView {
     /// Counts the member's notifications, from 1; the `id` of the stream's event.
     pub number: i64,
     #[schema(value_type = texts::NotificationKind)]
@@ -37,7 +37,7 @@ impl From<Notification> for NotificationView {
 /// Up to where a member has read.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ReadMark {
+pub(crate) struct ReadMark {
     /// The highest number that was read.
     #[garde(range(min = 0))]
     #[schema(minimum = 0)]
@@ -46,13 +46,13 @@ pub struct ReadMark {
 
 /// How many notifications were marked.
 #[derive(Serialize, ToSchema)]
-pub struct Marked {
+pub(crate) struct Marked {
     pub marked: u64,
 }
 
 /// Opens a notification stream without a header.
 #[derive(Serialize, ToSchema)]
-pub struct StreamTicket {
+pub(crate) struct StreamTicket {
     /// For `?ticket=` of the stream.
     pub ticket: String,
     /// Seconds that it can be used.
@@ -63,7 +63,7 @@ pub struct StreamTicket {
 /// Something that happened to a member's coupon.
 #[derive(Serialize, ToSchema)]
 #[schema(as = CouponHistoryEntry)]
-pub struct HistoryEntry {
+pub(crate) struct HistoryEntry {
     #[schema(value_type = uuid::Uuid)]
     pub coupon_id: CouponId,
     #[schema(value_type = uuid::Uuid)]

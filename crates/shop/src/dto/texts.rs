@@ -13,7 +13,7 @@ fn one_of(texts: impl IntoIterator<Item = &'static str>) -> RefOr<Schema> {
 macro_rules! texts {
     ($($name:ident: $texts:expr;)+) => {$(
         #[doc = concat!("Schema `", stringify!($name), "`.")]
-        pub struct $name;
+        pub(crate) struct $name;
 
         impl PartialSchema for $name {
             fn schema() -> RefOr<Schema> {

@@ -84,12 +84,12 @@ const REFUSALS: &[Refusals] = &[
 ];
 
 /// The document without its routes.
-pub fn frame() -> OpenApi {
+pub(super) fn frame() -> OpenApi {
     Frame::openapi()
 }
 
 /// Adds to every route what is the same for all of its kind.
-pub fn complete(api: &mut OpenApi) {
+pub(super) fn complete(api: &mut OpenApi) {
     for parameter in docs::parameters(api).filter(|parameter| parameter.name == "Idempotency-Key") {
         let visible = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[!-~]([ -~]*[!-~])?$"));
         parameter.description = Some("The same for each repeat of a request, another for each new one.".into());

@@ -10,7 +10,7 @@ use crate::Storefront;
 
 /// The shop takes requests: it is not shutting down, and its database answers and takes writes. What it can do without is told.
 #[get("/readyz")]
-pub async fn readyz(shop: Data<Storefront>) -> Answer<HttpResponse> {
+pub(crate) async fn readyz(shop: Data<Storefront>) -> Answer<HttpResponse> {
     if shop.stop.is_cancelled() {
         return Err(unavailable("the shop is shutting down"));
     }

@@ -23,16 +23,16 @@ use crate::auth::Caller;
 use crate::http::kinds;
 use crate::http::problem::Problem;
 
-pub use store::purge;
+pub(crate) use store::purge;
 
 /// How long an answer is kept.
-pub const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// The header Idempotency-Key of a route that does not go without.
-pub struct RequiredKey(Request);
+pub(crate) struct RequiredKey(Request);
 
 /// The header Idempotency-Key of a route that honours it when it is sent.
-pub struct OptionalKey(Option<Request>);
+pub(crate) struct OptionalKey(Option<Request>);
 
 /// A request that is to be done once: its key, method and path.
 #[derive(Clone)]
@@ -73,7 +73,7 @@ impl Request {
 }
 
 /// What a unit answers with when it went well.
-pub struct Done {
+pub(crate) struct Done {
     status: u16,
     location: Option<String>,
     body: String,
@@ -84,7 +84,7 @@ impl Done {
     ///
     /// # Errors
     /// When `body` is no JSON, which would be a defect.
-    pub fn created(location: String, body: &impl Serialize) -> Result<Self, Problem> {
+    pub(crate) fn created(location: String, body: &impl Serialize) -> Result<Self, Problem> {
         Ok(Self { status: 201, location: Some(location), body: json(body)? })
     }
 
@@ -92,7 +92,7 @@ impl Done {
     ///
     /// # Errors
     /// When `body` is no JSON, which would be a defect.
-    pub fn ok(body: &impl Serialize) -> Result<Self, Problem> {
+    pub(crate) fn ok(body: &impl Serialize) -> Result<Self, Problem> {
         Ok(Self { status: 200, location: None, body: json(body)? })
     }
 }
@@ -105,7 +105,7 @@ fn json(body: &impl Serialize) -> Result<String, Problem> {
 ///
 /// # Errors
 /// Refusals that are about the key itself, and failures of the server; the refusals of `work` are answers.
-pub async fn once(
+pub(crate) async fn once(
     db: &Database,
     caller: &Caller,
     key: RequiredKey,
@@ -119,7 +119,7 @@ pub async fn once(
 ///
 /// # Errors
 /// As [`once`]; without a key, whatever `work` refuses.
-pub async fn maybe_once(
+pub(crate) async fn maybe_once(
     db: &Database,
     caller: &Caller,
     key: OptionalKey,

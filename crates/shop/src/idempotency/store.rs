@@ -31,7 +31,7 @@ pub(super) struct Row {
 
 impl Row {
     /// The answer; `None` when the row has none yet.
-    pub fn kept(self) -> Option<Kept> {
+    pub(super) fn kept(self) -> Option<Kept> {
         let status = u16::try_from(self.status?).ok()?;
         Some(Kept { status, location: self.location, body: self.body? })
     }
@@ -87,7 +87,7 @@ pub(super) fn keep(conn: &mut Conn, principal: MemberId, key: &str, answer: &Kep
 ///
 /// # Errors
 /// Whatever the database says.
-pub fn purge(tx: &mut Tx<'_>, before: Time, limit: i64) -> db::Result<usize> {
+pub(crate) fn purge(tx: &mut Tx<'_>, before: Time, limit: i64) -> db::Result<usize> {
     use idempotency_key as k;
     let old: Vec<(db::types::Id, String)> = k::table
         .filter(k::created_at.lt(before))

@@ -25,7 +25,12 @@ use crate::idempotency::{self, Done, OptionalKey};
                request_body = CouponEntry, params(("Idempotency-Key" = Option<String>, Header)),
                responses((status = 201, body = CouponView)), security(("bearer" = ["admin"])))]
 #[post("/coupons")]
-pub async fn create(shop: Data<Storefront>, admin: Admin, key: OptionalKey, body: Body<CouponEntry>) -> Answer<Kept> {
+pub(crate) async fn create(
+    shop: Data<Storefront>,
+    admin: Admin,
+    key: OptionalKey,
+    body: Body<CouponEntry>,
+) -> Answer<Kept> {
     let new = body.value.into_new()?;
     let work = move |tx: &mut db::Tx<'_>| {
         let coupon = coupon::create(tx, &new)?;
@@ -39,7 +44,7 @@ pub async fn create(shop: Data<Storefront>, admin: Admin, key: OptionalKey, body
                params(("id" = uuid::Uuid, Path)), responses((status = 200, body = CouponView)),
                security(("bearer" = ["admin"])))]
 #[patch("/coupons/{id}")]
-pub async fn close(
+pub(crate) async fn close(
     shop: Data<Storefront>,
     _admin: Admin,
     id: Segment<CouponId>,
@@ -59,7 +64,7 @@ pub async fn close(
 #[utoipa::path(operation_id = "listCoupons", tag = "coupons",
                params(PageQuery), responses((status = 200, body = Page<CouponView>)))]
 #[get("/coupons")]
-pub async fn list(shop: Data<Storefront>, page: Params<PageQuery>) -> Answer<HttpResponse> {
+pub(crate) async fn list(shop: Data<Storefront>, page: Params<PageQuery>) -> Answer<HttpResponse> {
     let (after, fetch) = (page.0.after::<CouponId>()?, page.0.fetch());
     let rows = shop.db.read(move |conn| coupon::page(conn, after, fetch)).await?;
     Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, CouponView::from)))
@@ -69,7 +74,7 @@ pub async fn list(shop: Data<Storefront>, page: Params<PageQuery>) -> Answer<Htt
 #[utoipa::path(operation_id = "getCoupon", tag = "coupons",
                params(("id" = uuid::Uuid, Path)), responses((status = 200, body = CouponView)))]
 #[get("/coupons/{id}")]
-pub async fn one(shop: Data<Storefront>, id: Segment<CouponId>) -> Answer<HttpResponse> {
+pub(crate) async fn one(shop: Data<Storefront>, id: Segment<CouponId>) -> Answer<HttpResponse> {
     let coupon = shop.db.read(move |conn| coupon::get(conn, id.0)).await?;
     Ok(reply::ok(&CouponView::from(coupon.ok_or_else(|| Problem::not_found("coupon"))?)))
 }
@@ -78,7 +83,7 @@ pub async fn one(shop: Data<Storefront>, id: Segment<CouponId>) -> Answer<HttpRe
 #[utoipa::path(operation_id = "requestCoupon", tag = "coupons", params(("id" = uuid::Uuid, Path)),
                responses((status = 202, body = IssueRequestAccepted)), security(("bearer" = [])))]
 #[post("/coupons/{id}/issue-requests")]
-pub async fn request(
+pub(crate) async fn request(
     shop: Data<Storefront>,
     caller: Caller,
     id: Segment<CouponId>,

@@ -19,7 +19,7 @@ use crate::http::problem::{Answer, Problem};
 /// How long to wait for the result.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct Wait {
+pub(crate) struct Wait {
     /// Seconds; the answer comes as soon as there is a result.
     #[garde(range(max = 30))]
     #[param(minimum = 0, maximum = 30)]
@@ -30,7 +30,7 @@ pub struct Wait {
 #[utoipa::path(operation_id = "getIssueRequest", tag = "coupons", params(("id" = uuid::Uuid, Path), Wait),
                responses((status = 200, body = IssueRequestView)), security(("bearer" = [])))]
 #[get("/issue-requests/{id}")]
-pub async fn one(
+pub(crate) async fn one(
     shop: Data<Storefront>,
     caller: Caller,
     id: Segment<RequestId>,

@@ -21,7 +21,7 @@ use crate::http::problem::{Answer, Problem};
 #[utoipa::path(operation_id = "getProfile", tag = "me",
                responses((status = 200, body = Profile)), security(("bearer" = [])))]
 #[get("/me")]
-pub async fn me(shop: Data<Storefront>, caller: Caller) -> Answer<HttpResponse> {
+pub(crate) async fn me(shop: Data<Storefront>, caller: Caller) -> Answer<HttpResponse> {
     let member = shop.db.read(move |conn| member::get(conn, caller.id)).await?;
     let member = member.ok_or_else(|| Problem::not_found("member"))?;
     Ok(reply::ok(&Profile::from(member)))
@@ -31,7 +31,7 @@ pub async fn me(shop: Data<Storefront>, caller: Caller) -> Answer<HttpResponse> 
 #[utoipa::path(operation_id = "updateProfile", tag = "me", request_body = ProfileChange,
                responses((status = 200, body = Profile)), security(("bearer" = [])))]
 #[patch("/me")]
-pub async fn rename(shop: Data<Storefront>, caller: Caller, body: Body<ProfileChange>) -> Answer<HttpResponse> {
+pub(crate) async fn rename(shop: Data<Storefront>, caller: Caller, body: Body<ProfileChange>) -> Answer<HttpResponse> {
     let name = body.value.name;
     let member = shop.db.write(move |tx| member::rename(tx, caller.id, &name)).await?;
     Ok(reply::ok(&Profile::from(member)))
@@ -41,7 +41,7 @@ pub async fn rename(shop: Data<Storefront>, caller: Caller, body: Body<ProfileCh
 #[utoipa::path(operation_id = "changePassword", tag = "me",
                request_body = PasswordChange, responses((status = 204)), security(("bearer" = [])))]
 #[post("/me/password")]
-pub async fn change_password(
+pub(crate) async fn change_password(
     shop: Data<Storefront>,
     caller: Caller,
     request: HttpRequest,
@@ -76,7 +76,7 @@ pub async fn change_password(
                params(PageQuery), responses((status = 200, body = Page<OwnedCouponView>)),
                security(("bearer" = [])))]
 #[get("/me/coupons")]
-pub async fn coupons(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery>) -> Answer<HttpResponse> {
+pub(crate) async fn coupons(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery>) -> Answer<HttpResponse> {
     let (after, fetch) = (page.0.after::<OwnedCouponId>()?, page.0.fetch());
     let rows = shop.db.read(move |conn| coupon::owned_page(conn, caller.id, after, fetch)).await?;
     Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, OwnedCouponView::from)))
@@ -87,7 +87,7 @@ pub async fn coupons(shop: Data<Storefront>, caller: Caller, page: Params<PageQu
                params(PageQuery), responses((status = 200, body = Page<HistoryEntry>)),
                security(("bearer" = [])))]
 #[get("/me/coupons/history")]
-pub async fn history(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery>) -> Answer<HttpResponse> {
+pub(crate) async fn history(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery>) -> Answer<HttpResponse> {
     let (after, fetch) = (page.0.after::<Id>()?, page.0.fetch());
     let rows = shop.db.read(move |conn| coupon_history::page(conn, caller.id, after, fetch)).await?;
     Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, HistoryEntry::from)))

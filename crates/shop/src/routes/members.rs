@@ -15,7 +15,11 @@ use crate::http::problem::Answer;
 #[utoipa::path(operation_id = "registerMember", tag = "members",
                request_body = Registration, responses((status = 201, body = Profile)))]
 #[post("/members")]
-pub async fn register(shop: Data<Storefront>, request: HttpRequest, body: Body<Registration>) -> Answer<HttpResponse> {
+pub(crate) async fn register(
+    shop: Data<Storefront>,
+    request: HttpRequest,
+    body: Body<Registration>,
+) -> Answer<HttpResponse> {
     shop.limits.credentials(&request)?;
     let Registration { email, password, name } = body.value;
     let hash = shop.passwords.hash(password).await?;

@@ -1,16 +1,16 @@
 //! The routes, one file a resource: parse, one unit of work, answer. No rules here.
 
-pub mod admin;
-pub mod coupons;
-pub mod issue_requests;
-pub mod me;
-pub mod members;
-pub mod notifications;
-pub mod orders;
+pub(crate) mod admin;
+pub(crate) mod coupons;
+pub(crate) mod issue_requests;
+pub(crate) mod me;
+pub(crate) mod members;
+pub(crate) mod notifications;
+pub(crate) mod orders;
 mod payments;
-pub mod products;
-pub mod sessions;
-pub mod wallet;
+pub(crate) mod products;
+pub(crate) mod sessions;
+pub(crate) mod wallet;
 
 use crate::http::app::PREFIX;
 

@@ -42,7 +42,7 @@ const RETRY: Duration = Duration::from_secs(2);
                params(PageQuery), responses((status = 200, body = Page<NotificationView>)),
                security(("bearer" = [])))]
 #[get("/me/notifications")]
-pub async fn list(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery>) -> Answer<HttpResponse> {
+pub(crate) async fn list(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery>) -> Answer<HttpResponse> {
     let (before, fetch) = (page.0.after::<i64>()?, page.0.fetch());
     let rows = shop.db.read(move |conn| notification::page(conn, caller.id, before, fetch)).await?;
     Ok(reply::ok(&Page::of(rows, &page.0, |row| row.number, NotificationView::from)))
@@ -52,7 +52,7 @@ pub async fn list(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery
 #[utoipa::path(operation_id = "markNotificationsRead", tag = "notifications", request_body = ReadMark,
                responses((status = 200, body = Marked)), security(("bearer" = [])))]
 #[post("/me/notifications/read")]
-pub async fn mark_read(shop: Data<Storefront>, caller: Caller, body: Body<ReadMark>) -> Answer<HttpResponse> {
+pub(crate) async fn mark_read(shop: Data<Storefront>, caller: Caller, body: Body<ReadMark>) -> Answer<HttpResponse> {
     let up_to = body.value.up_to;
     let marked = shop.db.write(move |tx| notification::mark_read(tx, caller.id, up_to)).await?;
     Ok(reply::ok(&Marked { marked: marked as u64 }))
@@ -62,7 +62,7 @@ pub async fn mark_read(shop: Data<Storefront>, caller: Caller, body: Body<ReadMa
 #[utoipa::path(operation_id = "createStreamTicket", tag = "notifications",
                responses((status = 201, body = StreamTicket)), security(("bearer" = [])))]
 #[post("/me/notifications/stream-tickets")]
-pub async fn issue_ticket(shop: Data<Storefront>, caller: Caller, _body: NoBody) -> Answer<HttpResponse> {
+pub(crate) async fn issue_ticket(shop: Data<Storefront>, caller: Caller, _body: NoBody) -> Answer<HttpResponse> {
     let ticket = shop.tickets.issue(caller.id, caller.session);
     let location = at(format_args!("me/notifications/stream?ticket={ticket}"));
     Ok(reply::created(location, &StreamTicket { ticket, expires_in: TICKET_LIFETIME.as_secs() }))
@@ -71,7 +71,7 @@ pub async fn issue_ticket(shop: Data<Storefront>, caller: Caller, _body: NoBody)
 /// Who may listen, without a header.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct Ticket {
+pub(crate) struct Ticket {
     /// From `POST /me/notifications/stream-tickets`, instead of a bearer token.
     #[garde(length(bytes, max = 200))]
     ticket: Option<String>,
@@ -84,7 +84,11 @@ pub struct Ticket {
                responses((status = 200, content_type = "text/event-stream", body = String)),
                security(("bearer" = []), ("ticket" = [])))]
 #[get("/me/notifications/stream")]
-pub async fn open_stream(shop: Data<Storefront>, request: HttpRequest, ticket: Params<Ticket>) -> Answer<HttpResponse> {
+pub(crate) async fn open_stream(
+    shop: Data<Storefront>,
+    request: HttpRequest,
+    ticket: Params<Ticket>,
+) -> Answer<HttpResponse> {
     let (member, session, ticket) = match &ticket.0.ticket {
         Some(ticket) => {
             let ticket = shop.tickets.verify(ticket, |id| shop.streams.knows(id))?;

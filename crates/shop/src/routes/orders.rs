@@ -25,7 +25,12 @@ use crate::idempotency::{self, Done, RequiredKey};
                request_body = OrderRequest, params(("Idempotency-Key" = String, Header)),
                responses((status = 201, body = OrderView)), security(("bearer" = [])))]
 #[post("/orders")]
-pub async fn place(shop: Data<Storefront>, caller: Caller, key: RequiredKey, body: Body<OrderRequest>) -> Answer<Kept> {
+pub(crate) async fn place(
+    shop: Data<Storefront>,
+    caller: Caller,
+    key: RequiredKey,
+    body: Body<OrderRequest>,
+) -> Answer<Kept> {
     let coupon = body.value.coupon_id;
     let items = body.value.items.iter();
     let items: Vec<Item> = items.map(|i| Item { product_id: i.product_id, quantity: i.quantity }).collect();
@@ -44,7 +49,7 @@ pub async fn place(shop: Data<Storefront>, caller: Caller, key: RequiredKey, bod
                params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = String, Header)),
                responses((status = 201, body = PaymentView)), security(("bearer" = [])))]
 #[post("/orders/{id}/payment")]
-pub async fn pay(
+pub(crate) async fn pay(
     shop: Data<Storefront>,
     caller: Caller,
     key: RequiredKey,
@@ -59,7 +64,7 @@ pub async fn pay(
                params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = String, Header)),
                responses((status = 200, body = OrderView)), security(("bearer" = [])))]
 #[post("/orders/{id}/cancellation")]
-pub async fn cancel(
+pub(crate) async fn cancel(
     shop: Data<Storefront>,
     caller: Caller,
     key: RequiredKey,
@@ -80,7 +85,7 @@ pub async fn cancel(
                params(PageQuery), responses((status = 200, body = Page<OrderView>)),
                security(("bearer" = [])))]
 #[get("/orders")]
-pub async fn list(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery>) -> Answer<HttpResponse> {
+pub(crate) async fn list(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery>) -> Answer<HttpResponse> {
     let (after, fetch) = (page.0.after::<OrderId>()?, page.0.fetch());
     let rows = shop.db.read(move |conn| order::page(conn, Some(caller.id), after, fetch)).await?;
     Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, OrderView::from)))
@@ -91,7 +96,7 @@ pub async fn list(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery
                params(("id" = uuid::Uuid, Path)), responses((status = 200, body = OrderView)),
                security(("bearer" = [])))]
 #[get("/orders/{id}")]
-pub async fn one(shop: Data<Storefront>, caller: Caller, id: Segment<OrderId>) -> Answer<HttpResponse> {
+pub(crate) async fn one(shop: Data<Storefront>, caller: Caller, id: Segment<OrderId>) -> Answer<HttpResponse> {
     let order = shop.db.read(move |conn| own(conn, &caller, id.0)).await?;
     Ok(reply::ok(&OrderView::from(order)))
 }
@@ -101,7 +106,7 @@ pub async fn one(shop: Data<Storefront>, caller: Caller, id: Segment<OrderId>) -
                params(("id" = uuid::Uuid, Path)), responses((status = 200, body = PaymentView)),
                security(("bearer" = [])))]
 #[get("/orders/{id}/payment")]
-pub async fn payment_of(shop: Data<Storefront>, caller: Caller, id: Segment<OrderId>) -> Answer<HttpResponse> {
+pub(crate) async fn payment_of(shop: Data<Storefront>, caller: Caller, id: Segment<OrderId>) -> Answer<HttpResponse> {
     let payment = shop.db.read(move |conn| {
         let order = own(conn, &caller, id.0)?;
         payment::payment_of(conn, order.id)?.ok_or_else(|| Problem::not_found("payment"))
@@ -114,7 +119,7 @@ pub async fn payment_of(shop: Data<Storefront>, caller: Caller, id: Segment<Orde
                params(("id" = uuid::Uuid, Path)), responses((status = 200, body = DeliveryView)),
                security(("bearer" = [])))]
 #[get("/orders/{id}/delivery")]
-pub async fn delivery_of(shop: Data<Storefront>, caller: Caller, id: Segment<OrderId>) -> Answer<HttpResponse> {
+pub(crate) async fn delivery_of(shop: Data<Storefront>, caller: Caller, id: Segment<OrderId>) -> Answer<HttpResponse> {
     let delivery = shop.db.read(move |conn| {
         let order = own(conn, &caller, id.0)?;
         delivery::of_order(conn, order.id)?.ok_or_else(|| Problem::not_found("delivery"))
@@ -127,7 +132,7 @@ pub async fn delivery_of(shop: Data<Storefront>, caller: Caller, id: Segment<Ord
                params(("id" = uuid::Uuid, Path)), responses((status = 200, body = Page<OrderEvent>)),
                security(("bearer" = [])))]
 #[get("/orders/{id}/events")]
-pub async fn events_of(shop: Data<Storefront>, caller: Caller, id: Segment<OrderId>) -> Answer<HttpResponse> {
+pub(crate) async fn events_of(shop: Data<Storefront>, caller: Caller, id: Segment<OrderId>) -> Answer<HttpResponse> {
     let events = shop.db.read(move |conn| {
         let order = own(conn, &caller, id.0)?;
         Ok::<_, Problem>(admin::events_of_key(conn, &order.id.to_string())?)

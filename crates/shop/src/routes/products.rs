@@ -23,7 +23,7 @@ use crate::idempotency::{self, Done, OptionalKey, RequiredKey};
 /// Which products, and in what order.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct Search {
+pub(crate) struct Search {
     /// Part of the name, in any case.
     #[garde(length(chars, max = 200))]
     #[param(max_length = 200)]
@@ -38,7 +38,7 @@ pub struct Search {
 #[utoipa::path(operation_id = "getProduct", tag = "products",
                params(("id" = uuid::Uuid, Path)), responses((status = 200, body = ProductView)))]
 #[get("/products/{id}")]
-pub async fn one(shop: Data<Storefront>, id: Segment<ProductId>) -> Answer<HttpResponse> {
+pub(crate) async fn one(shop: Data<Storefront>, id: Segment<ProductId>) -> Answer<HttpResponse> {
     Ok(json(shop.products.json(id.0).await?))
 }
 
@@ -46,7 +46,7 @@ pub async fn one(shop: Data<Storefront>, id: Segment<ProductId>) -> Answer<HttpR
 #[utoipa::path(operation_id = "listPopularProducts", tag = "products",
                responses((status = 200, body = PopularProducts)))]
 #[get("/products/popular")]
-pub async fn popular(shop: Data<Storefront>) -> Answer<HttpResponse> {
+pub(crate) async fn popular(shop: Data<Storefront>) -> Answer<HttpResponse> {
     Ok(json(shop.popular.json().await?))
 }
 
@@ -58,7 +58,11 @@ fn json(body: Bytes) -> HttpResponse {
 #[utoipa::path(operation_id = "listProducts", tag = "products",
                params(Search, PageQuery), responses((status = 200, body = Page<ProductView>)))]
 #[get("/products")]
-pub async fn list(shop: Data<Storefront>, search: Params<Search>, page: Params<PageQuery>) -> Answer<HttpResponse> {
+pub(crate) async fn list(
+    shop: Data<Storefront>,
+    search: Params<Search>,
+    page: Params<PageQuery>,
+) -> Answer<HttpResponse> {
     let (Search { q: text, sort }, page) = (search.0, page.0);
     let sort = sort.unwrap_or_default();
     let after = page.after::<Cursor>()?;
@@ -75,7 +79,12 @@ pub async fn list(shop: Data<Storefront>, search: Params<Search>, page: Params<P
                request_body = ProductEntry, params(("Idempotency-Key" = Option<String>, Header)),
                responses((status = 201, body = ProductView)), security(("bearer" = ["admin"])))]
 #[post("/products")]
-pub async fn create(shop: Data<Storefront>, admin: Admin, key: OptionalKey, body: Body<ProductEntry>) -> Answer<Kept> {
+pub(crate) async fn create(
+    shop: Data<Storefront>,
+    admin: Admin,
+    key: OptionalKey,
+    body: Body<ProductEntry>,
+) -> Answer<Kept> {
     let new = body.value.into_new()?;
     let work = move |tx: &mut db::Tx<'_>| {
         let product = stock::create(tx, &new)?;
@@ -89,7 +98,7 @@ pub async fn create(shop: Data<Storefront>, admin: Admin, key: OptionalKey, body
                params(("id" = uuid::Uuid, Path)), responses((status = 200, body = ProductView)),
                security(("bearer" = ["admin"])))]
 #[patch("/products/{id}")]
-pub async fn edit(
+pub(crate) async fn edit(
     shop: Data<Storefront>,
     _admin: Admin,
     id: Segment<ProductId>,
@@ -109,7 +118,7 @@ pub async fn edit(
                params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = String, Header)),
                responses((status = 201, body = StockLevel)), security(("bearer" = ["admin"])))]
 #[post("/products/{id}/stock-adjustments")]
-pub async fn adjust(
+pub(crate) async fn adjust(
     shop: Data<Storefront>,
     admin: Admin,
     key: RequiredKey,

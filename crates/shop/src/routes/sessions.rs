@@ -19,7 +19,7 @@ use crate::http::problem::{Answer, Problem};
 #[utoipa::path(operation_id = "signIn", tag = "sessions",
                request_body = SignIn, responses((status = 201, body = TokenPair)))]
 #[post("/sessions")]
-pub async fn sign_in(shop: Data<Storefront>, request: HttpRequest, body: Body<SignIn>) -> Answer<HttpResponse> {
+pub(crate) async fn sign_in(shop: Data<Storefront>, request: HttpRequest, body: Body<SignIn>) -> Answer<HttpResponse> {
     shop.limits.credentials(&request)?;
     let SignIn { email, password } = body.value;
     let (account, from) = (member::normalised_email(&email), shop.limits.client(&request));
@@ -43,7 +43,7 @@ pub async fn sign_in(shop: Data<Storefront>, request: HttpRequest, body: Body<Si
 #[utoipa::path(operation_id = "refreshSession", tag = "sessions",
                request_body = Refresh, responses((status = 201, body = TokenPair)))]
 #[post("/sessions/refresh")]
-pub async fn renew(shop: Data<Storefront>, request: HttpRequest, body: Body<Refresh>) -> Answer<HttpResponse> {
+pub(crate) async fn renew(shop: Data<Storefront>, request: HttpRequest, body: Body<Refresh>) -> Answer<HttpResponse> {
     shop.limits.credentials(&request)?;
     let old = RefreshToken::given(body.value.refresh_token).hash();
     let (new, expires_at) = (RefreshToken::generate(), Time::now() + shop.refresh_lifetime);
@@ -60,7 +60,7 @@ pub async fn renew(shop: Data<Storefront>, request: HttpRequest, body: Body<Refr
 /// Signs out: the session's tokens are good for nothing any more.
 #[utoipa::path(operation_id = "signOut", tag = "sessions", responses((status = 204)), security(("bearer" = [])))]
 #[delete("/sessions/current")]
-pub async fn sign_out(shop: Data<Storefront>, caller: Caller) -> Answer<HttpResponse> {
+pub(crate) async fn sign_out(shop: Data<Storefront>, caller: Caller) -> Answer<HttpResponse> {
     let (session, known) = (caller.session, shop.clone());
     let revoke = move |tx: &mut db::Tx<'_>| {
         let known = known.clone();

@@ -19,7 +19,7 @@ use crate::idempotency::{self, Done, RequiredKey};
                request_body = WalletCharge, params(("Idempotency-Key" = String, Header)),
                responses((status = 201, body = Balance)), security(("bearer" = [])))]
 #[post("/wallet/charges")]
-pub async fn charge(
+pub(crate) async fn charge(
     shop: Data<Storefront>,
     caller: Caller,
     key: RequiredKey,
@@ -37,7 +37,7 @@ pub async fn charge(
 #[utoipa::path(operation_id = "getWallet", tag = "wallet",
                responses((status = 200, body = Balance)), security(("bearer" = [])))]
 #[get("/wallet")]
-pub async fn show(shop: Data<Storefront>, caller: Caller) -> Answer<HttpResponse> {
+pub(crate) async fn show(shop: Data<Storefront>, caller: Caller) -> Answer<HttpResponse> {
     let balance = shop.db.read(move |conn| payment::balance(conn, caller.id)).await?;
     Ok(reply::ok(&Balance { balance }))
 }
@@ -47,7 +47,11 @@ pub async fn show(shop: Data<Storefront>, caller: Caller) -> Answer<HttpResponse
                params(PageQuery), responses((status = 200, body = Page<TransactionView>)),
                security(("bearer" = [])))]
 #[get("/wallet/transactions")]
-pub async fn transactions(shop: Data<Storefront>, caller: Caller, page: Params<PageQuery>) -> Answer<HttpResponse> {
+pub(crate) async fn transactions(
+    shop: Data<Storefront>,
+    caller: Caller,
+    page: Params<PageQuery>,
+) -> Answer<HttpResponse> {
     let (after, fetch) = (page.0.after::<Id>()?, page.0.fetch());
     let rows = shop.db.read(move |conn| payment::transactions(conn, caller.id, after, fetch)).await?;
     Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, TransactionView::from)))

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::support::{ADMIN, Api, TestMember, all_at_once, eventually, random_key};
 
 /// A shop in a process of its own, in a folder that outlives it.
-pub struct Binary {
+pub(crate) struct Binary {
     pub folder: TempDir,
     pub settings: Vec<(String, String)>,
     address: SocketAddr,
@@ -33,7 +33,7 @@ fn command(folder: &Path, settings: &[(String, String)]) -> Command {
 }
 
 impl Binary {
-    pub fn new(settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn new(settings: &[(&str, &str)]) -> Self {
         let address = free_address();
         let mut all = vec![("SHOP__HTTP__ADDRESS".to_owned(), address.to_string())];
         all.push(("SHOP__RATE_LIMIT__ENABLED".into(), "false".into()));
@@ -42,20 +42,20 @@ impl Binary {
     }
 
     /// Starts the process, and waits for nothing.
-    pub fn spawn(&mut self) -> Api {
+    pub(crate) fn spawn(&mut self) -> Api {
         let log = File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = command(self.folder.path(), &self.settings);
         self.child = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
         Api::at(self.address)
     }
 
-    pub async fn start(&mut self) -> Api {
+    pub(crate) async fn start(&mut self) -> Api {
         let api = self.spawn();
         self.is_ready(&api).await;
         api
     }
 
-    pub async fn is_ready(&mut self, api: &Api) {
+    pub(crate) async fn is_ready(&mut self, api: &Api) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !api.get("//readyz").try_send().await.is_ok_and(|reply| reply.status == 200) {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
@@ -64,29 +64,29 @@ impl Binary {
         }
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let mut child = self.child.take().expect("it runs");
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
     /// Asks it to end and returns its exit code.
-    pub async fn terminate(&mut self) -> Option<i32> {
+    pub(crate) async fn terminate(&mut self) -> Option<i32> {
         let child = self.child.take().expect("it runs");
         Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
         let mut child = child;
         tokio::task::spawn_blocking(move || child.wait().unwrap().code()).await.unwrap()
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         command(self.folder.path(), &self.settings).args(arguments).stdin(Stdio::null()).output().unwrap()
     }
 }
@@ -102,17 +102,17 @@ impl Drop for Binary {
 }
 
 /// The exit code, and what was said, in one line.
-pub fn said(output: &Output) -> (Option<i32>, String) {
+pub(crate) fn said(output: &Output) -> (Option<i32>, String) {
     let text = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
     assert_eq!(text.lines().count(), 1, "{text}");
     (output.status.code(), text)
 }
 
-pub async fn admin(api: &Api) -> TestMember {
+pub(crate) async fn admin(api: &Api) -> TestMember {
     TestMember::sign_in(api, ADMIN.0, ADMIN.1).await
 }
 
-pub async fn shopper(api: &Api, amount: &str) -> TestMember {
+pub(crate) async fn shopper(api: &Api, amount: &str) -> TestMember {
     let email = format!("{}@example.com", random_key());
     let body = json!({ "email": email, "password": "correct-horse-battery", "name": "Kim" });
     api.post("/members", body).send().await.expect(201);

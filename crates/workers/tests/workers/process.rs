@@ -20,11 +20,11 @@ use testkit::Place;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A PostgreSQL database of its own; `None` where there is no server.
-pub async fn postgres() -> Option<Place> {
+pub(crate) async fn postgres() -> Option<Place> {
     testkit::places().await.into_iter().find(|place| place.name == "PostgreSQL")
 }
 
-pub fn command(name: &str, folder: &Path, settings: &[(&str, &str)]) -> Command {
+pub(crate) fn command(name: &str, folder: &Path, settings: &[(&str, &str)]) -> Command {
     assert!(Worker::named(name).is_some(), "no worker {name}");
     // cargo puts all binaries into one folder
     let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_outbox-relay")).with_file_name(name));
@@ -34,20 +34,20 @@ pub fn command(name: &str, folder: &Path, settings: &[(&str, &str)]) -> Command 
 }
 
 /// The exit code, and what was said, in one line.
-pub fn said(output: &Output) -> (Option<i32>, String) {
+pub(crate) fn said(output: &Output) -> (Option<i32>, String) {
     let text = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
     assert_eq!(text.lines().count(), 1, "{text}");
     (output.status.code(), text)
 }
 
 /// A worker that runs; it is killed with this.
-pub struct Process {
+pub(crate) struct Process {
     folder: TempDir,
     child: Child,
 }
 
 impl Process {
-    pub fn start(name: &str, url: &str, settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(name: &str, url: &str, settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ours = [
             ("SHOP__DATABASE__URL", url),
@@ -61,12 +61,12 @@ impl Process {
     }
 
     /// Where it writes files.
-    pub fn data_dir(&self) -> std::path::PathBuf {
+    pub(crate) fn data_dir(&self) -> std::path::PathBuf {
         self.folder.path().join("data")
     }
 
     /// What it has logged so far.
-    pub fn log(&self) -> Vec<Value> {
+    pub(crate) fn log(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.folder.path().join("log")).unwrap();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         // libpq itself passes on what a server says that goes down
@@ -75,7 +75,7 @@ impl Process {
     }
 
     /// Waits for a line of the log that begins so.
-    pub async fn says(&self, begin: &str) -> Value {
+    pub(crate) async fn says(&self, begin: &str) -> Value {
         eventually(begin, async || {
             self.log().into_iter().find(|line| line["message"].as_str().is_some_and(|said| said.starts_with(begin)))
         })
@@ -83,14 +83,14 @@ impl Process {
     }
 
     /// Status and body.
-    pub async fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         let said = self.says("health and metrics").await;
         let address = said["address"].as_str().unwrap();
         let answer = reqwest::get(format!("http://{address}{path}")).await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    pub async fn is_ready(&self) {
+    pub(crate) async fn is_ready(&self) {
         eventually("it is ready", async || {
             let (status, body) = self.get("/readyz").await;
             (status == 200).then(|| assert_eq!(body, r#"{"status":"ready"}"#))
@@ -99,14 +99,14 @@ impl Process {
     }
 
     /// The sum of a metric's values.
-    pub async fn metric(&self, begin: &str) -> f64 {
+    pub(crate) async fn metric(&self, begin: &str) -> f64 {
         let (_, text) = self.get("/metrics").await;
         let values = text.lines().filter(|line| line.starts_with(begin)).filter_map(|line| line.rsplit(' ').next());
         values.map(|value| value.parse::<f64>().unwrap()).sum()
     }
 
     /// Asks it to end, and returns its exit code.
-    pub async fn terminate(mut self) -> Option<i32> {
+    pub(crate) async fn terminate(mut self) -> Option<i32> {
         Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
         eventually("it ends", async || self.child.try_wait().unwrap()).await.code()
     }
@@ -121,7 +121,7 @@ impl Drop for Process {
 }
 
 /// A shop that hosts no consumer, with one who buys.
-pub struct Market {
+pub(crate) struct Market {
     pub shop: Shop,
     hosted: Hosted,
     pub product: ProductId,
@@ -130,7 +130,7 @@ pub struct Market {
 }
 
 impl Market {
-    pub async fn open(place: &Place) -> Self {
+    pub(crate) async fn open(place: &Place) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = Settings { data_dir: folder.path().join("data"), ..Settings::default() };
         settings.database.url = Some(place.url.parse().unwrap());
@@ -144,7 +144,7 @@ impl Market {
         Self { shop, hosted, product, buyer, _folder: folder }
     }
 
-    pub async fn purchase(&self) {
+    pub(crate) async fn purchase(&self) {
         let (buyer, items) = (self.buyer, [Item { product_id: self.product, quantity: 1 }]);
         let placed = self
             .shop
@@ -155,12 +155,12 @@ impl Market {
         self.shop.db.write(move |tx| checkout::pay(tx, buyer, order)).await.unwrap();
     }
 
-    pub async fn lags(&self) -> Vec<ConsumerLag> {
+    pub(crate) async fn lags(&self) -> Vec<ConsumerLag> {
         self.shop.lags().await.unwrap()
     }
 
     /// Waits until the groups that are there have handled so many events, and all that there are.
-    pub async fn all_is_handled(&self, events: i64) {
+    pub(crate) async fn all_is_handled(&self, events: i64) {
         eventually("all is handled", async || {
             let lags = self.lags().await;
             let handled: i64 = lags.iter().map(|lag| lag.position + 1).sum();
@@ -169,14 +169,14 @@ impl Market {
         .await;
     }
 
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         assert!(self.hosted.stop(PATIENCE).await);
         self.shop.close().await;
     }
 }
 
 /// Asks until there is an answer.
-pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(answer) = ask().await {

@@ -106,7 +106,7 @@ impl From<&IssueRequest> for ResultRow {
     }
 }
 
-pub fn by_ids(conn: &mut Conn, ids: &[CouponId]) -> db::Result<HashMap<CouponId, Coupon>> {
+pub(crate) fn by_ids(conn: &mut Conn, ids: &[CouponId]) -> db::Result<HashMap<CouponId, Coupon>> {
     let mut coupons = HashMap::with_capacity(ids.len());
     for ids in ids.chunks(CHUNK) {
         let rows: Vec<CouponRow> =
@@ -120,7 +120,7 @@ pub fn by_ids(conn: &mut Conn, ids: &[CouponId]) -> db::Result<HashMap<CouponId,
 }
 
 /// Those of the requests that have a result.
-pub fn decided(conn: &mut Conn, ids: impl Iterator<Item = RequestId>) -> db::Result<HashSet<RequestId>> {
+pub(crate) fn decided(conn: &mut Conn, ids: impl Iterator<Item = RequestId>) -> db::Result<HashSet<RequestId>> {
     let ids: Vec<RequestId> = ids.collect();
     let mut decided = HashSet::with_capacity(ids.len());
     for ids in ids.chunks(CHUNK) {
@@ -134,7 +134,7 @@ pub fn decided(conn: &mut Conn, ids: impl Iterator<Item = RequestId>) -> db::Res
 }
 
 /// Those of the members who have the coupon: theirs, and the position that won it.
-pub fn owners(
+pub(crate) fn owners(
     conn: &mut Conn,
     coupon: CouponId,
     members: impl Iterator<Item = MemberId>,
@@ -154,7 +154,7 @@ pub fn owners(
 }
 
 /// `false` when there are fewer left, or others were issued since `seen` of them were.
-pub fn add_issued(conn: &mut Conn, id: CouponId, seen: i64, count: i64) -> db::Result<bool> {
+pub(crate) fn add_issued(conn: &mut Conn, id: CouponId, seen: i64, count: i64) -> db::Result<bool> {
     let added = diesel::update(coupon::table.find(id))
         .filter(coupon::issued.eq(seen))
         .filter((coupon::issued + count).le(coupon::quantity))
@@ -163,7 +163,7 @@ pub fn add_issued(conn: &mut Conn, id: CouponId, seen: i64, count: i64) -> db::R
     Ok(added == 1)
 }
 
-pub fn insert_owned<'a>(conn: &mut Conn, rows: impl Iterator<Item = &'a OwnedRow>) -> db::Result<()> {
+pub(crate) fn insert_owned<'a>(conn: &mut Conn, rows: impl Iterator<Item = &'a OwnedRow>) -> db::Result<()> {
     let rows: Vec<&OwnedRow> = rows.collect();
     for rows in rows.chunks(CHUNK) {
         let _ids: Vec<OwnedCouponId> = insert_each!(&mut *conn, Vec::from(rows), |values| {
@@ -173,7 +173,7 @@ pub fn insert_owned<'a>(conn: &mut Conn, rows: impl Iterator<Item = &'a OwnedRow
     Ok(())
 }
 
-pub fn insert_results(conn: &mut Conn, results: &[IssueRequest]) -> db::Result<()> {
+pub(crate) fn insert_results(conn: &mut Conn, results: &[IssueRequest]) -> db::Result<()> {
     for results in results.chunks(CHUNK) {
         let rows: Vec<ResultRow> = results.iter().map(Into::into).collect();
         let _ids: Vec<RequestId> = insert_each!(&mut *conn, rows, |values| {
@@ -183,11 +183,11 @@ pub fn insert_results(conn: &mut Conn, results: &[IssueRequest]) -> db::Result<(
     Ok(())
 }
 
-pub fn result(conn: &mut Conn, id: RequestId) -> db::Result<Option<IssueRequest>> {
+pub(crate) fn result(conn: &mut Conn, id: RequestId) -> db::Result<Option<IssueRequest>> {
     Ok(coupon_request::table.find(id).first::<ResultRow>(conn).optional()?.map(Into::into))
 }
 
-pub fn results(conn: &mut Conn, ids: &[RequestId]) -> db::Result<Vec<IssueRequest>> {
+pub(crate) fn results(conn: &mut Conn, ids: &[RequestId]) -> db::Result<Vec<IssueRequest>> {
     let mut results = Vec::new();
     for ids in ids.chunks(CHUNK) {
         let rows: Vec<ResultRow> = on_each!(conn, |c| coupon_request::table
@@ -200,14 +200,14 @@ pub fn results(conn: &mut Conn, ids: &[RequestId]) -> db::Result<Vec<IssueReques
 }
 
 /// Who has the coupon, in the order of issue, with the position that won it.
-pub fn owners_by_ordinal(conn: &mut Conn, coupon: CouponId) -> db::Result<Vec<(MemberId, i64)>> {
+pub(crate) fn owners_by_ordinal(conn: &mut Conn, coupon: CouponId) -> db::Result<Vec<(MemberId, i64)>> {
     use owned_coupon as owned;
     let by_ordinal = owned::table.filter(owned::coupon_id.eq(coupon)).order(owned::ordinal);
     Ok(by_ordinal.select((owned::member_id, owned::position)).load(conn)?)
 }
 
 /// The first `count` distinct members whose requests took part, with the position of the first one of each.
-pub fn first_to_take_part(conn: &mut Conn, coupon: CouponId, count: i64) -> db::Result<Vec<(MemberId, i64)>> {
+pub(crate) fn first_to_take_part(conn: &mut Conn, coupon: CouponId, count: i64) -> db::Result<Vec<(MemberId, i64)>> {
     use coupon_request as request;
     let first: Vec<(MemberId, Option<i64>)> = request::table
         .filter(request::coupon_id.eq(coupon))
@@ -220,7 +220,7 @@ pub fn first_to_take_part(conn: &mut Conn, coupon: CouponId, count: i64) -> db::
     Ok(first.into_iter().filter_map(|(member, position)| Some((member, position?))).collect())
 }
 
-pub fn results_issued(conn: &mut Conn, coupon: CouponId) -> db::Result<i64> {
+pub(crate) fn results_issued(conn: &mut Conn, coupon: CouponId) -> db::Result<i64> {
     use coupon_request as request;
     let issued =
         request::table.filter(request::coupon_id.eq(coupon)).filter(request::status.eq(IssueStatus::Issued)).count();

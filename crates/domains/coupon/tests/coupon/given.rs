@@ -7,12 +7,12 @@ use db::Database;
 use db::types::{Id, Time};
 use messaging::{DomainEvent, Event};
 
-pub fn won(amount: i64) -> Money {
+pub(crate) fn won(amount: i64) -> Money {
     Money::from_minor(amount)
 }
 
 /// A campaign of `quantity` coupons, 1,000 won off, that is always open.
-pub fn campaign(quantity: i64) -> NewCoupon {
+pub(crate) fn campaign(quantity: i64) -> NewCoupon {
     NewCoupon {
         name: "opening".into(),
         discount: Discount::Amount(won(1_000)),
@@ -24,16 +24,16 @@ pub fn campaign(quantity: i64) -> NewCoupon {
     }
 }
 
-pub async fn create(db: &Database, new: NewCoupon) -> Coupon {
+pub(crate) async fn create(db: &Database, new: NewCoupon) -> Coupon {
     db.write(move |tx| coupon::create(tx, &new)).await.expect("a campaign")
 }
 
-pub fn asked(coupon_id: CouponId, member_id: MemberId) -> CouponIssueRequested {
+pub(crate) fn asked(coupon_id: CouponId, member_id: MemberId) -> CouponIssueRequested {
     CouponIssueRequested { request_id: RequestId::new(), coupon_id, member_id, requested_at: Time::now() }
 }
 
 /// The request as the log holds it.
-pub fn logged(position: i64, request: &CouponIssueRequested) -> Event {
+pub(crate) fn logged(position: i64, request: &CouponIssueRequested) -> Event {
     Event {
         id: Id::new(),
         source: Id::new(),
@@ -50,10 +50,10 @@ pub fn logged(position: i64, request: &CouponIssueRequested) -> Event {
     }
 }
 
-pub type Batch = Vec<(i64, CouponIssueRequested)>;
+pub(crate) type Batch = Vec<(i64, CouponIssueRequested)>;
 
 /// Hands a batch to the draw, as the issuer does.
-pub async fn try_issue(db: &Database, batch: Batch) -> Result<Vec<IssueRequest>, CouponError> {
+pub(crate) async fn try_issue(db: &Database, batch: Batch) -> Result<Vec<IssueRequest>, CouponError> {
     let events: Vec<Event> = batch.iter().map(|(position, request)| logged(*position, request)).collect();
     db.write(move |tx| {
         let requests: Vec<_> = events.iter().zip(batch.iter().map(|(_, request)| request.clone())).collect();
@@ -62,22 +62,22 @@ pub async fn try_issue(db: &Database, batch: Batch) -> Result<Vec<IssueRequest>,
     .await
 }
 
-pub async fn issue(db: &Database, batch: Batch) -> Vec<IssueRequest> {
+pub(crate) async fn issue(db: &Database, batch: Batch) -> Vec<IssueRequest> {
     try_issue(db, batch).await.expect("the batch is decided")
 }
 
 /// A member with a coupon of a campaign of its own.
-pub async fn owner_of(db: &Database, new: NewCoupon) -> (MemberId, OwnedCouponId) {
+pub(crate) async fn owner_of(db: &Database, new: NewCoupon) -> (MemberId, OwnedCouponId) {
     let member = MemberId::new();
     let coupon = create(db, new).await;
     let results = issue(db, vec![(0, asked(coupon.id, member))]).await;
     (member, results[0].owned_coupon_id.expect("a coupon"))
 }
 
-pub async fn reconciled(db: &Database, id: CouponId) -> Reconciliation {
+pub(crate) async fn reconciled(db: &Database, id: CouponId) -> Reconciliation {
     db.read(move |conn| coupon::reconciliation(conn, id)).await.expect("a reading").expect("a campaign")
 }
 
-pub fn statuses(results: &[IssueRequest]) -> Vec<IssueStatus> {
+pub(crate) fn statuses(results: &[IssueRequest]) -> Vec<IssueStatus> {
     results.iter().map(|result| result.status).collect()
 }

@@ -16,12 +16,12 @@ use parking_lot::{Condvar, Mutex};
 use serde_json::{Value, json};
 
 /// Far longer than anything here takes.
-pub const LONG: Duration = Duration::from_secs(30);
+pub(super) const LONG: Duration = Duration::from_secs(30);
 /// So long that whoever waits for it fails the test.
-pub const FOREVER: Duration = Duration::from_secs(3600);
+pub(super) const FOREVER: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Clone)]
-pub struct Request {
+pub(super) struct Request {
     pub events: Vec<Value>,
     pub query: String,
     pub authorization: Option<String>,
@@ -30,13 +30,13 @@ pub struct Request {
 }
 
 impl Request {
-    pub fn ids(&self) -> Vec<&str> {
+    pub(super) fn ids(&self) -> Vec<&str> {
         self.events.iter().map(|event| event["id"].as_str().unwrap()).collect()
     }
 }
 
 /// Without one, all is accepted.
-pub enum Reply {
+pub(super) enum Reply {
     Status(u16),
     /// A status, and when to come again.
     Later(u16, &'static str),
@@ -68,7 +68,7 @@ impl State {
     }
 }
 
-pub struct Stub {
+pub(super) struct Stub {
     pub url: String,
     shared: Arc<Shared>,
     server: ServerHandle,
@@ -77,7 +77,7 @@ pub struct Stub {
 
 impl Stub {
     /// On a thread of its own, for dropping a client blocks the test's.
-    pub fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
+    pub(super) fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
         let shared = Arc::new(Shared::default());
         shared.state.lock().replies.extend(replies);
         let (started, start) = sync_channel(1);
@@ -97,20 +97,20 @@ impl Stub {
     }
 
     /// A client of this proxy whose batches wait until they are full.
-    pub fn client(&self) -> Builder {
+    pub(super) fn client(&self) -> Builder {
         EventProxy::builder().url(&self.url).service("order").batch_time(FOREVER)
     }
 
-    pub fn requests(&self) -> Vec<Request> {
+    pub(super) fn requests(&self) -> Vec<Request> {
         self.shared.state.lock().requests.clone()
     }
 
-    pub fn events(&self) -> Vec<Value> {
+    pub(super) fn events(&self) -> Vec<Value> {
         self.requests().into_iter().flat_map(|request| request.events).collect()
     }
 
     /// Waits until there have been so many requests, and returns them.
-    pub fn wait_for(&self, requests: usize) -> Vec<Request> {
+    pub(super) fn wait_for(&self, requests: usize) -> Vec<Request> {
         let mut state = self.shared.state.lock();
         let too_few = |state: &mut State| state.requests.len() < requests;
         let waited = self.shared.changed.wait_while_for(&mut state, too_few, LONG);
@@ -119,7 +119,7 @@ impl Stub {
     }
 
     /// Closes its connections and its address.
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         if let Some(thread) = self.thread.take() {
             // connections live a little longer than the server
             self.shared.state.lock().stopped = true;

@@ -15,9 +15,9 @@ use crate::control::schema::{ended_session, kept_secret};
 const SESSIONS: &str = "admin-sessions";
 
 /// SHA-256 of a session's id: who reads the database learns no cookie.
-pub type Hash = [u8; 32];
+pub(super) type Hash = [u8; 32];
 
-pub fn hash(session: &Session) -> Hash {
+pub(super) fn hash(session: &Session) -> Hash {
     Sha256::digest(session.id).into()
 }
 
@@ -25,7 +25,7 @@ pub fn hash(session: &Session) -> Hash {
 ///
 /// # Errors
 /// The database's.
-pub fn secret(tx: &mut Tx<'_>) -> db::Result<Secret> {
+pub(super) fn secret(tx: &mut Tx<'_>) -> db::Result<Secret> {
     use kept_secret as s;
     let made = s::value.eq(program::new_secret());
     let insert = diesel::insert_into(s::table).values((s::name.eq(SESSIONS), made)).on_conflict_do_nothing();
@@ -38,7 +38,7 @@ pub fn secret(tx: &mut Tx<'_>) -> db::Result<Secret> {
 ///
 /// # Errors
 /// The database's.
-pub fn insert(tx: &mut Tx<'_>, session: Session) -> db::Result<()> {
+pub(super) fn insert(tx: &mut Tx<'_>, session: Session) -> db::Result<()> {
     use ended_session as e;
     let now = tx.now()?;
     diesel::delete(e::table.filter(e::expires_at.lt(now))).execute(&mut **tx)?;
@@ -52,7 +52,7 @@ pub fn insert(tx: &mut Tx<'_>, session: Session) -> db::Result<()> {
 ///
 /// # Errors
 /// The database's.
-pub fn all(conn: &mut Conn) -> db::Result<HashMap<Hash, Time>> {
+pub(super) fn all(conn: &mut Conn) -> db::Result<HashMap<Hash, Time>> {
     use ended_session as e;
     let rows: Vec<(Vec<u8>, Time)> = e::table.select((e::hash, e::expires_at)).load(conn)?;
     Ok(rows.into_iter().filter_map(|(hash, expires_at)| Some((hash.try_into().ok()?, expires_at))).collect())

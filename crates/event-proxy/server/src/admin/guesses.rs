@@ -18,7 +18,7 @@ const MAX_ADDRESSES: usize = 10_000;
 
 /// Counts wrong passwords by address.
 #[derive(Default)]
-pub struct Guesses(Mutex<HashMap<IpAddr, Wrong>>);
+pub(super) struct Guesses(Mutex<HashMap<IpAddr, Wrong>>);
 
 #[derive(Clone, Copy)]
 struct Wrong {
@@ -34,7 +34,7 @@ impl Wrong {
 
 impl Guesses {
     /// Counts a wrong password and returns the number of the address's recent ones.
-    pub fn wrong(&self, from: IpAddr) -> u32 {
+    pub(super) fn wrong(&self, from: IpAddr) -> u32 {
         let mut all = self.0.lock();
         if all.len() >= MAX_ADDRESSES {
             all.retain(|_, wrong| wrong.is_recent());
@@ -49,7 +49,7 @@ impl Guesses {
     }
 
     /// Time until an answer to the address, whatever the password is.
-    pub fn delay(&self, from: IpAddr) -> Duration {
+    pub(super) fn delay(&self, from: IpAddr) -> Duration {
         let wrong = self.0.lock().get(&from).copied().filter(Wrong::is_recent);
         let over = wrong.and_then(|wrong| wrong.count.checked_sub(FREE + 1));
         over.map_or(Duration::ZERO, |over| FIRST.saturating_mul(1 << over.min(16)).min(LONGEST))

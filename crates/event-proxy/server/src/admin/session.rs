@@ -28,7 +28,7 @@ pub struct Session {
 
 /// Signs sessions by keys that are made of the password and of a secret in the control database: proxies that have both
 /// share their sessions, another password ends all, and who guesses the password from a cookie can't check the guess.
-pub struct Sessions {
+pub(super) struct Sessions {
     key: Hmac<Sha256>,
     csrf: Hmac<Sha256>,
     /// What a peer shows instead of the password.
@@ -37,7 +37,7 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    pub fn new(password: &Secret, secret: &Secret, secure: bool) -> Self {
+    pub(super) fn new(password: &Secret, secret: &Secret, secure: bool) -> Self {
         let keyed = |key: &[u8]| Hmac::<Sha256>::new_from_slice(key).expect("a key may be of any length");
         let of_password =
             |purpose: &str| keyed(password.expose().as_bytes()).chain_update(purpose).finalize().into_bytes();
@@ -54,7 +54,7 @@ impl Sessions {
         if self.secure { SECURE_COOKIE } else { COOKIE }
     }
 
-    pub fn begin(&self) -> Cookie<'static> {
+    pub(super) fn begin(&self) -> Cookie<'static> {
         let mut said = Uuid::new_v4().as_bytes().to_vec();
         said.extend((Time::now() + LIFETIME).micros().to_be_bytes());
         let mac = self.key.clone().chain_update(&said).finalize();
@@ -62,22 +62,22 @@ impl Sessions {
         self.cookie(BASE64_URL_SAFE_NO_PAD.encode(said))
     }
 
-    pub fn of(&self, request: &HttpRequest) -> Option<Session> {
+    pub(super) fn of(&self, request: &HttpRequest) -> Option<Session> {
         self.read(request.cookie(self.cookie_name())?.value())
     }
 
-    pub fn end(&self) -> Cookie<'static> {
+    pub(super) fn end(&self) -> Cookie<'static> {
         let mut cookie = self.cookie(String::new());
         cookie.make_removal();
         cookie
     }
 
-    pub fn csrf_token(&self, session: &Session) -> String {
+    pub(super) fn csrf_token(&self, session: &Session) -> String {
         let mac = self.csrf.clone().chain_update(session.id.as_bytes()).finalize();
         BASE64_URL_SAFE_NO_PAD.encode(mac.into_bytes())
     }
 
-    pub fn is_csrf_token(&self, session: &Session, token: &str) -> bool {
+    pub(super) fn is_csrf_token(&self, session: &Session, token: &str) -> bool {
         let Ok(token) = BASE64_URL_SAFE_NO_PAD.decode(token) else { return false };
         // in constant time
         self.csrf.clone().chain_update(session.id.as_bytes()).verify_slice(&token).is_ok()

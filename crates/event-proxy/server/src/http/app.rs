@@ -99,7 +99,7 @@ fn routes(config: &mut ServiceConfig<'_>) {
 }
 
 /// The application of one HTTP thread.
-pub fn app(
+pub(super) fn app(
     proxy: Data<Proxy>,
     described: Described,
     tls: bool,

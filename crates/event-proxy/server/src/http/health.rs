@@ -14,7 +14,7 @@ use crate::Proxy;
 
 /// The proxy accepts events.
 #[get("/readyz")]
-pub async fn readyz(proxy: Data<Proxy>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn readyz(proxy: Data<Proxy>) -> Result<HttpResponse, Problem> {
     if let Some(fault) = proxy.db.storage_fault() {
         return Ok(Readiness::unwritable("log", &fault));
     }
@@ -34,7 +34,7 @@ pub async fn readyz(proxy: Data<Proxy>) -> Result<HttpResponse, Problem> {
 
 /// Metrics in the text format of Prometheus; gauges of the proxy are read when they are asked for.
 #[get("/metrics")]
-pub async fn metrics(proxy: Data<Proxy>) -> HttpResponse {
+pub(crate) async fn metrics(proxy: Data<Proxy>) -> HttpResponse {
     let is_writable = proxy.room.closed().is_none() && proxy.db.storage_fault().is_none();
     let is_ready = is_writable && proxy.db.read(db::now).await.is_ok();
     let (used, max_bytes) = proxy.room.used();

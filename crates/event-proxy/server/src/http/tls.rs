@@ -19,7 +19,7 @@ const KEY: &str = "http.tls.key";
 ///
 /// # Errors
 /// The setting whose file can't be used.
-pub fn config(settings: &TlsSettings) -> Result<Option<ServerConfig>, SettingError> {
+pub(crate) fn config(settings: &TlsSettings) -> Result<Option<ServerConfig>, SettingError> {
     let (certificate, key) = match (&settings.certificate, &settings.key) {
         (Some(certificate), Some(key)) => (certificate, key),
         (None, None) => return Ok(None),

@@ -40,19 +40,19 @@ impl TryFrom<Row> for ApiKey {
 }
 
 /// The newest first.
-pub fn all(conn: &mut Conn) -> db::Result<Vec<ApiKey>> {
+pub(super) fn all(conn: &mut Conn) -> db::Result<Vec<ApiKey>> {
     let rows: Vec<Row> = api_key::table.order(api_key::id.desc()).load(conn)?;
     rows.into_iter().map(ApiKey::try_from).collect()
 }
 
 /// With what each is found by.
-pub fn in_force(conn: &mut Conn) -> db::Result<Vec<(Vec<u8>, ApiKey)>> {
+pub(super) fn in_force(conn: &mut Conn) -> db::Result<Vec<(Vec<u8>, ApiKey)>> {
     let mut rows: Vec<Row> = api_key::table.filter(api_key::revoked_at.is_null()).load(conn)?;
     let hashes: Vec<Vec<u8>> = rows.iter_mut().map(|row| std::mem::take(&mut row.hash)).collect();
     hashes.into_iter().zip(rows).map(|(hash, row)| Ok((hash, row.try_into()?))).collect()
 }
 
-pub fn insert(tx: &mut Tx<'_>, id: Id, hash: &Hash, new: &NewKey) -> db::Result<ApiKey> {
+pub(super) fn insert(tx: &mut Tx<'_>, id: Id, hash: &Hash, new: &NewKey) -> db::Result<ApiKey> {
     let services = serde_json::to_string(&new.services).map_err(|error| db::Error::Defect(error.to_string()))?;
     let row = Row {
         id,
@@ -70,7 +70,7 @@ pub fn insert(tx: &mut Tx<'_>, id: Id, hash: &Hash, new: &NewKey) -> db::Result<
 }
 
 /// `None` when it is not there or revoked.
-pub fn rotate(tx: &mut Tx<'_>, id: Id, hash: &Hash) -> db::Result<Option<ApiKey>> {
+pub(super) fn rotate(tx: &mut Tx<'_>, id: Id, hash: &Hash) -> db::Result<Option<ApiKey>> {
     let now = tx.now()?;
     let rotated = diesel::update(api_key::table.find(id))
         .filter(api_key::revoked_at.is_null())
@@ -80,7 +80,7 @@ pub fn rotate(tx: &mut Tx<'_>, id: Id, hash: &Hash) -> db::Result<Option<ApiKey>
 }
 
 /// `None` when it is not there or revoked already.
-pub fn revoke(tx: &mut Tx<'_>, id: Id) -> db::Result<Option<ApiKey>> {
+pub(super) fn revoke(tx: &mut Tx<'_>, id: Id) -> db::Result<Option<ApiKey>> {
     let now = tx.now()?;
     let revoked = diesel::update(api_key::table.find(id))
         .filter(api_key::revoked_at.is_null())

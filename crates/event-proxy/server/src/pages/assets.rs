@@ -35,13 +35,13 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// Where a page finds one.
-pub fn at(name: &str) -> String {
+pub(super) fn at(name: &str) -> String {
     format!("/admin/static/{name}?v={}", *VERSION)
 }
 
 /// One of them.
 #[get("/admin/static/{name}")]
-pub async fn one(request: HttpRequest, name: Segment<String>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn one(request: HttpRequest, name: Segment<String>) -> Result<HttpResponse, Problem> {
     let found = ASSETS.iter().find(|asset| asset.name == name.0);
     let asset = found.ok_or_else(|| Problem::not_found("file"))?;
     let tag = EntityTag::new_strong(VERSION.clone());

@@ -22,7 +22,7 @@ struct AuditPage {
 
 /// What was done, the newest first.
 #[get("/admin/audit")]
-pub async fn page(proxy: Data<Proxy>, viewer: Viewer, page: Query<PageQuery>) -> Result<HttpResponse, Refusal> {
+pub(crate) async fn page(proxy: Data<Proxy>, viewer: Viewer, page: Query<PageQuery>) -> Result<HttpResponse, Refusal> {
     let frame = Frame::new(&proxy, &viewer, "audit", "Audit log");
     let is_first = page.0.cursor.is_none();
     let page = PageQuery { limit: page.0.limit.or(Some(50)), ..page.0 };

@@ -24,7 +24,7 @@ use crate::routes::dead_letters::{
 /// What was done before, for a line at the top.
 #[derive(Deserialize, Validate)]
 #[garde(allow_unvalidated)]
-pub struct Done {
+pub(super) struct Done {
     redriven: Option<u64>,
     discarded: Option<u32>,
 }
@@ -63,7 +63,7 @@ fn text(text: &Option<String>) -> String {
 
 /// Events that Kafka refused, the newest first.
 #[get("/admin/dead-letters")]
-pub async fn list(
+pub(crate) async fn list(
     proxy: Data<Proxy>,
     viewer: Viewer,
     query: Query<DeadLetterQuery>,
@@ -101,7 +101,7 @@ pub async fn list(
 /// Which dead events, and whether it was seen how many they are.
 #[derive(Deserialize, Validate)]
 #[garde(allow_unvalidated)]
-pub struct RedriveForm {
+pub(super) struct RedriveForm {
     id: Option<String>,
     topic: Option<String>,
     service: Option<String>,
@@ -143,7 +143,7 @@ impl RedriveForm {
 
 /// Shows how many dead events a filter finds; once that was seen, has them sent again.
 #[post("/admin/dead-letters/redrive")]
-pub async fn redrive(proxy: Data<Proxy>, form: Form<RedriveForm>) -> Result<HttpResponse, Refusal> {
+pub(crate) async fn redrive(proxy: Data<Proxy>, form: Form<RedriveForm>) -> Result<HttpResponse, Refusal> {
     let request = RedriveRequest { filter: form.value.filter()?, dry_run: !form.value.confirmed };
     let redriven = send_again(&proxy, admin::NAME, request).await?;
     if form.value.confirmed {
@@ -155,14 +155,18 @@ pub async fn redrive(proxy: Data<Proxy>, form: Form<RedriveForm>) -> Result<Http
 
 #[derive(Deserialize, Validate)]
 #[garde(allow_unvalidated)]
-pub struct DiscardForm {
+pub(super) struct DiscardForm {
     #[serde(default)]
     reason: String,
 }
 
 /// Gives a dead event up.
 #[post("/admin/dead-letters/{id}/discard")]
-pub async fn discard(proxy: Data<Proxy>, form: Form<DiscardForm>, id: Segment<Id>) -> Result<HttpResponse, Refusal> {
+pub(crate) async fn discard(
+    proxy: Data<Proxy>,
+    form: Form<DiscardForm>,
+    id: Segment<Id>,
+) -> Result<HttpResponse, Refusal> {
     let reason = json!({ "reason": form.value.reason.trim() }).to_string();
     give_up(&proxy, admin::NAME, id.0, parse(reason.as_bytes())?).await?;
     Ok(go_to("/admin/dead-letters?discarded=1"))

@@ -21,7 +21,7 @@ use crate::keys::{ApiKey, NewKey, ShownKey};
 /// What was done before, for a line at the top.
 #[derive(Deserialize, Validate)]
 #[garde(allow_unvalidated)]
-pub struct Done {
+pub(super) struct Done {
     revoked: Option<u32>,
 }
 
@@ -41,7 +41,7 @@ struct KeysPage {
 /// A key to be made, as it is written down.
 #[derive(Default, Deserialize, Validate)]
 #[garde(allow_unvalidated)]
-pub struct KeyForm {
+pub(super) struct KeyForm {
     #[serde(default)]
     name: String,
     #[serde(default)]
@@ -81,14 +81,14 @@ impl KeysPage {
 
 /// All API keys that there ever were.
 #[get("/admin/keys")]
-pub async fn list(proxy: Data<Proxy>, viewer: Viewer, done: Query<Done>) -> Result<HttpResponse, Refusal> {
+pub(crate) async fn list(proxy: Data<Proxy>, viewer: Viewer, done: Query<Done>) -> Result<HttpResponse, Refusal> {
     let done = done.0.revoked.map(|_| "Revoked. Every proxy refuses it within two seconds.".to_owned());
     Ok(html(StatusCode::OK, &KeysPage { done, ..KeysPage::new(&proxy, &viewer).await? }))
 }
 
 /// Makes one, and shows it.
 #[post("/admin/keys")]
-pub async fn make(proxy: Data<Proxy>, form: Form<KeyForm>) -> Result<HttpResponse, Refusal> {
+pub(crate) async fn make(proxy: Data<Proxy>, form: Form<KeyForm>) -> Result<HttpResponse, Refusal> {
     let made = match form.value.request() {
         Ok(request) => proxy.keys.create(admin::NAME, request).await,
         Err(problem) => Err(problem),
@@ -108,7 +108,7 @@ pub async fn make(proxy: Data<Proxy>, form: Form<KeyForm>) -> Result<HttpRespons
 
 /// Gives it a new key, and shows that.
 #[post("/admin/keys/{id}/rotate")]
-pub async fn rotate(proxy: Data<Proxy>, form: Form<Nothing>, id: Segment<Id>) -> Result<HttpResponse, Refusal> {
+pub(crate) async fn rotate(proxy: Data<Proxy>, form: Form<Nothing>, id: Segment<Id>) -> Result<HttpResponse, Refusal> {
     let rotated = proxy.keys.rotate(admin::NAME, id.0).await?;
     let page = KeysPage::new(&proxy, &form.viewer).await?;
     Ok(html(StatusCode::OK, &KeysPage { shown: Some(rotated), ..page }))
@@ -116,7 +116,7 @@ pub async fn rotate(proxy: Data<Proxy>, form: Form<Nothing>, id: Segment<Id>) ->
 
 /// Has it refused from now on.
 #[post("/admin/keys/{id}/revoke")]
-pub async fn revoke(proxy: Data<Proxy>, _form: Form<Nothing>, id: Segment<Id>) -> Result<HttpResponse, Refusal> {
+pub(crate) async fn revoke(proxy: Data<Proxy>, _form: Form<Nothing>, id: Segment<Id>) -> Result<HttpResponse, Refusal> {
     proxy.keys.revoke(admin::NAME, id.0).await?;
     Ok(go_to("/admin/keys?revoked=1"))
 }

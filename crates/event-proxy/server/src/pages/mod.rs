@@ -33,7 +33,7 @@ const LINKS: [(&str, &str); 5] = [
 ];
 
 /// Where the pages are.
-pub const HOME: &str = "/admin";
+pub(crate) const HOME: &str = "/admin";
 
 const GET: &[Method] = &[Method::GET];
 const POST: &[Method] = &[Method::POST];
@@ -83,7 +83,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// The pages, and what belongs to them.
-pub fn routes(config: &mut ServiceConfig) {
+pub(crate) fn routes(config: &mut ServiceConfig) {
     let home = web::redirect("/admin/", HOME);
     config
         .service(home)
@@ -135,7 +135,7 @@ impl Frame {
 
 /// Why a page is not shown.
 #[derive(Debug)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// Nobody is signed in; afterwards it goes on at this path.
     SignIn(String),
     Problem(Problem),

@@ -151,14 +151,14 @@ struct OverviewPage {
 
 /// What goes on.
 #[get("/admin")]
-pub async fn page(proxy: Data<Proxy>, viewer: Viewer) -> Result<HttpResponse, Refusal> {
+pub(crate) async fn page(proxy: Data<Proxy>, viewer: Viewer) -> Result<HttpResponse, Refusal> {
     let frame = Frame::new(&proxy, &viewer, "", "Overview");
     Ok(html(StatusCode::OK, &OverviewPage { frame, overview: Overview::of_all(&proxy).await? }))
 }
 
 /// The same, for scripts that keep a page up to date, and for proxies beside this one.
 #[get("/admin/overview.json")]
-pub async fn json(proxy: Data<Proxy>, request: HttpRequest, _admin: Admin) -> Result<HttpResponse, Problem> {
+pub(crate) async fn json(proxy: Data<Proxy>, request: HttpRequest, _admin: Admin) -> Result<HttpResponse, Problem> {
     let overview = if is_of_peer(&request) { Overview::own(&proxy).await } else { Overview::of_all(&proxy).await };
     Ok(reply::ok(&overview?))
 }

@@ -9,7 +9,7 @@ use chrono::SecondsFormat;
 use db::types::Time;
 
 /// With separators of thousands.
-pub fn number(number: impl fmt::Display) -> String {
+pub(super) fn number(number: impl fmt::Display) -> String {
     let number = number.to_string();
     let (sign, digits) = number.split_at(usize::from(number.starts_with('-')));
     let mut shown = sign.to_owned();
@@ -23,7 +23,7 @@ pub fn number(number: impl fmt::Display) -> String {
 }
 
 /// In the largest unit of which there is one.
-pub fn bytes(bytes: impl Borrow<u64>) -> String {
+pub(super) fn bytes(bytes: impl Borrow<u64>) -> String {
     let bytes = *bytes.borrow();
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let unit = (0..UNITS.len() - 1).find(|unit| bytes >> (10 * unit) < 1024).unwrap_or(UNITS.len() - 1);
@@ -35,7 +35,7 @@ pub fn bytes(bytes: impl Borrow<u64>) -> String {
 }
 
 /// `7 days`
-pub fn duration(duration: impl Borrow<Duration>) -> String {
+pub(super) fn duration(duration: impl Borrow<Duration>) -> String {
     let mut shown = String::new();
     for c in humantime_serde::re::humantime::format_duration(*duration.borrow()).to_string().chars() {
         if c.is_alphabetic() && shown.ends_with(|before: char| before.is_ascii_digit()) {
@@ -47,11 +47,11 @@ pub fn duration(duration: impl Borrow<Duration>) -> String {
 }
 
 /// A moment: by UTC, until a script has it in the reader's zone; with all that is known of it as its title.
-pub fn when(time: impl Borrow<Time>) -> When {
+pub(super) fn when(time: impl Borrow<Time>) -> When {
     When(*time.borrow())
 }
 
-pub struct When(Time);
+pub(super) struct When(Time);
 
 impl HtmlSafe for When {}
 
@@ -64,7 +64,7 @@ impl fmt::Display for When {
 }
 
 /// How many of a thing: `1 event`, `2 events`.
-pub fn count(count: impl fmt::Display, thing: &str) -> String {
+pub(super) fn count(count: impl fmt::Display, thing: &str) -> String {
     let count = number(count);
     format!("{count} {thing}{}", if count == "1" { "" } else { "s" })
 }

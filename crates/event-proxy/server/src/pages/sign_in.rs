@@ -23,7 +23,7 @@ struct SignInPage {
 }
 
 #[derive(Deserialize, Validate)]
-pub struct SignInQuery {
+pub(super) struct SignInQuery {
     #[garde(length(bytes, max = 2000))]
     next: Option<String>,
 }
@@ -39,7 +39,7 @@ struct SignInForm {
 }
 
 /// The way to the sign-in, and from there to `next`.
-pub fn first(next: &str) -> HttpResponse {
+pub(super) fn first(next: &str) -> HttpResponse {
     if next == HOME || !is_page(next) {
         return go_to("/admin/sign-in");
     }
@@ -51,7 +51,7 @@ pub fn first(next: &str) -> HttpResponse {
 
 /// Asks for the password.
 #[get("/admin/sign-in")]
-pub async fn page(proxy: Data<Proxy>, request: HttpRequest, query: Query<SignInQuery>) -> HttpResponse {
+pub(crate) async fn page(proxy: Data<Proxy>, request: HttpRequest, query: Query<SignInQuery>) -> HttpResponse {
     let next = query.0.next.filter(|next| is_page(next)).unwrap_or_else(|| HOME.to_owned());
     if proxy.admin.session(&request).is_some() {
         return go_to(&next);
@@ -61,7 +61,7 @@ pub async fn page(proxy: Data<Proxy>, request: HttpRequest, query: Query<SignInQ
 
 /// Begins a session.
 #[post("/admin/sign-in")]
-pub async fn sign_in(proxy: Data<Proxy>, request: HttpRequest, body: Payload) -> Result<HttpResponse, Refusal> {
+pub(crate) async fn sign_in(proxy: Data<Proxy>, request: HttpRequest, body: Payload) -> Result<HttpResponse, Refusal> {
     let text = read(&request, &mut body.into_inner()).await?;
     let form: SignInForm = fields(&text)?;
     let next = if is_page(&form.next) { form.next } else { HOME.to_owned() };
@@ -76,7 +76,7 @@ pub async fn sign_in(proxy: Data<Proxy>, request: HttpRequest, body: Payload) ->
 
 /// Ends it.
 #[post("/admin/sign-out")]
-pub async fn sign_out(proxy: Data<Proxy>, form: Form<Nothing>) -> Result<HttpResponse, Refusal> {
+pub(crate) async fn sign_out(proxy: Data<Proxy>, form: Form<Nothing>) -> Result<HttpResponse, Refusal> {
     let cookie = proxy.admin.sign_out(form.viewer.session).await.map_err(Problem::from)?;
     Ok(with(go_to("/admin/sign-in"), &cookie)?)
 }

@@ -42,7 +42,7 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// Which events.
 #[derive(Debug, Clone, Default, Deserialize, Validate)]
-pub struct TailQuery {
+pub(super) struct TailQuery {
     #[garde(length(bytes, max = 255))]
     key: Option<String>,
     /// Part of the event, in letters of either case.
@@ -73,7 +73,7 @@ enum Said {
 
 /// A topic's events as they come (Server-Sent Events); the last ones at first. `Last-Event-ID` goes on behind that.
 #[get("/admin/topics/{name}/tail")]
-pub async fn tail(
+pub(crate) async fn tail(
     proxy: Data<Proxy>,
     admin: Admin,
     request: HttpRequest,

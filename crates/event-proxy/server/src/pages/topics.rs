@@ -19,7 +19,7 @@ use crate::topics::TopicState;
 
 /// What was done before, for a line at the top.
 #[derive(Deserialize, Validate)]
-pub struct Done {
+pub(super) struct Done {
     #[garde(skip)]
     made: Option<u32>,
     #[garde(length(bytes, max = 249))]
@@ -48,7 +48,7 @@ struct TopicPage {
 /// Topics to be made, as they are written down.
 #[derive(Default, Deserialize, Validate)]
 #[garde(allow_unvalidated)]
-pub struct TopicForm {
+pub(super) struct TopicForm {
     #[serde(default)]
     name: String,
     #[serde(default)]
@@ -82,7 +82,7 @@ impl TopicForm {
 }
 
 /// Names that are separated by commas or spaces.
-pub fn words(names: &str) -> impl Iterator<Item = &str> {
+pub(super) fn words(names: &str) -> impl Iterator<Item = &str> {
     names.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty())
 }
 
@@ -90,7 +90,9 @@ pub fn words(names: &str) -> impl Iterator<Item = &str> {
 ///
 /// # Errors
 /// `invalid-request`, naming the first that is none.
-pub fn numbers<'f>(fields: impl IntoIterator<Item = (&'f str, &'f String)>) -> Result<Vec<(String, Value)>, Problem> {
+pub(super) fn numbers<'f>(
+    fields: impl IntoIterator<Item = (&'f str, &'f String)>,
+) -> Result<Vec<(String, Value)>, Problem> {
     let filled = fields.into_iter().filter(|(_, text)| !text.trim().is_empty());
     let number = |(field, text): (&str, &String)| match text.trim().parse::<u32>() {
         Ok(number) => Ok((field.to_owned(), number.into())),
@@ -109,7 +111,7 @@ impl TopicsPage {
 
 /// All topics.
 #[get("/admin/topics")]
-pub async fn list(proxy: Data<Proxy>, viewer: Viewer, done: Query<Done>) -> Result<HttpResponse, Refusal> {
+pub(crate) async fn list(proxy: Data<Proxy>, viewer: Viewer, done: Query<Done>) -> Result<HttpResponse, Refusal> {
     let made = done.0.made.map(|made| format!("Made {}.", show::count(made, "topic")));
     let done = done.0.deleted.map(|name| format!("Deleted {name}.")).or(made);
     Ok(html(StatusCode::OK, &TopicsPage { done, ..TopicsPage::new(&proxy, &viewer).await? }))
@@ -117,7 +119,7 @@ pub async fn list(proxy: Data<Proxy>, viewer: Viewer, done: Query<Done>) -> Resu
 
 /// Makes a topic, or one for each service and type.
 #[post("/admin/topics")]
-pub async fn make(proxy: Data<Proxy>, form: Form<TopicForm>) -> Result<HttpResponse, Refusal> {
+pub(crate) async fn make(proxy: Data<Proxy>, form: Form<TopicForm>) -> Result<HttpResponse, Refusal> {
     let made = match form.value.request() {
         Ok(request) => create(&proxy, admin::NAME, request).await,
         Err(problem) => Err(problem),
@@ -135,7 +137,7 @@ pub async fn make(proxy: Data<Proxy>, form: Form<TopicForm>) -> Result<HttpRespo
 
 /// A topic and its events as they come.
 #[get("/admin/topics/{name}")]
-pub async fn one(proxy: Data<Proxy>, viewer: Viewer, name: Segment<String>) -> Result<HttpResponse, Refusal> {
+pub(crate) async fn one(proxy: Data<Proxy>, viewer: Viewer, name: Segment<String>) -> Result<HttpResponse, Refusal> {
     Ok(html(StatusCode::OK, &TopicPage::new(&proxy, &viewer, &name.0).await?))
 }
 
@@ -148,7 +150,7 @@ impl TopicPage {
 }
 
 #[derive(Deserialize, Validate)]
-pub struct DeleteForm {
+pub(super) struct DeleteForm {
     /// The name once more, typed by hand.
     #[garde(length(bytes, max = 249))]
     #[serde(default)]
@@ -157,7 +159,7 @@ pub struct DeleteForm {
 
 /// Deletes a topic whose name was typed.
 #[post("/admin/topics/{name}/delete")]
-pub async fn delete(
+pub(crate) async fn delete(
     proxy: Data<Proxy>,
     form: Form<DeleteForm>,
     name: Segment<String>,

@@ -20,7 +20,7 @@ use crate::admin::Session;
 use crate::http::kinds as ours;
 
 /// Someone with a session.
-pub struct Viewer {
+pub(super) struct Viewer {
     /// For the forms of the page.
     pub csrf: String,
     pub session: Session,
@@ -49,7 +49,7 @@ fn proxy(request: &HttpRequest) -> Result<&Data<Proxy>, Problem> {
 }
 
 /// Query parameters of a page.
-pub struct Query<T>(pub T);
+pub(super) struct Query<T>(pub T);
 
 impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest for Query<T> {
     type Error = Refusal;
@@ -61,7 +61,7 @@ impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest for Query<T> {
 }
 
 /// A form that a page of the viewer's session sent.
-pub struct Form<T> {
+pub(super) struct Form<T> {
     pub viewer: Viewer,
     pub value: T,
 }
@@ -75,7 +75,7 @@ struct Token {
 
 /// The fields of a form that says all it has to say with its path.
 #[derive(Deserialize, Validate)]
-pub struct Nothing {}
+pub(super) struct Nothing {}
 
 impl<T: DeserializeOwned + Validate<Context = ()> + 'static> FromRequest for Form<T> {
     type Error = Refusal;
@@ -96,7 +96,10 @@ impl<T: DeserializeOwned + Validate<Context = ()> + 'static> FromRequest for For
 }
 
 /// The text of a form, whoever sent it.
-pub fn read(request: &HttpRequest, payload: &mut Payload) -> impl Future<Output = Result<String, Problem>> + use<> {
+pub(super) fn read(
+    request: &HttpRequest,
+    payload: &mut Payload,
+) -> impl Future<Output = Result<String, Problem>> + use<> {
     let is_form = request.content_type().eq_ignore_ascii_case("application/x-www-form-urlencoded");
     let body = read_body(request, payload);
     async move {
@@ -110,7 +113,7 @@ pub fn read(request: &HttpRequest, payload: &mut Payload) -> impl Future<Output 
 }
 
 /// Whether a path is one of the pages: nobody is sent anywhere else.
-pub fn is_page(path: &str) -> bool {
+pub(super) fn is_page(path: &str) -> bool {
     let rest = path.strip_prefix(HOME);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
         && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')

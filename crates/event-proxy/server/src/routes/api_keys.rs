@@ -13,7 +13,7 @@ use crate::keys::{ApiKey, NewKey, ShownKey};
 
 /// All API keys.
 #[derive(Serialize, utoipa::ToSchema)]
-pub struct ApiKeys {
+pub(crate) struct ApiKeys {
     items: Vec<ApiKey>,
 }
 
@@ -21,7 +21,7 @@ pub struct ApiKeys {
 #[utoipa::path(operation_id = "listApiKeys", tag = "admin",
                responses((status = 200, body = ApiKeys)), security(("basic" = ["admin"])))]
 #[get("/admin/api-keys")]
-pub async fn all(proxy: Data<Proxy>, _admin: Admin) -> Result<HttpResponse, Problem> {
+pub(crate) async fn all(proxy: Data<Proxy>, _admin: Admin) -> Result<HttpResponse, Problem> {
     Ok(reply::ok(&ApiKeys { items: proxy.keys.list().await? }))
 }
 
@@ -30,7 +30,7 @@ pub async fn all(proxy: Data<Proxy>, _admin: Admin) -> Result<HttpResponse, Prob
                request_body = NewKey, responses((status = 201, body = ShownKey)),
                security(("basic" = ["admin"])))]
 #[post("/admin/api-keys")]
-pub async fn create(proxy: Data<Proxy>, admin: Admin, new: Body<NewKey>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn create(proxy: Data<Proxy>, admin: Admin, new: Body<NewKey>) -> Result<HttpResponse, Problem> {
     let created = proxy.keys.create(&admin.who, new.value).await?;
     Ok(HttpResponse::Created().json(created))
 }
@@ -40,7 +40,12 @@ pub async fn create(proxy: Data<Proxy>, admin: Admin, new: Body<NewKey>) -> Resu
                params(("id" = uuid::Uuid, Path)), responses((status = 200, body = ShownKey)),
                security(("basic" = ["admin"])))]
 #[post("/admin/api-keys/{id}/rotate")]
-pub async fn rotate(proxy: Data<Proxy>, admin: Admin, id: Segment<Id>, _: NoBody) -> Result<HttpResponse, Problem> {
+pub(crate) async fn rotate(
+    proxy: Data<Proxy>,
+    admin: Admin,
+    id: Segment<Id>,
+    _: NoBody,
+) -> Result<HttpResponse, Problem> {
     Ok(reply::ok(&proxy.keys.rotate(&admin.who, id.0).await?))
 }
 
@@ -49,7 +54,7 @@ pub async fn rotate(proxy: Data<Proxy>, admin: Admin, id: Segment<Id>, _: NoBody
                params(("id" = uuid::Uuid, Path)), responses((status = 204)),
                security(("basic" = ["admin"])))]
 #[delete("/admin/api-keys/{id}")]
-pub async fn revoke(proxy: Data<Proxy>, admin: Admin, id: Segment<Id>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn revoke(proxy: Data<Proxy>, admin: Admin, id: Segment<Id>) -> Result<HttpResponse, Problem> {
     proxy.keys.revoke(&admin.who, id.0).await?;
     Ok(reply::nothing())
 }

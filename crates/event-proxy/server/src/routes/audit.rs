@@ -16,7 +16,7 @@ use crate::control::audit::{self, AuditEntry};
                params(PageQuery), responses((status = 200, body = Page<AuditEntry>)),
                security(("basic" = ["admin"])))]
 #[get("/admin/audit")]
-pub async fn page(proxy: Data<Proxy>, _admin: Admin, page: Params<PageQuery>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn page(proxy: Data<Proxy>, _admin: Admin, page: Params<PageQuery>) -> Result<HttpResponse, Problem> {
     Ok(reply::ok(&entries(&proxy, &page.0).await?))
 }
 
@@ -24,7 +24,7 @@ pub async fn page(proxy: Data<Proxy>, _admin: Admin, page: Params<PageQuery>) ->
 ///
 /// # Errors
 /// A cursor that is none, and the database's.
-pub async fn entries(proxy: &Proxy, query: &PageQuery) -> Result<Page<AuditEntry>, Problem> {
+pub(crate) async fn entries(proxy: &Proxy, query: &PageQuery) -> Result<Page<AuditEntry>, Problem> {
     let (after, fetch) = (query.after::<Id>()?, query.fetch());
     let rows = proxy.control.read(move |conn| audit::page(conn, after, fetch)).await?;
     Ok(Page::of(rows, query, |row| row.id, |row| row))

@@ -20,7 +20,7 @@ use crate::held::{self, Held, MOVING, State};
 /// Which state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Which {
+pub(crate) enum Which {
     #[default]
     Dead,
     /// Those that are sent again, or wait for one of their key that is.
@@ -30,7 +30,7 @@ pub enum Which {
 /// Which events, all of these at once.
 #[derive(Debug, Default, Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct DeadLetterQuery {
+pub(crate) struct DeadLetterQuery {
     #[param(inline)]
     #[garde(skip)]
     #[serde(default)]
@@ -95,7 +95,7 @@ pub struct RedriveFilter {
 /// Events to be sent again.
 #[derive(Debug, Deserialize, Validate, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RedriveRequest {
+pub(crate) struct RedriveRequest {
     #[garde(dive)]
     #[serde(default)]
     pub filter: RedriveFilter,
@@ -107,7 +107,7 @@ pub struct RedriveRequest {
 
 /// Events that are sent again.
 #[derive(Serialize, utoipa::ToSchema)]
-pub struct Redriven {
+pub(crate) struct Redriven {
     /// Dead events that the filter found.
     pub matched: i64,
     /// Those of them that are sent again now.
@@ -117,7 +117,7 @@ pub struct Redriven {
 /// Why an event is given up.
 #[derive(Debug, Deserialize, Validate, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct DiscardRequest {
+pub(crate) struct DiscardRequest {
     #[garde(length(bytes, min = 1, max = 1000))]
     #[schema(min_length = 1, max_length = 1000)]
     reason: String,
@@ -125,7 +125,7 @@ pub struct DiscardRequest {
 
 /// An event that Kafka refused.
 #[derive(Serialize, utoipa::ToSchema)]
-pub struct DeadLetterView {
+pub(crate) struct DeadLetterView {
     #[schema(value_type = uuid::Uuid)]
     pub id: Id,
     pub topic: String,
@@ -179,7 +179,7 @@ impl From<RedriveFilter> for Filter {
 #[utoipa::path(operation_id = "listDeadLetters", tag = "admin", params(DeadLetterQuery, PageQuery),
                responses((status = 200, body = Page<DeadLetterView>)), security(("basic" = ["admin"])))]
 #[get("/admin/dead-letters")]
-pub async fn list(
+pub(crate) async fn list(
     proxy: Data<Proxy>,
     _admin: Admin,
     query: Params<DeadLetterQuery>,
@@ -192,7 +192,11 @@ pub async fn list(
 ///
 /// # Errors
 /// A cursor that is none, and the database's.
-pub async fn letters(proxy: &Proxy, query: DeadLetterQuery, page: &PageQuery) -> Result<Page<DeadLetterView>, Problem> {
+pub(crate) async fn letters(
+    proxy: &Proxy,
+    query: DeadLetterQuery,
+    page: &PageQuery,
+) -> Result<Page<DeadLetterView>, Problem> {
     let DeadLetterQuery { state, topic, service, kind, key, error, after, before } = query;
     let (after, before) = (after.map(Time::from), before.map(Time::from));
     let filter = Filter { ids: None, topic, service, kind, key, error, after, before };
@@ -207,7 +211,11 @@ pub async fn letters(proxy: &Proxy, query: DeadLetterQuery, page: &PageQuery) ->
                request_body = RedriveRequest, responses((status = 200, body = Redriven)),
                security(("basic" = ["admin"])))]
 #[post("/admin/redrives")]
-pub async fn redrive(proxy: Data<Proxy>, admin: Admin, body: Body<RedriveRequest>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn redrive(
+    proxy: Data<Proxy>,
+    admin: Admin,
+    body: Body<RedriveRequest>,
+) -> Result<HttpResponse, Problem> {
     Ok(reply::ok(&send_again(&proxy, &admin.who, body.value).await?))
 }
 
@@ -215,7 +223,7 @@ pub async fn redrive(proxy: Data<Proxy>, admin: Admin, body: Body<RedriveRequest
 ///
 /// # Errors
 /// The database's.
-pub async fn send_again(proxy: &Proxy, who: &str, request: RedriveRequest) -> Result<Redriven, Problem> {
+pub(crate) async fn send_again(proxy: &Proxy, who: &str, request: RedriveRequest) -> Result<Redriven, Problem> {
     let RedriveRequest { filter, dry_run } = request;
     let shown = serde_json::to_string(&filter).map_err(Problem::internal)?;
     let filter = Filter::from(filter);
@@ -235,7 +243,7 @@ pub async fn send_again(proxy: &Proxy, who: &str, request: RedriveRequest) -> Re
                params(("id" = uuid::Uuid, Path)), request_body = DiscardRequest,
                responses((status = 204)), security(("basic" = ["admin"])))]
 #[post("/admin/dead-letters/{id}/discard")]
-pub async fn discard(
+pub(crate) async fn discard(
     proxy: Data<Proxy>,
     admin: Admin,
     id: Segment<Id>,
@@ -249,7 +257,7 @@ pub async fn discard(
 ///
 /// # Errors
 /// `not-found`, and the database's.
-pub async fn give_up(proxy: &Proxy, who: &str, id: Id, request: DiscardRequest) -> Result<(), Problem> {
+pub(crate) async fn give_up(proxy: &Proxy, who: &str, id: Id, request: DiscardRequest) -> Result<(), Problem> {
     let (who, reason) = (who.to_owned(), request.reason);
     let none = || Problem::not_found("dead letter");
     let held = proxy.db.read(move |conn| held::one(conn, id)).await?;

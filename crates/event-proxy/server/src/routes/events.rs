@@ -26,7 +26,7 @@ use crate::routes::lines::Lines;
 /// When the events are acknowledged.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct AckQuery {
+pub(crate) struct AckQuery {
     /// `disk` unless given.
     #[param(inline)]
     #[garde(skip)]
@@ -36,7 +36,7 @@ pub struct AckQuery {
 
 /// An event that was taken.
 #[derive(Serialize, utoipa::ToSchema)]
-pub struct TakenView {
+pub(crate) struct TakenView {
     /// Ask `/v1/receipts/{receipt}` what became of it.
     receipt: String,
     /// Of the event, the same on every bus.
@@ -113,7 +113,7 @@ struct RefusedItem {
 
 /// What became of several events.
 #[derive(Default, Serialize, utoipa::ToSchema)]
-pub struct Items {
+pub(crate) struct Items {
     /// In the order in which they came.
     #[schema(value_type = Vec<Described>)]
     pub(super) items: Vec<Item>,
@@ -165,7 +165,7 @@ enum Json {
     responses((status = 200, body = Answer), (status = 202, body = Answer), (status = 207, body = Items)),
     security((), ("bearer" = [])))]
 #[post("/events")]
-pub async fn post(
+pub(crate) async fn post(
     proxy: Data<Proxy>,
     caller: Caller,
     request: HttpRequest,

@@ -13,7 +13,7 @@ use crate::ledger::{self, TopicLedger};
                responses((status = 200, body = std::collections::BTreeMap<String, TopicLedger>)),
                security((), ("bearer" = []), ("basic" = [])))]
 #[get("/ledger")]
-pub async fn all(proxy: Data<Proxy>, reader: Reader) -> Result<HttpResponse, Problem> {
+pub(crate) async fn all(proxy: Data<Proxy>, reader: Reader) -> Result<HttpResponse, Problem> {
     let to_kafka = proxy.delivery.is_there();
     let mut ledger = proxy.db.read(move |conn| ledger::count(conn, to_kafka)).await?;
     ledger.retain(|topic, _| reader.0.may_see(&proxy.settings.topics, topic));

@@ -35,7 +35,7 @@ const AT_THE_LATEST: Duration = Duration::from_secs(1);
 const ITEM: usize = 256;
 
 /// Takes events a line each, as they come.
-pub struct Lines<'p> {
+pub(super) struct Lines<'p> {
     proxy: &'p Proxy,
     caller: &'p Caller,
     ack: Ack,
@@ -64,7 +64,7 @@ pub struct Lines<'p> {
 
 impl<'p> Lines<'p> {
     /// The lines of a body.
-    pub fn new(proxy: &'p Proxy, caller: &'p Caller, ack: Ack, body: Incoming) -> Self {
+    pub(super) fn new(proxy: &'p Proxy, caller: &'p Caller, ack: Ack, body: Incoming) -> Self {
         let memory = body.memory();
         Self {
             proxy,
@@ -90,7 +90,7 @@ impl<'p> Lines<'p> {
     ///
     /// # Errors
     /// The reason why no line was taken.
-    pub async fn read(mut self) -> Result<HttpResponse, Problem> {
+    pub(super) async fn read(mut self) -> Result<HttpResponse, Problem> {
         match self.read_all().await {
             Err(problem) if self.lines() == 0 => Err(problem),
             read => Ok(self.answer(read.err())),

@@ -1,10 +1,10 @@
 //! The routes: parse, do, answer.
 
-pub mod api_keys;
-pub mod audit;
-pub mod dead_letters;
-pub mod events;
-pub mod ledger;
+pub(crate) mod api_keys;
+pub(crate) mod audit;
+pub(crate) mod dead_letters;
+pub(crate) mod events;
+pub(crate) mod ledger;
 mod lines;
-pub mod receipts;
-pub mod topics;
+pub(crate) mod receipts;
+pub(crate) mod topics;

@@ -18,7 +18,7 @@ use crate::spans;
 
 /// What became of an event.
 #[derive(Serialize, utoipa::ToSchema)]
-pub struct ReceiptView {
+pub(crate) struct ReceiptView {
     status: Status,
     topic: String,
     partition: i32,
@@ -56,7 +56,7 @@ enum Status {
                params(("receipt" = String, Path)), responses((status = 200, body = ReceiptView)),
                security((), ("bearer" = [])))]
 #[get("/receipts/{receipt}")]
-pub async fn one(
+pub(crate) async fn one(
     proxy: Data<Proxy>,
     _caller: Caller,
     request: HttpRequest,

@@ -28,7 +28,7 @@ const MAX_AT_ONCE: usize = 100;
 
 /// A topic.
 #[derive(Serialize, utoipa::ToSchema)]
-pub struct TopicView {
+pub(crate) struct TopicView {
     pub name: String,
     pub partitions: i32,
     /// Copies of each record; the brokers' unless given.
@@ -48,7 +48,7 @@ pub struct TopicView {
 /// A topic by its name, or one for each service and type.
 #[derive(Debug, Deserialize, Validate, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct TopicRequest {
+pub(crate) struct TopicRequest {
     #[garde(length(bytes, min = 1, max = 249))]
     #[schema(min_length = 1, max_length = 249)]
     name: Option<String>,
@@ -103,7 +103,7 @@ impl TopicRequest {
 #[utoipa::path(operation_id = "listTopics", tag = "admin",
                responses((status = 200, body = Page<TopicView>)), security(("basic" = ["admin"])))]
 #[get("/admin/topics")]
-pub async fn list(proxy: Data<Proxy>, _admin: Admin) -> Result<HttpResponse, Problem> {
+pub(crate) async fn list(proxy: Data<Proxy>, _admin: Admin) -> Result<HttpResponse, Problem> {
     Ok(reply::ok(&Page::<TopicView>::all(views(&proxy).await?)))
 }
 
@@ -112,7 +112,7 @@ pub async fn list(proxy: Data<Proxy>, _admin: Admin) -> Result<HttpResponse, Pro
                params(("name" = String, Path)), responses((status = 200, body = TopicView)),
                security(("basic" = ["admin"])))]
 #[get("/admin/topics/{name}")]
-pub async fn one(proxy: Data<Proxy>, _admin: Admin, name: Segment<String>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn one(proxy: Data<Proxy>, _admin: Admin, name: Segment<String>) -> Result<HttpResponse, Problem> {
     Ok(reply::ok(&view(&proxy, &name.0).await?))
 }
 
@@ -122,7 +122,7 @@ pub async fn one(proxy: Data<Proxy>, _admin: Admin, name: Segment<String>) -> Re
                request_body = TopicRequest, responses((status = 201, body = Page<TopicView>)),
                security(("basic" = ["admin"])))]
 #[post("/admin/topics")]
-pub async fn make(proxy: Data<Proxy>, admin: Admin, body: Body<TopicRequest>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn make(proxy: Data<Proxy>, admin: Admin, body: Body<TopicRequest>) -> Result<HttpResponse, Problem> {
     let made = create(&proxy, &admin.who, body.value).await?;
     Ok(HttpResponse::build(StatusCode::CREATED).json(Page::<TopicView>::all::<TopicView>(made)))
 }
@@ -131,7 +131,7 @@ pub async fn make(proxy: Data<Proxy>, admin: Admin, body: Body<TopicRequest>) ->
 ///
 /// # Errors
 /// Names that can't be, and the database's.
-pub async fn create(proxy: &Proxy, who: &str, request: TopicRequest) -> Result<Vec<TopicView>, Problem> {
+pub(crate) async fn create(proxy: &Proxy, who: &str, request: TopicRequest) -> Result<Vec<TopicView>, Problem> {
     let names = request.names(proxy)?;
     for name in &names {
         let by_rules = proxy.topics.new_topic(name);
@@ -158,7 +158,7 @@ pub async fn create(proxy: &Proxy, who: &str, request: TopicRequest) -> Result<V
 #[utoipa::path(operation_id = "deleteTopic", tag = "admin",
                params(("name" = String, Path)), responses((status = 204)), security(("basic" = ["admin"])))]
 #[delete("/admin/topics/{name}")]
-pub async fn delete(proxy: Data<Proxy>, admin: Admin, name: Segment<String>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn delete(proxy: Data<Proxy>, admin: Admin, name: Segment<String>) -> Result<HttpResponse, Problem> {
     remove(&proxy, &admin.who, name.0).await?;
     Ok(reply::nothing())
 }
@@ -167,7 +167,7 @@ pub async fn delete(proxy: Data<Proxy>, admin: Admin, name: Segment<String>) -> 
 ///
 /// # Errors
 /// `not-found`, `topic-busy` while events of it wait, and those of [`Topics::delete`](crate::topics::Topics::delete).
-pub async fn remove(proxy: &Proxy, who: &str, name: String) -> Result<(), Problem> {
+pub(crate) async fn remove(proxy: &Proxy, who: &str, name: String) -> Result<(), Problem> {
     let topic = view(proxy, &name).await?;
     let waiting = topic.events.queued + topic.events.retrying;
     if waiting > 0 {
@@ -182,13 +182,13 @@ pub async fn remove(proxy: &Proxy, who: &str, name: String) -> Result<(), Proble
 ///
 /// # Errors
 /// `not-found`, and the database's.
-pub async fn view(proxy: &Proxy, name: &str) -> Result<TopicView, Problem> {
+pub(crate) async fn view(proxy: &Proxy, name: &str) -> Result<TopicView, Problem> {
     let found = views(proxy).await?.into_iter().find(|topic| topic.name == name);
     found.ok_or_else(|| Problem::not_found("topic"))
 }
 
 /// All topics with what became of their events, by name.
-pub async fn views(proxy: &Proxy) -> Result<Vec<TopicView>, Problem> {
+pub(crate) async fn views(proxy: &Proxy) -> Result<Vec<TopicView>, Problem> {
     let to_kafka = proxy.delivery.is_there();
     let mut events = proxy.db.read(move |conn| ledger::count(conn, to_kafka)).await?;
     let mut rows: Vec<TopicRow> = proxy.topics.rows().into_values().collect();

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::support::{TestProxy, reply};
 
 /// A place of its own on the cluster; `None` when there is none.
-pub fn place() -> Option<(Kafka, [(&'static str, String); 3])> {
+pub(super) fn place() -> Option<(Kafka, [(&'static str, String); 3])> {
     let (servers, prefix) = testkit::kafka_place()?;
     let options =
         KafkaOptions { bootstrap_servers: servers.clone(), prefix: prefix.clone(), ..KafkaOptions::default() };
@@ -21,7 +21,7 @@ pub fn place() -> Option<(Kafka, [(&'static str, String); 3])> {
     Some((Kafka::new(options).unwrap(), settings))
 }
 
-pub async fn start(settings: &[(&str, String)], more: &[(&str, &str)]) -> TestProxy {
+pub(super) async fn start(settings: &[(&str, String)], more: &[(&str, &str)]) -> TestProxy {
     let settings: Vec<_> =
         settings.iter().map(|(name, value)| (*name, value.as_str())).chain(more.iter().copied()).collect();
     TestProxy::start(&settings).await
@@ -32,7 +32,7 @@ fn event(n: usize) -> Value {
 }
 
 /// The numbers that Kafka has, by partition and in its order.
-pub async fn on_kafka(kafka: &Kafka, partitions: i32) -> Vec<Vec<u64>> {
+pub(super) async fn on_kafka(kafka: &Kafka, partitions: i32) -> Vec<Vec<u64>> {
     let mut all = Vec::new();
     for partition in 0..partitions {
         let records = kafka.records("order.paid", partition).await.unwrap();
@@ -42,7 +42,7 @@ pub async fn on_kafka(kafka: &Kafka, partitions: i32) -> Vec<Vec<u64>> {
     all
 }
 
-pub async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+pub(super) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !holds().await {
         assert!(Instant::now() < deadline, "in vain: {what}");

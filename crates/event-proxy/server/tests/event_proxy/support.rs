@@ -34,10 +34,10 @@ fn every_type_of_problem_is_an_answer_of_some_operation() {
 }
 
 /// The admin's, unless a test sets another.
-pub const PASSWORD: &str = "a long password";
+pub(super) const PASSWORD: &str = "a long password";
 
 /// A proxy that runs, on a log that outlives it.
-pub struct TestProxy {
+pub(super) struct TestProxy {
     pub proxy: Proxy,
     server: Option<Server>,
     client: Client,
@@ -48,7 +48,7 @@ pub struct TestProxy {
 const ADMIN_PASSWORD: &str = "EVENT_PROXY__ADMIN__PASSWORD";
 
 /// An answer.
-pub struct Reply {
+pub(super) struct Reply {
     pub status: u16,
     pub body: Value,
     pub location: Option<String>,
@@ -57,7 +57,7 @@ pub struct Reply {
 
 impl TestProxy {
     /// With these settings, named as in the environment.
-    pub async fn start(settings: &[(&str, &str)]) -> Self {
+    pub(super) async fn start(settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut all = vec![("EVENT_PROXY__DATA_DIR".to_owned(), folder.path().to_str().unwrap().to_owned())];
         all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
@@ -70,47 +70,47 @@ impl TestProxy {
     }
 
     /// Stops it, and starts it again on the same log.
-    pub async fn restart(&mut self) {
+    pub(super) async fn restart(&mut self) {
         self.stop().await;
         let (proxy, server) = open(&self.settings).await;
         (self.proxy, self.server) = (proxy, Some(server));
     }
 
     /// A setting for the next start.
-    pub fn set(&mut self, name: &str, value: &str) {
+    pub(super) fn set(&mut self, name: &str, value: &str) {
         self.settings.retain(|(other, _)| other != name);
         self.settings.push((name.to_owned(), value.to_owned()));
     }
 
-    pub async fn stop(&mut self) {
+    pub(super) async fn stop(&mut self) {
         assert!(self.folder.path().is_dir());
         self.server.take().expect("it runs").stop().await.unwrap();
         self.proxy.close().await;
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(super) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.server.as_ref().expect("it runs").url())
     }
 
     /// A request with events, of this media type.
-    pub fn post(&self, query: &str, media: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
+    pub(super) fn post(&self, query: &str, media: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
         self.client.post(self.url(&format!("/v1/events{query}"))).header("content-type", media).body(body)
     }
 
-    pub async fn json(&self, body: Value) -> Reply {
+    pub(super) async fn json(&self, body: Value) -> Reply {
         reply(self.post("", "application/json", body.to_string())).await
     }
 
-    pub async fn get(&self, path: &str) -> Reply {
+    pub(super) async fn get(&self, path: &str) -> Reply {
         reply(self.client.get(self.url(path))).await
     }
 
-    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, self.url(path))
     }
 
     /// A request of the admin's.
-    pub async fn admin(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
+    pub(super) async fn admin(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
         let request = self.request(method, path).basic_auth("admin", Some(PASSWORD));
         reply(match body {
             Some(body) => request.json(&body),
@@ -120,27 +120,27 @@ impl TestProxy {
     }
 
     /// Answer of the sign-in to a password.
-    pub async fn sign_in(&self, password: &str) -> Response {
+    pub(super) async fn sign_in(&self, password: &str) -> Response {
         let form = self.request(Method::POST, "/admin/sign-in").form(&[("password", password)]);
         form.send().await.unwrap()
     }
 
     /// Cookie of a new session: `name=value`.
-    pub async fn cookie(&self) -> String {
+    pub(super) async fn cookie(&self) -> String {
         let answer = self.sign_in(PASSWORD).await;
         let cookie = answer.headers().get("set-cookie").expect("the password is right").to_str().unwrap();
         cookie.split(';').next().unwrap().to_owned()
     }
 
     /// A new API key: its id, and the key itself.
-    pub async fn key(&self, body: Value) -> (String, String) {
+    pub(super) async fn key(&self, body: Value) -> (String, String) {
         let made = self.admin(Method::POST, "/v1/admin/api-keys", Some(body)).await.expect(201);
         let text = |name: &str| made[name].as_str().unwrap().to_owned();
         (text("id"), text("key"))
     }
 
     /// What the log holds of a topic, by partition and position.
-    pub async fn stored(&self, topic: &str) -> Vec<Value> {
+    pub(super) async fn stored(&self, topic: &str) -> Vec<Value> {
         let query = messaging::admin::EventQuery { topic: Some(topic.into()), ..Default::default() };
         let rows = self.proxy.db.read(move |conn| messaging::admin::events(conn, &query, 100_000)).await.unwrap();
         let mut events: Vec<_> = rows.into_iter().map(|row| row.event).collect();
@@ -149,7 +149,7 @@ impl TestProxy {
     }
 }
 
-pub async fn reply(request: RequestBuilder) -> Reply {
+pub(super) async fn reply(request: RequestBuilder) -> Reply {
     let (client, request) = request.build_split();
     let request = request.unwrap();
     let (method, path) = (request.method().clone(), request.url().path().to_owned());
@@ -164,18 +164,18 @@ pub async fn reply(request: RequestBuilder) -> Reply {
 
 impl Reply {
     /// A header of it.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
     #[track_caller]
-    pub fn expect(self, status: u16) -> Value {
+    pub(super) fn expect(self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.body);
         self.body
     }
 
     #[track_caller]
-    pub fn expect_problem(self, status: u16, code: &str) -> Value {
+    pub(super) fn expect_problem(self, status: u16, code: &str) -> Value {
         assert_eq!((self.status, self.body["code"].as_str()), (status, Some(code)), "{}", self.body);
         self.body
     }

@@ -14,20 +14,20 @@ use testkit::{Place, places};
 diesel::table! { account (id) { id -> BigInt, balance -> BigInt, note -> Text } }
 diesel::table! { recorded (number) { number -> BigInt, key -> Text } }
 
-pub static MIGRATIONS: Migrations = Migrations {
+pub(crate) static MIGRATIONS: Migrations = Migrations {
     sqlite: embed_migrations!("tests/db/migrations/sqlite"),
     postgres: embed_migrations!("tests/db/migrations/postgres"),
 };
 
 /// What a later version of this program would have.
-pub static NEWER: Migrations = Migrations {
+pub(crate) static NEWER: Migrations = Migrations {
     sqlite: embed_migrations!("tests/db/newer/sqlite"),
     postgres: embed_migrations!("tests/db/newer/postgres"),
 };
 
 /// Keeps the keys of staged records in the table `recorded`.
 #[derive(Default)]
-pub struct Book {
+pub(crate) struct Book {
     /// How often it wrote: once a transaction.
     pub calls: AtomicUsize,
     /// How often it was told that a transaction was committed.
@@ -35,9 +35,9 @@ pub struct Book {
 }
 
 /// A record that no book takes.
-pub const UNWRITABLE: &str = "unwritable";
+pub(crate) const UNWRITABLE: &str = "unwritable";
 /// A record at which the book panics.
-pub const ALARMING: &str = "alarming";
+pub(crate) const ALARMING: &str = "alarming";
 
 impl Recorder for Book {
     fn record(&self, conn: &mut Conn, records: Vec<Staged>) -> db::Result<AfterCommit> {
@@ -55,7 +55,7 @@ impl Recorder for Book {
 }
 
 /// An open database of one test.
-pub struct Ground {
+pub(crate) struct Ground {
     pub name: &'static str,
     pub url: String,
     pub db: Database,
@@ -64,27 +64,27 @@ pub struct Ground {
 }
 
 impl Ground {
-    pub async fn open(place: Place, options: Options) -> Self {
+    pub(crate) async fn open(place: Place, options: Options) -> Self {
         let book = Arc::new(Book::default());
         let db = Database::open(options, &MIGRATIONS, book.clone()).await.expect("the database opens");
         Self { name: place.name, url: place.url.clone(), db, book, place }
     }
 
     /// Lets the database go, and keeps what is in it.
-    pub async fn closed(self) -> Place {
+    pub(crate) async fn closed(self) -> Place {
         self.db.close().await;
         self.place
     }
 
     /// Closes the database and opens it again, as the next process does.
-    pub async fn reopened(self) -> Self {
+    pub(crate) async fn reopened(self) -> Self {
         let place = self.closed().await;
         let options = Options::new(place.url.clone());
         Self::open(place, options).await
     }
 
     /// Ids and balances, by id.
-    pub async fn accounts(&self) -> Vec<(i64, i64)> {
+    pub(crate) async fn accounts(&self) -> Vec<(i64, i64)> {
         let all = |conn: &mut Conn| -> db::Result<Vec<(i64, i64)>> {
             Ok(account::table.order(account::id).select((account::id, account::balance)).load(conn)?)
         };
@@ -92,7 +92,7 @@ impl Ground {
     }
 
     /// The keys of what was recorded, in order.
-    pub async fn recorded(&self) -> Vec<String> {
+    pub(crate) async fn recorded(&self) -> Vec<String> {
         let all = |conn: &mut Conn| -> db::Result<Vec<String>> {
             Ok(recorded::table.order(recorded::number).select(recorded::key).load(conn)?)
         };
@@ -101,7 +101,7 @@ impl Ground {
 
     /// Polls all the units once while a gate holds a unit before them, and then lets them go: on SQLite they make one
     /// group.
-    pub async fn together<F: Future>(&self, units: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    pub(crate) async fn together<F: Future>(&self, units: impl IntoIterator<Item = F>) -> Vec<F::Output> {
         let gate = Gate::default();
         let its = gate.clone();
         let first = tokio::spawn({
@@ -124,7 +124,7 @@ impl Ground {
 }
 
 /// A database of each kind that is to be had.
-pub async fn grounds() -> Vec<Ground> {
+pub(crate) async fn grounds() -> Vec<Ground> {
     let mut grounds = Vec::new();
     for place in places().await {
         let options = Options::new(place.url.clone());
@@ -133,32 +133,32 @@ pub async fn grounds() -> Vec<Ground> {
     grounds
 }
 
-pub async fn sqlite() -> Ground {
+pub(crate) async fn sqlite() -> Ground {
     let place = places().await.into_iter().find(|place| place.name == "SQLite").expect("SQLite is always there");
     let options = Options::new(place.url.clone());
     Ground::open(place, options).await
 }
 
 /// `None` where there is no server.
-pub async fn postgres(pool_size: u32) -> Option<Ground> {
+pub(crate) async fn postgres(pool_size: u32) -> Option<Ground> {
     let place = places().await.into_iter().find(|place| place.name == "PostgreSQL")?;
     let options = Options { pool_size, ..Options::new(place.url.clone()) };
     Some(Ground::open(place, options).await)
 }
 
-pub fn insert(conn: &mut Conn, id: i64, balance: i64) -> db::Result<()> {
+pub(crate) fn insert(conn: &mut Conn, id: i64, balance: i64) -> db::Result<()> {
     diesel::insert_into(account::table).values((account::id.eq(id), account::balance.eq(balance))).execute(conn)?;
     Ok(())
 }
 
 /// Adds to an account's balance; false when there is no such account.
-pub fn add(conn: &mut Conn, id: i64, amount: i64) -> db::Result<bool> {
+pub(crate) fn add(conn: &mut Conn, id: i64, amount: i64) -> db::Result<bool> {
     let changed =
         diesel::update(account::table.find(id)).set(account::balance.eq(account::balance + amount)).execute(conn)?;
     Ok(changed == 1)
 }
 
-pub fn stage(tx: &mut Tx<'_>, key: impl Into<String>) {
+pub(crate) fn stage(tx: &mut Tx<'_>, key: impl Into<String>) {
     tx.stage(Staged {
         id: Id::new(),
         topic: "tests".into(),
@@ -174,7 +174,7 @@ pub fn stage(tx: &mut Tx<'_>, key: impl Into<String>) {
 
 /// Why a unit of the tests says no by its own rule.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     #[error("refused")]
     Refused,
     #[error(transparent)]
@@ -183,7 +183,7 @@ pub enum Refusal {
 
 /// Holds a database thread until it is opened.
 #[derive(Clone, Default)]
-pub struct Gate(Arc<(Mutex<Passing>, Condvar)>);
+pub(crate) struct Gate(Arc<(Mutex<Passing>, Condvar)>);
 
 #[derive(Default)]
 struct Passing {
@@ -193,7 +193,7 @@ struct Passing {
 
 impl Gate {
     /// Waits on this thread.
-    pub fn pass(&self) {
+    pub(crate) fn pass(&self) {
         let (passing, changed) = &*self.0;
         let mut passing = passing.lock();
         passing.waiting += 1;
@@ -201,18 +201,18 @@ impl Gate {
         changed.wait_while(&mut passing, |passing| !passing.open);
     }
 
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         let (passing, changed) = &*self.0;
         passing.lock().open = true;
         changed.notify_all();
     }
 
     /// Until somebody waits at it.
-    pub async fn reached(&self) {
+    pub(crate) async fn reached(&self) {
         self.reached_by(1).await;
     }
 
-    pub async fn reached_by(&self, count: usize) {
+    pub(crate) async fn reached_by(&self, count: usize) {
         let gate = self.clone();
         let reached = move || {
             let (passing, changed) = &*gate.0;

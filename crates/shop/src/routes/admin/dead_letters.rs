@@ -23,7 +23,7 @@ use crate::routes::at;
 /// Which dead letters.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct DeadLetterFilter {
+pub(crate) struct DeadLetterFilter {
     #[garde(length(bytes, max = 200))]
     #[param(max_length = 200)]
     group: Option<String>,
@@ -36,7 +36,7 @@ pub struct DeadLetterFilter {
 #[utoipa::path(operation_id = "listDeadLetters", tag = "admin", params(DeadLetterFilter, PageQuery),
                responses((status = 200, body = Page<DeadLetterView>)), security(("bearer" = ["admin"])))]
 #[get("/admin/dead-letters")]
-pub async fn list(
+pub(crate) async fn list(
     shop: Data<Storefront>,
     _admin: Admin,
     filter: Params<DeadLetterFilter>,
@@ -53,7 +53,7 @@ pub async fn list(
                params(("id" = uuid::Uuid, Path)), responses((status = 200, body = DeadLetterDetail)),
                security(("bearer" = ["admin"])))]
 #[get("/admin/dead-letters/{id}")]
-pub async fn one(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>) -> Answer<HttpResponse> {
+pub(crate) async fn one(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>) -> Answer<HttpResponse> {
     let detail = shop.db.read(move |conn| detail(conn, id.0)).await?;
     Ok(reply::ok(&detail))
 }
@@ -63,7 +63,12 @@ pub async fn one(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>) -> Answ
                params(("id" = uuid::Uuid, Path)), responses((status = 202, body = DeadLetterDetail)),
                security(("bearer" = ["admin"])))]
 #[post("/admin/dead-letters/{id}/replay")]
-pub async fn replay(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>, _body: NoBody) -> Answer<HttpResponse> {
+pub(crate) async fn replay(
+    shop: Data<Storefront>,
+    _admin: Admin,
+    id: Segment<Id>,
+    _body: NoBody,
+) -> Answer<HttpResponse> {
     ask(&shop, id.0, admin::request_replay).await
 }
 
@@ -72,7 +77,12 @@ pub async fn replay(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>, _bod
                params(("id" = uuid::Uuid, Path)), responses((status = 202, body = DeadLetterDetail)),
                security(("bearer" = ["admin"])))]
 #[post("/admin/dead-letters/{id}/discard")]
-pub async fn discard(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>, _body: NoBody) -> Answer<HttpResponse> {
+pub(crate) async fn discard(
+    shop: Data<Storefront>,
+    _admin: Admin,
+    id: Segment<Id>,
+    _body: NoBody,
+) -> Answer<HttpResponse> {
     ask(&shop, id.0, admin::discard).await
 }
 
@@ -80,7 +90,11 @@ pub async fn discard(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>, _bo
 #[utoipa::path(operation_id = "replayDeadLetters", tag = "admin", request_body = ReplayRequest,
                responses((status = 202, body = Replayed)), security(("bearer" = ["admin"])))]
 #[post("/admin/dead-letters/replay")]
-pub async fn replay_all(shop: Data<Storefront>, _admin: Admin, body: Body<ReplayRequest>) -> Answer<HttpResponse> {
+pub(crate) async fn replay_all(
+    shop: Data<Storefront>,
+    _admin: Admin,
+    body: Body<ReplayRequest>,
+) -> Answer<HttpResponse> {
     let ReplayRequest { group, topic } = body.value;
     if !shop.groups.iter().any(|known| known.name == group) {
         return Err(Problem::new(&kinds::INVALID_REQUEST).field("group", "there is no such consumer group"));

@@ -22,7 +22,7 @@ use crate::http::problem::{Answer, Problem, unavailable};
 /// Which events.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct EventFilter {
+pub(crate) struct EventFilter {
     #[garde(length(bytes, max = 200))]
     #[param(max_length = 200)]
     topic: Option<String>,
@@ -41,7 +41,7 @@ pub struct EventFilter {
                params(EventFilter, PageQuery), responses((status = 200, body = Page<LoggedEventView>)),
                security(("bearer" = ["admin"])))]
 #[get("/admin/events")]
-pub async fn list(
+pub(crate) async fn list(
     shop: Data<Storefront>,
     _admin: Admin,
     filter: Params<EventFilter>,
@@ -63,7 +63,7 @@ pub async fn list(
                params(("id" = uuid::Uuid, Path)), responses((status = 200, body = TrackedEventView)),
                security(("bearer" = ["admin"])))]
 #[get("/admin/events/{id}")]
-pub async fn one(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>) -> Answer<HttpResponse> {
+pub(crate) async fn one(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>) -> Answer<HttpResponse> {
     if let Some(event) = shop.db.read(move |conn| admin::event(conn, id.0)).await? {
         return Ok(reply::ok(&TrackedEventView::from(event)));
     }
@@ -77,7 +77,7 @@ pub async fn one(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>) -> Answ
 #[utoipa::path(operation_id = "listConsumers", tag = "admin",
                responses((status = 200, body = Page<ConsumerView>)), security(("bearer" = ["admin"])))]
 #[get("/admin/consumers")]
-pub async fn consumers(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpResponse> {
+pub(crate) async fn consumers(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpResponse> {
     Ok(reply::ok(&Page::<ConsumerView>::all(shop.runtime.lags().await?)))
 }
 
@@ -87,7 +87,7 @@ pub async fn consumers(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpResp
                params(("group" = String, Path)), responses((status = 200, body = Page<ConsumerView>)),
                security(("bearer" = ["admin"])))]
 #[post("/admin/consumers/{group}/reset")]
-pub async fn reset(
+pub(crate) async fn reset(
     shop: Data<Storefront>,
     _admin: Admin,
     group: Segment<String>,

@@ -29,7 +29,7 @@ const MOST_DAYS: i64 = 3_660;
 /// Which days, both inclusive.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct Days {
+pub(crate) struct Days {
     /// 30 days ago unless given.
     #[garde(skip)]
     from: Option<NaiveDate>,
@@ -43,7 +43,7 @@ pub struct Days {
                params(Days), responses((status = 200, body = Page<SettlementDay>)),
                security(("bearer" = ["admin"])))]
 #[get("/admin/settlements")]
-pub async fn settlements(shop: Data<Storefront>, _admin: Admin, days: Params<Days>) -> Answer<HttpResponse> {
+pub(crate) async fn settlements(shop: Data<Storefront>, _admin: Admin, days: Params<Days>) -> Answer<HttpResponse> {
     let now = Time::now();
     let to = days.0.to.unwrap_or_else(|| now.to_chrono().date_naive());
     let from = days.0.from.unwrap_or_else(|| (now - LATELY).to_chrono().date_naive().min(to));
@@ -58,7 +58,7 @@ pub async fn settlements(shop: Data<Storefront>, _admin: Admin, days: Params<Day
 #[utoipa::path(operation_id = "listCouponFigures", tag = "admin",
                responses((status = 200, body = Page<CouponFiguresView>)), security(("bearer" = ["admin"])))]
 #[get("/admin/analytics/coupons")]
-pub async fn coupons(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpResponse> {
+pub(crate) async fn coupons(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpResponse> {
     let rows = shop.db.read(analytics::coupons).await?;
     Ok(reply::ok(&Page::<CouponFiguresView>::all(rows)))
 }
@@ -67,7 +67,7 @@ pub async fn coupons(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpRespon
 #[utoipa::path(operation_id = "listSalesFigures", tag = "admin",
                responses((status = 200, body = Page<SalesDayView>)), security(("bearer" = ["admin"])))]
 #[get("/admin/analytics/sales")]
-pub async fn sales(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpResponse> {
+pub(crate) async fn sales(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpResponse> {
     let rows = shop.db.read(analytics::sales).await?;
     Ok(reply::ok(&Page::<SalesDayView>::all(rows)))
 }
@@ -76,7 +76,11 @@ pub async fn sales(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpResponse
 #[utoipa::path(operation_id = "reconcileCoupon", tag = "admin", params(("id" = uuid::Uuid, Path)),
                responses((status = 200, body = ReconciliationView)), security(("bearer" = ["admin"])))]
 #[get("/admin/coupons/{id}/reconciliation")]
-pub async fn reconciliation(shop: Data<Storefront>, _admin: Admin, id: Segment<CouponId>) -> Answer<HttpResponse> {
+pub(crate) async fn reconciliation(
+    shop: Data<Storefront>,
+    _admin: Admin,
+    id: Segment<CouponId>,
+) -> Answer<HttpResponse> {
     let found = shop.db.read(move |conn| coupon::reconciliation(conn, id.0)).await?;
     Ok(reply::ok(&ReconciliationView::from(found.ok_or_else(|| Problem::not_found("coupon"))?)))
 }

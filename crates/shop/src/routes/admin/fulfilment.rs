@@ -24,7 +24,7 @@ use crate::idempotency::{self, Done, OptionalKey};
 /// Which deliveries.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct DeliveryFilter {
+pub(crate) struct DeliveryFilter {
     #[garde(skip)]
     #[param(value_type = Option<texts::DeliveryStatus>)]
     status: Option<DeliveryStatus>,
@@ -35,7 +35,7 @@ pub struct DeliveryFilter {
                params(DeliveryFilter, PageQuery), responses((status = 200, body = Page<DeliveryView>)),
                security(("bearer" = ["admin"])))]
 #[get("/admin/deliveries")]
-pub async fn deliveries(
+pub(crate) async fn deliveries(
     shop: Data<Storefront>,
     _admin: Admin,
     filter: Params<DeliveryFilter>,
@@ -51,7 +51,7 @@ pub async fn deliveries(
                params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
                responses((status = 200, body = DeliveryView)), security(("bearer" = ["admin"])))]
 #[post("/admin/deliveries/{id}/ship")]
-pub async fn ship(
+pub(crate) async fn ship(
     shop: Data<Storefront>,
     admin: Admin,
     key: OptionalKey,
@@ -66,7 +66,7 @@ pub async fn ship(
                params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
                responses((status = 200, body = DeliveryView)), security(("bearer" = ["admin"])))]
 #[post("/admin/deliveries/{id}/deliver")]
-pub async fn deliver(
+pub(crate) async fn deliver(
     shop: Data<Storefront>,
     admin: Admin,
     key: OptionalKey,
@@ -86,7 +86,7 @@ async fn step(shop: &Storefront, admin: Admin, key: OptionalKey, id: DeliveryId,
 /// Which purchase orders.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct PurchaseOrderFilter {
+pub(crate) struct PurchaseOrderFilter {
     #[garde(skip)]
     #[param(value_type = Option<texts::PurchaseOrderStatus>)]
     status: Option<PurchaseOrderStatus>,
@@ -96,7 +96,7 @@ pub struct PurchaseOrderFilter {
 #[utoipa::path(operation_id = "listPurchaseOrders", tag = "admin", params(PurchaseOrderFilter, PageQuery),
                responses((status = 200, body = Page<PurchaseOrderView>)), security(("bearer" = ["admin"])))]
 #[get("/admin/purchase-orders")]
-pub async fn purchase_orders(
+pub(crate) async fn purchase_orders(
     shop: Data<Storefront>,
     _admin: Admin,
     filter: Params<PurchaseOrderFilter>,
@@ -112,7 +112,7 @@ pub async fn purchase_orders(
                params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
                responses((status = 200, body = PurchaseOrderView)), security(("bearer" = ["admin"])))]
 #[post("/admin/purchase-orders/{id}/receive")]
-pub async fn receive(
+pub(crate) async fn receive(
     shop: Data<Storefront>,
     admin: Admin,
     key: OptionalKey,

@@ -20,7 +20,7 @@ use crate::http::problem::Answer;
                params(PageQuery), responses((status = 200, body = Page<OrderView>)),
                security(("bearer" = ["admin"])))]
 #[get("/admin/orders")]
-pub async fn orders(shop: Data<Storefront>, _admin: Admin, page: Params<PageQuery>) -> Answer<HttpResponse> {
+pub(crate) async fn orders(shop: Data<Storefront>, _admin: Admin, page: Params<PageQuery>) -> Answer<HttpResponse> {
     let (after, fetch) = (page.0.after::<OrderId>()?, page.0.fetch());
     let rows = shop.db.read(move |conn| order::page(conn, None, after, fetch)).await?;
     Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, OrderView::from)))
@@ -31,7 +31,7 @@ pub async fn orders(shop: Data<Storefront>, _admin: Admin, page: Params<PageQuer
                params(PageQuery), responses((status = 200, body = Page<Profile>)),
                security(("bearer" = ["admin"])))]
 #[get("/admin/members")]
-pub async fn members(shop: Data<Storefront>, _admin: Admin, page: Params<PageQuery>) -> Answer<HttpResponse> {
+pub(crate) async fn members(shop: Data<Storefront>, _admin: Admin, page: Params<PageQuery>) -> Answer<HttpResponse> {
     let (after, fetch) = (page.0.after::<MemberId>()?, page.0.fetch());
     let rows = shop.db.read(move |conn| member::page(conn, after, fetch)).await?;
     Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, Profile::from)))
@@ -42,7 +42,7 @@ pub async fn members(shop: Data<Storefront>, _admin: Admin, page: Params<PageQue
                params(PageQuery), responses((status = 200, body = Page<IncidentView>)),
                security(("bearer" = ["admin"])))]
 #[get("/admin/incidents")]
-pub async fn incidents(shop: Data<Storefront>, _admin: Admin, page: Params<PageQuery>) -> Answer<HttpResponse> {
+pub(crate) async fn incidents(shop: Data<Storefront>, _admin: Admin, page: Params<PageQuery>) -> Answer<HttpResponse> {
     let (after, fetch) = (page.0.after::<IncidentId>()?, page.0.fetch());
     let rows = shop.db.read(move |conn| incident::page(conn, after, fetch)).await?;
     Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, IncidentView::from)))

@@ -1,7 +1,7 @@
 //! `/admin`: for administrators.
 
-pub mod dead_letters;
-pub mod events;
-pub mod figures;
-pub mod fulfilment;
-pub mod lists;
+pub(crate) mod dead_letters;
+pub(crate) mod events;
+pub(crate) mod figures;
+pub(crate) mod fulfilment;
+pub(crate) mod lists;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use testkit::Description;
 
 /// Each answer to a test is compared with the description.
-pub static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| {
+pub(crate) static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| {
     let document = shop::http::app::openapi();
     Description::new(serde_json::to_value(&document).expect("an OpenAPI document is JSON"))
 });
@@ -35,7 +35,7 @@ pub struct Reply {
 }
 
 /// A key that nobody has used.
-pub fn random_key() -> String {
+pub(crate) fn random_key() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 

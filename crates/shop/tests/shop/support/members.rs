@@ -95,13 +95,13 @@ impl TestMember {
 
 impl TestShop {
     /// A member with so much in the wallet.
-    pub async fn member(&self, balance: i64) -> TestMember {
+    pub(crate) async fn member(&self, balance: i64) -> TestMember {
         self.members(1, balance).await.remove(0)
     }
 
     /// Many members, each with so much in the wallet. They skip the password: their sessions are made at the database,
     /// and refreshed once over the API.
-    pub async fn members(&self, count: usize, balance: i64) -> Vec<TestMember> {
+    pub(crate) async fn members(&self, count: usize, balance: i64) -> Vec<TestMember> {
         let refresh: Vec<String> = (0..count).map(|_| random_key()).collect();
         let tokens = refresh.clone();
         let enter = move |tx: &mut db::Tx<'_>| -> Result<(), member::MemberError> {

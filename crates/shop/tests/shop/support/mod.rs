@@ -18,18 +18,18 @@ use shop::http::server::{Server, purge_answers};
 use tempfile::TempDir;
 use testkit::Place;
 
-pub use api::{Api, Call, DESCRIPTION, Reply, random_key};
-pub use members::TestMember;
-pub use proxy::TestProxy;
+pub(crate) use api::{Api, Call, DESCRIPTION, Reply, random_key};
+pub(crate) use members::TestMember;
+pub(crate) use proxy::TestProxy;
 
 /// Of the admin in every test.
-pub const ADMIN: (&str, &str) = ("admin@shop.local", "correct-horse-battery");
+pub(crate) const ADMIN: (&str, &str) = ("admin@shop.local", "correct-horse-battery");
 
 /// How long what must happen soon may take on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The real server, in this process, on a free port. End a test with [`finish`](Self::finish).
-pub struct TestShop {
+pub(crate) struct TestShop {
     /// Of the database and the bus, for messages.
     pub name: &'static str,
     pub runtime: runtime::Shop,
@@ -48,17 +48,17 @@ impl fmt::Display for TestShop {
 
 impl TestShop {
     /// On SQLite.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(&[], vec![]).await
     }
 
     /// On each kind of database and bus that is to be had.
-    pub async fn everywhere() -> Vec<Self> {
+    pub(crate) async fn everywhere() -> Vec<Self> {
         Self::everywhere_with(&[]).await
     }
 
     /// On each kind of database and bus, with these settings.
-    pub async fn everywhere_with(settings: &[(&str, &str)]) -> Vec<Self> {
+    pub(crate) async fn everywhere_with(settings: &[(&str, &str)]) -> Vec<Self> {
         let mut shops = Vec::new();
         for place in testkit::combinations().await {
             shops.push(Self::open(place, settings, vec![]).await);
@@ -67,13 +67,13 @@ impl TestShop {
     }
 
     /// On SQLite, with these settings, and these groups beside the shop's own.
-    pub async fn start_with(settings: &[(&str, &str)], groups: Vec<Group>) -> Self {
+    pub(crate) async fn start_with(settings: &[(&str, &str)], groups: Vec<Group>) -> Self {
         let place = testkit::places().await.into_iter().next().expect("SQLite is always to be had");
         Self::open(place, settings, groups).await
     }
 
     /// At a place of one's own choice.
-    pub async fn open(place: Place, settings: &[(&str, &str)], more: Vec<Group>) -> Self {
+    pub(crate) async fn open(place: Place, settings: &[(&str, &str)], more: Vec<Group>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let runtime = open_runtime(&place, &folder, settings, more).await;
         ensure_admin(&runtime).await.unwrap_or_else(|error| panic!("{error}"));
@@ -85,7 +85,7 @@ impl TestShop {
 
     /// Ends the process in the middle of what it does, or lets it finish what it began; and starts another at the same
     /// address, with these settings. What the bus left out before is an alarm that must not be.
-    pub async fn restart(&mut self, kill: bool, settings: &[(&str, &str)]) {
+    pub(crate) async fn restart(&mut self, kill: bool, settings: &[(&str, &str)]) {
         let (server, hosted) = self.running.take().expect("it runs");
         let address = server.address().to_string();
         assert_eq!(hosted.alarms(), 0, "{self}");
@@ -101,37 +101,37 @@ impl TestShop {
     }
 
     /// Over HTTP, as nobody in particular.
-    pub fn api(&self) -> &Api {
+    pub(crate) fn api(&self) -> &Api {
         &self.api
     }
 
-    pub fn address(&self) -> std::net::SocketAddr {
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
         self.running.as_ref().expect("it runs").0.address()
     }
 
-    pub fn admin(&self) -> &TestMember {
+    pub(crate) fn admin(&self) -> &TestMember {
         &self.admin
     }
 
     /// Where the shop writes files.
-    pub fn data_dir(&self) -> &std::path::Path {
+    pub(crate) fn data_dir(&self) -> &std::path::Path {
         self.folder.path()
     }
 
     /// A product of this price and stock.
-    pub async fn product(&self, price: i64, stock: i64) -> String {
+    pub(crate) async fn product(&self, price: i64, stock: i64) -> String {
         let body = serde_json::json!({ "name": "Mug", "price": price.to_string(), "stock": stock });
         let product = self.admin.post("/products", body).with_key().send().await.expect(201);
         product.text("id")
     }
 
     /// How many of a product can be bought.
-    pub async fn available(&self, product: &str) -> i64 {
+    pub(crate) async fn available(&self, product: &str) -> i64 {
         self.api.get(&format!("/products/{product}")).send().await.expect(200).body["available"].as_i64().unwrap()
     }
 
     /// Waits until every group has handled every event, and makes sure that nothing is dead and the books agree.
-    pub async fn all_events_handled(&self) {
+    pub(crate) async fn all_events_handled(&self) {
         self.no_lag().await;
         let dead = self.admin.get("/admin/dead-letters").send().await.expect(200).body;
         assert_eq!(dead["items"], serde_json::json!([]), "{self}: dead letters");
@@ -140,7 +140,7 @@ impl TestShop {
     }
 
     /// Waits until no group is behind, several looks in a row: what one handles may make work for another.
-    pub async fn no_lag(&self) {
+    pub(crate) async fn no_lag(&self) {
         let deadline = Instant::now() + PATIENCE;
         let mut quiet = 0;
         while quiet < 4 {
@@ -154,13 +154,13 @@ impl TestShop {
     }
 
     /// Ends the test: everything was handled, and the shop stops as it should.
-    pub async fn finish(mut self) {
+    pub(crate) async fn finish(mut self) {
         self.all_events_handled().await;
         self.stop().await;
     }
 
     /// Ends a test that leaves something behind on purpose.
-    pub async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         let (server, hosted) = self.running.take().expect("it runs");
         server.stop().await.unwrap();
         assert!(hosted.stop(PATIENCE).await, "{self}: consumers were cut short");
@@ -206,7 +206,7 @@ async fn run(runtime: &runtime::Shop, address: &str) -> (Server, Hosted) {
 }
 
 /// Asks until there is an answer.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, ask: impl Fn() -> F) -> T {
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, ask: impl Fn() -> F) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(answer) = ask().await {
@@ -218,7 +218,11 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, ask: impl 
 }
 
 /// Runs all at the same time, `at_once` of them at any moment.
-pub async fn all_at_once<I, T, F>(at_once: usize, items: impl IntoIterator<Item = I>, task: impl Fn(I) -> F) -> Vec<T>
+pub(crate) async fn all_at_once<I, T, F>(
+    at_once: usize,
+    items: impl IntoIterator<Item = I>,
+    task: impl Fn(I) -> F,
+) -> Vec<T>
 where
     F: Future<Output = T> + Send + 'static,
     T: Send + 'static,

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A proxy that runs. End it with [`stop`](Self::stop).
-pub struct TestProxy {
+pub(crate) struct TestProxy {
     proxy: Proxy,
     server: Server,
     _folder: TempDir,
@@ -18,7 +18,7 @@ pub struct TestProxy {
 
 impl TestProxy {
     /// On this cluster, in a log of its own.
-    pub async fn start((servers, prefix): &(String, String), name: &str) -> Self {
+    pub(crate) async fn start((servers, prefix): &(String, String), name: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = [
             ("EVENT_PROXY__DATA_DIR", folder.path().to_str().expect("UTF-8")),
@@ -33,17 +33,17 @@ impl TestProxy {
         Self { proxy, server, _folder: folder }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.server.address())
     }
 
     /// As a service does that knows only HTTP.
-    pub async fn post(&self, events: &Value) {
+    pub(crate) async fn post(&self, events: &Value) {
         let posted = Client::new().post(format!("{}/v1/events", self.url())).json(events).send().await.unwrap();
         assert!(posted.status().is_success(), "{}", posted.text().await.unwrap());
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.server.stop().await.unwrap();
         self.proxy.close().await;
     }
