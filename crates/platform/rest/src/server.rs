@@ -185,8 +185,8 @@ where
             async move { stop.notified().await }
         })
         .keep_alive(KEEP_ALIVE)
-        // a guarded stream answers sooner
-        .client_request_timeout(patience + Duration::from_secs(1))
+        // for handshakes of HTTP/2: a guarded stream has a deadline for heads, and reads what is there before it looks
+        .client_request_timeout(patience * 6)
         .client_disconnect_timeout(Duration::from_secs(1))
         .h1_write_buffer_size(WRITE_BUFFER)
         .on_connect_ext(|stream: &Guarded<C>, data| {

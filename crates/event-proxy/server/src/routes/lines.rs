@@ -50,6 +50,8 @@ pub(super) struct Lines<'p> {
     chunk: Vec<Result<Entry, Refusal>>,
     /// Number of the line of each entry of the chunk.
     numbers: Vec<usize>,
+    /// Entries of the chunk that cannot be taken.
+    bad: usize,
     /// Size of the lines of the chunk.
     bytes: usize,
     /// Memory of the chunk.
@@ -77,6 +79,7 @@ impl<'p> Lines<'p> {
             complete: 0,
             chunk: Vec::new(),
             numbers: Vec::new(),
+            bad: 0,
             bytes: 0,
             chunk_memory: 0,
             due: Instant::now(),
@@ -178,11 +181,13 @@ impl<'p> Lines<'p> {
         }
         self.chunk_memory += entry.as_ref().map_or(MEMORY, Entry::memory);
         self.bytes += bytes;
+        self.bad += usize::from(entry.is_err());
         // a line that is too long is not complete yet
         self.numbers.push(self.complete + usize::from(self.begun.is_none()));
         self.chunk.push(entry);
         self.reserve().await?;
-        if self.chunk.len() >= CHUNK || self.bytes >= CHUNK_BYTES { self.take().await } else { Ok(()) }
+        let is_full = self.chunk.len() >= CHUNK || self.bytes >= CHUNK_BYTES;
+        if is_full || self.tally.refused + self.bad >= REFUSED { self.take().await } else { Ok(()) }
     }
 
     /// Holds memory for all that is kept; lines are taken sooner if there is none.
@@ -203,7 +208,7 @@ impl<'p> Lines<'p> {
     async fn take(&mut self) -> Result<(), Problem> {
         let (mut chunk, numbers) = (std::mem::take(&mut self.chunk), std::mem::take(&mut self.numbers));
         let first = numbers.first().copied();
-        (self.bytes, self.chunk_memory) = (0, 0);
+        (self.bad, self.bytes, self.chunk_memory) = (0, 0, 0);
         let taken = match self.admit(&mut chunk) {
             Ok(cost) => self.proxy.accept(chunk, self.ack).await.inspect_err(|_| self.caller.give_back(cost)),
             Err(problem) => Err(problem),
