@@ -61,6 +61,9 @@ impl Drop for Guard {
     }
 }
 
+/// Directive before those of the settings: the HTTP library logs an error for each request of a client that is no HTTP.
+const QUIET: &str = "actix_http::h1=off";
+
 /// What is to have all that is logged as well.
 pub type MoreLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
@@ -83,7 +86,7 @@ pub fn init(
     if *done {
         return Ok(Guard { provider: None });
     }
-    let filter = EnvFilter::try_new(&log.filter).map_err(|e| InitError::Filter(e.to_string()))?;
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", log.filter)).map_err(|e| InitError::Filter(e.to_string()))?;
     let provider = otlp.map(otlp::provider).transpose().map_err(InitError::Otlp)?;
     let export = provider.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("shop")));
     if export.is_some() {
