@@ -2,14 +2,24 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
+use actix_web::middleware::from_fn;
 use actix_web::web::Data;
-use actix_web::{App, HttpResponse, HttpServer, get};
+use actix_web::{App, HttpResponse, get};
 use parking_lot::Mutex;
+use rest::answer::bounded;
+use rest::body::Bodies;
 use rest::health::{Readiness, livez, metrics};
+use rest::server::LimitSettings;
+use tokio_util::sync::CancellationToken;
 
 use crate::shop::Shop;
+
+/// Connections of Prometheus, probes and operators.
+const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(64).expect("not 0");
 
 /// What a worker knows of itself; clones share it.
 #[derive(Clone)]
@@ -77,8 +87,13 @@ async fn readyz(health: Data<Health>) -> HttpResponse {
 pub fn serve(listener: TcpListener, health: Health) -> io::Result<SocketAddr> {
     let address = listener.local_addr()?;
     let health = Data::new(health);
-    let app = move || App::new().app_data(health.clone()).service(livez).service(readyz).service(metrics);
-    let server = HttpServer::new(app).workers(1).disable_signals().listen(listener)?.run();
+    let limits = LimitSettings { connections: CONNECTIONS, ..LimitSettings::default() };
+    let bodies = Bodies::new(&limits, CancellationToken::new());
+    let app = move || {
+        let app = App::new().app_data(health.clone()).app_data(bodies.clone());
+        app.service(livez).service(readyz).service(metrics).wrap(from_fn(bounded))
+    };
+    let server = limits.serve(listener, 1, Duration::ZERO, None, app)?;
     tokio::spawn(async move {
         if let Err(error) = server.await {
             tracing::error!(%error, "nobody answers for health and metrics any more");
