@@ -97,7 +97,7 @@ def run(binaries: Iterable[Path], short: bool) -> list[str]:
             server.stop()
             shutil.rmtree(folder, ignore_errors=True)
     if not short and not wrong:
-        table.write(None)
+        table.write(None)  # of a release build
     return wrong
 
 

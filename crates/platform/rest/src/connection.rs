@@ -1,9 +1,9 @@
 //! A connection whose buffers are bounded, between the socket and the HTTP library.
 //!
 //! The library takes from a connection all that is there, up to 128 KiB, and makes requests of all of it before it
-//! looks at its own limits: 2 KiB of short requests become 80 KiB of memory, and the pieces of a chunked body as much.
+//! looks at its own limits: 1 KiB of short requests becomes 40 KiB of memory, and pieces of a chunked body grow as much.
 //! It gives a deadline to the first head of a connection only. So a [`Guarded`] stream hands over little in one turn:
-//! 2 KiB of heads, and 8 KiB of a body while a route reads it. While a request is answered, no more heads are read.
+//! 1 KiB of heads, and 8 KiB of a body while a route reads it. While a request is answered, no more heads are read.
 //! A head that is too long or too slow is answered here.
 
 use std::cell::{Cell, RefCell};
@@ -21,7 +21,7 @@ use crate::kinds::{self, Kind};
 use crate::problem::{self, Problem};
 
 /// Bytes of heads in one turn.
-const HEADS: usize = 2 << 10;
+const HEADS: usize = 1 << 10;
 /// Bytes of a body in one turn.
 const BODY: usize = 8 << 10;
 /// Maximum size of a head.
@@ -34,8 +34,10 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 #[derive(Default)]
 pub struct Connection {
     mode: Cell<Mode>,
-    /// Bytes since the start of the last request.
+    /// Bytes of heads since the connection last waited for one.
     unclaimed: Cell<usize>,
+    /// A request came of these bytes; more requests of them may be in the library's queue.
+    is_claimed: Cell<bool>,
     /// The body of the last request was read to its end.
     is_read: Cell<bool>,
     /// A request came.
@@ -67,7 +69,7 @@ impl Connection {
 
     /// Begins a request, which lasts until the result is dropped.
     pub fn begin(self: Rc<Self>, has_body: bool) -> Answering {
-        self.unclaimed.set(0);
+        self.is_claimed.set(true);
         self.is_timed.set(false);
         self.is_used.set(true);
         self.is_read.set(!has_body);
@@ -158,7 +160,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let (mode, unclaimed) = (connection.mode.get(), connection.unclaimed.get());
+        let mode = connection.mode.get();
+        if mode == Mode::Heads && connection.is_claimed.replace(false) {
+            connection.unclaimed.set(0);
+        }
+        let unclaimed = connection.unclaimed.get();
         let is_head = matches!(mode, Mode::Heads | Mode::Busy);
         // the library reads a head from its beginning each time, so a long one comes in fewer turns
         let most = if is_head { unclaimed.clamp(HEADS, BODY) } else { BODY };
