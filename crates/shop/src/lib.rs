@@ -11,6 +11,5 @@ mod idempotency;
 mod routes;
 mod storefront;
 mod streams;
-mod turns;
 
 pub use storefront::Storefront;

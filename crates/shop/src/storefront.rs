@@ -7,16 +7,17 @@ use std::time::Duration;
 use checkout::Terms;
 use consumers::coupon_issuer::IssuerWake;
 use consumers::notification::Hub;
+use contracts::MemberId;
 use db::Database;
 use messaging::{Group, Log};
 use program::Secret;
+use rest::turns::Turns;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Guesses, Keys, Passwords, RequestIds, Sessions, Tickets, Tokens};
 use crate::cache::{Coupons, Popular, Products};
 use crate::http::limits::Limits;
 use crate::streams::Streams;
-use crate::turns::Turns;
 
 /// What routes work with; one for all HTTP threads.
 pub struct Storefront {
@@ -36,7 +37,8 @@ pub struct Storefront {
     pub coupons: Coupons,
     pub popular: Popular,
     pub terms: Terms,
-    pub turns: Turns,
+    /// Orders of a member are placed one after the other, so that each counts the unpaid orders before it.
+    pub turns: Turns<MemberId>,
     pub streams: Streams,
     pub guesses: Guesses,
     /// How long a session lasts without being refreshed.

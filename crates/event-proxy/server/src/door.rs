@@ -62,12 +62,11 @@ fn refusal(request: &HttpRequest) -> Option<Problem> {
     })
 }
 
+/// The authority of the target, which HTTP/2 and proxies send and which counts before the header (RFC 9112, 3.2.2), or
+/// the header Host.
 fn host(request: &HttpRequest) -> Option<Authority> {
-    match request.headers().get(header::HOST) {
-        Some(host) => host.to_str().ok()?.parse().ok(),
-        // HTTP/2 has it in the URI
-        None => request.uri().authority().cloned(),
-    }
+    let target = request.uri().authority().cloned();
+    target.or_else(|| request.headers().get(header::HOST)?.to_str().ok()?.parse().ok())
 }
 
 /// Whether it is a name or an address of the machine for itself.

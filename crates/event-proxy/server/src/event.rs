@@ -190,15 +190,3 @@ pub(crate) fn is_name(name: &str) -> bool {
     let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     (1..=MAX_NAME).contains(&name.len()) && name.chars().all(known)
 }
-
-/// Returns true if two stored events have the same key and data. Spacing and the order of members do not count.
-pub(crate) fn is_same(one: &str, other: &str) -> bool {
-    #[derive(Deserialize, PartialEq)]
-    struct Content {
-        #[serde(default)]
-        key: Option<String>,
-        data: serde_json::Value,
-    }
-    let content = |payload| serde_json::from_str::<Content>(payload).ok();
-    one == other || content(one).is_some_and(|one| Some(one) == content(other))
-}

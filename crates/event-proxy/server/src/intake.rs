@@ -13,10 +13,11 @@ use rest::Problem;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::sleep;
 
-use crate::event::{self, Entry};
+use crate::event::Entry;
 use crate::held;
 use crate::http::kinds;
 use crate::room::Reserved;
+use crate::same::is_same;
 use crate::topics::Topics;
 use crate::waiting::Place;
 
@@ -174,7 +175,7 @@ fn stage_all(tx: &mut Tx<'_>, batches: &[Arc<[Routed]>], may_be_known: bool) -> 
         let fates_of_batch = events.iter().map(|event| {
             let entry = &event.entry;
             match known.get(&entry.id) {
-                Some(stored) if !event::is_same(stored, &entry.payload) => return Err(Problem::new(&kinds::ID_REUSED)),
+                Some(stored) if !is_same(stored, &entry.payload) => return Err(Problem::new(&kinds::ID_REUSED)),
                 Some(_) => return Ok(Taken::new(entry.id, true)),
                 None if may_be_known || entry.may_be_known => drop(known.insert(entry.id, (&*entry.payload).into())),
                 None => {}

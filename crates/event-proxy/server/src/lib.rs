@@ -28,6 +28,7 @@ mod refusals;
 mod relay;
 mod room;
 mod routes;
+mod same;
 mod schema;
 pub mod settings;
 mod spans;

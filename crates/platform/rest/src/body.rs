@@ -109,6 +109,8 @@ pub struct Incoming {
     announced: Option<u64>,
     /// Start of the time limit.
     since: Instant,
+    /// Time of the last piece; a silence is as long as the time limit at most, however much came before.
+    heard: Instant,
     /// Bytes that extend the time limit.
     timed: u64,
     /// Latest end, once the server stops.
@@ -138,6 +140,7 @@ impl Incoming {
             _of_unpacker: of_unpacker,
             announced: announced.and_then(|length| length.parse().ok()).filter(|_| !is_packed),
             since: Instant::now(),
+            heard: Instant::now(),
             timed: 0,
             last: None,
             packed: 0,
@@ -178,6 +181,7 @@ impl Incoming {
             }
             let piece = self.piece().await?;
             let bytes = piece.as_ref().map_or(0, Bytes::len);
+            self.heard = Instant::now();
             self.packed += bytes as u64;
             self.timed += bytes as u64;
             // a piece costs something, however short it is; fewer in a turn would queue up
@@ -234,7 +238,7 @@ impl Incoming {
         loop {
             let limits = &self.bodies.limits;
             let more = Duration::from_secs(self.timed / limits.body_rate.0 as u64);
-            let end = self.since + limits.body_timeout + more;
+            let end = (self.since + more).min(self.heard) + limits.body_timeout;
             tokio::select! {
                 biased;
                 piece = self.stream.next() => {

@@ -19,11 +19,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::kinds::{self, Kind};
 use crate::problem::{self, Problem};
+use crate::shares::Share;
 
 /// Bytes of heads in one turn.
 const HEADS: usize = 1 << 10;
 /// Bytes of a body in one turn.
 const BODY: usize = 8 << 10;
+/// Maximum size of the rest of a body that nobody reads.
+const MAX_DISCARD: usize = 64 << 10;
 /// Maximum size of a head.
 const MAX_HEAD: usize = 32 << 10;
 
@@ -110,6 +113,8 @@ impl Drop for Answering {
 /// A stream that hands over as much as the [`Connection`] may take.
 pub struct Guarded<S> {
     stream: S,
+    /// Share of the client's address.
+    _share: Share,
     connection: Option<Rc<Connection>>,
     patience: Duration,
     /// Bytes since the last turn of others.
@@ -120,15 +125,15 @@ pub struct Guarded<S> {
 
 impl<S> Guarded<S> {
     /// A connection on which a head may take so long.
-    pub fn new(stream: S, patience: Duration) -> Self {
+    pub fn new(stream: S, share: Share, patience: Duration) -> Self {
         let head = Box::pin(sleep_until(Instant::now() + patience));
         let connection = Some(Rc::default());
-        Self { stream, connection, patience, turn: 0, head, is_over: false }
+        Self { stream, _share: share, connection, patience, turn: 0, head, is_over: false }
     }
 
     /// A connection of HTTP/2, whose frames are not looked at.
-    pub fn http2(stream: S, patience: Duration) -> Self {
-        Self { connection: None, ..Self::new(stream, patience) }
+    pub fn http2(stream: S, share: Share, patience: Duration) -> Self {
+        Self { connection: None, ..Self::new(stream, share, patience) }
     }
 
     /// The state that requests share.
@@ -152,6 +157,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         let _ = Pin::new(&mut self.stream).poll_write(cx, answer.as_bytes());
         let _ = Pin::new(&mut self.stream).poll_flush(cx);
         self.is_over = true;
+    }
+
+    /// Ends the stream without a further answer.
+    fn end(&mut self) -> Poll<io::Result<()>> {
+        self.is_over = true;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_guarded(
@@ -184,17 +195,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
             self.refuse(cx, &kinds::HEAD_TOO_LARGE);
             return Poll::Ready(Ok(()));
         }
+        if mode == Mode::Discard && unclaimed >= MAX_DISCARD {
+            return self.end();
+        }
         // 3. what is there
         let mut some = ReadBuf::new(buf.initialize_unfilled_to(buf.remaining().min(most - self.turn)));
         let polled = Pin::new(&mut self.stream).poll_read(cx, &mut some);
         let bytes = some.filled().len();
         buf.advance(bytes);
         self.turn += bytes;
-        if is_head {
+        if is_head || mode == Mode::Discard {
             connection.unclaimed.set(unclaimed + bytes);
-            if unclaimed == 0 && bytes > 0 {
-                connection.is_timed.set(false);
-            }
+        }
+        if is_head && unclaimed == 0 && bytes > 0 {
+            connection.is_timed.set(false);
         }
         if polled.is_ready() {
             return polled;
@@ -211,6 +225,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
             if self.head.as_mut().poll(cx).is_ready() {
                 self.refuse(cx, &kinds::HEAD_TIMEOUT);
                 return Poll::Ready(Ok(()));
+            }
+        }
+        // so has the rest of a body that nobody reads
+        if mode == Mode::Discard {
+            if !connection.is_timed.replace(true) {
+                self.head.as_mut().reset(Instant::now() + self.patience);
+            }
+            if self.head.as_mut().poll(cx).is_ready() {
+                return self.end();
             }
         }
         Poll::Pending

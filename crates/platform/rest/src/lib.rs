@@ -16,5 +16,7 @@ pub mod page;
 pub mod problem;
 pub mod reply;
 pub mod server;
+mod shares;
+pub mod turns;
 
 pub use problem::Problem;

@@ -22,6 +22,11 @@ use crate::kinds::{self, Kind};
 /// The media type of RFC 9457.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
+/// Maximum length of a detail, in bytes: a library may repeat what a client sent.
+const MAX_DETAIL: usize = 1_000;
+/// Maximum length of a field's name, in bytes.
+const MAX_FIELD: usize = 200;
+
 /// What is wrong with one field of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct FieldError {
@@ -84,13 +89,13 @@ impl Problem {
 
     /// What is special about this occurrence; written for the client.
     pub fn detail(mut self, detail: impl fmt::Display) -> Self {
-        self.0.detail = Some(detail.to_string());
+        self.0.detail = Some(shortened(detail, MAX_DETAIL));
         self
     }
 
     /// Names a wrong field.
     pub fn field(mut self, field: impl fmt::Display, detail: impl fmt::Display) -> Self {
-        self.0.errors.push(FieldError { field: field.to_string(), detail: detail.to_string() });
+        self.0.errors.push(FieldError { field: shortened(field, MAX_FIELD), detail: shortened(detail, MAX_DETAIL) });
         self
     }
 
@@ -184,6 +189,26 @@ impl Problem {
     }
 }
 
+/// Cuts a text off behind `most` bytes, without formatting the rest.
+fn shortened(text: impl fmt::Display, most: usize) -> String {
+    struct Cut(String, usize);
+
+    impl fmt::Write for Cut {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let room = self.1.saturating_sub(self.0.len());
+            let end = text.floor_char_boundary(room.min(text.len()));
+            self.0.push_str(&text[..end]);
+            if end < text.len() { Err(fmt::Error) } else { Ok(()) }
+        }
+    }
+
+    let mut cut = Cut(String::new(), most);
+    if fmt::write(&mut cut, format_args!("{text}")).is_err() {
+        cut.0.push('…');
+    }
+    cut.0
+}
+
 /// The id of the running request.
 pub fn request_id() -> Option<String> {
     TraceContext::current().map(|trace| trace.trace_id())
@@ -253,6 +278,17 @@ mod tests {
         let code = document["code"].as_str().unwrap().to_owned();
         assert!(!String::from_utf8_lossy(&body).contains("secret"), "the reason is for the log");
         (document["status"].as_u64().unwrap() as u16, wait, code)
+    }
+
+    #[test]
+    fn texts_of_clients_are_cut_off() {
+        let long = "ü".repeat(100_000);
+        let problem = Problem::new(&kinds::INVALID_REQUEST).detail(format_args!("x{long}")).field(&long, &long);
+        let document = problem.document(None);
+        assert!(document.len() < 3_000, "{} bytes", document.len());
+        assert!(document.contains("ü…"), "{document}");
+        let short = Problem::new(&kinds::INVALID_REQUEST).detail("ü".repeat(MAX_DETAIL / 2));
+        assert!(!short.document(None).contains('…'));
     }
 
     #[test]

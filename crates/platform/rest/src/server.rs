@@ -27,6 +27,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::connection::{Guarded, KEEP_ALIVE};
+use crate::shares::Shares;
 
 /// File descriptors that are kept for files, databases and brokers.
 const OTHER_DESCRIPTORS: usize = 256;
@@ -44,6 +45,8 @@ pub const SMALL: usize = 16 << 10;
 pub struct LimitSettings {
     /// Maximum number of open connections; fewer if the process may open fewer files.
     pub connections: NonZeroUsize,
+    /// Maximum number of open connections of one address.
+    pub connections_per_address: NonZeroUsize,
     /// Maximum time for the head of a request, and maximum time in which a client reads nothing of an answer.
     #[serde(with = "humantime_serde")]
     pub head_timeout: Duration,
@@ -57,6 +60,7 @@ pub struct LimitSettings {
 }
 defaults!(LimitSettings {
     connections: NonZeroUsize::new(2048).expect("not 0"),
+    connections_per_address: NonZeroUsize::new(1024).expect("not 0"),
     head_timeout: Duration::from_secs(10),
     body_timeout: Duration::from_secs(30),
     body_rate: Bytes(16 << 10),
@@ -69,6 +73,8 @@ fn limit_socket(socket: &SockRef<'_>, patience: Duration) -> io::Result<()> {
     socket.set_send_buffer_size(SENT)?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(patience))?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = patience; // a client that reads nothing stays connected
     Ok(())
 }
 
@@ -114,26 +120,31 @@ impl LimitSettings {
             .shutdown_timeout(shutdown_timeout.as_secs())
             .disable_signals();
         let (stop, patience) = (builder.graceful_shutdown_signal(), self.head_timeout);
+        let shares = Shares::new(self.connections_per_address.get());
         let builder = match tls {
             None => builder.listen("http", listener, move || {
+                let shares = shares.clone();
                 fn_service(move |stream: TcpStream| {
                     let peer = stream.peer_addr().ok();
-                    ready(Ok((Guarded::new(stream, patience), Protocol::Http1, peer)))
+                    let share = shares.take(peer).ok_or_else(too_many);
+                    ready(share.map(|share| (Guarded::new(stream, share, patience), Protocol::Http1, peer)))
                 })
                 .and_then(http(app(), stop.clone(), patience))
             })?,
             Some(tls) => builder.listen("https", listener, move || {
                 let mut tls = tls.clone();
                 tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+                let shares = shares.clone();
                 Acceptor::new(tls)
                     .map_init_err(|_| ())
                     .map_err(TlsError::into_service_error)
                     .and_then(move |stream: TlsStream<TcpStream>| {
                         let (tcp, session) = stream.get_ref();
                         let (peer, is_http2) = (tcp.peer_addr().ok(), session.alpn_protocol() == Some(b"h2"));
-                        ready(Ok(match is_http2 {
-                            true => (Guarded::http2(stream, patience), Protocol::Http2, peer),
-                            false => (Guarded::new(stream, patience), Protocol::Http1, peer),
+                        let share = shares.take(peer).ok_or_else(|| TlsError::Service(too_many()));
+                        ready(share.map(|share| match is_http2 {
+                            true => (Guarded::http2(stream, share, patience), Protocol::Http2, peer),
+                            false => (Guarded::new(stream, share, patience), Protocol::Http1, peer),
                         }))
                     })
                     .and_then(http(app(), stop.clone(), patience).map_err(TlsError::Service))
@@ -159,6 +170,11 @@ impl LimitSettings {
         }
         connections.div_ceil(threads)
     }
+}
+
+/// Ends a connection of an address that has its share.
+fn too_many() -> DispatchError {
+    DispatchError::Io(io::ErrorKind::ConnectionRefused.into())
 }
 
 /// The HTTP side of guarded connections.

@@ -68,6 +68,39 @@ async fn a_body_that_does_not_come_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_rest_of_a_body_that_nobody_reads_is_given_up() {
+    let shop = TestShop::start_with(&[("SHOP__HTTP__LIMITS__HEAD_TIMEOUT", "300ms")], vec![]).await;
+    for rest in ["5\r\nhello\r\n", &format!("20000\r\n{}\r\n", "x".repeat(0x20000))] {
+        let mut stream = TcpStream::connect(shop.address()).await.unwrap();
+        let head = "POST /api/v1/nowhere HTTP/1.1\r\nhost: shop\r\ntransfer-encoding: chunked\r\n\r\n";
+        stream.write_all(format!("{head}{rest}").as_bytes()).await.unwrap();
+        let mut said = String::new();
+        // the end may be a reset, for the server does not read the rest
+        let _ = timeout(PATIENCE, stream.read_to_string(&mut said)).await.expect("an end");
+        assert!(said.starts_with("HTTP/1.1 404 "), "{said}");
+    }
+    shop.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_has_a_share_of_the_connections() {
+    let shop = TestShop::start_with(&[("SHOP__HTTP__LIMITS__CONNECTIONS_PER_ADDRESS", "20")], vec![]).await;
+    let mut open = Vec::new();
+    for _ in 0..30 {
+        let mut stream = TcpStream::connect(shop.address()).await.unwrap();
+        // a connection over the share may be reset already
+        let _ = stream.write_all(b"GET /livez HTTP/1.1\r\nhost: shop\r\n\r\n").await;
+        let mut first = [0; 12];
+        let is_served = timeout(PATIENCE, stream.read_exact(&mut first)).await.expect("an answer or an end").is_ok();
+        open.push((stream, is_served));
+    }
+    let served = open.iter().filter(|(_, is_served)| *is_served).count();
+    assert!((15..=20).contains(&served), "{served} of 30, beside those of this test's own client");
+    drop(open);
+    shop.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stop_does_not_wait_for_bodies_that_do_not_come() {
     let hour = [("SHOP__HTTP__SHUTDOWN_TIMEOUT", "1h"), ("SHOP__HTTP__LIMITS__BODY_TIMEOUT", "1h")];
     let shop = TestShop::start_with(&hour, vec![]).await;

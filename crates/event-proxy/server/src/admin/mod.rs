@@ -20,6 +20,7 @@ use db::types::Time;
 use db::{Database, Tx};
 use parking_lot::RwLock;
 use program::{Secret, kept_secret};
+use rest::turns::Turns;
 use rest::{Problem, client};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -76,6 +77,7 @@ pub struct Access {
     /// Sessions that were ended, until their cookie expires: here, or as last read from the control database.
     ended: RwLock<HashMap<ended::Hash, Time>>,
     guesses: Guesses,
+    turns: Turns<IpAddr>,
     control: Database,
     trust_forwarded: bool,
 }
@@ -92,6 +94,7 @@ impl Access {
             password,
             ended: RwLock::default(),
             guesses: Guesses::default(),
+            turns: Turns::default(),
             control: control.clone(),
             trust_forwarded: http.trust_forwarded,
         };
@@ -204,7 +207,12 @@ impl Access {
             self.note_wrong(from).await;
         }
         // the right one as well: who gives up early learns nothing
-        tokio::time::sleep(self.guesses.delay(from)).await;
+        let delay = self.guesses.delay(from);
+        if !delay.is_zero() {
+            // one after the other, or many at once would share a delay
+            let _turn = self.turns.of(from).await;
+            tokio::time::sleep(delay).await;
+        }
         let wrong = || Problem::new(&kinds::UNAUTHORIZED).detail("the password is wrong").challenge(BASIC);
         is_right.then_some(()).ok_or_else(wrong)
     }

@@ -135,7 +135,9 @@ impl Tail {
         let at: Vec<i64> = last.split('.').filter_map(|at| at.parse().ok()).collect();
         let is_one = !at.is_empty() && at.len() == self.at.len();
         if is_one {
-            self.at = at;
+            // a client may send any number
+            let ends = self.ends.iter().map(|end| *end.borrow() - 1);
+            self.at = at.into_iter().zip(ends).map(|(at, end)| at.clamp(-1, end.max(-1))).collect();
         }
         is_one
     }

@@ -88,6 +88,18 @@ async fn an_id_is_of_one_event_of_its_service_type_and_source() {
     proxy.json(own("paid", "other", data())).await.expect_problem(409, "id-reused");
     proxy.json(own("paid", "k", json!(1))).await.expect_problem(409, "id-reused");
     assert_eq!(proxy.json(own("failed", "k", json!(1))).await.expect(202)["duplicate"], Value::Null);
+    let digits =
+        |digits: &str, id: &str| format!(r#"{{"service":"order","type":"digits","id":"{id}","data":{digits}}}"#);
+    let post = async |body: String| reply(proxy.post("", "application/json", body)).await;
+    for (id, one, other) in [
+        ("1", "18446744073709551617", "18446744073709551618"),
+        ("2", r#"{"a":1,"a":2}"#, r#"{"a":2}"#),
+        ("3", "[1.5]", "[1.5,2]"),
+    ] {
+        post(digits(one, id)).await.expect(202);
+        assert_eq!(post(digits(one, id)).await.expect(202)["duplicate"], true, "{one}");
+        post(digits(other, id)).await.expect_problem(409, "id-reused");
+    }
     let both = json!([own("new", "k", json!(1)), own("new", "k", json!(1)), own("new", "k", json!(2))]);
     let items = proxy.json(both).await.expect(207)["items"].clone();
     assert_eq!((&items[1]["duplicate"], &items[2]["status"]), (&json!(true), &json!(409)));

@@ -137,6 +137,20 @@ async fn a_stop_does_not_wait_for_bodies_that_do_not_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_repeats_little_of_what_a_client_sent() {
+    let mut proxy = TestProxy::start(&[]).await;
+    let line = format!(r#"{{"service":"order","type":"paid","data":1,"{}":1}}"#, "x".repeat(200_000));
+    for (media, body) in [("application/json", line.clone()), ("application/x-ndjson", format!("{line}\n").repeat(20))]
+    {
+        let answer = proxy.post("", media, body).send().await.unwrap();
+        assert_eq!(answer.status(), 422, "{media}");
+        let length = answer.bytes().await.unwrap().len();
+        assert!(length < 50_000, "{media}: {length} bytes");
+    }
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_line_costs_no_more_for_coming_in_many_pieces() {
     let mut proxy = TestProxy::start(&[]).await;
     let line = json!({ "service": "order", "type": "paid", "data": "x".repeat(400_000) }).to_string();
