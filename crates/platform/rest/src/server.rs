@@ -67,10 +67,13 @@ defaults!(LimitSettings {
     memory: Bytes(48 << 20),
 });
 
-/// Bounds the memory of a connection in the kernel, and cuts off a peer that reads nothing for so long.
+/// Sets options of connections: bounded memory in the kernel, no delay of short pieces, and an end for a peer that reads
+/// nothing for so long.
 fn limit_socket(socket: &SockRef<'_>, patience: Duration) -> io::Result<()> {
     socket.set_recv_buffer_size(RECEIVED)?;
     socket.set_send_buffer_size(SENT)?;
+    // an answer comes in pieces, and the last one would wait for the client to acknowledge the others
+    socket.set_tcp_nodelay(true)?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(patience))?;
     #[cfg(not(target_os = "linux"))]
