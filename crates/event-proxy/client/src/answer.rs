@@ -88,10 +88,16 @@ pub(crate) async fn read(result: reqwest::Result<Response>, events: usize) -> An
     if status == StatusCode::MULTI_STATUS {
         return by_item(response.bytes().await, events, retry_after);
     }
+    // where no event was taken, a refusal has the items
     let body = match beginning(response).await {
         Ok(body) => body,
         Err(error) => return away(chain(&error.without_url()), retry_after),
     };
+    if let Ok(Items { items }) = serde_json::from_slice(&body)
+        && items.len() == events
+    {
+        return Answer::ByItem(items, retry_after);
+    }
     let text = String::from_utf8_lossy(&body);
     let reason = format!("{status}: {}", text.chars().take(QUOTED).collect::<String>());
     match status {
