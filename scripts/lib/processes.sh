@@ -105,7 +105,7 @@ finish_all() { # seconds files
 answers() { # port path
     local line
     line=$(
-        exec 3<>"/dev/tcp/127.0.0.1/$1" && printf 'GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n' "$2" >&3 &&
+        exec 3<>"/dev/tcp/127.0.0.1/$1" && printf 'GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$2" >&3 &&
             read -r -t 2 line <&3 && echo "$line"
     ) 2>/dev/null
     [[ $line == *' 200 '* ]]
