@@ -1,8 +1,7 @@
 //! The binary `shop` itself: its start, its end, and what is there after it was killed.
 
 use std::fs::File;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use crate::support::{ADMIN, Api, TestMember, all_at_once, eventually, random_key
 pub(crate) struct Binary {
     pub folder: TempDir,
     pub settings: Vec<(String, String)>,
-    address: SocketAddr,
+    pub address: SocketAddr,
     child: Option<Child>,
 }
 
@@ -276,22 +275,6 @@ async fn what_is_wrong_with_the_start_is_one_line() {
     let (code, line) = said(&bad.run(&[]));
     assert!(code == Some(2) && line.contains("no"), "{line}");
     shop.run(&["--help"]).status.success().then_some(()).expect("help is no error");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_http_leaves_no_line_in_the_log() {
-    let mut shop = Binary::new(&[]);
-    shop.start().await;
-    let before = shop.log();
-    for request in ["rubbish\r\n\r\n", "GET / HTTP/1.1\r\nno header\r\n\r\n", "GET / HTTP/9.9\r\n\r\n"] {
-        let mut stream = TcpStream::connect(shop.address).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 400 "), "{request}: {answer}");
-    }
-    assert_eq!(shop.terminate().await, Some(0));
-    assert_eq!(shop.log(), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::binary::Binary;
 use crate::support::{TestShop, random_key};
 
 /// Far more than anything takes that does not hang.
@@ -175,4 +176,19 @@ async fn pipelined_requests_are_answered_in_their_order_whatever_their_number() 
     written.unwrap();
     assert_eq!(said.matches("HTTP/1.1 200 OK").count(), 300);
     shop.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_http_leaves_no_line_in_the_log() {
+    let mut shop = Binary::new(&[]);
+    shop.start().await;
+    let before = shop.log();
+    for request in ["rubbish\r\n\r\n", "GET / HTTP/1.1\r\nno header\r\n\r\n", "GET / HTTP/9.9\r\n\r\n"] {
+        let mut stream = TcpStream::connect(shop.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let answer = answer(stream).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{request}: {answer}");
+    }
+    assert_eq!(shop.terminate().await, Some(0));
+    assert_eq!(shop.log(), before);
 }

@@ -9,13 +9,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::kafka::until;
-use super::support::{TestProxy, reply};
+use super::support::{TestProxy, event, reply};
 
 const LINES: &str = "application/x-ndjson";
-
-fn event(n: usize) -> Value {
-    json!({ "service": "order", "type": "paid", "key": "k", "data": n })
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_nothing_was_taken_the_status_says_so() {

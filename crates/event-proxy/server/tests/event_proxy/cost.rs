@@ -1,31 +1,18 @@
 //! A client that sends too much, too slowly, or nothing costs only itself.
 
-use std::io::Write;
 use std::time::Duration;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::kafka::until;
-use super::support::{TestProxy, reply};
+use super::support::{TestProxy, event, packed, reply};
 
 const LINES: &str = "application/x-ndjson";
 /// Far more than anything takes that does not hang.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-fn event(n: usize) -> Value {
-    json!({ "service": "order", "type": "paid", "key": "k", "data": n })
-}
-
-fn packed(body: &[u8]) -> Vec<u8> {
-    let mut packer = GzEncoder::new(Vec::new(), Compression::best());
-    packer.write_all(body).unwrap();
-    packer.finish().unwrap()
-}
 
 /// A connection on which a request with this head was begun.
 async fn begun(proxy: &TestProxy, head: &str, body: &[u8]) -> TcpStream {
@@ -89,6 +76,13 @@ async fn a_body_that_does_not_come_is_given_up() {
     let (status, document) = answer(&mut begun(&proxy, &head, half.as_bytes()).await).await;
     assert_eq!((status, &document["accepted"], &document["unread"]["from_line"]), (207, &json!(1), &json!(2)));
     assert_eq!(document["unread"]["problem"]["code"], "body-timeout");
+    proxy.stop().await;
+    // what came before does not make a silence longer
+    let limits = [("EVENT_PROXY__HTTP__LIMITS__BODY_TIMEOUT", "300ms"), ("EVENT_PROXY__HTTP__LIMITS__BODY_RATE", "1")];
+    let mut proxy = TestProxy::start(&limits).await;
+    let head = "content-type: application/json\r\ncontent-length: 100000";
+    let (status, _) = answer(&mut begun(&proxy, head, &[b' '; 50_000]).await).await;
+    assert_eq!(status, 408);
     proxy.stop().await;
 }
 

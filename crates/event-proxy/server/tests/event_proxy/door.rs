@@ -60,6 +60,9 @@ async fn without_keys_neither_forwarded_requests_nor_other_hosts() {
     );
     let answer = raw(&proxy, &old).await;
     assert!(answer.starts_with("HTTP/1.0 403 ") && answer.contains("not-allowed-without-keys"), "{answer}");
+    let elsewhere = "GET http://example.com/v1/ledger HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answer = raw(&proxy, elsewhere).await;
+    assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("not-allowed-without-keys"), "{answer}");
     for host in ["localhost", "LocalHost:1", "127.0.0.1:8090", "[::1]:8090"] {
         reply(post(&proxy).header("host", host)).await.expect(202);
     }

@@ -1,22 +1,8 @@
 //! Events in each form, and what is wrong with some.
 
-use std::io::Write;
-
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
-use super::support::{TestProxy, reply};
-
-fn event(n: usize) -> Value {
-    json!({ "service": "order", "type": "paid", "key": "k", "data": n })
-}
-
-fn packed(body: &[u8]) -> Vec<u8> {
-    let mut packer = GzEncoder::new(Vec::new(), Compression::best());
-    packer.write_all(body).unwrap();
-    packer.finish().unwrap()
-}
+use super::support::{TestProxy, event, packed, reply};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_is_taken_and_followed_by_its_receipt() {

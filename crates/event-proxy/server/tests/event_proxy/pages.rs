@@ -230,15 +230,24 @@ async fn a_live_tail_begins_with_the_last_events_and_ends_when_the_proxy_stops()
     for n in 0..60 {
         proxy.json(event(if n % 2 == 0 { "even" } else { "odd" }, n)).await.expect(202);
     }
-    let (whole, even) = {
+    let (whole, even, odd_places) = {
         let browser = Browser::signed_in(&proxy).await;
         let open =
             async |query| browser.request(Method::GET, &format!("/admin/topics/order.paid/tail{query}")).send().await;
-        (open("").await.unwrap(), open("?key=even&text=DATA").await.unwrap())
+        let mut odd_places = Vec::new();
+        for place in [i64::MIN, i64::MAX] {
+            let path = "/admin/topics/order.paid/tail";
+            let places = [place.to_string(), place.to_string(), place.to_string()].join(".");
+            odd_places.push(browser.request(Method::GET, path).header("last-event-id", places).send().await.unwrap());
+        }
+        (open("").await.unwrap(), open("?key=even&text=DATA").await.unwrap(), odd_places)
     };
     assert_eq!(whole.headers()[CONTENT_TYPE], "text/event-stream");
     proxy.stop().await;
     let (whole, even) = (whole.text().await.unwrap(), even.text().await.unwrap());
     assert_eq!((whole.matches("event: event").count(), even.matches("event: event").count()), (50, 30), "{whole}");
     assert!(!even.contains("odd"));
+    for (tail, shown) in odd_places.into_iter().zip([60, 0]) {
+        assert_eq!(tail.text().await.unwrap().matches("event: event").count(), shown, "from a place that there is not");
+    }
 }

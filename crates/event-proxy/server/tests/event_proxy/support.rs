@@ -1,15 +1,18 @@
 //! A proxy of its own for each test.
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::sync::LazyLock;
 
 use event_proxy::Proxy;
 use event_proxy::http::Server;
 use event_proxy::settings::Settings;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::Description;
 
@@ -31,6 +34,18 @@ fn every_type_of_problem_is_an_answer_of_some_operation() {
     for kind in event_proxy::http::kinds::ALL {
         assert!(described.contains(&format!("`{}`", kind.code)), "no operation answers {}", kind.code);
     }
+}
+
+/// An event of one key.
+pub(super) fn event(n: usize) -> Value {
+    json!({ "service": "order", "type": "paid", "key": "k", "data": n })
+}
+
+/// A body as a client packs it with gzip.
+pub(super) fn packed(body: &[u8]) -> Vec<u8> {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::best());
+    packer.write_all(body).unwrap();
+    packer.finish().unwrap()
 }
 
 /// The admin's, unless a test sets another.
