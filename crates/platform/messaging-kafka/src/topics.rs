@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use messaging::BusError;
 use rdkafka::admin::AlterConfig;
@@ -13,6 +13,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use crate::client::{Heard, Kafka, away};
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Time between two looks for what a broker has not heard of yet.
+const HEARING: Duration = Duration::from_millis(20);
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 const RETENTION_MS: &str = "retention.ms";
 
@@ -47,8 +49,8 @@ impl Kafka {
     /// Makes the topics (name, partitions) that are missing, adds partitions to those that have too few, and returns
     /// how the existing topics differ from `options`. Nothing else is changed on an existing topic.
     ///
-    /// Differences are those of the topics as they were found: brokers hear of a new topic, and of new partitions, some
-    /// time after the controller has made them.
+    /// Brokers hear of a new topic, and of new partitions, some time after the controller has made them: the answer
+    /// waits for that, for [`PATIENCE`] at most.
     ///
     /// # Errors
     /// [`BusError::Unavailable`]; what was made stays.
@@ -60,16 +62,25 @@ impl Kafka {
         let topics: Vec<_> = topics.iter().map(|(name, partitions)| (self.named(name), *partitions)).collect();
         self.check().await?; // in seconds and with a reason, where an admin request only times out
         let admin: AdminClient<Heard> = self.client(&[])?;
-        let mut there = self.there().await?;
+        let there = self.there().await?;
         let (old, new): (Vec<_>, Vec<_>) = topics.into_iter().partition(|(name, _)| there.contains_key(name));
         make(&admin, &new, options).await?;
-        let is_small = |(name, partitions): &&(String, i32)| {
-            there.get(name).is_some_and(|found| found.partitions < *partitions as usize)
-        };
-        for name in raise(&admin, old.iter().filter(is_small)).await? {
-            there.entry(name).and_modify(|found| found.is_raised = true);
-        }
+        let raised = raise(&admin, old.iter().filter(|wanted| is_small(&there, wanted))).await?;
+        let changed: Vec<_> = new.iter().chain(old.iter().filter(|(name, _)| raised.contains(name))).collect();
+        let there = if changed.is_empty() { there } else { self.there_with(&changed).await? };
         self.differences(old, &there, options).await
+    }
+
+    /// The topics, as soon as a broker has heard of the changed ones, or when [`PATIENCE`] is over.
+    async fn there_with(&self, changed: &[&(String, i32)]) -> Result<HashMap<String, Found>, BusError> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let there = self.there().await?;
+            if Instant::now() > end || !changed.iter().any(|wanted| is_small(&there, wanted)) {
+                return Ok(there);
+            }
+            tokio::time::sleep(HEARING).await;
+        }
     }
 
     /// How topics (name, partitions) differ from what they are to be, a missing one included.
@@ -118,9 +129,7 @@ impl Kafka {
                 }
             };
             if let Some(found) = there.get(topic) {
-                if !found.is_raised {
-                    compare("partitions", &partitions.to_string(), &found.partitions.to_string());
-                }
+                compare("partitions", &partitions.to_string(), &found.partitions.to_string());
                 if let Some(wanted) = options.replication {
                     compare("replication", &wanted.to_string(), &found.replication.to_string());
                 }
@@ -184,7 +193,7 @@ impl Kafka {
                 consumer.fetch_metadata(None, PATIENCE).map_err(|error| consumer.context().explain(&error))?;
             let found = metadata.topics().iter().map(|topic| {
                 let replication = topic.partitions().first().map_or(0, |partition| partition.replicas().len());
-                (topic.name().to_owned(), Found { partitions: topic.partitions().len(), replication, is_raised: false })
+                (topic.name().to_owned(), Found { partitions: topic.partitions().len(), replication })
             });
             Ok(found.collect())
         })
@@ -249,8 +258,10 @@ fn within() -> AdminOptions {
 struct Found {
     partitions: usize,
     replication: usize,
-    /// Partitions were added after this was found.
-    is_raised: bool,
+}
+
+fn is_small(there: &HashMap<String, Found>, (name, partitions): &(String, i32)) -> bool {
+    there.get(name).is_none_or(|found| found.partitions < *partitions as usize)
 }
 
 impl TopicOptions {
