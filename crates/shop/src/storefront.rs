@@ -11,10 +11,11 @@ use contracts::MemberId;
 use db::Database;
 use messaging::{Group, Log};
 use program::Secret;
+use rest::throttle::LoginThrottle;
 use rest::turns::Turns;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{Guesses, Keys, Passwords, RequestIds, Sessions, Tickets, Tokens};
+use crate::auth::{Keys, Passwords, RequestIds, Sessions, Tickets, Tokens};
 use crate::cache::{Coupons, Popular, Products};
 use crate::http::limits::Limits;
 use crate::streams::Streams;
@@ -40,7 +41,7 @@ pub struct Storefront {
     /// Orders of a member are placed one after the other, so that each counts the unpaid orders before it.
     pub turns: Turns<MemberId>,
     pub streams: Streams,
-    pub guesses: Guesses,
+    pub throttle: LoginThrottle,
     /// How long a session lasts without being refreshed.
     pub refresh_lifetime: Duration,
     /// Cancelled when the shop is to stop: whoever waits or streams ends.
@@ -71,7 +72,7 @@ impl Storefront {
             terms: Terms { expires_after: settings.order.expires_after, unpaid: settings.order.unpaid() },
             turns: Turns::default(),
             streams: Streams::new(settings.http.streams_per_member.get(), settings.http.max_streams.get()),
-            guesses: Guesses::new(settings.rate_limit.enabled),
+            throttle: LoginThrottle::new(settings.rate_limit.enabled),
             refresh_lifetime: settings.auth.refresh_ttl,
             runtime: shop.clone(),
             stop,

@@ -17,6 +17,7 @@ pub mod problem;
 pub mod reply;
 pub mod server;
 mod shares;
+pub mod throttle;
 pub mod turns;
 
 pub use problem::Problem;

@@ -1,7 +1,6 @@
 //! Who calls: passwords, tokens, sessions, and the ids that only their owner can use.
 
 mod caller;
-mod guesses;
 mod keys;
 mod password;
 mod request_ids;
@@ -10,9 +9,8 @@ mod tickets;
 mod tokens;
 
 pub(crate) use caller::{Admin, Caller};
-pub(crate) use guesses::Guesses;
 pub(crate) use keys::Keys;
-pub(crate) use password::{Passwords, hash as hash_password};
+pub(crate) use password::{Passwords, hash as hash_password, note_wrong_password};
 pub(crate) use request_ids::RequestIds;
 pub(crate) use sessions::Sessions;
 pub(crate) use tickets::{TICKET_LIFETIME, TicketId, Tickets};

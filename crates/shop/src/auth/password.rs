@@ -1,10 +1,12 @@
 //! Passwords: argon2id with the parameters OWASP recommends (19 MiB, 2 passes), away from the HTTP threads.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use telemetry::metrics::SIGN_IN_FAILURES;
 use tokio::sync::Semaphore;
 
 use crate::http::problem::{Problem, unavailable};
@@ -58,6 +60,12 @@ impl Passwords {
         });
         task.await.map_err(Problem::internal)
     }
+}
+
+/// Counts and logs a wrong password.
+pub(crate) fn note_wrong_password(from: IpAddr) {
+    SIGN_IN_FAILURES.of([]).increment(1);
+    tracing::warn!(%from, "sign-in failed: wrong e-mail address or password");
 }
 
 /// The hash of `password` as a PHC string, on this thread.

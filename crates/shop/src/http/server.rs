@@ -63,7 +63,6 @@ impl Server {
             loop {
                 tokio::time::sleep(TIDY_EVERY).await;
                 storefront.limits.tidy();
-                storefront.guesses.tidy();
                 storefront.streams.tidy();
             }
         });

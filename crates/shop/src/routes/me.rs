@@ -10,7 +10,7 @@ use rest::page::{Page, PageQuery};
 use rest::reply;
 
 use crate::Storefront;
-use crate::auth::Caller;
+use crate::auth::{Caller, note_wrong_password};
 use crate::dto::coupons::OwnedCouponView;
 use crate::dto::members::{PasswordChange, Profile, ProfileChange};
 use crate::dto::notifications::HistoryEntry;
@@ -52,12 +52,12 @@ pub(crate) async fn change_password(
     let credentials = shop.db.read(move |conn| member::credentials_of(conn, caller.id)).await?;
     let credentials = credentials.ok_or_else(|| Problem::not_found("member"))?;
     let (account, from) = (credentials.member.email, shop.limits.client(&request));
-    shop.guesses.turn(&account, from).await?;
+    let attempt = shop.throttle.turn(&account, from).await?;
     if !shop.passwords.verify(current_password, Some(credentials.password_hash)).await? {
-        shop.guesses.wrong(from);
+        note_wrong_password(from);
         return Err(Problem::new(&kinds::INVALID_REQUEST).field("current_password", "is wrong"));
     }
-    shop.guesses.right(&account, from);
+    attempt.right();
     let (hash, known) = (shop.passwords.hash(new_password).await?, shop.clone());
     let change = move |tx: &mut db::Tx<'_>| {
         let known = known.clone();

@@ -10,7 +10,7 @@ use rest::reply;
 
 use super::at;
 use crate::Storefront;
-use crate::auth::{Caller, RefreshToken};
+use crate::auth::{Caller, RefreshToken, note_wrong_password};
 use crate::dto::members::{Refresh, SignIn, TokenPair};
 use crate::http::kinds;
 use crate::http::problem::{Answer, Problem};
@@ -23,16 +23,16 @@ pub(crate) async fn sign_in(shop: Data<Storefront>, request: HttpRequest, body: 
     shop.limits.credentials(&request)?;
     let SignIn { email, password } = body.value;
     let (account, from) = (member::normalised_email(&email), shop.limits.client(&request));
-    shop.guesses.turn(&account, from).await?;
+    let attempt = shop.throttle.turn(&account, from).await?;
     let found = shop.db.read(move |conn| member::credentials(conn, &email)).await?;
     // an address that nobody has takes as long as a wrong password
     let (member, hash) = found.map(|found| (found.member, found.password_hash)).unzip();
     let right = shop.passwords.verify(password, hash).await?;
     let Some(member) = member.filter(|_| right) else {
-        shop.guesses.wrong(from);
+        note_wrong_password(from);
         return Err(Problem::new(&kinds::INVALID_CREDENTIALS));
     };
-    shop.guesses.right(&account, from);
+    attempt.right();
     let (refresh, expires_at) = (RefreshToken::generate(), Time::now() + shop.refresh_lifetime);
     let (id, hash) = (member.id, refresh.hash());
     let session = shop.db.write(move |tx| member::start_session(tx, id, &hash, expires_at)).await?;

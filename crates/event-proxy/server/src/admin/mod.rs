@@ -1,7 +1,6 @@
 //! The admin: one password, sessions of browsers that showed it, and the extractor of the routes that ask for it.
 
 mod ended;
-mod guesses;
 mod session;
 
 use std::collections::HashMap;
@@ -20,7 +19,7 @@ use db::types::Time;
 use db::{Database, Tx};
 use parking_lot::RwLock;
 use program::{Secret, kept_secret};
-use rest::turns::Turns;
+use rest::throttle::LoginThrottle;
 use rest::{Problem, client};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -30,7 +29,6 @@ use crate::Proxy;
 use crate::control::audit;
 use crate::http::kinds;
 use crate::settings::{HttpSettings, Settings};
-use guesses::Guesses;
 pub use session::Session;
 use session::Sessions;
 
@@ -76,8 +74,7 @@ pub struct Access {
     sessions: Sessions,
     /// Sessions that were ended, until their cookie expires: here, or as last read from the control database.
     ended: RwLock<HashMap<ended::Hash, Time>>,
-    guesses: Guesses,
-    turns: Turns<IpAddr>,
+    throttle: LoginThrottle,
     control: Database,
     trust_forwarded: bool,
 }
@@ -93,8 +90,7 @@ impl Access {
             sessions: Sessions::new(&password.text, &secret, http.tls.is_on()),
             password,
             ended: RwLock::default(),
-            guesses: Guesses::default(),
-            turns: Turns::default(),
+            throttle: LoginThrottle::new(true),
             control: control.clone(),
             trust_forwarded: http.trust_forwarded,
         };
@@ -123,7 +119,7 @@ impl Access {
     /// Begins a session for whoever knows the password: the cookie to set.
     ///
     /// # Errors
-    /// `unauthorized`
+    /// `unauthorized`, `too-many-requests`
     pub async fn sign_in(&self, request: &HttpRequest, password: &str) -> Result<Cookie<'static>, Problem> {
         self.check_password(request, password).await?;
         Ok(self.sessions.begin())
@@ -200,26 +196,19 @@ impl Access {
 
     async fn check_password(&self, request: &HttpRequest, password: &str) -> Result<(), Problem> {
         let from = client::address(request, self.trust_forwarded);
+        let attempt = self.throttle.turn(NAME, from).await?;
         // of the same length whatever was sent, so that the time tells nothing
         let [sent, set] = [password, self.password.text.expose()].map(Sha256::digest);
-        let is_right = bool::from(sent.as_slice().ct_eq(set.as_slice()));
-        if !is_right {
-            self.note_wrong(from).await;
+        if sent.as_slice().ct_eq(set.as_slice()).into() {
+            attempt.right();
+            return Ok(());
         }
-        // the right one as well: who gives up early learns nothing
-        let delay = self.guesses.delay(from);
-        if !delay.is_zero() {
-            // one after the other, or many at once would share a delay
-            let _turn = self.turns.of(from).await;
-            tokio::time::sleep(delay).await;
-        }
-        let wrong = || Problem::new(&kinds::UNAUTHORIZED).detail("the password is wrong").challenge(BASIC);
-        is_right.then_some(()).ok_or_else(wrong)
+        self.note_wrong(from, attempt.number()).await;
+        Err(Problem::new(&kinds::UNAUTHORIZED).detail("the password is wrong").challenge(BASIC))
     }
 
-    /// Tells of the first wrong passwords of an address, and then of each doubling, so that guesses fill no disk.
-    async fn note_wrong(&self, from: IpAddr) {
-        let count = self.guesses.wrong(from);
+    /// Logs the first wrong passwords of an address, and then each doubling, so that guesses fill no disk.
+    async fn note_wrong(&self, from: IpAddr, count: u32) {
         EVENT_PROXY_WRONG_PASSWORDS.of([]).increment(1);
         if count != 3 && !count.is_power_of_two() {
             return;

@@ -169,7 +169,11 @@ impl ResponseError for Refusal {
             Self::SignIn(next) => sign_in::first(next),
             Self::Problem(problem) => {
                 let page = FailedPage { title: problem.kind().title, told: problem.told() };
-                html(problem.kind().status, &page)
+                let mut response = html(problem.kind().status, &page);
+                if let Some(wait) = problem.error_response().headers().get(header::RETRY_AFTER) {
+                    response.headers_mut().insert(header::RETRY_AFTER, wait.clone());
+                }
+                response
             }
         }
     }

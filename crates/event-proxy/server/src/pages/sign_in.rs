@@ -3,7 +3,7 @@
 use actix_web::cookie::Cookie;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Payload};
-use actix_web::{HttpRequest, HttpResponse, ResponseError, get, post};
+use actix_web::{HttpRequest, HttpResponse, get, post};
 use askama::Template;
 use garde::Validate;
 use rest::Problem;
@@ -67,10 +67,11 @@ pub(crate) async fn sign_in(proxy: Data<Proxy>, request: HttpRequest, body: Payl
     let next = if is_page(&form.next) { form.next } else { HOME.to_owned() };
     match proxy.admin.sign_in(&request, &form.password).await {
         Ok(cookie) => Ok(with(go_to(&next), &cookie)?),
-        Err(problem) => {
+        Err(problem) if problem.kind().status == StatusCode::UNAUTHORIZED => {
             let refused = Some("This is not the password.");
-            Ok(html(problem.status_code(), &SignInPage { next, refused }))
+            Ok(html(StatusCode::UNAUTHORIZED, &SignInPage { next, refused }))
         }
+        Err(problem) => Err(problem.into()),
     }
 }
 

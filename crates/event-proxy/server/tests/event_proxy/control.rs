@@ -1,11 +1,14 @@
 //! The admin, the audit log, and the database that proxies share.
 
+use std::future::ready;
 use std::os::unix::fs::PermissionsExt;
 
 use actix_web::test::TestRequest;
 use db::diesel::{RunQueryDsl, sql_query};
 use event_proxy::Proxy;
 use event_proxy::settings::Settings;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use program::process::Failure;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -91,6 +94,29 @@ async fn wrong_passwords_are_told_of_and_never_shut_the_right_one_out() {
     let row = |n: usize| ["who", "action", "subject", "detail"].map(|name| audit["items"][n][name].clone());
     assert_eq!(row(0), ["127.0.0.1", "admin.wrong-password", "admin", "4 from this address"]);
     assert_eq!(row(3)[3], "1 from this address");
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_of_the_admins_password_wait_in_turns_and_shut_nobody_out() {
+    let named = [("EVENT_PROXY__HTTP__TRUST_FORWARDED", "true"), ("EVENT_PROXY__KEYS__REQUIRED", "true")];
+    let mut proxy = TestProxy::start(&named).await;
+    let sign_in = |password: &'static str, from: &str| {
+        let form = proxy.request(Method::POST, "/admin/sign-in").form(&[("password", password)]);
+        let sent = form.header("x-forwarded-for", from.to_owned()).send();
+        async { sent.await.unwrap() }
+    };
+    assert_eq!(sign_in(PASSWORD, "10.0.0.1").await.status(), 303);
+    // 3 + 5 at once and 5 in the queue
+    let mut guesses: FuturesUnordered<_> = (0..30).map(|_| sign_in("not the password", "10.1.0.1")).collect();
+    for _ in 0..10 {
+        let refused = guesses.by_ref().filter(|answer| ready(answer.status() == 429)).next().await;
+        let answer = refused.expect("ten guesses have no room in the queue");
+        assert!(answer.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 0);
+    }
+    for from in ["10.0.0.1", "10.2.0.1"] {
+        assert_eq!(sign_in(PASSWORD, from).await.status(), 303, "{from}");
+    }
     proxy.stop().await;
 }
 
