@@ -58,6 +58,7 @@ fn run_command(worker: &'static Worker, cli: Cli) -> Result<(), Failure> {
         );
         return Err(SettingError { key: "database.url".into(), reason }.into());
     }
+    settings.check_data_dir(false, |group| worker.hosts(group))?;
     if cli.check_config {
         settings.check_start()?;
         println!("the settings are good");

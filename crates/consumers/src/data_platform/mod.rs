@@ -57,7 +57,7 @@ pub(crate) fn check(settings: &ExportSettings) -> Result<(), SettingError> {
 }
 
 /// The group's name.
-const GROUP: &str = "data-platform";
+pub const GROUP: &str = "data-platform";
 
 /// What is exported of event proxies; `None` for nothing.
 pub fn subscription(settings: &ExportSettings) -> Option<Subscription> {

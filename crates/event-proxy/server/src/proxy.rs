@@ -9,7 +9,7 @@ use messaging::Log;
 use parking_lot::Mutex;
 use program::kept_secret;
 use program::process::{Failure, one_line};
-use program::settings::{SettingError, readable_secrets};
+use program::settings::{SettingError, readable_secrets, writable_folder};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -119,7 +119,7 @@ impl Proxy {
         })
     }
 
-    /// Looks at everything that the start refuses, files included. Nothing is connected, and nothing on disk is made.
+    /// Looks at everything that the start refuses, files included. Nothing is connected, and nothing stays on disk.
     ///
     /// # Errors
     /// The first setting that can't be used.
@@ -156,6 +156,10 @@ impl Prepared {
         let tls = tls::config(&settings.http.tls)?;
         let peers = Peers::new(&settings.node.name, &settings.node.peers)?;
         let password = if settings.admin.password.is_empty() { Some(PASSWORD_FILE) } else { None };
+        writable_folder("data_dir", &settings.data_dir)?;
+        if let Some(url) = &settings.control.database_url {
+            url.check(control::DATABASE_URL)?;
+        }
         let made: Vec<_> = password.into_iter().chain([RECEIPT_SECRET]).collect();
         readable_secrets(&settings.data_dir, &made)?;
         Ok(Self { delivery, tls, peers })

@@ -12,6 +12,7 @@ use program::settings::{
 };
 use program::{Secret, defaults};
 use rest::server::LimitSettings;
+use rest::threads;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use telemetry::Process;
@@ -309,6 +310,7 @@ impl Settings {
         expect("ingest.max_body", self.ingest.max_body.0 > 0, "expected more than 0")?;
         let (memory, body) = (self.ingest.memory.0, self.ingest.max_body.0);
         self.http.limits.check(body)?;
+        threads::check(self.http.workers)?;
         expect("ingest.memory", memory >= body, "expected no less than ingest.max_body")?;
         let most = messaging::MAX_PAYLOAD_BYTES;
         let reason = format!("expected 1 to {most} bytes");
@@ -327,6 +329,8 @@ impl Settings {
             let reason = format!("expected letters, digits, _ and -, got {:?}", bad.map_or("", String::as_str));
             expect(key, bad.is_none(), &reason)?;
         }
+        let ruled = self.topics.rules.iter().filter_map(|rule| rule.retention);
+        ruled.into_iter().try_for_each(|retention| positive("topics.rules", retention))?;
         self.topics.check_template()?;
         self.check_access()?;
         self.bus.kafka.check()?;

@@ -17,6 +17,9 @@ pub mod problem;
 pub mod reply;
 pub mod server;
 mod shares;
+mod singles;
+pub mod sparse;
+pub mod threads;
 pub mod throttle;
 pub mod turns;
 

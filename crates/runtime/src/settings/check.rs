@@ -1,8 +1,10 @@
 //! What a value's type alone can't say.
 
+use consumers::data_platform::{self, SinkKind};
 use contracts::topics;
 use messaging::MAX_PARTITIONS;
-use program::settings::{SettingError, expect, good_password, positive, readable_secrets};
+use program::settings::{SettingError, expect, good_password, positive, readable_secrets, writable_folder};
+use rest::threads;
 
 use super::Settings;
 use crate::buses::Buses;
@@ -20,6 +22,8 @@ impl Settings {
         expect("data_dir", !self.data_dir.as_os_str().is_empty(), "expected a folder")?;
         expect("http.body_limit", self.http.body_limit.0 > 0, "expected more than 0")?;
         self.http.limits.check(self.http.body_limit.0)?;
+        threads::check(self.http.workers)?;
+        positive("http.shutdown_timeout", self.http.shutdown_timeout)?;
         for origin in &self.http.cors_origins {
             let is_origin = origin == "*" || origin.split_once("://").is_some_and(|(_, host)| is_host(host));
             let reason = format!("expected * or origins like https://shop.example, got {origin:?}");
@@ -28,6 +32,7 @@ impl Settings {
         let partitions = self.events.partitions.get();
         let is_good = partitions <= MAX_PARTITIONS as u32;
         expect("events.partitions", is_good, &format!("expected 1 to {MAX_PARTITIONS}, got {partitions}"))?;
+        positive("events.retention", self.events.retention)?;
         let email = &self.admin.email;
         expect(
             "admin.email",
@@ -39,6 +44,7 @@ impl Settings {
         let long_enough = secret.is_empty() || secret.len() >= SECRET_BYTES;
         expect("auth.token_secret", long_enough, "expected at least 32 characters")?;
         positive("auth.access_ttl", self.auth.access_ttl)?;
+        positive("auth.refresh_ttl", self.auth.refresh_ttl)?;
         expect("auth.refresh_ttl", self.auth.refresh_ttl >= self.auth.access_ttl, "expected no less than access_ttl")?;
         self.currency.currency()?;
         positive("order.expires_after", self.order.expires_after)?;
@@ -47,15 +53,27 @@ impl Settings {
         self.log.check()
     }
 
-    /// Looks at everything that the start refuses, files included. Nothing is connected, and nothing on disk is made.
+    /// Looks at everything that the start refuses, files included. Nothing is connected, and nothing stays on disk.
     ///
     /// # Errors
     /// The first setting that can't be used.
     pub fn check_start(&self) -> Result<(), SettingError> {
         self.event_proxy.start()?;
         consumers::check(&self.of_consumers())?;
+        let key = if self.database.url.is_some() { "database.url" } else { "data_dir" };
+        self.database_url().check(key)?;
         let made = if self.auth.token_secret.is_empty() { &[TOKEN_SECRET][..] } else { &[] };
         readable_secrets(&self.data_dir, made)
+    }
+
+    /// Checks `data_dir` if the process writes there: a secret for tokens if it `signs`, files if it hosts their export.
+    ///
+    /// # Errors
+    /// `data_dir`
+    pub fn check_data_dir(&self, signs: bool, hosts: impl Fn(&str) -> bool) -> Result<(), SettingError> {
+        let makes_secret = signs && self.auth.token_secret.is_empty();
+        let exports = self.export.sink == SinkKind::Files && hosts(data_platform::GROUP);
+        if makes_secret || exports { writable_folder("data_dir", &self.data_dir) } else { Ok(()) }
     }
 
     fn check_bus(&self) -> Result<(), SettingError> {

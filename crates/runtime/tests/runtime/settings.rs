@@ -118,6 +118,7 @@ fn a_bad_variable_is_one_line_that_names_the_setting() {
         ("SHOP__HTTP__WORKERS", "many", r#"http.workers: expected a whole number from 1, got "many""#),
         ("SHOP__HTTP__WORKERS", "0", "http.workers: expected a whole number from 1, got 0"),
         ("SHOP__HTTP__WORKERS", "-1", r#"http.workers: expected a whole number from 1, got "-1""#),
+        ("SHOP__HTTP__WORKERS", "100000", "http.workers: expected 1 to 512, got 100000"),
         ("SHOP__HTTP__BODY_LIMIT", "big", r#"http.body_limit: expected a size like 64KiB, got "big""#),
         (
             "SHOP__HTTP__CORS_ORIGINS",
@@ -196,6 +197,26 @@ fn a_bad_variable_is_one_line_that_names_the_setting() {
     ];
     for (name, value, line) in cases {
         assert_eq!(of_variables(&[(name, value)]).unwrap_err(), format!("setting {line}"), "{name}={value}");
+    }
+}
+
+#[test]
+fn a_duration_is_longer_than_nothing_and_at_most_a_hundred_years() {
+    for key in [
+        "http.shutdown_timeout",
+        "http.limits.head_timeout",
+        "http.limits.body_timeout",
+        "bus.kafka.retention",
+        "events.retention",
+        "auth.access_ttl",
+        "auth.refresh_ttl",
+        "order.expires_after",
+    ] {
+        let name = format!("SHOP__{}", key.to_uppercase().replace('.', "__"));
+        for (value, expected) in [("0s", "more than 0"), ("101years", "at most 36500days")] {
+            let refused = of_variables(&[(&name, value)]).unwrap_err();
+            assert_eq!(refused, format!("setting {key}: expected {expected}"));
+        }
     }
 }
 

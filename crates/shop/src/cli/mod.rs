@@ -94,6 +94,7 @@ fn run_command(cli: Cli) -> Result<(), Failure> {
     let settings = Settings::load(cli.config.as_deref())?;
     let command = cli.command.unwrap_or(Command::Serve);
     if let Command::CheckConfig = command {
+        settings.check_data_dir(true, |_| settings.host.consumers)?;
         settings.check_start()?;
         println!("the settings are good");
         return Ok(());

@@ -14,6 +14,7 @@ use crate::http::server::{Server, purge_answers};
 pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     // first of all, so that a taken port costs nothing
     let listener = SOURCES.listen("http.address", &settings.http.address)?;
+    settings.check_data_dir(true, |_| settings.host.consumers)?;
     settings.observe("shop")?.during(serve_on(listener, settings)).await
 }
 

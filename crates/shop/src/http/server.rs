@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
@@ -10,6 +9,7 @@ use actix_web::web::Data;
 use program::Secret;
 use rest::body::Bodies;
 use rest::docs::Described;
+use rest::threads;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -51,9 +51,7 @@ impl Server {
         let storefront = Data::new(Storefront::new(shop, token_secret, stop.clone()));
         let (settings, described, of_apps) =
             (shop.settings.clone(), Described::new(&openapi(), &[], kinds::ALL), storefront.clone());
-        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let (limits, threads) =
-            (&shop.settings.http.limits, shop.settings.http.workers.map_or(cores, NonZeroUsize::get));
+        let (limits, threads) = (&shop.settings.http.limits, threads::count(shop.settings.http.workers));
         let bodies = Bodies::new(limits, stop.clone());
         let server = limits.serve(listener, threads, shop.settings.http.shutdown_timeout, None, move || {
             app(of_apps.clone(), described.clone(), bodies.clone(), &settings.http)

@@ -48,6 +48,9 @@ async fn what_the_shop_writes_is_its_owners_alone() {
 fn check_config_refuses_what_the_start_refuses() {
     let empty = tempfile::NamedTempFile::new().unwrap();
     let nothing = empty.path().to_str().unwrap();
+    let text = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(text.path(), "no database").unwrap();
+    let no_database = format!("sqlite:{}", text.path().display());
     for bad in [
         &[("SHOP__EXPORT__SINK", "http")][..],
         &[("SHOP__EXPORT__SINK", "splunk"), ("SHOP__EXPORT__SPLUNK__URL", "ftp://splunk")],
@@ -58,6 +61,13 @@ fn check_config_refuses_what_the_start_refuses() {
         &[("SHOP__EVENT_PROXY__URL", "http://localhost"), ("SHOP__EVENT_PROXY__CA_FILE", "/no/such/file")],
         &[("SHOP__TELEMETRY__OTLP__ENDPOINT", "no url")],
         &[("SHOP__DATABASE__URL", "sqlite::memory:")],
+        &[("SHOP__DATABASE__URL", "sqlite:.")],
+        &[("SHOP__DATABASE__URL", "sqlite:/dev/null")],
+        &[("SHOP__DATABASE__URL", "sqlite:/proc/none/shop.db")],
+        &[("SHOP__DATABASE__URL", &no_database)],
+        &[("SHOP__DATABASE__URL", "postgres://localhost:port/shop")],
+        &[("SHOP__DATABASE__URL", "postgres://localhost:99999/shop")],
+        &[("SHOP__HTTP__WORKERS", "513")],
         &[("SHOP__BUS__BACKEND", "kafka")],
         &[
             ("SHOP__BUS__BACKEND", "kafka"),
@@ -65,10 +75,12 @@ fn check_config_refuses_what_the_start_refuses() {
             ("SHOP__BUS__KAFKA__PROPERTIES__NO_SUCH", "1"),
         ],
         &[("SHOP__DATA_DIR", nothing)],
+        &[("SHOP__DATA_DIR", "/proc/none")],
+        &[("SHOP__DATA_DIR", "/proc/none"), ("SHOP__DATABASE__URL", "sqlite:shop.db")],
     ] {
         let shop = Binary::new(bad);
         let (code, checked) = said(&shop.run(&["check-config"]));
-        assert_eq!(code, Some(2), "{bad:?}: {checked}");
+        assert!(code == Some(2) && checked.lines().count() == 1, "{bad:?}: {checked}");
         assert_eq!(said(&shop.run(&[])), (code, checked), "{bad:?}");
         assert!(!shop.folder.path().join("data").exists(), "{bad:?}");
     }

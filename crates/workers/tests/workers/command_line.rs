@@ -46,6 +46,25 @@ fn sqlite_belongs_to_the_shop_alone() {
     assert!(!folder.path().join("data").exists(), "nothing was made");
 }
 
+#[test]
+fn check_config_refuses_what_the_start_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = ("SHOP__DATABASE__URL", "postgres://localhost/shop");
+    for (bad, key) in [
+        (("SHOP__DATA_DIR", "/proc/none"), "data_dir"),
+        (("SHOP__DATABASE__URL", "postgres://localhost:port/shop"), "database.url"),
+        (("SHOP__HTTP__WORKERS", "513"), "http.workers"),
+    ] {
+        let run = |arguments: &[&str]| {
+            said(&command("data-platform", folder.path(), &[at, bad]).args(arguments).output().unwrap())
+        };
+        let (code, line) = run(&["--check-config"]);
+        assert_eq!((code, line.lines().count()), (Some(2), 1), "{line}");
+        assert!(line.starts_with(&format!("data-platform: setting {key}: ")), "{line}");
+        assert_eq!(run(&[]), (code, line));
+    }
+}
+
 #[tokio::test]
 async fn what_is_wrong_with_the_start_is_one_line() {
     let Some(place) = postgres().await else { return };

@@ -2,12 +2,12 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::num::NonZeroUsize;
 
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use rest::body::Bodies;
 use rest::docs::Described;
+use rest::threads;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -32,9 +32,8 @@ impl Server {
     pub fn start(proxy: &Proxy, listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (of_apps, described) = (Data::new(proxy.clone()), Described::new(&openapi(), pages::ROUTES, kinds::ALL));
-        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let (http, is_tls) = (&proxy.settings.http, proxy.tls.is_some());
-        let (limits, threads) = (&http.limits, http.workers.map_or(cores, NonZeroUsize::get));
+        let (limits, threads) = (&http.limits, threads::count(http.workers));
         let bodies = Bodies::new(limits, proxy.stopping.clone());
         let tls = proxy.tls.as_deref().cloned();
         let server = limits.serve(listener, threads, http.shutdown_timeout, tls, move || {

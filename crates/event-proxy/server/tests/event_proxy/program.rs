@@ -51,8 +51,14 @@ fn check_config_refuses_what_the_start_refuses() {
         &[("EVENT_PROXY__DELIVERY__ACK_TIMEOUT", "0s")],
         &[("EVENT_PROXY__ADMIN__PASSWORD", "password")],
         &[("EVENT_PROXY__CONTROL__DATABASE_URL", "sqlite::memory:")],
+        &[("EVENT_PROXY__CONTROL__DATABASE_URL", "sqlite:.")],
+        &[("EVENT_PROXY__CONTROL__DATABASE_URL", &format!("sqlite:{certificate}"))],
+        &[("EVENT_PROXY__CONTROL__DATABASE_URL", "sqlite:/proc/none/control.db")],
+        &[("EVENT_PROXY__CONTROL__DATABASE_URL", "postgres://localhost:port/control")],
+        &[("EVENT_PROXY__HTTP__WORKERS", "513")],
         &[("EVENT_PROXY__TELEMETRY__OTLP__ENDPOINT", "no url")],
         &[("EVENT_PROXY__DATA_DIR", &empty)],
+        &[("EVENT_PROXY__DATA_DIR", "/proc/none")],
         &[("EVENT_PROXY__DATA_DIR", no_secret.to_str().unwrap())],
     ] {
         let (code, checked) = said(&command(folder.path(), bad).arg("--check-config").output().unwrap());

@@ -37,6 +37,26 @@ fn a_bad_setting_is_named_in_one_line() {
 }
 
 #[test]
+fn a_duration_is_longer_than_nothing_and_at_most_a_hundred_years() {
+    for key in [
+        "http.shutdown_timeout",
+        "http.limits.head_timeout",
+        "http.limits.body_timeout",
+        "bus.kafka.retention",
+        "delivery.ack_timeout",
+        "delivery.resend_after",
+        "delivery.longest_pause",
+        "log_limit.max_age",
+        "log_limit.keep",
+    ] {
+        let name = format!("EVENT_PROXY__{}", key.to_uppercase().replace('.', "__"));
+        for (value, expected) in [("0s", "more than 0"), ("101years", "at most 36500days")] {
+            assert_eq!(refusal(&name, value), format!("setting {key}: expected {expected}"));
+        }
+    }
+}
+
+#[test]
 fn a_dot_between_service_and_type_makes_a_template() {
     for template in ["{service}.{type}", "{type}-.{service}", "a-{service}", "{service}.x-{type}_y"] {
         let settings = Settings::from(None, [("EVENT_PROXY__TOPICS__TEMPLATE", template)]);

@@ -45,10 +45,22 @@ pub fn expect(key: &str, holds: bool, reason: &str) -> Result<(), SettingError> 
     if holds { Ok(()) } else { Err(SettingError::new(key, reason)) }
 }
 
+/// Longest duration of a setting: a hundred years, so that an instant that much later can be written down.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// # Errors
-/// That of the setting `key`, when it is 0.
+/// That of the setting `key`, when it is 0 or longer than a hundred years.
 pub fn positive(key: &str, duration: Duration) -> Result<(), SettingError> {
-    expect(key, !duration.is_zero(), "expected more than 0")
+    expect(key, !duration.is_zero(), "expected more than 0")?;
+    expect(key, duration <= LONGEST, "expected at most 36500days")
+}
+
+/// Checks that files can be made in a folder, which may be missing. Nothing stays on disk.
+///
+/// # Errors
+/// That of the setting `key`.
+pub fn writable_folder(key: &str, folder: &Path) -> Result<(), SettingError> {
+    db::check_folder(folder).map_err(|error| SettingError::new(key, format!("{}: {error}", folder.display())))
 }
 
 /// # Errors

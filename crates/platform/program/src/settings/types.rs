@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer};
 
+use super::SettingError;
+
 /// Where the database is. Shown without its password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl(String);
@@ -14,6 +16,14 @@ impl DatabaseUrl {
     /// With the password, for the one who connects.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Checks that the URL can lead to a database. Nothing is connected, and nothing stays on disk.
+    ///
+    /// # Errors
+    /// That of the setting `key`.
+    pub fn check(&self, key: &str) -> Result<(), SettingError> {
+        db::check_url(&self.0).map_err(|reason| SettingError::new(key, format!("{self}: {reason}")))
     }
 
     /// Whether several processes can have the database open.

@@ -1,0 +1,71 @@
+//! Checks of settings before anything is opened.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
+
+use uuid::Uuid;
+
+use crate::sqlite_file::SqliteFile;
+
+/// First bytes of every SQLite file that is not empty.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// Checks that a URL can lead to a database. Nothing is connected, and nothing stays on disk.
+///
+/// # Errors
+/// Reason why [`Database::open`](crate::Database::open) would refuse it.
+pub fn check_url(url: &str) -> Result<(), String> {
+    match url.split_once(':') {
+        Some(("sqlite", path)) => {
+            let path = SqliteFile::path(path).map_err(|error| error.to_string())?;
+            check_file(&path)
+        }
+        _ => {
+            // parameters are libpq's
+            let place = url.split('?').next().unwrap_or_default();
+            place.parse::<tokio_postgres::Config>().map(drop).map_err(|error| error.to_string())
+        }
+    }
+}
+
+fn check_file(path: &Path) -> Result<(), String> {
+    let told = |error: io::Error| error.to_string();
+    match path.metadata() {
+        Ok(there) if !there.is_file() => return Err("is no file".into()),
+        Ok(_) => {
+            let mut start = Vec::new();
+            File::open(path).and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut start)).map_err(told)?;
+            if !start.is_empty() && start != MAGIC {
+                return Err("file is not a database".into());
+            }
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound && path.file_name().is_some() => {}
+        Err(error) => return Err(told(error)),
+    }
+    check_folder(path.parent().unwrap_or(Path::new(""))).map_err(told)
+}
+
+/// Checks that files can be made in a folder, which may be missing with the folders above. Nothing stays on disk.
+///
+/// # Errors
+/// The system's.
+pub fn check_folder(folder: &Path) -> io::Result<()> {
+    for above in folder.ancestors() {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        match fs::symlink_metadata(above) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+            // permissions do not tell: a file system may make no folders for anybody
+            Ok(_) => {
+                let probe = above.join(format!(".probe-{}", Uuid::new_v4().simple()));
+                return match fs::create_dir(&probe) {
+                    // room may come back
+                    Err(error) if error.kind() == ErrorKind::StorageFull => Ok(()),
+                    made => made.and_then(|()| fs::remove_dir(&probe)),
+                };
+            }
+        }
+    }
+    Ok(())
+}
