@@ -140,12 +140,30 @@ impl<T: DeserializeOwned + Validate<Context = ()> + 'static> FromRequest for Par
 /// # Errors
 /// `invalid-query`, naming each wrong field.
 pub fn fields<T: DeserializeOwned + Validate<Context = ()>>(query: &str) -> Result<T, Problem> {
-    // an empty parameter (`?q=`) is the same as none
+    fields_of(pairs(query)?)
+}
+
+/// The names and values of a query or a form.
+///
+/// # Errors
+/// `invalid-query`
+pub fn pairs(query: &str) -> Result<Vec<(String, String)>, Problem> {
     let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query)
         .map_err(|_| Problem::new(&kinds::INVALID_QUERY).detail("the query is not form-urlencoded"))?;
-    if pairs.iter().any(|(name, value)| name.contains('\0') || value.contains('\0')) {
-        return Err(Problem::new(&kinds::INVALID_QUERY).detail("the query has a NUL character"));
+    // what is not UTF-8 is decoded as a replacement character
+    let bad = ['\0', char::REPLACEMENT_CHARACTER];
+    if pairs.iter().any(|(name, value)| name.contains(bad) || value.contains(bad)) {
+        return Err(Problem::new(&kinds::INVALID_QUERY).detail("the query has a NUL character, or is not UTF-8"));
     }
+    Ok(pairs)
+}
+
+/// The value that names and values make.
+///
+/// # Errors
+/// As [`fields`].
+pub fn fields_of<T: DeserializeOwned + Validate<Context = ()>>(pairs: Vec<(String, String)>) -> Result<T, Problem> {
+    // an empty parameter (`?q=`) is the same as none
     let given = pairs.into_iter().filter(|(_, value)| !value.is_empty());
     let given = serde::de::value::MapDeserializer::<_, serde::de::value::Error>::new(given.map(|(k, v)| (k, Text(v))));
     let value: T = serde_path_to_error::deserialize(given).map_err(|error| {

@@ -101,6 +101,7 @@ pub(crate) async fn list(
 /// Which dead events, and whether it was seen how many they are.
 #[derive(Deserialize, Validate)]
 #[garde(allow_unvalidated)]
+#[serde(deny_unknown_fields)]
 pub(super) struct RedriveForm {
     id: Option<String>,
     topic: Option<String>,
@@ -155,6 +156,7 @@ pub(crate) async fn redrive(proxy: Data<Proxy>, form: Form<RedriveForm>) -> Resu
 
 #[derive(Deserialize, Validate)]
 #[garde(allow_unvalidated)]
+#[serde(deny_unknown_fields)]
 pub(super) struct DiscardForm {
     #[serde(default)]
     reason: String,

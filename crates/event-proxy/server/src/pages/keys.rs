@@ -41,6 +41,7 @@ struct KeysPage {
 /// A key to be made, as it is written down.
 #[derive(Default, Deserialize, Validate)]
 #[garde(allow_unvalidated)]
+#[serde(deny_unknown_fields)]
 pub(super) struct KeyForm {
     #[serde(default)]
     name: String,

@@ -29,7 +29,12 @@ pub(super) struct SignInQuery {
 }
 
 #[derive(Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
 struct SignInForm {
+    /// For password managers.
+    #[garde(skip)]
+    #[serde(default, rename = "username")]
+    _username: String,
     #[garde(length(bytes, max = 1000))]
     #[serde(default)]
     password: String,

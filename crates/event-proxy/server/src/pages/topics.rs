@@ -48,6 +48,7 @@ struct TopicPage {
 /// Topics to be made, as they are written down.
 #[derive(Default, Deserialize, Validate)]
 #[garde(allow_unvalidated)]
+#[serde(deny_unknown_fields)]
 pub(super) struct TopicForm {
     #[serde(default)]
     name: String,
@@ -150,6 +151,7 @@ impl TopicPage {
 }
 
 #[derive(Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
 pub(super) struct DeleteForm {
     /// The name once more, typed by hand.
     #[garde(length(bytes, max = 249))]

@@ -9,7 +9,7 @@ use actix_web::web::Data;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use garde::Validate;
 use rest::body::Whole;
-use rest::input::{fields, read as read_body};
+use rest::input::{fields, fields_of, pairs, read as read_body};
 use rest::{Problem, kinds};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -66,15 +66,12 @@ pub(super) struct Form<T> {
     pub value: T,
 }
 
-#[derive(Deserialize, Validate)]
-#[garde(allow_unvalidated)]
-struct Token {
-    #[serde(default)]
-    csrf: String,
-}
+/// Field of every form with the token of the session.
+const CSRF: &str = "csrf";
 
 /// The fields of a form that says all it has to say with its path.
 #[derive(Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
 
 impl<T: DeserializeOwned + Validate<Context = ()> + 'static> FromRequest for Form<T> {
@@ -86,11 +83,11 @@ impl<T: DeserializeOwned + Validate<Context = ()> + 'static> FromRequest for For
         Box::pin(async move {
             let viewer = of(&request)?;
             let (text, proxy) = (text.await?, proxy(&request)?);
-            let token: Token = fields(&text)?;
-            if !proxy.admin.is_csrf_token(&viewer.session, &token.csrf) {
+            let (tokens, fields): (Vec<_>, _) = pairs(&text)?.into_iter().partition(|(name, _)| name == CSRF);
+            if !tokens.iter().any(|(_, token)| proxy.admin.is_csrf_token(&viewer.session, token)) {
                 return Err(Problem::new(&ours::WRONG_CSRF_TOKEN).detail("load the page again").into());
             }
-            Ok(Self { viewer, value: fields(&text)? })
+            Ok(Self { viewer, value: fields_of(fields)? })
         })
     }
 }

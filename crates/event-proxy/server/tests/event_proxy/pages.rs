@@ -105,6 +105,24 @@ async fn page(response: Response) -> Page {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_field_that_a_form_does_not_know_is_refused() {
+    let mut proxy = TestProxy::start(&[]).await;
+    let browser = Browser::signed_in(&proxy).await;
+    let forms = event_proxy::http::PAGES.iter().filter(|(_, methods, _)| methods.contains(&"POST".parse().unwrap()));
+    for (path, ..) in forms {
+        let path = path.replace("{id}", "019ad3a0-0000-7000-8000-000000000000").replace("{name}", "order.paid");
+        let mut fields = vec![("nmae", "order.paid")];
+        if path != "/admin/sign-in" {
+            fields.push(("csrf", &browser.csrf));
+        }
+        let refused = browser.post(&path, &fields).await;
+        assert_eq!(refused.status, 400, "{path}");
+        assert!(refused.text.contains("unknown field `nmae`"), "{path}: {}", refused.text);
+    }
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_is_not_signed_in_sees_the_sign_in_only() {
     let mut proxy = TestProxy::start(&[]).await;
     let browser = Browser::new(&proxy);
