@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 use telemetry::TraceContext;
 
 use crate::kinds::{self, Kind};
+use crate::sparse::Sparse;
 
 /// The media type of RFC 9457.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -244,11 +245,16 @@ impl ResponseError for Problem {
     }
 }
 
+static UNAVAILABLE: Sparse = Sparse::new();
+
 impl From<db::Error> for Problem {
     fn from(error: db::Error) -> Self {
         match &error {
             db::Error::Unavailable(reason) => {
-                tracing::warn!(request_id = request_id(), "database unavailable: {reason}");
+                // db logs the begin and the end of a storage fault
+                UNAVAILABLE.tell(|left_out| {
+                    tracing::warn!(request_id = request_id(), left_out, "database unavailable: {reason}");
+                });
                 let wait = error.retry_after().unwrap_or(Duration::from_secs(1));
                 Self::new(&kinds::UNAVAILABLE).retry_after(wait)
             }

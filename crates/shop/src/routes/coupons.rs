@@ -10,6 +10,7 @@ use messaging::EmitError;
 use rest::input::{Body, NoBody, Params, Segment};
 use rest::page::{Page, PageQuery};
 use rest::reply::{self, Kept};
+use rest::sparse::Sparse;
 
 use super::at;
 use crate::Storefront;
@@ -105,12 +106,14 @@ pub(crate) async fn request(
 /// How long those wait who find the issuer busy.
 const BUSY: Duration = Duration::from_secs(5);
 
+static NOT_TAKEN: Sparse = Sparse::new();
+
 impl From<EmitError> for Problem {
     fn from(error: EmitError) -> Self {
         match error {
             EmitError::Database(error) => error.into(),
             EmitError::Unavailable(why) => {
-                tracing::warn!(why, "a request for a coupon was not taken");
+                NOT_TAKEN.tell(|left_out| tracing::warn!(why, left_out, "a request for a coupon was not taken"));
                 unavailable("requests for coupons are not taken at the moment")
             }
             EmitError::Busy(_) => unavailable("too many requests for coupons are waiting").retry_after(BUSY),

@@ -47,6 +47,12 @@ async fn a_deleted_database_takes_no_request_and_is_told_once() {
     let metrics = api.get("//metrics").send().await.expect(200).text;
     assert!(metrics.contains(&format!("{series} 1")), "{metrics}");
     assert_eq!(alarms(&shop), 1, "{}", shop.log());
+    for _ in 0..30 {
+        let refused = api.post("/sessions/refresh", json!({ "refresh_token": "x" })).send().await;
+        refused.expect_problem(503, "unavailable");
+    }
+    let lines = shop.log().matches("database unavailable").count();
+    assert!((1..10).contains(&lines), "{lines} lines about 33 requests");
 
     fs::rename(file.with_extension("away"), &file).unwrap();
     shop.is_ready(&api).await;
