@@ -7,12 +7,12 @@ pub const MIN_LENGTH: usize = 8;
 /// (`common-passwords.txt`), which Royce Williams made of passwords that were published after break-ins.
 const COMMON: &str = include_str!("common-passwords.txt");
 
-/// Returns why nobody may choose a password, in upper or lower case, or `None` for a good one.
+/// Returns why nobody may choose a password, in upper or lower case and with or without blanks around, or `None` for a good one.
 pub fn weakness(password: &str) -> Option<&'static str> {
     if password.chars().count() < MIN_LENGTH {
         return Some("is shorter than 8 characters");
     }
-    let password = password.to_lowercase();
+    let password = password.trim().to_lowercase();
     COMMON.lines().any(|common| common == password).then_some("is one of the most common passwords")
 }
 
@@ -22,7 +22,9 @@ mod tests {
 
     #[test]
     fn short_and_common_passwords_are_weak() {
-        for weak in ["", "a", "1234567", "비밀번호일이삼", "12345678", "password", "PassWord1", "qwertyuiop"] {
+        for weak in
+            ["", "a", "1234567", "비밀번호일이삼", "12345678", "password", "PassWord1", "qwertyuiop", " password\n"]
+        {
             assert!(weakness(weak).is_some(), "{weak}");
         }
         for good in ["correct horse battery staple", "password of mine", "비밀번호일이삼사", "        ~"] {
