@@ -15,6 +15,7 @@ use utoipa::openapi::{OpenApi, RefOr};
 
 use crate::kinds;
 use crate::problem::Problem;
+use crate::singles;
 
 /// Unknown query parameters that an answer names.
 const MAX_TOLD: usize = 20;
@@ -131,17 +132,18 @@ pub async fn no_such_route(request: HttpRequest) -> Result<HttpResponse, Problem
     })
 }
 
-/// The middleware that refuses query parameters which the matched route does not know.
+/// The middleware that refuses query parameters which the matched route does not know, and headers that come twice.
 ///
 /// # Errors
 /// Those of the application.
-pub async fn check_query(
+pub async fn check_request(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let query = Some(request.query_string()).filter(|query| !query.is_empty());
     let route = query.and_then(|_| matched(request.request()));
-    match route.map_or(Ok(()), |route| route.check_query(request.method(), request.query_string())) {
+    let checked = route.map_or(Ok(()), |route| route.check_query(request.method(), request.query_string()));
+    match checked.and_then(|()| singles::check(request.headers())) {
         Ok(()) => Ok(next.call(request).await?.map_into_boxed_body()),
         Err(problem) => Ok(request.into_response(problem.error_response())),
     }

@@ -73,6 +73,7 @@ const RULES: &[Rule] = &[
     (
         |_| true,
         &[
+            &kinds::BAD_REQUEST,
             &kinds::INVALID_QUERY,
             &kinds::HEAD_TIMEOUT,
             &kinds::HEAD_TOO_LARGE,
@@ -86,7 +87,6 @@ const RULES: &[Rule] = &[
     (
         |shape| shape.reads_body,
         &[
-            &kinds::BAD_REQUEST,
             &kinds::MALFORMED_JSON,
             &kinds::BODY_TIMEOUT,
             &kinds::TOO_LARGE,
@@ -219,6 +219,7 @@ const OUTSIDE: &[Outside] = &[
     ("/livez", GET, NONE),
     ("/readyz", GET, NONE),
     ("/metrics", GET, NONE),
+    // pages and their scripts, which bring parameters of their own
     ("/docs", GET, None),
     ("/docs/", GET, None),
     ("/docs/{file}", GET, None),

@@ -9,7 +9,7 @@ use actix_web::web::{self, Data, PathConfig};
 use actix_web::{App, Error};
 use rest::answer::bounded;
 use rest::body::Bodies;
-use rest::directory::{check_query, no_such_route};
+use rest::directory::{check_request, no_such_route};
 use rest::docs::Described;
 use rest::health;
 use rest::input::BodyLimit;
@@ -68,7 +68,7 @@ pub fn app(
         .app_data(BodyLimit(limit))
         .app_data(bodies)
         .app_data(PathConfig::default())
-        .wrap(from_fn(check_query))
+        .wrap(from_fn(check_request))
         .wrap(from_fn(admit))
         // around all that refuses, so that a page can read the refusal, and a preflight costs no quota
         .wrap(Condition::new(!settings.cors_origins.is_empty(), cors(&settings.cors_origins)))

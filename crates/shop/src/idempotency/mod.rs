@@ -67,7 +67,8 @@ impl Request {
         if !(1..=255).contains(&key.len()) || !key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
             return Err(Problem::new(&kinds::INVALID_IDEMPOTENCY_KEY));
         }
-        let method_and_path = format!("{} {}", request.method(), request.uri());
+        // the path as the router compares it
+        let method_and_path = format!("{} {}", request.method(), request.match_info().as_str());
         Ok(Some(Self { key: key.to_owned(), method_and_path }))
     }
 }

@@ -155,6 +155,22 @@ async fn routes_of_administrators_are_theirs_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_what_a_group_does_not_have_is_refused() {
+    let mut shop = TestShop::start().await;
+    for (body, field) in [
+        (json!({ "group": "none" }), "group"),
+        (json!({ "group": "settlement", "topic": "none" }), "topic"),
+        (json!({ "group": "settlement", "topic": "stock-low" }), "topic"),
+    ] {
+        let refused = shop.admin().post("/admin/dead-letters/replay", body).send().await;
+        assert_eq!(refused.expect_problem(422, "invalid-request").wrong_fields(), [field]);
+    }
+    let body = json!({ "group": "settlement", "topic": "payment-completed" });
+    shop.admin().post("/admin/dead-letters/replay", body).send().await.expect(202);
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_asks_too_often_is_told_when_to_go_on() {
     let limits = [
         ("SHOP__RATE_LIMIT__ENABLED", "true"),

@@ -38,6 +38,20 @@ async fn a_path_written_otherwise_is_limited_as_its_route_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_could_be_read_in_two_ways_is_refused() {
+    let mut shop = TestShop::start().await;
+    let twice = |name: &str| shop.admin().post("/wallet/charges", json!({ "amount": "1" })).header(name, "a");
+    for name in ["authorization", "content-type", "idempotency-key"] {
+        let refused = twice(name).key("b").send().await.expect_problem(400, "bad-request");
+        assert_eq!(refused.body["detail"], format!("there is more than one header {name}"));
+    }
+    let packed = twice("content-encoding").header("content-encoding", "gzip").send().await;
+    packed.expect_problem(400, "bad-request");
+    shop.api().get("/products?q=%ff").send().await.expect_problem(400, "invalid-query");
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_behind_a_trusted_proxy_is_the_last_address_of_all_lines() {
     let mut shop = limited(&[("SHOP__HTTP__TRUST_FORWARDED", "true")]).await;
     let asked = async |own: &str, added: &str| {

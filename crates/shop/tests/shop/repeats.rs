@@ -18,6 +18,8 @@ async fn the_same_key_replays_status_body_and_location() {
         let second = buyer.post("/orders", body).key(&key).send().await.expect(201);
         assert_eq!(first.text, second.text, "{shop}");
         assert_eq!(first.header("location"), second.header("location"));
+        let otherwise = buyer.post("//api/v1/%6frders", json!({ "items": [{ "product_id": product, "quantity": 2 }] }));
+        assert_eq!(otherwise.key(&key).send().await.expect(201).text, first.text, "{shop}: the same route");
         assert_eq!(shop.available(&product).await, 3);
 
         let other = json!({ "items": [{ "product_id": product, "quantity": 1 }] });

@@ -9,7 +9,7 @@ use actix_web::web::{self, Data};
 use actix_web::{App, Error};
 use rest::answer::bounded;
 use rest::body::Bodies;
-use rest::directory::{check_query, no_such_route};
+use rest::directory::{check_request, no_such_route};
 use rest::docs::{self, Basic, Bearer, Described, Refusals, Rule};
 use rest::health::livez;
 use rest::observe::observe;
@@ -126,7 +126,7 @@ pub(super) fn app(
         .app_data(described.document)
         .app_data(described.directory)
         .app_data(described.kinds)
-        .wrap(from_fn(check_query))
+        .wrap(from_fn(check_request))
         .wrap(from_fn(tell_quota))
         .wrap(from_fn(close_at_the_end))
         .wrap(from_fn(door::watch))

@@ -8,6 +8,7 @@ use actix_web::{HttpResponse, delete, get, post};
 use db::types::Time;
 use garde::Validate;
 use messaging_kafka::SeeToTopics;
+use program::settings::positive;
 use rest::input::{Body, Segment};
 use rest::page::Page;
 use rest::{Problem, kinds, reply};
@@ -133,6 +134,8 @@ pub(crate) async fn make(proxy: Data<Proxy>, admin: Admin, body: Body<TopicReque
 /// Names that can't be, and the database's.
 pub(crate) async fn create(proxy: &Proxy, who: &str, request: TopicRequest) -> Result<Vec<TopicView>, Problem> {
     let names = request.names(proxy)?;
+    let retention = request.retention.map_or(Ok(()), |retention| positive("retention", retention));
+    retention.map_err(|wrong| Problem::new(&kinds::INVALID_REQUEST).field(wrong.key, wrong.reason))?;
     for name in &names {
         let by_rules = proxy.topics.new_topic(name);
         let topic = NewTopic {

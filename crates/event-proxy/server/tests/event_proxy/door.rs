@@ -44,6 +44,11 @@ async fn without_keys_neither_forwarded_requests_nor_other_hosts() {
         ("x-real-ip", "10.0.0.1"),
         ("via", "1.1 gate"),
         ("cf-connecting-ip", "10.0.0.1"),
+        ("x-original-forwarded-for", "10.0.0.1"),
+        ("x-envoy-external-address", "10.0.0.1"),
+        ("fastly-client-ip", "10.0.0.1"),
+        ("x-azure-clientip", "10.0.0.1"),
+        ("x-appengine-user-ip", "10.0.0.1"),
         ("host", "example.com"),
         ("host", "localhost.example.com:8090"),
         ("host", "10.0.0.1:8090"),
@@ -101,6 +106,8 @@ async fn without_keys_nothing_that_a_browsers_form_can_send() {
         "multipart/form-data; boundary=x",
     ] {
         reply(proxy.post("", media, EVENT)).await.expect_problem(415, "unsupported-media-type");
+        let twice = proxy.post("", "application/json", EVENT).header("content-type", media);
+        reply(twice).await.expect_problem(400, "bad-request");
         let binary = proxy.post("", media, "1").header("ce-id", "1").header("ce-specversion", "1.0");
         let binary = binary.header("ce-source", "order").header("ce-type", "paid");
         reply(binary).await.expect_problem(415, "unsupported-media-type");

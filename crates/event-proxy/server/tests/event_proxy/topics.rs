@@ -38,6 +38,8 @@ async fn topics_are_made_by_hand_one_or_a_set() {
         (json!({ "name": "a", "types": ["b"] }), "name"),
         (json!({ "services": ["a"], "types": ["b.c"] }), "types"),
         (json!({ "name": "a", "partitions": 0 }), "partitions"),
+        (json!({ "name": "a", "retention": "0s" }), "retention"),
+        (json!({ "name": "a", "retention": "101years" }), "retention"),
         (json!({ "name": "a", "replicas": 1 }), "replicas"),
     ] {
         let problem = make(&proxy, body).await.expect_problem(422, "invalid-request");

@@ -96,11 +96,16 @@ pub(crate) async fn replay_all(
     body: Body<ReplayRequest>,
 ) -> Answer<HttpResponse> {
     let ReplayRequest { group, topic } = body.value;
-    if !shop.groups.iter().any(|known| known.name == group) {
-        return Err(Problem::new(&kinds::INVALID_REQUEST).field("group", "there is no such consumer group"));
-    }
+    let wrong = |field, detail| Problem::new(&kinds::INVALID_REQUEST).field(field, detail);
+    let known = shop.groups.iter().find(|known| known.name == group);
+    let topics = &known.ok_or_else(|| wrong("group", "there is no such consumer group"))?.topics;
+    let reads = topic.as_ref().is_none_or(|topic| topics.contains(&topic.as_str()));
     let location = at(format_args!("admin/dead-letters?group={group}"));
     let replayed = shop.db.write(move |tx| admin::request_replay_all(tx, &group, topic.as_deref())).await?;
+    // topics that others write are not in the list
+    if replayed == 0 && !reads {
+        return Err(wrong("topic", "the group does not read this topic"));
+    }
     shop.log.ask_groups();
     Ok(reply::accepted(location, Duration::from_secs(1), &Replayed { replayed: replayed as u64 }))
 }
