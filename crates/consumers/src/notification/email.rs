@@ -20,7 +20,7 @@ use super::model::{self, Audience, Notice};
 use super::settings::{EmailSettings, SmtpSecurity};
 use super::store::{self, Channel};
 use crate::outbound::chain;
-use program::settings::{SettingError, positive};
+use program::settings::{SettingError, expect, positive};
 
 /// Mails, one after the other; what was sent is noted at once, so that a retry sends only the rest.
 pub(super) struct Email {
@@ -71,6 +71,7 @@ pub(super) fn way(
         .parse()
         .map_err(|error| SettingError::new("notification.email.from", format!("is no mailbox: {error}")))?;
     positive("notification.email.timeout", settings.timeout)?;
+    expect("notification.email.port", settings.port != Some(0), "expected 1 to 65535")?;
     let (tls, port) = match settings.security {
         SmtpSecurity::None => (Tls::None, 25),
         SmtpSecurity::Starttls => (Tls::Required(tls(host, settings)?), 587),

@@ -73,6 +73,10 @@ impl Proxy {
             routed.iter().for_each(|event| self.topics.count_refused(Some(&event.entry.service), problem));
         })?;
         match ack {
+            // of a fault that is known nobody can tell whether it ends before the process does
+            Ack::Memory if let Some(fault) = self.db.storage_fault() => {
+                Err(db::Error::Unavailable(fault.to_string()).into())
+            }
             Ack::Memory => self.intake.take_later(routed, room),
             Ack::Disk => self.store(routed, room).await,
             Ack::Kafka => self.deliver(routed, room).await,

@@ -23,14 +23,19 @@ pub fn check_url(url: &str) -> Result<(), String> {
         }
         _ => {
             // parameters are libpq's
-            let place = url.split('?').next().unwrap_or_default();
-            place.parse::<tokio_postgres::Config>().map(drop).map_err(|error| error.to_string())
+            let (place, parameters) = url.split_once('?').unwrap_or((url, ""));
+            let place: tokio_postgres::Config = place.parse().map_err(|error| format!("{error}"))?;
+            let has_host = !place.get_hosts().is_empty() || parameters.contains("host=");
+            if has_host { Ok(()) } else { Err("names no host".into()) }
         }
     }
 }
 
 fn check_file(path: &Path) -> Result<(), String> {
     let told = |error: io::Error| error.to_string();
+    if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        return Err("is no file".into());
+    }
     match path.metadata() {
         Ok(there) if !there.is_file() => return Err("is no file".into()),
         Ok(_) => {
@@ -40,7 +45,7 @@ fn check_file(path: &Path) -> Result<(), String> {
                 return Err("file is not a database".into());
             }
         }
-        Err(error) if error.kind() == ErrorKind::NotFound && path.file_name().is_some() => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(told(error)),
     }
     check_folder(path.parent().unwrap_or(Path::new(""))).map_err(told)

@@ -17,6 +17,7 @@ struct State {
 
 impl Sparse {
     /// Lines of which none is written yet.
+    #[allow(clippy::new_without_default, reason = "for statics alone")]
     pub const fn new() -> Self {
         Self(Mutex::new(State { last: None, left_out: 0 }))
     }

@@ -3,7 +3,7 @@
 use consumers::data_platform::{self, SinkKind};
 use contracts::topics;
 use messaging::MAX_PARTITIONS;
-use program::settings::{SettingError, expect, good_password, positive, readable_secrets, writable_folder};
+use program::settings::{Address, SettingError, expect, good_password, positive, readable_secrets, writable_folder};
 use rest::threads;
 
 use super::Settings;
@@ -25,9 +25,8 @@ impl Settings {
         threads::check(self.http.workers)?;
         positive("http.shutdown_timeout", self.http.shutdown_timeout)?;
         for origin in &self.http.cors_origins {
-            let is_origin = origin == "*" || origin.split_once("://").is_some_and(|(_, host)| is_host(host));
             let reason = format!("expected * or origins like https://shop.example, got {origin:?}");
-            expect("http.cors_origins", is_origin, &reason)?;
+            expect("http.cors_origins", origin == "*" || is_origin(origin), &reason)?;
         }
         let partitions = self.events.partitions.get();
         let is_good = partitions <= MAX_PARTITIONS as u32;
@@ -110,6 +109,12 @@ impl Settings {
     }
 }
 
-fn is_host(host: &str) -> bool {
-    !host.is_empty() && !host.contains(['/', ' ', '*'])
+/// Returns true for an origin as browsers send it: in lower case and ASCII, without a default port.
+fn is_origin(origin: &str) -> bool {
+    let Some((scheme, host)) = origin.split_once("://") else { return false };
+    let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_place = [host.to_owned(), format!("{host}:1")].iter().any(|place| place.parse::<Address>().is_ok());
+    let is_default = matches!((scheme, host.rsplit_once(':')), ("http", Some((_, "80"))) | ("https", Some((_, "443"))));
+    let is_written_so = host.chars().all(|c| known(c) || ".-_:[]".contains(c));
+    !scheme.is_empty() && scheme.chars().all(known) && is_place && is_written_so && !is_default
 }

@@ -201,6 +201,29 @@ fn a_bad_variable_is_one_line_that_names_the_setting() {
 }
 
 #[test]
+fn an_origin_is_written_as_browsers_send_it() {
+    for origin in ["https://shop.example", "http://localhost:3000", "http://[::1]:3000", "capacitor://localhost"] {
+        assert!(of_variables(&[("SHOP__HTTP__CORS_ORIGINS", origin)]).is_ok(), "{origin}");
+    }
+    for origin in [
+        "https://쇼핑몰.kr",
+        "https://Shop.example",
+        "https://shop.example/",
+        "https://shop.example?a",
+        "https://shop.example:443",
+        "http://shop.example:80",
+        "https://shop.example:99999",
+        "https://user@shop.example",
+        "https://a%b",
+        "://shop.example",
+        "https://",
+    ] {
+        let refused = of_variables(&[("SHOP__HTTP__CORS_ORIGINS", origin)]).unwrap_err();
+        assert!(refused.starts_with("setting http.cors_origins: expected * or origins like"), "{refused}");
+    }
+}
+
+#[test]
 fn a_duration_is_longer_than_nothing_and_at_most_a_hundred_years() {
     for key in [
         "http.shutdown_timeout",

@@ -8,7 +8,7 @@ use event_proxy::settings::Settings;
 use serde_json::json;
 use testkit::conformance::until;
 
-use super::support::TestProxy;
+use super::support::{TestProxy, reply};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_is_gone_takes_no_events_until_the_log_is_back() {
@@ -18,6 +18,9 @@ async fn a_log_that_is_gone_takes_no_events_until_the_log_is_back() {
     let log = proxy.proxy.settings.data_dir.join("log.db");
     fs::rename(&log, log.with_extension("away")).unwrap();
     proxy.json(event(1)).await.expect_problem(503, "unavailable");
+    let from_memory = || async { reply(proxy.post("?ack=memory", "application/json", event(3).to_string())).await };
+    until("the fault is known", || async { proxy.get("/readyz").await.status == 503 }).await;
+    from_memory().await.expect_problem(503, "unavailable");
     let said = proxy.get("/readyz").await.expect(503);
     assert_eq!(said, json!({ "status": "not ready", "degraded": ["log: deleted or replaced"] }));
     fs::rename(log.with_extension("away"), &log).unwrap();
