@@ -241,6 +241,15 @@ async fn styles_and_scripts_are_kept_until_they_change() {
     proxy.stop().await;
 }
 
+/// Text of a tail until so many events are there.
+async fn shown(tail: &mut Response, events: usize) -> String {
+    let mut text = String::new();
+    while text.matches("event: event").count() < events {
+        text.push_str(std::str::from_utf8(&tail.chunk().await.unwrap().expect("more events")).unwrap());
+    }
+    text
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_tail_begins_with_the_last_events_and_ends_when_the_proxy_stops() {
     let mut proxy = TestProxy::start(&[("EVENT_PROXY__HTTP__SHUTDOWN_TIMEOUT", "1h")]).await;
@@ -248,7 +257,7 @@ async fn a_live_tail_begins_with_the_last_events_and_ends_when_the_proxy_stops()
     for n in 0..60 {
         proxy.json(event(if n % 2 == 0 { "even" } else { "odd" }, n)).await.expect(202);
     }
-    let (whole, even, odd_places) = {
+    let (mut whole, mut even, odd_places) = {
         let browser = Browser::signed_in(&proxy).await;
         let open =
             async |query| browser.request(Method::GET, &format!("/admin/topics/order.paid/tail{query}")).send().await;
@@ -261,11 +270,17 @@ async fn a_live_tail_begins_with_the_last_events_and_ends_when_the_proxy_stops()
         (open("").await.unwrap(), open("?key=even&text=DATA").await.unwrap(), odd_places)
     };
     assert_eq!(whole.headers()[CONTENT_TYPE], "text/event-stream");
+    let (of_whole, of_even) = (shown(&mut whole, 50).await, shown(&mut even, 30).await);
+    let mut of_odd_places = Vec::new();
+    for (mut tail, events) in odd_places.into_iter().zip([60, 0]) {
+        of_odd_places.push((shown(&mut tail, events).await, tail));
+    }
     proxy.stop().await;
-    let (whole, even) = (whole.text().await.unwrap(), even.text().await.unwrap());
+    let (whole, even) = (of_whole + &whole.text().await.unwrap(), of_even + &even.text().await.unwrap());
     assert_eq!((whole.matches("event: event").count(), even.matches("event: event").count()), (50, 30), "{whole}");
     assert!(!even.contains("odd"));
-    for (tail, shown) in odd_places.into_iter().zip([60, 0]) {
-        assert_eq!(tail.text().await.unwrap().matches("event: event").count(), shown, "from a place that there is not");
+    for ((begin, tail), events) in of_odd_places.into_iter().zip([60, 0]) {
+        let text = begin + &tail.text().await.unwrap();
+        assert_eq!(text.matches("event: event").count(), events, "from a place that there is not");
     }
 }
