@@ -122,7 +122,9 @@ impl FromRequest for Reader {
 }
 
 fn bearer(request: &HttpRequest) -> Option<&str> {
-    let (scheme, key) = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let sent = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+    // without a key it is a wrong key, not none
+    let (scheme, key) = sent.split_once(' ').unwrap_or((sent, ""));
     scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
 }
 

@@ -99,7 +99,9 @@ async fn a_key_of_some_services_is_refused_for_others_and_costs_its_own_nothing(
 async fn a_key_that_is_sent_must_be_right_even_where_none_is_required() {
     let mut proxy = TestProxy::start(&[]).await;
     proxy.json(event("order")).await.expect(202);
-    post(&proxy, "ep_wrong", event("order")).await.expect_problem(401, "unauthorized");
+    for wrong in ["ep_wrong", ""] {
+        post(&proxy, wrong, event("order")).await.expect_problem(401, "unauthorized");
+    }
     let (_, key) = proxy.key(json!({ "name": "orders", "services": ["order"] })).await;
     post(&proxy, &key, event("order")).await.expect(202);
     post(&proxy, &key, event("stock")).await.expect_problem(403, "service-not-allowed");
