@@ -10,7 +10,7 @@ use db::types::Id;
 use db::{Database, Tx};
 use messaging::{
     Bus, BusError, ConsumerOptions, Consumers, DomainEvent, Event, Group, Handler, HandlerError, InProcess, Log,
-    Publisher, Replay, Start, TopicSpec, TransactionalHandler, relay_group, run_sequencer,
+    Publisher, Replay, Start, TopicSpec, TransactionalHandler, follow_log, relay_group,
 };
 use messaging_kafka::{Kafka, KafkaOptions, KafkaPublisher, TopicOptions};
 use parking_lot::Mutex;
@@ -82,7 +82,7 @@ impl Stage {
 
     fn sequence(&self) -> CancellationToken {
         let stop = CancellationToken::new();
-        tokio::spawn(run_sequencer(self.db.clone(), self.log.clone(), stop.clone()));
+        tokio::spawn(follow_log(self.db.clone(), self.log.clone(), stop.clone()));
         stop
     }
 

@@ -58,11 +58,13 @@ pub(crate) struct Watched {
     pub(crate) conn: Conn,
     /// Not to be used again.
     pub(crate) broken: bool,
+    /// Start of the server, in microseconds; 0 for SQLite.
+    pub(crate) life: i64,
 }
 
 impl Watched {
     pub(crate) fn new(mut conn: Conn) -> Self {
         conn.set_instrumentation(Watch);
-        Self { conn, broken: false }
+        Self { conn, broken: false, life: 0 }
     }
 }

@@ -125,11 +125,13 @@ impl Subscriber for InProcess {
         let mut end = self.log.end(topic, partition).ok_or_else(no_partition)?;
         loop {
             // the sender lives as long as the log that `self` holds
-            end.wait_for(|end| *end > after + 1).await.map_err(|_| no_partition())?;
+            let known = *end.wait_for(|end| *end > after + 1).await.map_err(|_| no_partition())?;
             if let Some(events) = self.log.recent(topic, partition, after, max) {
                 return Ok(events);
             }
-            let events = store::read_batch(&self.db, &self.log, topic, partition, after, max).await?;
+            let mut events = store::read_batch(&self.db, &self.log, topic, partition, after, max).await?;
+            // those behind it are committed, and may be lost with the server
+            events.retain(|event| event.position < known);
             if !events.is_empty() {
                 return Ok(events);
             }

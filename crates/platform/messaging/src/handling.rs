@@ -146,6 +146,7 @@ impl Worker {
         let (handler, events) = (handler.clone(), events.clone());
         let unit = self.context.db.write(move |tx| -> Result<(), UnitError> {
             before(tx)?;
+            tx.may_be_lost(); // with the position
             Ok(handler.handle(tx, &events)?)
         });
         told(traced(trace, unit).await)
