@@ -9,18 +9,20 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use diesel::connection::SimpleConnection;
 use futures::{Stream, StreamExt, stream};
+use r2d2::PooledConnection;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{sleep, timeout};
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement};
 
 use crate::Conn;
 use crate::error::{Error, Result};
-use crate::pool::{LIFE, PATIENCE, Pool};
+use crate::pool::{Connector, LIFE, PATIENCE, Pool};
 use crate::storage::Storage;
 
 /// Maximum time of a flush; after that its connection is closed. A flush that is cancelled would seem to succeed.
@@ -46,6 +48,8 @@ pub(crate) struct Ticket {
 /// A unit whose COMMIT was answered, or which was refused.
 pub(crate) struct Waiting {
     pub(crate) ticket: Ticket,
+    /// Time before the COMMIT.
+    pub(crate) ended: Instant,
     /// `None` if nothing can be looked up.
     pub(crate) is_there: Option<IsThere>,
     /// Called with the outcome.
@@ -109,7 +113,7 @@ impl Flusher {
         let ticket = self.open.borrow().ok_or_else(|| Error::Unavailable("the flusher is not connected".into()))?;
         let (done, flushed) = tokio::sync::oneshot::channel();
         let done = Box::new(move |outcome| drop(done.send(outcome)));
-        self.submit(Waiting { ticket, is_there: None, done });
+        self.submit(Waiting { ticket, ended: Instant::now(), is_there: None, done });
         let outcome = flushed.await.unwrap_or_else(|_| Err(Error::Unavailable("the flusher has ended".into())));
         outcome.map_err(|error| Error::Unavailable(error.to_string()))
     }
@@ -129,8 +133,7 @@ impl Task {
     async fn run(mut self) {
         let mut doubtful = Vec::new();
         while !(self.waiting.is_closed() && self.waiting.is_empty()) {
-            let until = Instant::now() + PATIENCE;
-            match timeout_at(until, Connection::open(&self.url, self.connections)).await {
+            match timeout(PATIENCE, Connection::open(&self.url, self.connections)).await {
                 Ok(Ok(connection)) => {
                     self.connections += 1;
                     doubtful = self.serve(connection, doubtful).await;
@@ -199,45 +202,42 @@ impl Task {
             return doubtful;
         }
         let pool = self.pool.clone();
-        let looked_up = spawn_blocking(move || {
-            let look = |mut waiting: Waiting| match waiting.is_there.take() {
-                Some(is_there) if waiting.ticket.life == ticket.life => match look_up(&pool, ticket, is_there) {
-                    Ok(true) => Some(Waiting { ticket, ..waiting }),
-                    Ok(false) => {
-                        waiting.end(Err(Error::Unavailable("the commit was lost before it was on disk".into())));
-                        None
-                    }
-                    Err(error) => {
-                        waiting.fail(&error.to_string());
-                        None
-                    }
-                },
-                _ => {
-                    waiting.fail("the server was lost before the commit was on disk");
-                    None
-                }
-            };
-            doubtful.into_iter().filter_map(look).collect()
-        });
-        // a panic answers by itself: units whose caller hears nothing have an unknown outcome
+        let looked_up = spawn_blocking(move || look_up(&pool, ticket, doubtful));
+        // after a panic nobody answers, and callers that hear nothing have an unknown outcome
         looked_up.await.unwrap_or_default()
     }
 }
 
-fn look_up(pool: &Pool, ticket: Ticket, is_there: IsThere) -> Result<bool> {
-    loop {
-        let mut conn = pool.get().map_err(|error| Error::Unavailable(error.to_string()))?;
-        // a connection from before may be lost
-        if conn.life == ticket.life && pool_is_good(&mut conn) {
-            return is_there(&mut conn.conn);
-        }
-        conn.broken = true;
+/// A crash of the server ends all connections: one that was open before a unit's COMMIT and is good now shows that
+/// nothing was lost. Otherwise the records of the unit tell.
+fn look_up(pool: &Pool, ticket: Ticket, doubtful: Vec<Waiting>) -> Vec<Waiting> {
+    let is_good = |conn: &mut PooledConnection<Connector>| {
+        conn.broken = conn.life != ticket.life || conn.conn.batch_execute("SELECT 1").is_err();
+        !conn.broken
+    };
+    let idle = std::iter::from_fn(|| pool.try_get());
+    let mut good: Vec<_> = idle.filter_map(|mut conn| is_good(&mut conn).then_some(conn)).collect();
+    let oldest = good.iter().map(|conn| conn.opened).min();
+    if good.is_empty() {
+        good.extend(pool.get().ok().filter(|conn| conn.life == ticket.life));
     }
-}
-
-fn pool_is_good(conn: &mut crate::faults::Watched) -> bool {
-    use diesel::connection::SimpleConnection;
-    conn.conn.batch_execute("SELECT 1").is_ok()
+    let mut look = |mut waiting: Waiting| {
+        let is_same = waiting.ticket.life == ticket.life;
+        let is_there = if is_same && oldest.is_some_and(|oldest| oldest < waiting.ended) {
+            Some(Ok(true))
+        } else {
+            let conn = good.first_mut().filter(|_| is_same);
+            waiting.is_there.take().zip(conn).map(|(is_there, conn)| is_there(&mut conn.conn))
+        };
+        match is_there {
+            Some(Ok(true)) => return Some(Waiting { ticket, ..waiting }),
+            Some(Ok(false)) => waiting.end(Err(Error::Unavailable("the commit was lost before it was durable".into()))),
+            Some(Err(error)) => waiting.fail(&error.to_string()),
+            None => waiting.fail("the server was lost before the commit was durable"),
+        }
+        None
+    };
+    doubtful.into_iter().filter_map(&mut look).collect()
 }
 
 type Messages = Pin<Box<dyn Stream<Item = Result<AsyncMessage, tokio_postgres::Error>> + Send>>;

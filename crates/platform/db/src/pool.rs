@@ -115,7 +115,7 @@ fn connect_postgres(url: &str) -> Result<PgConnection> {
         if WRONG_URL.iter().any(|wrong| text.contains(wrong)) { Error::Defect(text) } else { Error::Unavailable(text) }
     })?;
     conn.batch_execute(
-        "SET idle_in_transaction_session_timeout = '5s'; SET lock_timeout = '5s'; SET statement_timeout = '60s'; \
+        "SET idle_in_transaction_session_timeout = '3s'; SET lock_timeout = '5s'; SET statement_timeout = '60s'; \
          SET timezone = 'UTC'",
     )?;
     Ok(conn)

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 
@@ -23,6 +23,7 @@ enum Attempt {
     /// The unit was committed or refused, and what it says is true once everything before it is durable.
     Ended {
         ticket: Ticket,
+        ended: Instant,
         is_there: Option<IsThere>,
         wakes: Vec<AfterCommit>,
         is_refused: bool,
@@ -50,7 +51,7 @@ impl Units {
                 Err(error) => break Err(Error::Unavailable(error.to_string())),
             };
             match self.attempt(&mut conn, &mut *job) {
-                Attempt::Ended { ticket, is_there, wakes, is_refused } => {
+                Attempt::Ended { ticket, ended, is_there, wakes, is_refused } => {
                     let done = Box::new(move |flushed: Result<()>| match flushed {
                         Ok(()) => {
                             run_all(wakes);
@@ -59,7 +60,7 @@ impl Units {
                         Err(error) if is_refused => job.answer(Err(Error::Unavailable(error.to_string()))),
                         Err(error) => job.answer(Err(error)),
                     });
-                    return self.flusher.submit(Waiting { ticket, is_there, done });
+                    return self.flusher.submit(Waiting { ticket, ended, is_there, done });
                 }
                 Attempt::Answer(answer) => break answer,
                 Attempt::Again(Fault::Victim(text)) if victim >= VICTIM_RETRIES => break Err(Error::Unavailable(text)),
@@ -103,15 +104,16 @@ impl Units {
                         Err(attempt) => return attempt,
                     }
                 }
+                let ended = Instant::now();
                 match commit(conn) {
                     Ok(()) if may_be_lost => Attempt::Answer(Ok(())),
-                    Ok(()) => Attempt::Ended { ticket, is_there, wakes, is_refused: false },
+                    Ok(()) => Attempt::Ended { ticket, ended, is_there, wakes, is_refused: false },
                     Err(attempt) => attempt,
                 }
             }
             Ran::Refused => {
                 roll_back(conn);
-                Attempt::Ended { ticket, is_there: None, wakes: Vec::new(), is_refused: true }
+                Attempt::Ended { ticket, ended: Instant::now(), is_there: None, wakes: Vec::new(), is_refused: true }
             }
             Ran::Swallowed(fault) => {
                 roll_back(conn);

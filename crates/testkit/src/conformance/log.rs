@@ -203,7 +203,7 @@ pub async fn units_that_are_cut_off_leave_no_gap(bed: Bed) {
     let (db, _log) = opened(&bed.database.url, &[]).await;
     let (done, unknown) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-               WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.5";
+               WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.2";
     let ticks = async {
         let units = futures::stream::iter(0..2000_usize);
         futures::StreamExt::for_each_concurrent(units, 16, |n| {
@@ -223,7 +223,7 @@ pub async fn units_that_are_cut_off_leave_no_gap(bed: Bed) {
         loop {
             // the one who cuts may be cut off as well
             let _ = bed.database.db.read(move |conn| Ok::<_, db::Error>(conn.batch_execute(cut)?)).await;
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
     tokio::select! { () = ticks => {}, () = cuts => {} }
