@@ -20,8 +20,8 @@ use crate::schema::{event_log, log_source, topic_partition};
 
 /// Bytes after which a batch is read no further.
 const BATCH_BYTES: usize = 8 << 20;
-/// Events of a batch that are read at once.
-const PIECE: usize = 250;
+/// Events of a batch that are read at once while their sizes are not known.
+const FIRST_PIECE: usize = 250;
 
 /// How far a partition has come.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
@@ -309,7 +309,9 @@ pub(crate) async fn read_batch(
 ) -> db::Result<Vec<Event>> {
     let (mut batch, mut bytes, mut last) = (Vec::new(), 0, after);
     while batch.len() < max && bytes < BATCH_BYTES {
-        let piece = PIECE.min(max - batch.len());
+        // events are about as large as those before them
+        let room = (BATCH_BYTES - bytes) * batch.len().max(1) / bytes.max(1);
+        let piece = if batch.is_empty() { FIRST_PIECE } else { room.max(1) }.min(max - batch.len());
         let events = read_events(db, log, topic, partition, last, piece).await?;
         let is_end = events.len() < piece;
         bytes += events.iter().map(|event| event.payload.len()).sum::<usize>();
