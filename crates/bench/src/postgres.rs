@@ -14,8 +14,7 @@ use crate::{CONNECTIONS, PRODUCTS, load};
 const POOL: usize = 10;
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/purchase.sql");
 
-/// Bursts of purchases over HTTP, and the statements of the same number of connections without a shop. Neither numbers
-/// the events that it leaves in the outbox.
+/// Bursts of purchases over HTTP, and the statements of the same number of connections without a shop.
 pub(crate) async fn purchases(there: &[(&str, &str)], database_url: &str, time: Duration) {
     let pool = POOL.to_string();
     let settings: Vec<_> = there.iter().copied().chain([("SHOP__DATABASE__POOL_SIZE", pool.as_str())]).collect();

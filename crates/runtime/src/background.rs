@@ -71,7 +71,7 @@ async fn expire(db: &Database, order: OrderId) -> Option<bool> {
     ended.inspect_err(|error| tracing::warn!(%order, %error, "an order did not expire; trying again")).ok()
 }
 
-/// Keeps the gauges of log and outbox up to date, until `stop`.
+/// Keeps the gauges of the log up to date, until `stop`.
 pub(crate) async fn report(shop: Shop, stop: CancellationToken) {
     while !stop.is_cancelled() {
         if let Err(error) = messaging::report_depths(&shop.db, &shop.log).await {

@@ -19,10 +19,9 @@ const RESTART: Duration = Duration::from_secs(1);
 /// What a process is there for.
 #[derive(Clone)]
 pub enum Role {
-    /// The API's: the sequencer (PostgreSQL), expiry of orders, deletion of old rows; consumer groups and the relay as
-    /// the settings say.
+    /// The API's: expiry of orders, deletion of old rows; consumer groups and the relay as the settings say.
     Shop,
-    /// The sequencer, and the relay to Kafka.
+    /// The relay to Kafka.
     Relay,
     /// A member of these groups.
     Consumer(Vec<Group>),
@@ -33,7 +32,7 @@ pub enum Role {
 pub struct Hosted {
     /// Expiry and deletion, which make work for others.
     chores: CancellationToken,
-    /// The sequencer, and those who look after the buses.
+    /// The log, and those who look after the buses.
     below: CancellationToken,
     consumers: Vec<Consumers>,
     tasks: JoinSet<()>,
@@ -127,10 +126,8 @@ impl Hosted {
         }
         if let Role::Shop | Role::Relay = role {
             self.spawn("report", shop, &chores, background::report);
-            self.spawn("sequencer", shop, &below, |shop, stop| messaging::run_sequencer(shop.db, shop.log, stop));
-        } else {
-            self.spawn("follower", shop, &below, |shop, stop| messaging::follow_log(shop.db, shop.log, stop));
         }
+        self.spawn("log", shop, &below, |shop, stop| messaging::follow_log(shop.db, shop.log, stop));
         self.spawn("record", shop, &below, record::watch);
         let reads_others = |groups: &[Group]| groups.iter().any(|group| shop.foreign.is_read_by(group.name));
         if matches!(role, Role::Shop) || matches!(role, Role::Consumer(groups) if reads_others(groups)) {

@@ -70,7 +70,7 @@ pub fn on_kafka(place: Place) -> Option<Place> {
 
 /// A migrated database of each kind, with the shop's topics: SQLite always, PostgreSQL when it is to be had.
 ///
-/// Nothing runs on them: start the sequencer and consumers as the test needs them.
+/// Nothing runs on them: start consumers as the test needs them.
 pub async fn databases() -> Vec<TestDatabase> {
     databases_with(&shop_topics()).await
 }

@@ -6,3 +6,5 @@ mod conformance;
 mod edges;
 #[path = "testkit/foreign.rs"]
 mod foreign;
+#[path = "testkit/numbering.rs"]
+mod numbering;

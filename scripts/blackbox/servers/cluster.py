@@ -117,10 +117,9 @@ class Cluster(ShopClient):
         return [item for item in body["items"] if item["topic"] in topics]
 
     def ends(self, token: str) -> dict[Partition, int]:
-        """Returns the last position of each partition, outbox rows that have no position yet included."""
+        """Returns the last position of each partition."""
         found = self.rows(
-            "SELECT topic, partition, next - 1 + (SELECT count(*) FROM outbox o WHERE o.topic = t.topic "
-            "AND o.key_hash % (SELECT count(*) FROM topic_partition c WHERE c.topic = t.topic) = t.partition) "
+            "SELECT topic, partition, log_end(t) - 1 "
             "FROM topic_partition t WHERE topic NOT IN (SELECT topic FROM topic_epoch)"
         )
         ends = {(str(topic), str(partition)): int(str(end)) for topic, partition, end in found}

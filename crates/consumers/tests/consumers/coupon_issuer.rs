@@ -8,7 +8,7 @@ use contracts::{CouponId, MemberId, Money, RequestId};
 use coupon::{Coupon, Discount, IssueRequest, IssueStatus, NewCoupon};
 use db::Database;
 use db::types::Time;
-use messaging::{ConsumerOptions, Consumers, Event, InProcess, run_sequencer};
+use messaging::{ConsumerOptions, Consumers, Event, InProcess, follow_log};
 use testkit::TestDatabase;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -61,7 +61,7 @@ struct Running {
 impl Running {
     async fn on(shop: &TestDatabase, wake: IssuerWake) -> Self {
         let stop = CancellationToken::new();
-        tokio::spawn(run_sequencer(shop.db.clone(), shop.log.clone(), stop.clone()));
+        tokio::spawn(follow_log(shop.db.clone(), shop.log.clone(), stop.clone()));
         let bus = Arc::new(InProcess::new(shop.db.clone(), shop.log.clone()));
         let options = ConsumerOptions::default();
         let consumers = Consumers::start(shop.db.clone(), shop.log.clone(), bus, vec![group(wake)], options).await;

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use contracts::{MemberId, Money, OrderId, PaymentId, ProductId};
 use db::types::{Id, Time};
-use db::{AfterCommit, Conn, Database, Options, Recorder, Staged, Tx};
+use db::{Conn, Database, Options, Recorded, Recorder, Staged, Tx};
 use messaging::{DomainEvent, Event, Group, Handler, HandlerError, Replay};
 use testkit::Place;
 
@@ -23,9 +23,10 @@ pub(super) struct Given {
 struct Emitted(Arc<Mutex<Vec<Staged>>>);
 
 impl Recorder for Emitted {
-    fn record(&self, _conn: &mut Conn, records: Vec<Staged>) -> db::Result<AfterCommit> {
+    fn record(&self, _conn: &mut Conn, records: Vec<Staged>) -> db::Result<Recorded> {
         let kept = self.0.clone();
-        Ok(Box::new(move || kept.lock().extend(records)))
+        let wake = Box::new(move || kept.lock().extend(records));
+        Ok(Recorded { wake, is_there: Box::new(|_| Ok(true)) })
     }
 }
 

@@ -9,7 +9,7 @@ use consumers::notification::{self, Hub, NotificationSettings};
 use contracts::events::PaymentCompleted;
 use contracts::{MemberId, ProductId};
 use messaging::admin::{self, DeadLetterQuery};
-use messaging::{ConsumerOptions, Consumers, Group, InProcess, emit, run_sequencer};
+use messaging::{ConsumerOptions, Consumers, Group, InProcess, emit, follow_log};
 use serde_json::{Value, json};
 use testkit::TestDatabase;
 use tokio::task::JoinSet;
@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 use super::given::Purchase;
 use super::outside::{Http, Smtp, nowhere};
 
-/// Starts the sequencer, which ends with the set.
-fn sequencer(of: &TestDatabase) -> JoinSet<()> {
+/// Follows the log, which ends with the set.
+fn follower(of: &TestDatabase) -> JoinSet<()> {
     let mut set = JoinSet::new();
-    set.spawn(run_sequencer(of.db.clone(), of.log.clone(), CancellationToken::new()));
+    set.spawn(follow_log(of.db.clone(), of.log.clone(), CancellationToken::new()));
     set
 }
 
@@ -96,7 +96,7 @@ fn buyers(count: usize) -> Vec<MemberId> {
 #[tokio::test(flavor = "multi_thread")]
 async fn files_hold_each_event_once_and_in_order_though_the_exporter_dies() {
     for of in testkit::databases().await {
-        let _sequencer = sequencer(&of);
+        let _follower = follower(&of);
         let folder = tempfile::tempdir().expect("a folder");
         let group = || export(json!({"files": {"max_bytes": 4_000}}), &of, folder.path());
         let buyers = buyers(9);
@@ -123,7 +123,7 @@ async fn files_hold_each_event_once_and_in_order_though_the_exporter_dies() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sinks_that_were_down_get_everything_in_order_and_mail_goes_once() {
     for of in testkit::databases().await {
-        let _sequencer = sequencer(&of);
+        let _follower = follower(&of);
         let mut buyers = Vec::new();
         for n in 0..6 {
             let new = member::NewMember { email: format!("buyer{n}@example.com"), name: "Buyer".into() };

@@ -24,6 +24,9 @@ use crate::waiting::Waiting;
 /// broker more than most of what is in it.
 const REST: Duration = Duration::from_millis(10);
 
+/// Time between two records of what became of the events of a partition.
+const RECORD_WITHIN: Duration = Duration::from_millis(50);
+
 /// The handler of the relay's group.
 pub(crate) struct Relay {
     pub publisher: Arc<dyn Publisher>,
@@ -85,8 +88,9 @@ impl EffectHandler for Relay {
     }
 
     /// What the database says of held events must be true before the next batch.
-    fn may_record_later(&self, lease: &Lease) -> bool {
-        self.refusals.of(&(lease.topic.clone(), lease.partition)).is_none()
+    fn records_within(&self, lease: &Lease) -> Duration {
+        let is_plain = self.refusals.of(&(lease.topic.clone(), lease.partition)).is_none();
+        if is_plain { RECORD_WITHIN } else { Duration::ZERO }
     }
 
     fn gives_up(&self) -> bool {

@@ -4,21 +4,26 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::sql_types::Text;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use crate::error::{Error, Fault, Result};
 use crate::faults::{self, Watched};
+use crate::flusher::Flusher;
 use crate::job::{UnitJob, panic_text};
 use crate::listen::Listener;
 use crate::migrate::Migrations;
 use crate::pool::{Connector, PATIENCE, Pool, PostgresPlace, pool};
+use crate::postgres::Units;
 use crate::sqlite::GroupWriter;
 use crate::sqlite_file::SqliteFile;
 use crate::storage::{LOOK_EVERY, Storage, StorageFault};
 use crate::unit::{Recorder, Tx};
-use crate::{Conn, postgres};
+use crate::{Conn, on_each, postgres};
 
 /// How to open a database.
 #[derive(Clone)]
@@ -56,7 +61,7 @@ struct Shared {
 
 enum Kind {
     Sqlite(GroupWriter),
-    Postgres { recorder: Arc<dyn Recorder>, place: Arc<PostgresPlace> },
+    Postgres { units: Arc<Units>, place: Arc<PostgresPlace> },
 }
 
 impl Database {
@@ -66,7 +71,7 @@ impl Database {
     /// [`Error::Unavailable`] when it is away or in use by another process, [`Error::Defect`] when the URL is of
     /// neither kind, leads to no database or does not let us in, or the schema is newer than this binary.
     pub async fn open(options: Options, migrations: &'static Migrations, recorder: Arc<dyn Recorder>) -> Result<Self> {
-        let storage = Arc::new(Storage::of(&options.url));
+        let (storage, runtime) = (Arc::new(Storage::of(&options.url)), Handle::current());
         let opened = spawn_blocking(move || match options.url.split_once(':') {
             Some(("sqlite", path)) => {
                 let file = Arc::new(SqliteFile::lock(&SqliteFile::path(path)?, options.setting)?);
@@ -78,7 +83,10 @@ impl Database {
                 let place = Arc::new(PostgresPlace::new(&options.url));
                 migrations.run(&mut place.connect()?)?;
                 let pool = pool(Connector::Postgres(place.clone()), &options);
-                Ok(Shared::new(Kind::Postgres { recorder, place }, storage, pool))
+                let flusher =
+                    runtime.block_on(async { Flusher::start(options.url.clone(), pool.clone(), storage.clone()) });
+                let units = Units { pool: pool.clone(), recorder, storage: storage.clone(), flusher };
+                Ok(Shared::new(Kind::Postgres { units: Arc::new(units), place }, storage, pool))
             }
             _ => Err(Error::Defect("the database URL begins neither with sqlite: nor with postgres://".into())),
         });
@@ -140,11 +148,10 @@ impl Database {
         let (job, answer) = UnitJob::with_answer(unit, sees_staged);
         match &self.shared.kind {
             Kind::Sqlite(writer) => writer.submit(job),
-            Kind::Postgres { recorder, .. } => {
-                let (recorder, pool, permit) = (recorder.clone(), self.shared.pool.clone(), self.permit().await?);
-                let storage = self.shared.storage.clone();
+            Kind::Postgres { units, .. } => {
+                let (units, permit) = (units.clone(), self.permit().await?);
                 spawn_blocking(move || {
-                    postgres::run_unit(&pool, &*recorder, &storage, job);
+                    units.run(job);
                     drop(permit);
                 });
             }
@@ -173,26 +180,33 @@ impl Database {
         read.await.map_err(|error| E::from(Error::Panicked(error.to_string())))?
     }
 
-    /// Clears `table` of deleted rows, unless somebody else is at it. For a table that many rows pass through: each
-    /// reader steps over those that are gone, and autovacuum comes once a minute at the most. SQLite needs none.
+    /// Waits until everything that is committed now is durable. Units wait by themselves; this is for what was read.
     ///
     /// # Errors
-    /// One of this crate's; nothing is lost by it.
-    pub async fn vacuum(&self, table: &'static str) -> Result<()> {
-        if !self.is_shared() {
-            return Ok(());
+    /// [`Error::Unavailable`]
+    pub async fn flush(&self) -> Result<()> {
+        match &self.shared.kind {
+            Kind::Sqlite(_) => Ok(()),
+            Kind::Postgres { units, .. } => units.flusher.flush().await,
         }
+    }
+
+    /// Tells other processes that [`listen`](Self::listen) on `channel`. Nobody listens on SQLite.
+    ///
+    /// # Errors
+    /// One of this crate's.
+    pub async fn notify(&self, channel: &'static str, payload: String) -> Result<()> {
+        let Kind::Postgres { .. } = self.shared.kind else { return Ok(()) };
         let (pool, permit) = (self.shared.pool.clone(), self.permit().await?);
-        let cleared = spawn_blocking(move || {
+        let told = spawn_blocking(move || {
             let _permit = permit;
             let mut conn = pool.get().map_err(|error| Error::Unavailable(error.to_string()))?;
-            // cut off at its end, a table is locked
-            let vacuum = format!("VACUUM (SKIP_LOCKED, INDEX_CLEANUP ON, TRUNCATE OFF) {table}");
-            let cleared = conn.conn.batch_execute(&vacuum);
-            conn.broken = cleared.is_err();
-            Ok(cleared?)
+            let notify = diesel::select(pg_notify(channel, payload));
+            let told = on_each!(&mut conn.conn, |conn| notify.execute(conn));
+            conn.broken = told.is_err();
+            told.map(drop).map_err(Error::from)
         });
-        cleared.await.map_err(|error| Error::Panicked(error.to_string()))?
+        told.await.map_err(|error| Error::Panicked(error.to_string()))?
     }
 
     /// Listens to what other processes say on `channel`. `None` on SQLite, where there are none.
@@ -212,6 +226,8 @@ impl Database {
         let all = self.shared.permits.acquire_many(self.shared.pool.max_size()).await;
         self.shared.permits.close();
         drop(all);
+        // units that were committed just now are answered; a failure is theirs
+        let _ = self.flush().await;
     }
 
     async fn permit(&self) -> Result<tokio::sync::OwnedSemaphorePermit> {
@@ -221,6 +237,11 @@ impl Database {
             Err(_) => Err(Error::Unavailable("every connection is busy".into())),
         }
     }
+}
+
+diesel::define_sql_function! {
+    /// What it returns is void, which reads as an empty text.
+    fn pg_notify(channel: Text, payload: Text) -> Text;
 }
 
 impl Shared {

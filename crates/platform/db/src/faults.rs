@@ -1,6 +1,7 @@
 //! Sees every failed statement of a connection, also those that a unit of work ignores.
 
 use std::cell::RefCell;
+use std::time::Instant;
 
 use diesel::connection::{Connection, Instrumentation, InstrumentationEvent};
 
@@ -58,11 +59,14 @@ pub(crate) struct Watched {
     pub(crate) conn: Conn,
     /// Not to be used again.
     pub(crate) broken: bool,
+    pub(crate) opened: Instant,
+    /// Start of the server, in microseconds; 0 for SQLite.
+    pub(crate) life: i64,
 }
 
 impl Watched {
     pub(crate) fn new(mut conn: Conn) -> Self {
         conn.set_instrumentation(Watch);
-        Self { conn, broken: false }
+        Self { conn, broken: false, opened: Instant::now(), life: 0 }
     }
 }

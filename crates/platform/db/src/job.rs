@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, Fault, Result};
 use crate::faults::{self, Watched};
-use crate::unit::{AfterCommit, Staged, Tx};
+use crate::unit::{Done, Tx};
 
 /// A unit of work whose result type is forgotten, so that units of all kinds share a queue.
 pub(crate) trait Job: Send {
@@ -27,8 +27,8 @@ pub(crate) trait Job: Send {
 
 /// How a unit ended, before its transaction does.
 pub(crate) enum Ran {
-    /// To be committed, with these records and wake-ups.
-    Done(Vec<Staged>, Vec<AfterCommit>),
+    /// To be committed.
+    Done(Done),
     /// To be rolled back: its own rule said no, or a constraint did. The result is to be answered as it is.
     Refused,
     /// The unit went on after a failed statement as if nothing had been; the fault is the answer.
@@ -72,13 +72,13 @@ where
             Ok(result) => result,
             Err(panic) => return Ran::Panicked(panic_text(&*panic)),
         };
-        let (staged, after_commit) = tx.finish();
+        let unit = tx.finish();
         let done = result.is_ok();
         self.result = Some(result);
         // on PostgreSQL a statement after a failed one fails as well, and what it says is of no use to anybody
         let went_on = faults::are_several();
         match (faults::take(), done) {
-            (None, true) => Ran::Done(staged, after_commit),
+            (None, true) => Ran::Done(unit),
             (None, false) => Ran::Refused,
             (Some(Fault::Constraint(_)), false) if !went_on => Ran::Refused,
             (Some(fault @ Fault::Constraint(_)), _) => Ran::Swallowed(fault),

@@ -4,8 +4,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
+use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Oid};
+use diesel::sql_types::{BigInt, Bool, Oid};
 use r2d2::ManageConnection;
 
 use crate::error::{Error, Fault, Result};
@@ -16,6 +17,9 @@ use crate::{Conn, Options};
 
 /// How long a request waits for a connection before it is told that the database is away.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Start of the server, in microseconds.
+pub(crate) const LIFE: &str = "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint";
 
 pub(crate) type Pool = r2d2::Pool<Connector>;
 
@@ -29,11 +33,10 @@ impl ManageConnection for Connector {
     type Error = Error;
 
     fn connect(&self) -> Result<Watched> {
-        let conn = match self {
-            Self::Postgres(place) => place.connect()?,
-            Self::SqliteReader(file) => file.connect_reader()?,
-        };
-        Ok(Watched::new(conn))
+        match self {
+            Self::Postgres(place) => place.connect_for_units(),
+            Self::SqliteReader(file) => Ok(Watched::new(file.connect_reader()?)),
+        }
     }
 
     fn is_valid(&self, watched: &mut Watched) -> Result<()> {
@@ -64,12 +67,20 @@ impl PostgresPlace {
     /// Connects to the database that was opened first, and not to another one that has its name now.
     pub(crate) fn connect(&self) -> Result<Conn> {
         let mut conn = connect_postgres(&self.url)?;
-        let oid = diesel::dsl::sql::<Oid>("SELECT oid FROM pg_database WHERE datname = current_database()");
+        let oid = sql::<Oid>("SELECT oid FROM pg_database WHERE datname = current_database()");
         let oid: u32 = oid.get_result(&mut conn)?;
         if *self.opened.get_or_init(|| oid) != oid {
             return Err(Error::Unavailable(format!("the database {REPLACED}")));
         }
         Ok(Conn::Pg(conn))
+    }
+
+    /// Connects for units, whose commits the [flusher](crate::flusher) makes durable.
+    fn connect_for_units(&self) -> Result<Watched> {
+        let mut conn = self.connect()?;
+        conn.batch_execute("SET synchronous_commit = off")?;
+        let life = diesel::select(sql::<BigInt>(LIFE)).get_result(&mut conn)?;
+        Ok(Watched { life, ..Watched::new(conn) })
     }
 
     /// Writes on a connection of its own: a table of a megabyte that goes with the transaction. A failure that is not
@@ -79,7 +90,7 @@ impl PostgresPlace {
             StorageFault { reason: Reason::Failing, detail } => StorageFault { reason: Reason::Away, detail },
             fault => fault,
         })?;
-        let read_only = diesel::dsl::sql::<Bool>("SELECT current_setting('transaction_read_only')::boolean");
+        let read_only = sql::<Bool>("SELECT current_setting('transaction_read_only')::boolean");
         if let Conn::Pg(conn) = &mut conn
             && read_only.get_result(conn).unwrap_or(false)
         {
@@ -104,7 +115,7 @@ fn connect_postgres(url: &str) -> Result<PgConnection> {
         if WRONG_URL.iter().any(|wrong| text.contains(wrong)) { Error::Defect(text) } else { Error::Unavailable(text) }
     })?;
     conn.batch_execute(
-        "SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '5s'; SET statement_timeout = '60s'; \
+        "SET idle_in_transaction_session_timeout = '3s'; SET lock_timeout = '5s'; SET statement_timeout = '60s'; \
          SET timezone = 'UTC'",
     )?;
     Ok(conn)

@@ -1,94 +1,136 @@
 //! PostgreSQL: units of work on pooled connections.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 
 use crate::error::{Error, Fault, Result};
 use crate::faults::{self, Watched};
+use crate::flusher::{Flusher, IsThere, Ticket, Waiting};
 use crate::job::{Job, Ran, panic_text};
 use crate::pool::Pool;
 use crate::storage::Storage;
-use crate::unit::{AfterCommit, Recorder, Staged, run_all};
+use crate::unit::{AfterCommit, Done, Recorded, Recorder, Staged, run_all};
 
 /// How often a transaction that PostgreSQL chose as a victim is run again.
 const VICTIM_RETRIES: u32 = 8;
 
 /// How an attempt ended.
 enum Attempt {
+    /// The unit was committed or refused, and what it says is true once everything before it is durable.
+    Ended {
+        ticket: Ticket,
+        ended: Instant,
+        is_there: Option<IsThere>,
+        wakes: Vec<AfterCommit>,
+        is_refused: bool,
+    },
     Answer(Result<()>),
     /// Nothing was done, and a new attempt is right.
     Again(Fault),
 }
 
-/// Runs the unit until it is committed, refused, or it is clear that the database is away.
-pub(crate) fn run_unit(pool: &Pool, recorder: &dyn Recorder, storage: &Storage, mut job: Box<dyn Job>) {
-    let mut victim = 0;
-    let mut stale = 0;
-    let answer = loop {
-        let mut conn = match pool.get() {
-            Ok(conn) => conn,
-            Err(error) => break Err(Error::Unavailable(error.to_string())),
-        };
-        match attempt(&mut conn, recorder, &mut *job) {
-            Attempt::Answer(answer) => break answer,
-            Attempt::Again(Fault::Victim(text)) if victim >= VICTIM_RETRIES => break Err(Error::Unavailable(text)),
-            Attempt::Again(Fault::Victim(_)) => {
-                victim += 1;
-                drop(conn);
-                thread::sleep(Duration::from_millis(rand::random_range(0..(2 << victim))));
-            }
-            // every pooled connection may be stale after a restart of the server
-            Attempt::Again(fault) if stale > pool.max_size() => break Err(fault.into()),
-            Attempt::Again(_) => stale += 1,
-        }
-    };
-    if matches!(answer, Err(Error::Unavailable(_) | Error::UnknownOutcome(_))) {
-        storage.suspect();
-    }
-    job.answer(answer);
+/// What units of work need.
+pub(crate) struct Units {
+    pub(crate) pool: Pool,
+    pub(crate) recorder: Arc<dyn Recorder>,
+    pub(crate) storage: Arc<Storage>,
+    pub(crate) flusher: Flusher,
 }
 
-fn attempt(conn: &mut Watched, recorder: &dyn Recorder, job: &mut dyn Job) -> Attempt {
-    if let Err(error) = conn.conn.batch_execute("BEGIN") {
-        conn.broken = true;
-        return Attempt::Again(Fault::Away(error.to_string()));
+impl Units {
+    /// Runs the unit until it is committed, refused, or it is clear that the database is away.
+    pub(crate) fn run(&self, mut job: Box<dyn Job>) {
+        let (mut victim, mut stale) = (0, 0);
+        let answer = loop {
+            let mut conn = match self.pool.get() {
+                Ok(conn) => conn,
+                Err(error) => break Err(Error::Unavailable(error.to_string())),
+            };
+            match self.attempt(&mut conn, &mut *job) {
+                Attempt::Ended { ticket, ended, is_there, wakes, is_refused } => {
+                    let done = Box::new(move |flushed: Result<()>| match flushed {
+                        Ok(()) => {
+                            run_all(wakes);
+                            job.answer(Ok(()));
+                        }
+                        Err(error) if is_refused => job.answer(Err(Error::Unavailable(error.to_string()))),
+                        Err(error) => job.answer(Err(error)),
+                    });
+                    return self.flusher.submit(Waiting { ticket, ended, is_there, done });
+                }
+                Attempt::Answer(answer) => break answer,
+                Attempt::Again(Fault::Victim(text)) if victim >= VICTIM_RETRIES => break Err(Error::Unavailable(text)),
+                Attempt::Again(Fault::Victim(_)) => {
+                    victim += 1;
+                    drop(conn);
+                    thread::sleep(Duration::from_millis(rand::random_range(0..(2 << victim))));
+                }
+                // every pooled connection may be stale after a restart of the server
+                Attempt::Again(fault) if stale > self.pool.max_size() => break Err(fault.into()),
+                Attempt::Again(_) => stale += 1,
+            }
+        };
+        if matches!(answer, Err(Error::Unavailable(_) | Error::UnknownOutcome(_))) {
+            self.storage.suspect();
+        }
+        job.answer(answer);
     }
-    match job.run(conn) {
-        Ran::Done(staged, mut wakes) => {
-            if !staged.is_empty() {
-                match record(conn, recorder, staged) {
-                    Ok(wake) => wakes.push(wake),
-                    Err(attempt) => return attempt,
+
+    fn attempt(&self, conn: &mut Watched, job: &mut dyn Job) -> Attempt {
+        if let Err(error) = conn.conn.batch_execute("BEGIN") {
+            conn.broken = true;
+            return Attempt::Again(Fault::Away(error.to_string()));
+        }
+        let ticket = match self.flusher.ticket(conn.life) {
+            Ok(ticket) => ticket,
+            Err(error) => {
+                conn.broken = true; // it may lead to another server than the flusher's
+                return Attempt::Answer(Err(error));
+            }
+        };
+        match job.run(conn) {
+            Ran::Done(Done { staged, after_commit: mut wakes, may_be_lost }) => {
+                let mut is_there = None;
+                if !staged.is_empty() {
+                    match record(conn, &*self.recorder, staged) {
+                        Ok(recorded) => {
+                            wakes.push(recorded.wake);
+                            is_there = Some(recorded.is_there);
+                        }
+                        Err(attempt) => return attempt,
+                    }
+                }
+                let ended = Instant::now();
+                match commit(conn) {
+                    Ok(()) if may_be_lost => Attempt::Answer(Ok(())),
+                    Ok(()) => Attempt::Ended { ticket, ended, is_there, wakes, is_refused: false },
+                    Err(attempt) => attempt,
                 }
             }
-            let committed = commit(conn);
-            if matches!(committed, Attempt::Answer(Ok(()))) {
-                run_all(wakes);
+            Ran::Refused => {
+                roll_back(conn);
+                Attempt::Ended { ticket, ended: Instant::now(), is_there: None, wakes: Vec::new(), is_refused: true }
             }
-            committed
-        }
-        Ran::Refused => {
-            roll_back(conn);
-            Attempt::Answer(Ok(()))
-        }
-        Ran::Swallowed(fault) => {
-            roll_back(conn);
-            Attempt::Answer(Err(fault.into()))
-        }
-        Ran::Fault(fault) => failed(conn, fault),
-        Ran::Panicked(text) => {
-            conn.broken = true;
-            Attempt::Answer(Err(Error::Panicked(text)))
+            Ran::Swallowed(fault) => {
+                roll_back(conn);
+                Attempt::Answer(Err(fault.into()))
+            }
+            Ran::Fault(fault) => failed(conn, fault),
+            Ran::Panicked(text) => {
+                conn.broken = true;
+                Attempt::Answer(Err(Error::Panicked(text)))
+            }
         }
     }
 }
 
-fn record(conn: &mut Watched, recorder: &dyn Recorder, staged: Vec<Staged>) -> Result<AfterCommit, Attempt> {
+fn record(conn: &mut Watched, recorder: &dyn Recorder, staged: Vec<Staged>) -> Result<Recorded, Attempt> {
     match catch_unwind(AssertUnwindSafe(|| recorder.record(&mut conn.conn, staged))) {
-        Ok(Ok(wake)) => Ok(wake),
+        Ok(Ok(recorded)) => Ok(recorded),
         Ok(Err(error)) => Err(match faults::take() {
             Some(fault) => failed(conn, fault),
             None => {
@@ -116,9 +158,9 @@ fn failed(conn: &mut Watched, fault: Fault) -> Attempt {
     }
 }
 
-fn commit(conn: &mut Watched) -> Attempt {
-    let Err(error) = conn.conn.batch_execute("COMMIT") else { return Attempt::Answer(Ok(())) };
-    match Fault::of(&error) {
+fn commit(conn: &mut Watched) -> Result<(), Attempt> {
+    let Err(error) = conn.conn.batch_execute("COMMIT") else { return Ok(()) };
+    Err(match Fault::of(&error) {
         Some(fault @ (Fault::Victim(_) | Fault::Constraint(_))) => failed(conn, fault),
         // the server answered with an error, so the transaction is undone
         Some(fault) if roll_back(conn) => failed(conn, fault),
@@ -126,7 +168,7 @@ fn commit(conn: &mut Watched) -> Attempt {
             tracing::error!(%error, "a commit failed; its outcome is unknown");
             Attempt::Answer(Err(Error::UnknownOutcome(error.to_string())))
         }
-    }
+    })
 }
 
 /// Whether the connection is still good.

@@ -222,13 +222,13 @@ impl Writer {
         for job in group {
             if job.sees_staged() && !staged.is_empty() {
                 let earlier = std::mem::take(&mut staged);
-                after_commit.push(recorder.record(&mut conn.conn, earlier).map_err(GroupFault::RolledBack)?);
+                after_commit.push(recorder.record(&mut conn.conn, earlier).map_err(GroupFault::RolledBack)?.wake);
             }
             control(&mut conn.conn, "SAVEPOINT unit").map_err(rolled_back)?;
             let (undo, answer) = match job.run(conn) {
-                Ran::Done(records, wakes) => {
-                    staged.extend(records);
-                    after_commit.extend(wakes);
+                Ran::Done(done) => {
+                    staged.extend(done.staged);
+                    after_commit.extend(done.after_commit);
                     (false, Ok(()))
                 }
                 Ran::Refused => (true, Ok(())),
@@ -243,7 +243,7 @@ impl Writer {
             answers.push(answer);
         }
         if !staged.is_empty() {
-            after_commit.push(recorder.record(&mut conn.conn, staged).map_err(GroupFault::RolledBack)?);
+            after_commit.push(recorder.record(&mut conn.conn, staged).map_err(GroupFault::RolledBack)?.wake);
         }
         if let Err(error) = conn.conn.batch_execute("COMMIT") {
             return Err(failed_commit(conn, error));

@@ -12,6 +12,7 @@ use diesel::{QueryResult, RunQueryDsl};
 use telemetry::TraceContext;
 
 use crate::error::{Error, Result};
+use crate::flusher::IsThere;
 use crate::job::panic_text;
 use crate::types::{Id, Time};
 use crate::{Conn, Prepare, clock, on_each};
@@ -41,14 +42,20 @@ pub trait Recorder: Send + Sync + 'static {
     /// Writes `records` in the order given; called at the end of a transaction, and before a unit that must see them.
     /// There are always some.
     ///
-    /// What it returns is run after the COMMIT, on the database's thread: it must be quick and must not block.
-    ///
     /// # Errors
     /// Any error rolls the transaction back.
-    fn record(&self, conn: &mut Conn, records: Vec<Staged>) -> Result<AfterCommit>;
+    fn record(&self, conn: &mut Conn, records: Vec<Staged>) -> Result<Recorded>;
 }
 
-/// Run once the transaction is committed.
+/// What a recorder leaves behind.
+pub struct Recorded {
+    /// Run once the records are committed.
+    pub wake: AfterCommit,
+    /// Looks up whether the records are there.
+    pub is_there: IsThere,
+}
+
+/// Run once the transaction is committed and durable, on the database's thread: it must be quick and must not block.
 pub type AfterCommit = Box<dyn FnOnce() + Send>;
 
 /// Runs all of them; one that panics does no harm to the others.
@@ -69,11 +76,26 @@ pub struct Tx<'c> {
     now: Option<Time>,
     trace: Option<TraceContext>,
     after_commit: Vec<AfterCommit>,
+    may_be_lost: bool,
+}
+
+/// A unit that is to be committed.
+pub(crate) struct Done {
+    pub(crate) staged: Vec<Staged>,
+    pub(crate) after_commit: Vec<AfterCommit>,
+    /// It is answered before it is durable.
+    pub(crate) may_be_lost: bool,
 }
 
 impl<'c> Tx<'c> {
     pub(crate) fn new(conn: &'c mut Conn, trace: Option<TraceContext>) -> Self {
-        Self { conn, staged: Vec::new(), now: None, trace, after_commit: Vec::new() }
+        Self { conn, staged: Vec::new(), now: None, trace, after_commit: Vec::new(), may_be_lost: false }
+    }
+
+    /// Has the unit answered before it is durable, unless it stages records or wakes somebody: a crash of the server may
+    /// undo it, which does no harm.
+    pub fn may_be_lost(&mut self) {
+        self.may_be_lost = true;
     }
 
     /// Leaves a record for the event log, written at the end of the unit.
@@ -127,8 +149,10 @@ impl<'c> Tx<'c> {
         }
     }
 
-    pub(crate) fn finish(self) -> (Vec<Staged>, Vec<AfterCommit>) {
-        (self.staged, self.after_commit)
+    pub(crate) fn finish(self) -> Done {
+        let Self { staged, after_commit, may_be_lost, .. } = self;
+        let may_be_lost = may_be_lost && staged.is_empty() && after_commit.is_empty();
+        Done { staged, after_commit, may_be_lost }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The rules of units of work, on real files and real servers.
 
+#[path = "db/flush.rs"]
+mod flush;
 #[cfg(target_os = "linux")]
 #[path = "db/fsync.rs"]
 mod fsync;

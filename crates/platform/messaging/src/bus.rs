@@ -2,11 +2,14 @@
 //!
 //! A backend is a [`Publisher`] for the relay and a [`Bus`] for the groups. The log itself is one: [`InProcess`].
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use db::Database;
 use db::types::Id;
+use parking_lot::Mutex;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::event::Event;
 use crate::log::Log;
@@ -114,28 +117,81 @@ impl InProcess {
 
 impl Bus for InProcess {
     fn subscribe(&self, _group: &str) -> Arc<dyn Subscriber> {
-        Arc::new(self.clone())
+        Arc::new(Reader { db: self.db.clone(), log: self.log.clone(), ahead: Mutex::default() })
     }
 }
 
+/// Reads the log for one member of a group. While a member has much to catch up with, the next batch is read as it handles
+/// the last one.
+struct Reader {
+    db: Database,
+    log: Log,
+    ahead: Mutex<HashMap<(Arc<str>, i32), Ahead>>,
+}
+
+/// The batch behind a position, on its way.
+struct Ahead {
+    after: i64,
+    events: AbortOnDropHandle<db::Result<Vec<Event>>>,
+}
+
+impl Reader {
+    /// The events behind `after` and below `end`: those behind it may be lost with the server.
+    async fn read(&self, topic: &str, partition: i32, after: i64, end: i64, max: usize) -> db::Result<Vec<Event>> {
+        let ahead = self.ahead.lock().remove(&(topic.into(), partition)).filter(|ahead| ahead.after == after);
+        let events = match ahead {
+            Some(Ahead { events, .. }) => events.await.map_err(|error| db::Error::Panicked(error.to_string()))?,
+            None => read_below(&self.db, &self.log, topic, partition, after, end, max).await,
+        }?;
+        if let Some(last) = events.last().filter(|last| events.len() >= max && last.position + 1 < end) {
+            let (db, log, topic, after) = (self.db.clone(), self.log.clone(), last.topic.clone(), last.position);
+            let read = {
+                let topic = topic.clone();
+                async move { read_below(&db, &log, &topic, partition, after, end, max).await }
+            };
+            let events = AbortOnDropHandle::new(tokio::spawn(read));
+            self.ahead.lock().insert((topic, partition), Ahead { after, events });
+        }
+        Ok(events)
+    }
+}
+
+async fn read_below(
+    db: &Database,
+    log: &Log,
+    topic: &str,
+    partition: i32,
+    after: i64,
+    end: i64,
+    max: usize,
+) -> db::Result<Vec<Event>> {
+    let mut events = store::read_batch(db, log, topic, partition, after, max).await?;
+    events.retain(|event| event.position < end);
+    Ok(events)
+}
+
 #[async_trait]
-impl Subscriber for InProcess {
+impl Subscriber for Reader {
     async fn fetch(&self, topic: &str, partition: i32, after: i64, max: usize) -> Result<Vec<Event>, BusError> {
         let no_partition = || BusError::Unavailable(format!("there is no partition {partition} of {topic}"));
         let mut end = self.log.end(topic, partition).ok_or_else(no_partition)?;
         loop {
             // the sender lives as long as the log that `self` holds
-            end.wait_for(|end| *end > after + 1).await.map_err(|_| no_partition())?;
+            let known = *end.wait_for(|end| *end > after + 1).await.map_err(|_| no_partition())?;
             if let Some(events) = self.log.recent(topic, partition, after, max) {
                 return Ok(events);
             }
-            let events = store::read_batch(&self.db, &self.log, topic, partition, after, max).await?;
+            let events = self.read(topic, partition, after, known, max).await?;
             if !events.is_empty() {
                 return Ok(events);
             }
             // the log was cut: what lies behind `after` is gone, and the next event is not there yet
             end.changed().await.map_err(|_| no_partition())?;
         }
+    }
+
+    fn release(&self, topic: &str, partition: i32) {
+        self.ahead.lock().remove(&(topic.into(), partition));
     }
 }
 

@@ -344,15 +344,14 @@ impl Member {
                 Ok((place::positions_by_source(conn, group)?, dead::resumable(conn, group)?))
             })
             .await?;
+        let positions: HashMap<_, _> =
+            positions.iter().map(|(source, row)| ((&*row.topic, row.partition, *source), row.position)).collect();
         for ((topic, partition), running) in &self.running {
-            let position = positions.iter().find(|(source, row)| {
-                *source == running.source && *row.topic == **topic && row.partition == *partition
-            });
+            let position = positions.get(&(&**topic, *partition, running.source)).copied();
             let known = running.shared.position.load(Ordering::Relaxed);
             // a worker that is getting on is ahead of what was read; only a reset moves it back
             let before = known_before.get(&(topic.clone(), *partition)).copied().unwrap_or(i64::MIN);
-            let moved =
-                position.is_some_and(|(_, row)| row.position < before || (known != i64::MIN && row.position > known));
+            let moved = position.is_some_and(|position| position < before || (known != i64::MIN && position > known));
             let resume = resumable.iter().any(|key| *key.topic == **topic && key.partition == *partition);
             if moved || resume {
                 running.shared.look.notify_one();

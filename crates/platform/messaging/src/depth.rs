@@ -1,16 +1,14 @@
-//! How much waits, and for how long: in the log for its groups, in the outbox for its position.
+//! How much waits, and for how long: in the log for its groups.
 
 use std::collections::BTreeMap;
 
-use db::types::{Time, UtcTime};
+use db::types::Time;
 use db::{Conn, Database};
-use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::Nullable;
 use telemetry::metrics;
 
 use crate::log::Log;
-use crate::schema::{event_log, outbox};
+use crate::schema::event_log;
 use crate::{place, store};
 
 /// What is kept of a topic, and the oldest event that a group has still to handle.
@@ -20,20 +18,16 @@ struct Depth {
     oldest: Option<Time>,
 }
 
-/// Sets the gauges of depth and age, of all topics and of the outbox.
+/// Sets the gauges of depth and age of all topics.
 ///
 /// # Errors
 /// The database's.
 pub async fn report_depths(db: &Database, log: &Log) -> db::Result<()> {
     let of = log.clone();
-    let (topics, outbox) =
-        db.read(move |conn| -> db::Result<_> { Ok((depths(conn, &of)?, outbox_depth(conn)?)) }).await?;
-    for (topic, depth) in topics {
+    for (topic, depth) in db.read(move |conn| depths(conn, &of)).await? {
         metrics::EVENT_LOG_DEPTH.of([topic.clone().into()]).set(depth.events as f64);
         metrics::EVENT_LOG_AGE_SECONDS.of([topic.into()]).set(age_seconds(depth.oldest));
     }
-    metrics::OUTBOX_DEPTH.of([]).set(outbox.events as f64);
-    metrics::OUTBOX_AGE_SECONDS.of([]).set(age_seconds(outbox.oldest));
     Ok(())
 }
 
@@ -69,12 +63,4 @@ fn appended_at(conn: &mut Conn, topic: &str, partition: i32, position: i64) -> d
     let of_partition = event_log::table.filter(event_log::topic.eq(topic)).filter(event_log::partition.eq(partition));
     let behind = of_partition.filter(event_log::position.ge(position)).order(event_log::position);
     Ok(behind.select(event_log::appended_at).first(conn).optional()?)
-}
-
-/// SQLite has no outbox, for its writer numbers at once.
-fn outbox_depth(conn: &mut Conn) -> db::Result<Depth> {
-    let Conn::Pg(conn) = conn else { return Ok(Depth::default()) };
-    let events = outbox::table.count().get_result(conn)?;
-    let oldest = outbox::table.select(sql::<Nullable<UtcTime>>("min(occurred_at)")).get_result(conn)?;
-    Ok(Depth { events, oldest })
 }

@@ -1,6 +1,7 @@
 //! What a consumer group is and what it does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use db::Tx;
@@ -68,11 +69,11 @@ pub trait EffectHandler: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Whether what was handled may be recorded a little later, with what follows: if the process is killed before, it is
+    /// How long what was handled may wait to be recorded, with what follows: if the process is killed before, it is
     /// handled again. [`record`](Self::record) is then called with the last of the batches. Of a handler that
     /// [gives up](Self::gives_up) nothing is put off.
-    fn may_record_later(&self, _lease: &Lease) -> bool {
-        false
+    fn records_within(&self, _lease: &Lease) -> Duration {
+        Duration::ZERO
     }
 
     /// Whether an event that fails again and again becomes a dead letter. Else its partition waits.

@@ -3,12 +3,12 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use db::Tx;
 use futures::FutureExt;
 use telemetry::TraceContext;
-use tokio::time::sleep;
+use tokio::time::sleep_until;
 
 use crate::event::Event;
 use crate::handler::{EffectHandler, Handler, HandlerError, TransactionalHandler};
@@ -16,16 +16,14 @@ use crate::place;
 use crate::worker::{Stop, Worker};
 use crate::{dead, fence, lease};
 
-/// How long a handler that may record later puts it off.
-const RECORD_WITHIN: Duration = Duration::from_millis(50);
-
 /// Batches that were handled, and are recorded together.
 pub(crate) struct Unrecorded {
     /// The position in the database.
     expected: i64,
     /// The last batch.
     events: Arc<[Event]>,
-    since: Instant,
+    /// When it is to be recorded at the latest.
+    due: Instant,
 }
 
 /// Why a unit of a handler came to nothing.
@@ -83,18 +81,19 @@ impl Worker {
 
     /// Whether the batch is recorded later.
     fn puts_off(&mut self, handler: &Arc<dyn EffectHandler>, expected: i64, events: &Arc<[Event]>) -> bool {
-        if handler.gives_up() || !handler.may_record_later(&self.lease) {
+        let within = handler.records_within(&self.lease);
+        if handler.gives_up() || within.is_zero() {
             return false;
         }
-        let since = self.unrecorded.as_ref().map_or_else(Instant::now, |unrecorded| unrecorded.since);
-        self.unrecorded = Some(Unrecorded { expected, events: events.clone(), since });
-        since.elapsed() < RECORD_WITHIN
+        let due = self.unrecorded.as_ref().map_or_else(|| Instant::now() + within, |unrecorded| unrecorded.due);
+        self.unrecorded = Some(Unrecorded { expected, events: events.clone(), due });
+        Instant::now() < due
     }
 
     /// Waits until what was handled is to be recorded, though nothing follows.
     pub(crate) async fn is_to_record(&self) {
         match &self.unrecorded {
-            Some(unrecorded) => sleep(RECORD_WITHIN.saturating_sub(unrecorded.since.elapsed())).await,
+            Some(unrecorded) => sleep_until(unrecorded.due.into()).await,
             None => std::future::pending().await,
         }
     }
@@ -146,6 +145,7 @@ impl Worker {
         let (handler, events) = (handler.clone(), events.clone());
         let unit = self.context.db.write(move |tx| -> Result<(), UnitError> {
             before(tx)?;
+            tx.may_be_lost(); // with the position
             Ok(handler.handle(tx, &events)?)
         });
         told(traced(trace, unit).await)

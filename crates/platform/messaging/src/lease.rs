@@ -33,7 +33,8 @@ struct LeaseRow {
 
 /// Renews the member and its leases for `ttl`, and takes what is free up to its fair share.
 ///
-/// Rows are taken in key order; another member that takes the same lease first wins by the lease's number.
+/// Its own leases are renewed by one statement, however many there are. A free one that another member takes at the same
+/// time is left to the other.
 pub(crate) fn renew(tx: &mut Tx<'_>, group: &str, member: Id, ttl: Duration) -> db::Result<Held> {
     let now = tx.now()?;
     let expires_at = now + ttl;
@@ -45,6 +46,8 @@ pub(crate) fn renew(tx: &mut Tx<'_>, group: &str, member: Id, ttl: Duration) -> 
         .set(group_member::expires_at.eq(expires_at))
         .execute(conn))?;
     let members = living(tx, group, now)?;
+    let ours = group_lease::table.filter(group_lease::grp.eq(group)).filter(group_lease::holder.eq(member));
+    diesel::update(ours).set(group_lease::expires_at.eq(expires_at)).execute(&mut **tx)?;
     let rows: Vec<LeaseRow> = group_lease::table
         .filter(group_lease::grp.eq(group))
         .order((group_lease::topic, group_lease::partition))
@@ -63,26 +66,36 @@ pub(crate) fn renew(tx: &mut Tx<'_>, group: &str, member: Id, ttl: Duration) -> 
     for row in rows {
         let is_mine = row.holder == Some(member);
         let is_free = row.holder.is_none() || row.expires_at <= now;
-        let takes = is_free && may_take > 0;
-        if !is_mine && !takes {
-            continue;
+        let mut lease = Lease { topic: row.topic.into(), partition: row.partition, number: row.number, holder: member };
+        if !is_mine {
+            lease.number += 1;
+            if !is_free || may_take == 0 || !take(tx, group, &lease, expires_at)? {
+                continue;
+            }
+            may_take -= 1;
         }
-        let number = if is_mine { row.number } else { row.number + 1 };
-        let taken = diesel::update(group_lease::table.find((group, &row.topic, row.partition)))
-            .filter(group_lease::number.eq(row.number))
-            .set((
-                group_lease::holder.eq(member),
-                group_lease::number.eq(number),
-                group_lease::expires_at.eq(expires_at),
-            ))
-            .execute(&mut **tx)?;
-        if taken == 1 {
-            may_take = may_take.saturating_sub(usize::from(!is_mine));
-            let lease = Lease { topic: row.topic.into(), partition: row.partition, number, holder: member };
-            held.leases.push((lease, !is_mine && row.holder.is_some()));
-        }
+        held.leases.push((lease, !is_mine && row.holder.is_some()));
     }
     Ok(held)
+}
+
+/// Takes a free lease, whose number was one less; false if another member was faster, or is about to take it.
+fn take(tx: &mut Tx<'_>, group: &str, lease: &Lease, expires_at: db::types::Time) -> db::Result<bool> {
+    let free = group_lease::table
+        .find((group, &*lease.topic, lease.partition))
+        .filter(group_lease::number.eq(lease.number - 1));
+    if let Conn::Pg(conn) = &mut **tx {
+        let locked = free.select(group_lease::number).for_update().skip_locked();
+        if locked.first::<i64>(conn).optional()?.is_none() {
+            return Ok(false);
+        }
+    }
+    let taken = diesel::update(free).set((
+        group_lease::holder.eq(lease.holder),
+        group_lease::number.eq(lease.number),
+        group_lease::expires_at.eq(expires_at),
+    ));
+    Ok(taken.execute(&mut **tx)? == 1)
 }
 
 /// The members that have not run out, in the order of their ids; the others are forgotten.

@@ -12,6 +12,7 @@ mod consumers;
 mod dead;
 mod depth;
 mod direct;
+mod ends;
 mod event;
 mod fence;
 mod foreign;
@@ -27,7 +28,6 @@ mod relay;
 mod resume;
 mod retention;
 mod schema;
-mod sequencer;
 mod store;
 mod tail;
 mod worker;
@@ -36,6 +36,7 @@ pub use bus::{Bus, BusError, ByTopic, InProcess, Numbers, Publisher, Subscriber}
 pub use consumers::{ConsumerOptions, Consumers};
 pub use depth::report_depths;
 pub use direct::{Direct, DirectBus, DirectTopic, EmitError, Ends, Epoch, GiveUpError, Lost};
+pub use ends::follow_log;
 pub use event::{DomainEvent, Event, MAX_PAYLOAD_BYTES, UNNUMBERED, emit, emit_because};
 pub use fence::{MAX_PARTITIONS, RaiseError, raise_partitions};
 pub use foreign::{Foreign, ForeignBus, Subscription};
@@ -47,5 +48,4 @@ pub use relay::{
     NotAhead, RELAY, begin_relaying, end_relaying, oldest_unrelayed, relay_group, relay_group_by, unrelayed_bytes,
 };
 pub use retention::{Purged, purge};
-pub use sequencer::{follow_log, run_sequencer, sequence_all};
 pub use store::log_bytes;

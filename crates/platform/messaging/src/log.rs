@@ -1,20 +1,19 @@
 //! The event log: gives each event its position, and tells who waits for it.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use db::types::{Id, JsonText, Time};
-use db::{AfterCommit, Conn, Database, Recorder, Staged, Tx};
-use diesel::prelude::*;
+use db::types::{Id, Time};
+use db::{Conn, Database, Recorded, Recorder, Staged, Tx};
+use diesel::pg::PgConnection;
 use parking_lot::{Mutex, RwLock};
 use telemetry::metrics;
 use tokio::sync::{Notify, watch};
 
 use crate::event::Event;
-use crate::partition::{hash_of, partition_of};
-use crate::schema::outbox;
+use crate::partition::partition_of;
 use crate::store::PartitionRow;
 use crate::tail::Tail;
 use crate::{lease, store};
@@ -44,12 +43,10 @@ struct Shared {
     direct: OnceLock<Vec<Cow<'static, str>>>,
     /// A bus was seen to have more than this log, and which.
     behind: OnceLock<String>,
-    /// Topics of which this process left something in the outbox.
-    in_outbox: Mutex<BTreeSet<Arc<str>>>,
+    /// Ends of partitions that rose by events of this process and that other processes were not told of.
+    risen: Mutex<BTreeMap<Part, i64>>,
     /// Rung when there are such.
-    outbox: Notify,
-    /// Events that this process moved out of there.
-    moved: AtomicUsize,
+    rising: Notify,
     /// A topic may have gained partitions in a unit that is not committed yet.
     gaining: AtomicBool,
     /// Counts what an operator asked of the groups, so that they look at once.
@@ -155,10 +152,10 @@ impl Log {
         self.shared.behind.get_or_init(|| why).clone()
     }
 
-    /// Takes the topics of which this process left something in the outbox.
-    pub(crate) fn left_in_outbox(&self) -> Vec<Arc<str>> {
-        let left = std::mem::take(&mut *self.shared.in_outbox.lock());
-        left.into_iter().collect()
+    /// Waits for ends that have risen by events of this process, and takes them.
+    pub(crate) async fn risen(&self) -> Vec<(Part, i64)> {
+        self.shared.rising.notified().await;
+        std::mem::take(&mut *self.shared.risen.lock()).into_iter().collect()
     }
 
     /// Whether the topic's positions may have holes.
@@ -183,6 +180,11 @@ impl Log {
         // first, as `gain` wants it
         rows.iter().for_each(|row| self.gain(&row.topic, row.partition + 1));
         rows.iter().for_each(|row| self.rise(&row.topic, row.partition, row.next));
+    }
+
+    /// Whether a row has more partitions or events than this process knows of.
+    pub(crate) fn is_news(&self, rows: &[PartitionRow]) -> bool {
+        rows.iter().any(|row| self.end(&row.topic, row.partition).is_none_or(|end| *end.borrow() < row.next))
     }
 
     /// Learns that a topic has so many partitions, or more. It must before it learns of anything that was numbered
@@ -211,26 +213,29 @@ impl Log {
         }
     }
 
-    /// Keeps events that were committed, the next of their partition, for groups that keep up; and wakes them.
-    pub(crate) fn appended(&self, topic: &str, partition: i32, events: Vec<Event>) {
-        let (Some(known), Some(last)) = (self.topic(topic), events.last()) else { return };
-        metrics::EVENT_LOG_EVENTS.of([topic.to_owned().into()]).increment(events.len() as u64);
-        let end = last.position + 1;
-        if let Some(partition) = known.partitions.get(partition as usize) {
-            partition.tail.push(events);
+    /// Keeps events that are durable for groups that keep up, wakes the groups, and has other processes told. Events are
+    /// in the order of topics, partitions and positions.
+    fn appended(&self, events: Vec<Event>) {
+        let mut events = events.into_iter().peekable();
+        while let Some(first) = events.next() {
+            let (topic, number) = (first.topic.clone(), first.partition);
+            let mut of_part = vec![first];
+            while let Some(next) = events.next_if(|next| next.topic == topic && next.partition == number) {
+                of_part.push(next);
+            }
+            let end = of_part.last().map_or(0, |last| last.position + 1);
+            metrics::EVENT_LOG_EVENTS.of([topic.clone().into()]).increment(of_part.len() as u64);
+            if let Some(known) = self.topic(&topic)
+                && let Some(partition) = known.partitions.get(number as usize)
+            {
+                partition.tail.push(of_part);
+            }
+            self.rise(&topic, number, end);
+            let mut risen = self.shared.risen.lock();
+            let risen = risen.entry((topic, number)).or_default();
+            *risen = end.max(*risen);
         }
-        self.rise(topic, partition, end);
-    }
-
-    /// Notes that `events` more left the outbox. Returns how many ever did.
-    pub(crate) fn moved(&self, events: usize) -> usize {
-        self.shared.moved.fetch_add(events, Ordering::Relaxed) + events
-    }
-
-    /// Waits until this process leaves something in the outbox, and tells of which topics.
-    pub(crate) async fn outbox_rung(&self) -> Vec<Arc<str>> {
-        self.shared.outbox.notified().await;
-        self.left_in_outbox()
+        self.shared.rising.notify_one();
     }
 
     /// Has the groups of this process look at once for what an operator asked: a replay, a discard, a reset.
@@ -257,76 +262,84 @@ impl Log {
         topic.ok_or_else(|| db::Error::Defect(format!("the topic {} was not registered", record.topic)))
     }
 
-    /// SQLite: the writer is alone, so it numbers the events itself, just before the COMMIT.
-    fn number(&self, conn: &mut Conn, records: Vec<Staged>) -> db::Result<AfterCommit> {
-        let is_gaining = self.shared.gaining.load(Ordering::Relaxed);
-        let rows = if is_gaining { store::partitions(conn)? } else { Vec::new() };
-        let mut by_partition = BTreeMap::<(Arc<str>, i32), Vec<Staged>>::new();
+    /// Divides records by topic and partition, in order, with the number of partitions of the topic.
+    fn divide(&self, conn: &mut Conn, records: Vec<Staged>) -> db::Result<Divided> {
+        let gained = if self.shared.gaining.load(Ordering::Relaxed) { store::partitions(conn)? } else { Vec::new() };
+        let mut parts = BTreeMap::<Part, (i32, Vec<Staged>)>::new();
         for record in records {
             let topic = self.topic_of(&record)?;
             let known = topic.partitions.len() as i32;
-            let partitions = rows.iter().filter(|row| row.topic == record.topic).count() as i32;
-            let partition = partition_of(&record.key, partitions.max(known));
-            by_partition.entry((topic.name.clone(), partition)).or_default().push(record);
+            let count = gained.iter().filter(|row| row.topic == record.topic).count() as i32;
+            let count = count.max(known);
+            let part = (topic.name.clone(), partition_of(&record.key, count));
+            parts.entry(part).or_insert_with(|| (count, Vec::new())).1.push(record);
         }
+        Ok(Divided { gained, parts })
+    }
+
+    /// SQLite: the writer is alone, so it numbers the events itself, just before the COMMIT.
+    fn number(&self, conn: &mut Conn, divided: &mut Divided) -> db::Result<Vec<Event>> {
         let (source, appended_at) = (self.source(), Time::now());
-        let mut appended = Vec::with_capacity(by_partition.len());
-        for ((topic, partition), records) in by_partition {
+        let mut events = Vec::new();
+        for ((topic, partition), (_, records)) in std::mem::take(&mut divided.parts) {
             let next = store::advance_end(conn, &topic, partition, records.len() as i64)?;
             let first = next - records.len() as i64;
-            let mut events = Vec::with_capacity(records.len());
             for (position, record) in (first..).zip(records) {
                 let event = Event::of(record, source, topic.clone(), partition, position);
                 store::insert_event(conn, &event, appended_at)?;
                 events.push(event);
             }
-            appended.push((topic, partition, events));
         }
-        let log = self.clone();
-        Ok(Box::new(move || {
-            if is_gaining {
-                log.learn(&rows);
-                log.shared.gaining.store(false, Ordering::Relaxed);
-            }
-            for (topic, partition, events) in appended {
-                log.appended(&topic, partition, events);
-            }
-        }))
+        Ok(events)
     }
 
-    /// PostgreSQL: transactions commit side by side, so the events wait in the outbox for the sequencer.
-    fn leave_in_outbox(&self, conn: &mut Conn, records: Vec<Staged>) -> db::Result<AfterCommit> {
-        let mut topics = BTreeSet::new();
-        let mut rows = Vec::with_capacity(records.len());
-        for record in records {
-            topics.insert(self.topic_of(&record)?.name.clone());
-            rows.push((
-                outbox::topic.eq(record.topic),
-                outbox::key_hash.eq(hash_of(&record.key)),
-                outbox::id.eq(record.id),
-                outbox::key.eq(record.key),
-                outbox::kind.eq(record.kind),
-                outbox::version.eq(record.version),
-                outbox::aggregate_version.eq(record.aggregate_version),
-                outbox::occurred_at.eq(record.occurred_at),
-                outbox::traceparent.eq(record.traceparent),
-                outbox::payload.eq(JsonText(record.payload)),
-            ));
+    /// PostgreSQL: the last statement of the unit. A topic that has gained partitions has the unit run again.
+    fn append(&self, conn: &mut PgConnection, divided: &mut Divided) -> db::Result<Vec<Event>> {
+        let source = self.source();
+        let (mut events, mut counts) = (Vec::new(), Vec::new());
+        for ((topic, partition), (count, records)) in std::mem::take(&mut divided.parts) {
+            counts.resize(counts.len() + records.len(), count);
+            events.extend(records.into_iter().map(|record| Event::of(record, source, topic.clone(), partition, -1)));
         }
-        if let Conn::Pg(conn) = conn {
-            diesel::insert_into(outbox::table).values(rows).execute(conn)?;
+        let positions = store::append_events(conn, &events, &counts).inspect_err(|_| self.set_gaining())?;
+        for (event, position) in events.iter_mut().zip(positions) {
+            event.position = position;
         }
-        let log = self.clone();
-        Ok(Box::new(move || {
-            log.shared.in_outbox.lock().extend(topics);
-            log.shared.outbox.notify_one();
-        }))
+        Ok(events)
     }
 }
 
+/// A topic and the number of a partition.
+type Part = (Arc<str>, i32);
+
+/// Records on their way into partitions.
+struct Divided {
+    /// Partitions as the database has them, if there may be more than this process knows of.
+    gained: Vec<PartitionRow>,
+    parts: BTreeMap<Part, (i32, Vec<Staged>)>,
+}
+
 impl Recorder for Log {
-    fn record(&self, conn: &mut Conn, records: Vec<Staged>) -> db::Result<AfterCommit> {
-        if conn.is_pg() { self.leave_in_outbox(conn, records) } else { self.number(conn, records) }
+    fn record(&self, conn: &mut Conn, records: Vec<Staged>) -> db::Result<Recorded> {
+        let mut divided = self.divide(conn, records)?;
+        let events = match conn {
+            Conn::Sqlite(_) => self.number(conn, &mut divided)?,
+            Conn::Pg(conn) => self.append(conn, &mut divided)?,
+        };
+        let first = events.first().map(|event| (event.topic.clone(), event.partition, event.position, event.id));
+        let (log, gained) = (self.clone(), divided.gained);
+        let wake = Box::new(move || {
+            if !gained.is_empty() {
+                log.learn(&gained);
+                log.shared.gaining.store(false, Ordering::Relaxed);
+            }
+            log.appended(events);
+        });
+        let is_there = Box::new(move |conn: &mut Conn| match first {
+            Some((topic, partition, position, id)) => store::is_there(conn, &topic, partition, position, id),
+            None => Ok(true),
+        });
+        Ok(Recorded { wake, is_there })
     }
 }
 

@@ -2,13 +2,9 @@
 
 /// The partition of `key` among `partitions`.
 pub fn partition_of(key: &str, partitions: i32) -> i32 {
-    hash_of(key) % partitions.max(1)
-}
-
-/// What the partition is the remainder of.
-pub(crate) fn hash_of(key: &str) -> i32 {
     // toPositive, as in org.apache.kafka.common.utils.Utils
-    (murmur2(key.as_bytes()) & 0x7fff_ffff) as i32
+    let hash = (murmur2(key.as_bytes()) & 0x7fff_ffff) as i32;
+    hash % partitions.max(1)
 }
 
 /// MurmurHash2, 32 bits, with the seed of Kafka's clients.

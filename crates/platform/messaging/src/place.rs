@@ -60,6 +60,7 @@ pub(crate) fn register(tx: &mut Tx<'_>, log: &Log, group: &Group) -> db::Result<
 pub(crate) fn begin(tx: &mut Tx<'_>, log: &Log, group: &str, start: Start, topics: &[&str]) -> db::Result<()> {
     let mut topics = topics.to_vec();
     topics.sort_unstable();
+    lock(tx, group, &topics)?;
     for topic in topics {
         let partitions = store::lock_partitions(tx, topic)?;
         let is_new = reads_nothing_yet(tx, group, topic, log.source())?;
@@ -72,6 +73,21 @@ pub(crate) fn begin(tx: &mut Tx<'_>, log: &Log, group: &str, start: Start, topic
             };
             begin_at(tx, log.source(), group, topic, partition.partition, begin)?;
         }
+    }
+    Ok(())
+}
+
+/// Locks the positions of `group` until the unit ends. Handlers lock theirs first and partitions last, and so does
+/// everybody who locks both.
+pub(crate) fn lock(tx: &mut Tx<'_>, group: &str, topics: &[&str]) -> db::Result<()> {
+    if let Conn::Pg(conn) = &mut **tx {
+        group_position::table
+            .filter(group_position::grp.eq(group))
+            .filter(group_position::topic.eq_any(topics))
+            .order((group_position::topic, group_position::partition))
+            .select(group_position::position)
+            .for_update()
+            .load::<i64>(conn)?;
     }
     Ok(())
 }

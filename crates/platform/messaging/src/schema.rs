@@ -46,24 +46,6 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::*;
-    use db::types::{Json, UtcTime, Uuid};
-    outbox (topic, seq) {
-        topic -> Text,
-        seq -> BigInt,
-        key_hash -> Integer,
-        id -> Uuid,
-        key -> Text,
-        kind -> Text,
-        version -> SmallInt,
-        aggregate_version -> BigInt,
-        occurred_at -> UtcTime,
-        traceparent -> Nullable<Text>,
-        payload -> Json,
-    }
-}
-
-diesel::table! {
-    use diesel::sql_types::*;
     use db::types::{UtcTime, Uuid};
     topic_epoch (topic, number) {
         topic -> Text,

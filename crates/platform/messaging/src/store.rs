@@ -3,13 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use db::types::{Id, JsonText, Time};
+use db::types::{Id, JsonText, Time, UtcTime};
 use db::{Conn, Database, Prepare, on_each};
 use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::expression::SqlLiteral;
+use diesel::pg::PgConnection;
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, SmallInt, Text};
 
 use crate::event::Event;
 use crate::log::{Log, TopicSpec};
@@ -19,8 +20,8 @@ use crate::schema::{event_log, log_source, topic_partition};
 
 /// Bytes after which a batch is read no further.
 const BATCH_BYTES: usize = 8 << 20;
-/// Events of a batch that are read at once.
-const PIECE: usize = 250;
+/// Events of a batch that are read at once while their sizes are not known.
+const FIRST_PIECE: usize = 250;
 
 /// How far a partition has come.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
@@ -65,6 +66,14 @@ pub(crate) fn insert_partitions(conn: &mut Conn, topic: &str, partitions: Range<
             .on_conflict_do_nothing()
             .execute(conn))?;
     }
+    if let Conn::Pg(conn) = conn {
+        diesel::sql_query(
+            "UPDATE topic_partition SET partitions = all_of.count \
+             FROM (SELECT count(*) FROM topic_partition WHERE topic = $1) all_of WHERE topic = $1",
+        )
+        .bind::<Text, _>(topic)
+        .execute(conn)?;
+    }
     Ok(())
 }
 
@@ -89,13 +98,29 @@ pub(crate) fn source(conn: &mut Conn) -> db::Result<Id> {
 
 /// By topic and partition.
 pub(crate) fn partitions(conn: &mut Conn) -> db::Result<Vec<PartitionRow>> {
-    Ok(topic_partition::table.order((topic_partition::topic, topic_partition::partition)).load(conn)?)
+    let all = topic_partition::table.order((topic_partition::topic, topic_partition::partition));
+    Ok(all.select(partition_row(conn)).load(conn)?)
 }
 
 /// The partitions of a topic, in their order.
 pub(crate) fn partitions_of(conn: &mut Conn, topic: &str) -> db::Result<Vec<PartitionRow>> {
     let of_topic = topic_partition::table.filter(topic_partition::topic.eq(topic));
-    Ok(of_topic.order(topic_partition::partition).load(conn)?)
+    Ok(of_topic.order(topic_partition::partition).select(partition_row(conn)).load(conn)?)
+}
+
+type PartitionColumns = (
+    topic_partition::topic,
+    topic_partition::partition,
+    SqlLiteral<BigInt>,
+    topic_partition::relayed,
+    topic_partition::floor,
+);
+
+/// Columns of a [`PartitionRow`]. SQLite counts; on PostgreSQL the end is where the events end.
+fn partition_row(conn: &Conn) -> PartitionColumns {
+    use topic_partition as part;
+    let next = if conn.is_pg() { "log_end(topic_partition)" } else { "next" };
+    (part::topic, part::partition, sql(next), part::relayed, part::floor)
 }
 
 /// Locks a topic against numbering, purge, reset, registration and more partitions until the unit ends.
@@ -132,14 +157,6 @@ pub(crate) fn set_floor(conn: &mut Conn, topic: &str, partition: i32, floor: i64
     Ok(())
 }
 
-/// The unit's COMMIT does not wait for the disk. When the server dies, it may be as if it had not been.
-pub(crate) fn commit_soon(conn: &mut Conn) -> db::Result<()> {
-    if let Conn::Pg(conn) = conn {
-        conn.batch_execute("SET LOCAL synchronous_commit TO off")?;
-    }
-    Ok(())
-}
-
 /// The mark only rises.
 pub(crate) fn raise_relayed(conn: &mut Conn, topic: &str, partition: i32, relayed: i64) -> db::Result<()> {
     diesel::update(topic_partition::table.find((topic, partition)))
@@ -155,6 +172,51 @@ pub(crate) fn relayed(conn: &mut Conn, topic: &Arc<str>, partition: i32, source:
     let position = place::position(conn, &relay)?.unwrap_or(-1);
     let mark = topic_partition::table.find((&**topic, partition)).select(topic_partition::relayed);
     Ok(position.max(mark.first(conn)?))
+}
+
+diesel::define_sql_function! {
+    #[sql_name = "append_events"]
+    fn append_events_sql(
+        topics: Array<Text>,
+        partitions: Array<Integer>,
+        counts: Array<Integer>,
+        ids: Array<db::types::Uuid>,
+        keys: Array<Text>,
+        kinds: Array<Text>,
+        versions: Array<SmallInt>,
+        aggregate_versions: Array<BigInt>,
+        occurred: Array<UtcTime>,
+        traceparents: Array<Nullable<Text>>,
+        payloads: Array<Text>,
+    ) -> Array<BigInt>;
+}
+
+/// Appends events to the log, and returns their positions. `counts` is the number of partitions by which the partition
+/// of each event was chosen.
+pub(crate) fn append_events(conn: &mut PgConnection, events: &[Event], counts: &[i32]) -> db::Result<Vec<i64>> {
+    fn all<'e, T>(events: &'e [Event], of: impl Fn(&'e Event) -> T) -> Vec<T> {
+        events.iter().map(of).collect()
+    }
+    let append = append_events_sql(
+        all(events, |event| &*event.topic),
+        all(events, |event| event.partition),
+        counts,
+        all(events, |event| event.id),
+        all(events, |event| &*event.key),
+        all(events, |event| &*event.kind),
+        all(events, |event| event.version),
+        all(events, |event| event.aggregate_version),
+        all(events, |event| event.occurred_at),
+        all(events, |event| event.traceparent.as_deref()),
+        all(events, |event| &*event.payload),
+    );
+    Ok(diesel::select(append).get_result(conn)?)
+}
+
+/// Whether an event is in its place.
+pub(crate) fn is_there(conn: &mut Conn, topic: &str, partition: i32, position: i64, id: Id) -> db::Result<bool> {
+    let found = event_log::table.find((topic, partition, position)).select(event_log::id).first(conn).optional()?;
+    Ok(found == Some(id))
 }
 
 pub(crate) fn insert_event(conn: &mut Conn, event: &Event, appended_at: Time) -> db::Result<()> {
@@ -247,7 +309,9 @@ pub(crate) async fn read_batch(
 ) -> db::Result<Vec<Event>> {
     let (mut batch, mut bytes, mut last) = (Vec::new(), 0, after);
     while batch.len() < max && bytes < BATCH_BYTES {
-        let piece = PIECE.min(max - batch.len());
+        // events are about as large as those before them
+        let room = (BATCH_BYTES - bytes) * batch.len().max(1) / bytes.max(1);
+        let piece = if batch.is_empty() { FIRST_PIECE } else { room.max(1) }.min(max - batch.len());
         let events = read_events(db, log, topic, partition, last, piece).await?;
         let is_end = events.len() < piece;
         bytes += events.iter().map(|event| event.payload.len()).sum::<usize>();

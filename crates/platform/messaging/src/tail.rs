@@ -1,6 +1,6 @@
 //! The newest events of a partition in memory, so that groups that keep up read nothing from the database.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 
@@ -18,25 +18,21 @@ pub(crate) struct Tail {
 
 #[derive(Default)]
 struct Kept {
-    events: VecDeque<Event>,
+    /// By position. Units are answered in another order than they were committed in, so that there may be holes.
+    events: BTreeMap<i64, Event>,
     bytes: usize,
 }
 
 impl Tail {
-    /// Adds events that were committed; each follows the one before without a gap.
+    /// Adds events that were committed.
     pub(crate) fn push(&self, events: Vec<Event>) {
         let mut kept = self.kept.lock();
-        let follows =
-            kept.events.back().zip(events.first()).is_none_or(|(last, new)| last.position + 1 == new.position);
-        if !follows {
-            *kept = Kept::default();
-        }
         for event in events {
             kept.bytes += event.payload.len();
-            kept.events.push_back(event);
+            kept.events.insert(event.position, event);
         }
         while kept.events.len() > EVENTS || kept.bytes > BYTES {
-            let Some(oldest) = kept.events.pop_front() else { break };
+            let Some((_, oldest)) = kept.events.pop_first() else { break };
             kept.bytes -= oldest.payload.len();
         }
     }
@@ -44,8 +40,12 @@ impl Tail {
     /// At most `max` events from `after + 1` on, or `None` when that one is not kept.
     pub(crate) fn after(&self, after: i64, max: usize) -> Option<Vec<Event>> {
         let kept = self.kept.lock();
-        let skip = usize::try_from(after + 1 - kept.events.front()?.position).ok()?;
-        let events: Vec<_> = kept.events.iter().skip(skip).take(max).cloned().collect();
+        let following = (after + 1..).zip(kept.events.range(after + 1..));
+        let events: Vec<_> = following
+            .take_while(|(due, (position, _))| due == *position)
+            .map(|(_, (_, event))| event.clone())
+            .take(max)
+            .collect();
         (!events.is_empty()).then_some(events)
     }
 }

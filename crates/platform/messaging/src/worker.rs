@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::consumers::Context;
+use crate::ends::learn_ends;
 use crate::event::Event;
 use crate::handler::{Handler, Lease};
 use crate::handling::{Unrecorded, guarded};
@@ -327,7 +328,7 @@ impl Worker {
         }
         // this process may not have heard of it yet
         let of = topic.clone();
-        log.learn(&self.context.db.read(move |conn| store::partitions_of(conn, &of)).await?);
+        learn_ends(&self.context.db, log, move |conn| store::partitions_of(conn, &of)).await?;
         if log.end(topic, partition).is_some_and(|end| last.position < *end.borrow()) {
             return Ok(());
         }

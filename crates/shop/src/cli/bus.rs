@@ -10,7 +10,7 @@ use program::process::Failure;
 use runtime::settings::{BusSettings, Settings};
 use runtime::{Shop, recorded_buses};
 
-const COLUMNS: [&str; 8] = ["topic", "partition", "by setting", "by record", "end", "relayed", "to relay", "in outbox"];
+const COLUMNS: [&str; 7] = ["topic", "partition", "by setting", "by record", "end", "relayed", "to relay"];
 
 /// Maximum time for Kafka's answer. A cluster that is away is reported after this time.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -85,16 +85,15 @@ fn table(settings: &BusSettings, recorded: &BTreeMap<String, String>, partitions
     let row = |row: PartitionStatus| {
         let recorded = recorded.get(&row.topic).map_or("-", String::as_str).to_owned();
         let to_relay = row.to_relay.map_or_else(|| "-".into(), |events| events.to_string());
-        let numbers = [shown(row.end), shown(row.relayed), to_relay, row.in_outbox.to_string()];
         let setting = settings.of(&row.topic).as_str().to_owned();
-        let [end, relayed, to_relay, in_outbox] = numbers;
-        [row.topic, row.partition.to_string(), setting, recorded, end, relayed, to_relay, in_outbox]
+        let (end, relayed) = (shown(row.end), shown(row.relayed));
+        [row.topic, row.partition.to_string(), setting, recorded, end, relayed, to_relay]
     };
-    let rows: Vec<[String; 8]> =
+    let rows: Vec<[String; 7]> =
         [COLUMNS.map(str::to_owned)].into_iter().chain(partitions.into_iter().map(row)).collect();
     let widths: Vec<usize> =
         (0..COLUMNS.len()).map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or_default()).collect();
-    let line = |row: &[String; 8]| {
+    let line = |row: &[String; 7]| {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
     };

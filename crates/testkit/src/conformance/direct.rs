@@ -10,7 +10,7 @@ use db::types::Time;
 use messaging::admin::{EventQuery, StoredEvent};
 use messaging::{
     Bus, BusError, Consumers, Direct, DirectBus, DirectTopic, EmitError, Event, GiveUpError, InProcess, Subscriber,
-    TopicSpec, run_sequencer,
+    TopicSpec, follow_log,
 };
 use messaging_kafka::MockKafka;
 use parking_lot::Mutex;
@@ -31,7 +31,7 @@ pub struct DirectBed {
     pub name: String,
     pub database: TestDatabase,
     pub bus: Arc<dyn DirectBus>,
-    _sequencer: DropGuard,
+    _follower: DropGuard,
     _mock: Option<MockKafka>,
 }
 
@@ -65,9 +65,9 @@ async fn beds_on(name: &str, bus: Arc<dyn DirectBus>) -> Vec<DirectBed> {
     for database in databases_with(&topics).await {
         make_tables(&database.db).await;
         let stop = CancellationToken::new();
-        tokio::spawn(run_sequencer(database.db.clone(), database.log.clone(), stop.clone()));
+        tokio::spawn(follow_log(database.db.clone(), database.log.clone(), stop.clone()));
         let name = format!("{name} beside {}", database.name);
-        beds.push(DirectBed { name, database, bus: bus.clone(), _sequencer: stop.drop_guard(), _mock: None });
+        beds.push(DirectBed { name, database, bus: bus.clone(), _follower: stop.drop_guard(), _mock: None });
     }
     beds
 }

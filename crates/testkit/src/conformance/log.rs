@@ -1,12 +1,17 @@
 //! The log: positions, order, retention.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use db::Database;
 use diesel::connection::SimpleConnection;
-use messaging::admin::{self, EventQuery};
-use messaging::{Log, TopicSpec, purge, run_sequencer};
+use diesel::prelude::*;
+use messaging::admin::{self, EventQuery, ResetTo};
+use messaging::{Group, Handler, HandlerError, Log, Replay, Start, TopicSpec, TransactionalHandler, follow_log, purge};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Bed, Complaints, TICKS, Ticked, following, tick};
@@ -71,17 +76,28 @@ pub async fn a_rolled_back_savepoint_drops_its_events(bed: Bed) {
     assert_eq!(keys, ["kept", "kept"], "{}", bed.name);
 }
 
-/// Four sequencers at once, where there are sequencers: no gap and no inversion.
-pub async fn several_sequencers_leave_no_gap_and_no_inversion(bed: Bed) {
-    let stop = CancellationToken::new();
-    let (db, log) = (&bed.database.db, &bed.database.log);
-    let others: Vec<_> = (0..4).map(|_| tokio::spawn(run_sequencer(db.clone(), log.clone(), stop.clone()))).collect();
-    bed.tick_all(10, 150, 16).await;
-    assert_gap_free_and_in_order(&bed, 1500).await;
-    stop.cancel();
-    for other in others {
-        other.await.expect("a sequencer");
+/// Units of several processes, where there may be several: no gap and no inversion.
+pub async fn units_of_several_processes_leave_no_gap_and_no_inversion(bed: Bed) {
+    let processes = if bed.database.db.is_shared() { 3 } else { 0 };
+    let mut others = Vec::new();
+    for _ in 0..processes {
+        let (db, log) = opened(&bed.database.url, &[]).await;
+        others.push(tokio::spawn(async move {
+            let _says = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(follow_log(
+                db.clone(),
+                log,
+                CancellationToken::new(),
+            )));
+            for n in 0..150 {
+                db.write(move |tx| tick(tx, &format!("key-{}", n % 10))).await.expect("a tick");
+            }
+        }));
     }
+    bed.tick_all(10, 150, 16).await;
+    for other in others {
+        other.await.expect("a process");
+    }
+    assert_gap_free_and_in_order(&bed, 1500 + processes * 150).await;
 }
 
 /// How far the relay was outlives it: it begins there again when its topic comes back.
@@ -182,31 +198,160 @@ pub async fn events_that_nobody_told_of_are_handled(bed: Bed) {
     complaints.assert_none();
 }
 
-/// Sequencers whose connections are cut at any moment leave no gap and no inversion.
-pub async fn sequencers_that_are_cut_off_leave_no_gap(bed: Bed) {
+/// Units whose connections are cut at any moment, flushes among them, leave no gap and no inversion, and what was
+/// answered is there.
+pub async fn units_that_are_cut_off_leave_no_gap(bed: Bed) {
     if !bed.database.db.is_shared() {
-        return; // its writer numbers
+        return; // a file has no connections
     }
-    let stop = CancellationToken::new();
-    let (url, mut cut_off) = (format!("{}?application_name=sequencer", bed.database.url), Vec::new());
-    for _ in 0..3 {
-        let (db, log) = opened(&url, &[]).await;
-        cut_off.push(tokio::spawn(run_sequencer(db, log, stop.clone())));
-    }
-    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-               WHERE application_name = 'sequencer' AND datname = current_database()";
-    for round in 1..=15 {
-        bed.tick_all(10, 10, 16).await;
-        let db = &bed.database.db;
-        db.write(move |tx| -> db::Result<()> { Ok(tx.batch_execute(cut)?) }).await.expect("the connections are cut");
-        if round % 5 == 0 {
-            assert_gap_free_and_in_order(&bed, 100 * round).await;
+    let (db, _log) = opened(&bed.database.url, &[]).await;
+    let (done, unknown) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+               WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.2";
+    let ticks = async {
+        let units = futures::stream::iter(0..2000_usize);
+        futures::StreamExt::for_each_concurrent(units, 16, |n| {
+            let (db, done, unknown) = (&db, &done, &unknown);
+            async move {
+                match db.write(move |tx| tick(tx, &format!("key-{}", n % 10))).await {
+                    Ok(()) => done.fetch_add(1, Ordering::Relaxed),
+                    Err(db::Error::UnknownOutcome(_)) => unknown.fetch_add(1, Ordering::Relaxed),
+                    Err(db::Error::Unavailable(_)) => 0,
+                    Err(other) => panic!("{other}"),
+                };
+            }
+        })
+        .await;
+    };
+    let cuts = async {
+        loop {
+            // the one who cuts may be cut off as well
+            let _ = bed.database.db.read(move |conn| Ok::<_, db::Error>(conn.batch_execute(cut)?)).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
+    };
+    tokio::select! { () = ticks => {}, () = cuts => {} }
+    let count = all_events(&bed).await.len();
+    assert_gap_free_and_in_order(&bed, count).await;
+    let (done, unknown) = (done.into_inner(), unknown.into_inner());
+    assert!((done..=done + unknown).contains(&count), "{count} events of {done} done and {unknown} unknown");
+}
+
+/// Emits an event for each tick, but for those that it emitted.
+struct Echo;
+
+impl TransactionalHandler for Echo {
+    fn handle(&self, tx: &mut db::Tx<'_>, events: &[messaging::Event]) -> Result<(), HandlerError> {
+        for event in events.iter().filter(|event| !event.key.starts_with("echo")) {
+            tick(tx, &format!("echo-{}", event.key))?;
+        }
+        Ok(())
     }
-    stop.cancel();
-    for sequencer in cut_off {
-        sequencer.await.expect("a sequencer");
+}
+
+/// Registration, reset and purge beside handlers that emit: each locks positions and partitions, in one order.
+pub async fn nothing_deadlocks(bed: Bed) {
+    const TICKED: usize = 400;
+    if !bed.database.db.is_shared() || bed.is_relayed() {
+        return; // one writer, or the same units
     }
+    let echo = || Group {
+        name: "echo",
+        topics: vec![TICKS],
+        replay: Replay::Once("it emits"),
+        start: Start::Floor,
+        handler: Handler::Transactional(Arc::new(Echo)),
+    };
+    let complaints = Complaints::default();
+    let follower = following("follower", &complaints);
+    let consumers = bed.host(vec![echo(), follower.clone()]).await;
+    let (db, log) = (&bed.database.db, &bed.database.log);
+    let ticks = async {
+        bed.tick_all(10, TICKED / 10, 16).await;
+        bed.until_numbered(2 * TICKED).await;
+    };
+    let registrations = async {
+        loop {
+            bed.host(vec![echo()]).await.stop().await;
+        }
+    };
+    let resets = async {
+        loop {
+            let groups = vec![follower.clone()];
+            let reset = move |tx: &mut db::Tx<'_>| admin::reset(tx, &groups, "follower", TICKS, ResetTo::Earliest);
+            db.write(reset).await.expect("a reset");
+        }
+    };
+    let purges = async {
+        loop {
+            purge(db, log, &[echo()], Duration::ZERO).await.expect("a purge");
+        }
+    };
+    tokio::select! { () = ticks => {}, () = registrations => {}, () = resets => {}, () = purges => {} }
+    consumers.stop().await;
+    db.close().await;
+    assert_eq!(deadlocks(&bed.database.url).await, 0, "{}", bed.name);
+}
+
+/// Deadlocks of a database that nobody uses any more: connections report them at their end.
+async fn deadlocks(url: &str) -> i64 {
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()
+               AND application_name = 'jangteo' AND pid <> pg_backend_pid()";
+    let counted = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database() AND NOT EXISTS
+                   (SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'jangteo')";
+    let url = url.to_owned();
+    let count = move || {
+        let mut conn = PgConnection::establish(&url).expect("a connection");
+        conn.batch_execute(end).expect("connections end");
+        loop {
+            let found = diesel::sql_query(counted).get_result::<Deadlocks>(&mut conn).optional().expect("statistics");
+            if let Some(found) = found {
+                return found.deadlocks;
+            }
+        }
+    };
+    tokio::task::spawn_blocking(count).await.expect("no panic")
+}
+
+#[derive(QueryableByName)]
+struct Deadlocks {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    deadlocks: i64,
+}
+
+/// A process that is frozen between the numbers and the COMMIT of its unit holds its partitions up for some seconds; then
+/// the server ends its connection, and the unit runs again.
+pub async fn a_unit_that_is_frozen_with_its_numbers_is_cut_off(bed: Bed) {
+    if !bed.database.db.is_shared() {
+        return; // one writer
+    }
+    let (thaws, frozen) = std::sync::mpsc::channel::<()>();
+    let (runs, frozen) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(frozen)));
+    let (its, numbered) = (runs.clone(), Arc::new(Notify::new()));
+    let told = numbered.clone();
+    let late = move |tx: &mut db::Tx<'_>| -> db::Result<()> {
+        tick(tx, "key")?;
+        if its.fetch_add(1, Ordering::SeqCst) == 0 {
+            // the locks that numbers take
+            tx.batch_execute("SELECT FROM topic_partition FOR NO KEY UPDATE")?;
+            told.notify_one();
+            let _ = frozen.lock().recv();
+        }
+        Ok(())
+    };
+    let late = bed.database.db.write(late);
+    let others = async {
+        numbered.notified().await;
+        let other = |tx: &mut db::Tx<'_>| tick(tx, "other");
+        while let Err(error) = bed.database.db.write(other).await {
+            assert!(matches!(error, db::Error::Unavailable(_)), "{error}");
+        }
+        drop(thaws);
+    };
+    let (late, ()) = tokio::join!(late, others);
+    late.expect("it ran again");
+    assert_eq!(runs.load(Ordering::SeqCst), 2);
+    assert_gap_free_and_in_order(&bed, 2).await;
 }
 
 /// A database and its log as one more process has them.

@@ -19,7 +19,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use messaging::{
     Bus, ConsumerOptions, Consumers, DomainEvent, EffectHandler, Event, Group, Handler, HandlerError, InProcess, Lease,
-    Replay, Start, TopicSpec, TransactionalHandler, emit, relay_group, run_sequencer,
+    Replay, Start, TopicSpec, TransactionalHandler, emit, follow_log, relay_group,
 };
 use messaging_kafka::{Kafka, MockKafka};
 use parking_lot::Mutex;
@@ -43,7 +43,7 @@ pub struct Bed {
     relay: Option<Relay>,
     /// Where more partitions have to be made as well.
     grows: Option<Kafka>,
-    _sequencer: DropGuard,
+    _follower: DropGuard,
     /// A cluster inside the process.
     _mock: Option<MockKafka>,
 }
@@ -82,10 +82,10 @@ pub async fn beds_on_the_log(partitions: i32) -> Vec<Bed> {
     for database in databases_with(&topics).await {
         make_tables(&database.db).await;
         let stop = CancellationToken::new();
-        tokio::spawn(run_sequencer(database.db.clone(), database.log.clone(), stop.clone()));
+        tokio::spawn(follow_log(database.db.clone(), database.log.clone(), stop.clone()));
         let bus = Arc::new(InProcess::new(database.db.clone(), database.log.clone()));
         let name = format!("in-process over {}", database.name);
-        beds.push(Bed { name, database, bus, relay: None, grows: None, _sequencer: stop.drop_guard(), _mock: None });
+        beds.push(Bed { name, database, bus, relay: None, grows: None, _follower: stop.drop_guard(), _mock: None });
     }
     beds
 }

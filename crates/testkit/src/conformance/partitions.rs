@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use diesel::prelude::*;
 use messaging::admin;
 use messaging::{
-    Bus, Consumers, Group, HandlerError, InProcess, MAX_PARTITIONS, RaiseError, partition_of, raise_partitions,
-    run_sequencer,
+    Bus, Consumers, Group, HandlerError, InProcess, MAX_PARTITIONS, RaiseError, follow_log, partition_of,
+    raise_partitions,
 };
 use messaging_kafka::TopicOptions;
 use parking_lot::Mutex;
@@ -90,7 +90,7 @@ impl Other {
         }
         let (db, log) = opened(&bed.database.url, &[]).await;
         let stop = CancellationToken::new();
-        tokio::spawn(run_sequencer(db.clone(), log.clone(), stop.clone()));
+        tokio::spawn(follow_log(db.clone(), log.clone(), stop.clone()));
         let in_process = || Arc::new(InProcess::new(db.clone(), log.clone())) as Arc<dyn Bus>;
         let bus = if bed.is_relayed() { bed.bus.clone() } else { in_process() };
         let consumers = Consumers::start(db.clone(), log, bus, groups, options()).await.expect("the groups start");

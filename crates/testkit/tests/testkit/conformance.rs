@@ -17,8 +17,10 @@ macro_rules! on_every_bed {
 on_every_bed!(
     log::positions_have_no_gaps_under_concurrent_and_rolled_back_units,
     log::a_rolled_back_savepoint_drops_its_events,
-    log::several_sequencers_leave_no_gap_and_no_inversion,
-    log::sequencers_that_are_cut_off_leave_no_gap,
+    log::units_of_several_processes_leave_no_gap_and_no_inversion,
+    log::units_that_are_cut_off_leave_no_gap,
+    log::nothing_deadlocks,
+    log::a_unit_that_is_frozen_with_its_numbers_is_cut_off,
     log::events_that_nobody_told_of_are_handled,
     log::the_mark_of_what_was_relayed_outlives_the_relay,
     log::retention_never_passes_a_slow_group,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use db::types::{Id, Time};
-use db::{AfterCommit, Conn, Database, Error, Migrations, Options, Recorder, Staged, Tx};
+use db::{Conn, Database, Error, Migrations, Options, Recorded, Recorder, Staged, Tx};
 use diesel::prelude::*;
 use diesel_migrations::embed_migrations;
 use parking_lot::{Condvar, Mutex};
@@ -40,8 +40,9 @@ pub(crate) const UNWRITABLE: &str = "unwritable";
 pub(crate) const ALARMING: &str = "alarming";
 
 impl Recorder for Book {
-    fn record(&self, conn: &mut Conn, records: Vec<Staged>) -> db::Result<AfterCommit> {
+    fn record(&self, conn: &mut Conn, records: Vec<Staged>) -> db::Result<Recorded> {
         self.calls.fetch_add(1, Ordering::SeqCst);
+        let first = records.first().map(|record| record.key.clone());
         for record in records {
             assert_ne!(record.key, ALARMING, "a test panics on purpose");
             if record.key == UNWRITABLE {
@@ -50,7 +51,12 @@ impl Recorder for Book {
             diesel::insert_into(recorded::table).values(recorded::key.eq(record.key)).execute(conn)?;
         }
         let commits = self.commits.clone();
-        Ok(Box::new(move || _ = commits.fetch_add(1, Ordering::SeqCst)))
+        let wake = Box::new(move || _ = commits.fetch_add(1, Ordering::SeqCst));
+        let is_there = Box::new(move |conn: &mut Conn| {
+            let found = recorded::table.filter(recorded::key.nullable().eq(first)).count().get_result::<i64>(conn)?;
+            Ok(found > 0)
+        });
+        Ok(Recorded { wake, is_there })
     }
 }
 

@@ -93,7 +93,7 @@ async fn a_pool_of_cut_connections_is_replaced() {
     futures::future::join_all(all).await.into_iter().for_each(|answer| answer.expect("an account"));
     let cut_others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                       WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    let others = ground.db.write(move |tx| Ok::<_, Error>(tx.batch_execute(cut_others)?));
+    let others = ground.db.read(move |conn| Ok::<_, Error>(conn.batch_execute(cut_others)?));
     others.await.expect("the others' connections are cut");
     for id in 4..12 {
         ground.db.write(move |tx| insert(tx, id, 0)).await.expect("on a new connection");

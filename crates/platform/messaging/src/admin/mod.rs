@@ -7,9 +7,7 @@ mod reset;
 use std::collections::BTreeMap;
 
 use db::Conn;
-use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Integer, Text};
 use serde::Serialize;
 
 pub use self::dead_letters::{
@@ -51,8 +49,6 @@ pub struct PartitionStatus {
     pub relayed: i64,
     /// Events that the relay has still to copy; `None` when it does not copy the topic.
     pub to_relay: Option<i64>,
-    /// Events that wait for their position.
-    pub in_outbox: i64,
 }
 
 /// Every group's position and lag in the log, by group, topic and partition. `direct` tells where direct topics end on the
@@ -98,29 +94,15 @@ pub fn consumers(conn: &mut Conn, direct: &BTreeMap<&str, Ends>) -> db::Result<V
 pub fn partitions(conn: &mut Conn) -> db::Result<Vec<PartitionStatus>> {
     let source = store::source_of(conn)?;
     let relay = place::positions(conn, RELAY, source)?;
-    let waiting = waiting_in_outbox(conn)?;
     let status = |row: store::PartitionRow| {
         let copied = relay.iter().find(|at| at.topic == row.topic && at.partition == row.partition);
-        let waits = waiting.iter().find(|(topic, partition, _)| *topic == row.topic && *partition == row.partition);
         PartitionStatus {
             end: row.next - 1,
             relayed: row.relayed.max(copied.map_or(-1, |copied| copied.position)),
             to_relay: copied.map(|copied| row.next - 1 - copied.position),
-            in_outbox: waits.map_or(0, |(_, _, events)| *events),
             topic: row.topic,
             partition: row.partition,
         }
     };
     Ok(store::partitions(conn)?.into_iter().map(status).collect())
-}
-
-/// SQLite has no outbox, for its writer numbers at once.
-fn waiting_in_outbox(conn: &mut Conn) -> db::Result<Vec<(String, i32, i64)>> {
-    let Conn::Pg(conn) = conn else { return Ok(Vec::new()) };
-    let waiting = sql::<(Text, Integer, BigInt)>(
-        "SELECT topic, key_hash % count AS partition, count(*) \
-         FROM outbox JOIN (SELECT topic, count(*)::integer FROM topic_partition GROUP BY topic) place USING (topic) \
-         GROUP BY topic, partition",
-    );
-    Ok(waiting.load(conn)?)
 }

@@ -104,7 +104,7 @@ pub fn reset(tx: &mut Tx<'_>, groups: &[Group], name: &str, topic: &str, to: Res
         Replay::Rebuildable(_) => group.topics.clone(),
     };
     topics.sort_unstable();
-    lock_positions(tx, name, &topics)?;
+    place::lock(tx, name, &topics)?;
     let source = store::source_of(tx)?;
     for topic in &topics {
         for partition in store::lock_partitions(tx, topic)? {
@@ -142,18 +142,4 @@ fn begin_at(conn: &mut Conn, partition: &store::PartitionRow, to: ResetTo) -> db
             .optional()?
             .unwrap_or(partition.next),
     })
-}
-
-/// Locks the rows that handlers move, so that a handler's unit is wholly before or wholly after the reset.
-fn lock_positions(tx: &mut Tx<'_>, group: &str, topics: &[&str]) -> db::Result<()> {
-    if let Conn::Pg(conn) = &mut **tx {
-        group_position::table
-            .filter(group_position::grp.eq(group))
-            .filter(group_position::topic.eq_any(topics))
-            .order((group_position::topic, group_position::partition))
-            .select(group_position::position)
-            .for_update()
-            .load::<i64>(conn)?;
-    }
-    Ok(())
 }

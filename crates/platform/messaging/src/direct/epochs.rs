@@ -5,11 +5,10 @@ use std::ops::Range;
 
 use db::types::{Id, Time};
 use db::{Conn, Tx, on_each};
-use diesel::dsl::{exists, select};
 use diesel::prelude::*;
 
 use super::Lost;
-use crate::schema::{group_position, outbox, topic_epoch, topic_epoch_partition, topic_partition};
+use crate::schema::{group_position, topic_epoch, topic_epoch_partition, topic_partition};
 use crate::store::{self, PartitionRow};
 
 /// Bits of a position that number within an epoch; those above are the epoch's number. So positions rise from epoch to
@@ -160,7 +159,7 @@ pub(super) fn settle(tx: &mut Tx<'_>, topic: &str, direct: bool) -> db::Result<(
     let partitions = store::lock_partitions(tx, topic)?;
     let epochs = load(tx, topic)?;
     let Some(last) = epochs.last() else {
-        let is_new = partitions.iter().all(|partition| partition.next == 0) && !is_in_outbox(tx, topic)?;
+        let is_new = partitions.iter().all(|partition| partition.next == 0);
         open(tx, topic, 0, direct && is_new, &partitions)?;
         return if direct && !is_new { settle(tx, topic, direct) } else { Ok(()) };
     };
@@ -241,10 +240,7 @@ pub(super) fn set_log_ends(tx: &mut Tx<'_>, topic: &str, number: i64) -> db::Res
     let partitions = store::lock_partitions(tx, topic)?;
     let epochs = load(tx, topic)?;
     let over = epochs.iter().find(|epoch| epoch.number == number && epoch.lacks_ends());
-    match over {
-        Some(over) if !is_in_outbox(tx, topic)? => end(tx, topic, over, &partitions),
-        _ => Ok(()),
-    }
+    over.map_or(Ok(()), |over| end(tx, topic, over, &partitions))
 }
 
 /// Writes down where a closed epoch of the bus ends: behind these offsets, which are those of its last records.
@@ -313,13 +309,5 @@ pub(super) fn positions(conn: &mut Conn, topic: &str) -> db::Result<Vec<(String,
 
 /// By partition the position that the log gives next.
 pub(super) fn log_ends(conn: &mut Conn, topic: &str) -> db::Result<BTreeMap<i32, i64>> {
-    let of_topic = topic_partition::table.filter(topic_partition::topic.eq(topic));
-    let rows: Vec<(i32, i64)> = of_topic.select((topic_partition::partition, topic_partition::next)).load(conn)?;
-    Ok(rows.into_iter().collect())
-}
-
-/// SQLite has no outbox, for its writer numbers at once.
-fn is_in_outbox(conn: &mut Conn, topic: &str) -> db::Result<bool> {
-    let Conn::Pg(conn) = conn else { return Ok(false) };
-    Ok(select(exists(outbox::table.filter(outbox::topic.eq(topic)))).get_result(conn)?)
+    Ok(store::partitions_of(conn, topic)?.into_iter().map(|row| (row.partition, row.next)).collect())
 }

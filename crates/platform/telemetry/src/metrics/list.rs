@@ -40,10 +40,6 @@ metrics! {
     Gauge EVENT_LOG_DEPTH = "event_log_depth" ["topic"] Count, Shop | Relay: "Events kept in the event log.";
     Gauge EVENT_LOG_AGE_SECONDS = "event_log_age_seconds" ["topic"] Seconds, Shop | Relay:
         "Age of the oldest event that a group has still to handle.";
-    Gauge OUTBOX_DEPTH = "outbox_depth" [] Count, Shop | Relay:
-        "Events that wait for their position in the event log (PostgreSQL).";
-    Gauge OUTBOX_AGE_SECONDS = "outbox_age_seconds" [] Seconds, Shop | Relay:
-        "Age of the oldest event that waits for its position (PostgreSQL).";
 
     Gauge CONSUMER_LAG = "consumer_lag" ["group", "topic", "partition"] Count, Shop | Relay | Worker | Proxy:
         "Events that a group has still to handle.";

@@ -1,0 +1,97 @@
+//! How processes learn how far the log has come by what others numbered.
+
+use std::time::Duration;
+
+use db::{Conn, Database, Heard};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::log::Log;
+use crate::store;
+
+/// Interval of looks at the ends though nobody notified.
+const POLL: Duration = Duration::from_secs(1);
+const CHANNEL: &str = "event_log";
+/// Partitions in one notification, whose payload must stay under 8000 bytes.
+const SAID_AT_ONCE: usize = 50;
+
+/// Follows the log until `stop`: tells other processes of the events of this one, and learns of theirs. On SQLite all
+/// that is left is to see the events of a commit that went through although it was reported to have failed.
+pub async fn follow_log(db: Database, log: Log, stop: CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = say_ends(&db, &log) => {}
+        () = follow_ends(&db, &log) => {}
+    }
+}
+
+/// Notifies other processes of ends that have risen. Ends that rise during a notification wait for the next one.
+async fn say_ends(db: &Database, log: &Log) {
+    if !db.is_shared() {
+        std::future::pending::<()>().await;
+    }
+    loop {
+        let risen = log.risen().await;
+        for risen in risen.chunks(SAID_AT_ONCE) {
+            let lines = risen.iter().map(|((topic, partition), end)| {
+                let partitions = log.partitions(topic);
+                format!("\n{topic} {partition} {end} {partitions}")
+            });
+            let said: String = std::iter::once(log.name().to_owned()).chain(lines).collect();
+            // what is not said is polled
+            if let Err(error) = db.notify(CHANNEL, said).await {
+                tracing::debug!(%error, "other processes were not told of new events");
+            }
+        }
+    }
+}
+
+async fn follow_ends(db: &Database, log: &Log) {
+    let mut listener = db.listen(CHANNEL);
+    let mut poll = interval(POLL);
+    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let next = async {
+            match &mut listener {
+                Some(listener) => listener.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        let heard = tokio::select! { heard = next => Some(heard), _ = poll.tick() => None };
+        match heard {
+            // our own are known
+            Some(Heard::Payload(said)) if said.starts_with(log.name()) => {}
+            // said after a flush
+            Some(Heard::Payload(said)) => said.lines().for_each(|line| rise(log, line)),
+            Some(Heard::Connected) | None => {
+                if let Err(error) = learn_ends(db, log, store::partitions).await {
+                    tracing::debug!(%error, "the ends of the log were not read");
+                }
+            }
+        }
+    }
+}
+
+/// Learns the ends that `read` finds. Events that are committed and not durable yet are not known before a flush.
+pub(crate) async fn learn_ends(
+    db: &Database,
+    log: &Log,
+    read: impl Fn(&mut Conn) -> db::Result<Vec<store::PartitionRow>> + Send + 'static,
+) -> db::Result<()> {
+    let rows = db.read(read).await?;
+    if log.is_news(&rows) {
+        db.flush().await?;
+        log.learn(&rows);
+    }
+    Ok(())
+}
+
+fn rise(log: &Log, line: &str) {
+    let mut words = line.split(' ');
+    if let (Some(topic), Some(Ok(partition)), Some(Ok(next)), Some(Ok(partitions))) =
+        (words.next(), words.next().map(str::parse), words.next().map(str::parse), words.next().map(str::parse))
+    {
+        log.gain(topic, partitions);
+        log.rise(topic, partition, next);
+    }
+}
