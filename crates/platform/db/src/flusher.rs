@@ -50,8 +50,10 @@ pub(crate) struct Waiting {
     pub(crate) ticket: Ticket,
     /// Time before the COMMIT.
     pub(crate) ended: Instant,
-    /// `None` if nothing can be looked up.
+    /// `None` if nothing can be looked up, or was looked up already.
     pub(crate) is_there: Option<IsThere>,
+    /// The flush failed once.
+    pub(crate) is_doubtful: bool,
     /// Called with the outcome.
     pub(crate) done: Box<dyn FnOnce(Result<()>) + Send>,
 }
@@ -113,7 +115,7 @@ impl Flusher {
         let ticket = self.open.borrow().ok_or_else(|| Error::Unavailable("the flusher is not connected".into()))?;
         let (done, flushed) = tokio::sync::oneshot::channel();
         let done = Box::new(move |outcome| drop(done.send(outcome)));
-        self.submit(Waiting { ticket, ended: Instant::now(), is_there: None, done });
+        self.submit(Waiting { ticket, ended: Instant::now(), is_there: None, is_doubtful: false, done });
         let outcome = flushed.await.unwrap_or_else(|_| Err(Error::Unavailable("the flusher has ended".into())));
         outcome.map_err(|error| Error::Unavailable(error.to_string()))
     }
@@ -222,6 +224,10 @@ fn look_up(pool: &Pool, ticket: Ticket, doubtful: Vec<Waiting>) -> Vec<Waiting> 
         good.extend(pool.get().ok().filter(|conn| conn.life == ticket.life));
     }
     let mut look = |mut waiting: Waiting| {
+        if waiting.is_doubtful {
+            waiting.fail("the commit is not durable in time");
+            return None;
+        }
         let is_same = waiting.ticket.life == ticket.life;
         let is_there = if is_same && oldest.is_some_and(|oldest| oldest < waiting.ended) {
             Some(Ok(true))
@@ -230,7 +236,7 @@ fn look_up(pool: &Pool, ticket: Ticket, doubtful: Vec<Waiting>) -> Vec<Waiting> 
             waiting.is_there.take().zip(conn).map(|(is_there, conn)| is_there(&mut conn.conn))
         };
         match is_there {
-            Some(Ok(true)) => return Some(Waiting { ticket, ..waiting }),
+            Some(Ok(true)) => return Some(Waiting { ticket, is_doubtful: true, ..waiting }),
             Some(Ok(false)) => waiting.end(Err(Error::Unavailable("the commit was lost before it was durable".into()))),
             Some(Err(error)) => waiting.fail(&error.to_string()),
             None => waiting.fail("the server was lost before the commit was durable"),
