@@ -141,7 +141,7 @@ async fn whoever_waits_too_long_for_the_first_with_the_key_is_told_to_ask_again(
                          VALUES ('{id}', '{held}', sha256('x'), now())"
                     );
                     on_each!(&mut **tx, |conn| diesel::sql_query(sql).execute(conn))?;
-                    std::thread::sleep(Duration::from_secs(7));
+                    on_each!(&mut **tx, |conn| diesel::sql_query("SELECT pg_sleep(7)").execute(conn))?;
                     Err(db::Error::Defect("this one fails in the end".into()))
                 };
                 holder.write(hold).await
