@@ -16,13 +16,14 @@ use actix_web::{Error, ResponseError};
 
 use crate::body::{Bodies, Memory};
 use crate::connection::{Answering, Connection};
+use crate::fair::pause;
 
 /// Maximum size of a piece.
 const PIECE: usize = 8 << 10;
 
 /// The outermost middleware. Sends large answers in pieces, and tells the [`Connection`] until when a request is
-/// answered. Reads are answered 503 if there is no memory for their answer; other answers keep the [`Memory`] that their
-/// route puts into the extensions of the response.
+/// answered. Reads are answered 503 if there is no memory for their answer. Other answers are sent all the same, and
+/// their memory counts, as does the [`Memory`] that their route puts into the extensions of the response.
 ///
 /// # Errors
 /// Those of the application.
@@ -31,22 +32,24 @@ pub async fn bounded(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let answering = Connection::of(request.request()).map(|connection| connection.begin(has_body(request.headers())));
+    // requests that came together have a turn each
+    pause().await;
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let (request, response) = next.call(request).await?.into_parts();
     let (mut response, body) = response.into_parts();
     let mut memory = response.extensions_mut().remove::<Memory>();
     let mut body = Pieces::of(body);
     if let Pieces::Whole(rest) = &body
-        && let Some(bodies) = request.app_data::<Data<Bodies>>().filter(|_| is_read && rest.len() > PIECE)
+        && let Some(bodies) = request.app_data::<Data<Bodies>>().filter(|_| rest.len() > PIECE)
     {
-        let mut of_read = Memory::of(bodies);
-        match of_read.resize(rest.len()) {
-            Ok(()) => memory = Some(of_read),
-            Err(problem) => {
-                let (refusal, told) = problem.error_response().into_parts();
-                (response, body) = (refusal, Pieces::of(told));
-            }
+        let mut of_answer = memory.unwrap_or_else(|| bodies.memory(&request));
+        if !is_read {
+            of_answer.charge(rest.len());
+        } else if let Err(problem) = of_answer.resize(rest.len()) {
+            let (refusal, told) = problem.error_response().into_parts();
+            (response, body) = (refusal, Pieces::of(told));
         }
+        memory = Some(of_answer);
     }
     let body = BoxBody::new(Answer { body, _memory: memory, _answering: answering });
     Ok(ServiceResponse::new(request, response.set_body(body)))

@@ -10,9 +10,11 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use actix_http::error::DispatchError;
-use actix_http::{HttpService, Protocol};
+use actix_http::HttpService;
 use actix_server::{GracefulShutdownSignal, Server};
-use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_service, map_config,
+};
 use actix_tls::accept::TlsError;
 use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
 use actix_web::body::BoxBody;
@@ -27,6 +29,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::connection::{Guarded, KEEP_ALIVE};
+use crate::fair::Fair;
 use crate::shares::Shares;
 
 /// File descriptors that are kept for files, databases and brokers.
@@ -126,31 +129,22 @@ impl LimitSettings {
         let shares = Shares::new(self.connections_per_address.get());
         let builder = match tls {
             None => builder.listen("http", listener, move || {
-                let shares = shares.clone();
-                fn_service(move |stream: TcpStream| {
+                let guarded = fn_service(move |stream: TcpStream| {
                     let peer = stream.peer_addr().ok();
-                    let share = shares.take(peer).ok_or_else(too_many);
-                    ready(share.map(|share| (Guarded::new(stream, share, patience), Protocol::Http1, peer)))
-                })
-                .and_then(http(app(), stop.clone(), patience))
+                    ready(Ok((Guarded::new(stream, patience), peer)))
+                });
+                fair(guarded.and_then(http(app(), stop.clone())), shares.clone())
             })?,
             Some(tls) => builder.listen("https", listener, move || {
                 let mut tls = tls.clone();
-                tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-                let shares = shares.clone();
-                Acceptor::new(tls)
-                    .map_init_err(|_| ())
-                    .map_err(TlsError::into_service_error)
-                    .and_then(move |stream: TlsStream<TcpStream>| {
-                        let (tcp, session) = stream.get_ref();
-                        let (peer, is_http2) = (tcp.peer_addr().ok(), session.alpn_protocol() == Some(b"h2"));
-                        let share = shares.take(peer).ok_or_else(|| TlsError::Service(too_many()));
-                        ready(share.map(|share| match is_http2 {
-                            true => (Guarded::http2(stream, share, patience), Protocol::Http2, peer),
-                            false => (Guarded::new(stream, share, patience), Protocol::Http1, peer),
-                        }))
-                    })
-                    .and_then(http(app(), stop.clone(), patience).map_err(TlsError::Service))
+                // HTTP/2 would be read past a guarded stream
+                tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+                let secured = Acceptor::new(tls).map_init_err(|_| ()).map_err(TlsError::into_service_error);
+                let guarded = secured.and_then(move |stream: TlsStream<TcpStream>| {
+                    let peer = stream.get_ref().0.peer_addr().ok();
+                    ready(Ok((Guarded::new(stream, patience), peer)))
+                });
+                fair(guarded.and_then(http(app(), stop.clone()).map_err(TlsError::Service)), shares.clone())
             })?,
         };
         Ok(builder.run())
@@ -175,18 +169,32 @@ impl LimitSettings {
     }
 }
 
-/// Ends a connection of an address that has its share.
-fn too_many() -> DispatchError {
-    DispatchError::Io(io::ErrorKind::ConnectionRefused.into())
+/// Runs connections in fair turns, and closes those that are more than the share of their address.
+fn fair<S>(
+    connections: S,
+    shares: Shares,
+) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = S::Error, InitError = ()>
+where
+    S: ServiceFactory<TcpStream, Config = (), Response = (), InitError = ()>,
+{
+    apply_fn_factory(connections, move |stream: TcpStream, connections: &S::Service| {
+        let share = shares.take(stream.peer_addr().ok());
+        let connection = share.map(|share| Fair::new(share, connections.call(stream)));
+        async move {
+            match connection {
+                Some(connection) => connection.await,
+                None => Ok(()),
+            }
+        }
+    })
 }
 
 /// The HTTP side of guarded connections.
 fn http<S, C>(
     app: App<S>,
     stop: GracefulShutdownSignal,
-    patience: Duration,
 ) -> impl ServiceFactory<
-    (Guarded<C>, Protocol, Option<SocketAddr>),
+    (Guarded<C>, Option<SocketAddr>),
     Config = (),
     Response = (),
     Error = DispatchError,
@@ -204,14 +212,10 @@ where
             async move { stop.notified().await }
         })
         .keep_alive(KEEP_ALIVE)
-        // for handshakes of HTTP/2: a guarded stream has a deadline for heads, and reads what is there before it looks
-        .client_request_timeout(patience * 6)
+        // a guarded stream has a deadline for heads
+        .client_request_timeout(Duration::ZERO)
         .client_disconnect_timeout(Duration::from_secs(1))
         .h1_write_buffer_size(WRITE_BUFFER)
-        .on_connect_ext(|stream: &Guarded<C>, data| {
-            if let Some(connection) = stream.connection() {
-                data.insert(connection);
-            }
-        })
-        .finish(map_config(app, |()| AppConfig::default()))
+        .on_connect_ext(|stream: &Guarded<C>, data| drop(data.insert(stream.connection())))
+        .h1(map_config(app, |()| AppConfig::default()))
 }

@@ -54,7 +54,7 @@ impl Server {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let (limits, threads) =
             (&shop.settings.http.limits, shop.settings.http.workers.map_or(cores, NonZeroUsize::get));
-        let bodies = Bodies::new(limits, stop.clone());
+        let bodies = Bodies::new(limits, shop.settings.http.trust_forwarded, stop.clone());
         let server = limits.serve(listener, threads, shop.settings.http.shutdown_timeout, None, move || {
             app(of_apps.clone(), described.clone(), bodies.clone(), &settings.http)
         })?;

@@ -35,7 +35,7 @@ impl Server {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let (http, is_tls) = (&proxy.settings.http, proxy.tls.is_some());
         let (limits, threads) = (&http.limits, http.workers.map_or(cores, NonZeroUsize::get));
-        let bodies = Bodies::new(limits, proxy.stopping.clone());
+        let bodies = Bodies::new(limits, http.trust_forwarded, proxy.stopping.clone());
         let tls = proxy.tls.as_deref().cloned();
         let server = limits.serve(listener, threads, http.shutdown_timeout, tls, move || {
             app(of_apps.clone(), described.clone(), is_tls, bodies.clone())
