@@ -16,7 +16,7 @@ use actix_web::{Error, ResponseError};
 
 use crate::body::{Bodies, Memory};
 use crate::connection::{Answering, Connection};
-use crate::fair::pause;
+use crate::fair;
 
 /// Maximum size of a piece.
 const PIECE: usize = 8 << 10;
@@ -32,8 +32,6 @@ pub async fn bounded(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let answering = Connection::of(request.request()).map(|connection| connection.begin(has_body(request.headers())));
-    // requests that came together have a turn each
-    pause().await;
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let (request, response) = next.call(request).await?.into_parts();
     let (mut response, body) = response.into_parts();
@@ -90,6 +88,11 @@ impl MessageBody for Answer {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         match &mut self.get_mut().body {
+            // the rest in a later turn
+            Pieces::Whole(rest) if !rest.is_empty() && fair::is_over() => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
             Pieces::Whole(rest) => {
                 let piece = rest.split_to(rest.len().min(PIECE));
                 Poll::Ready((!piece.is_empty()).then_some(Ok(piece)))

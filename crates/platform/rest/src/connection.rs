@@ -3,7 +3,7 @@
 //! The library takes from a connection all that is there, up to 128 KiB, and makes requests of all of it before it
 //! looks at its own limits: 1 KiB of short requests becomes 40 KiB of memory, and pieces of a chunked body grow as much.
 //! It gives a deadline to the first head of a connection only. So a [`Guarded`] stream hands over little in one turn:
-//! 1 KiB of heads, and 8 KiB of a body whenever its route has taken what came before. While a request is answered, no
+//! a head, or 1 KiB of one, and 8 KiB of a body whenever its route has taken what came before. While a request is answered, no
 //! more heads are read. A head that is too long or too slow is answered here.
 
 use std::cell::{Cell, RefCell};
@@ -120,6 +120,8 @@ pub struct Guarded<S> {
     stream: S,
     connection: Rc<Connection>,
     patience: Duration,
+    /// Bytes that came behind a head, for a later turn.
+    kept: Vec<u8>,
     /// Bytes since the last turn of others.
     turn: usize,
     head: Pin<Box<Sleep>>,
@@ -130,7 +132,7 @@ impl<S> Guarded<S> {
     /// A connection on which a head may take so long.
     pub fn new(stream: S, patience: Duration) -> Self {
         let head = Box::pin(sleep_until(Instant::now() + patience));
-        Self { stream, connection: Rc::default(), patience, turn: 0, head, is_over: false }
+        Self { stream, connection: Rc::default(), patience, kept: Vec::new(), turn: 0, head, is_over: false }
     }
 
     /// The state that requests share.
@@ -182,7 +184,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
             return Poll::Pending;
         }
         // 2. enough until the request is answered
-        if mode == Mode::Busy && unclaimed >= HEADS {
+        if mode == Mode::Busy && (unclaimed >= HEADS || !self.kept.is_empty()) {
             self.turn = 0;
             connection.waiting.replace(Some(cx.waker().clone()));
             return Poll::Pending;
@@ -194,12 +196,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         if mode == Mode::Discard && unclaimed >= MAX_DISCARD {
             return self.end();
         }
-        // 3. what is there
+        // 3. what is there; of several heads the first one
         let mut some = ReadBuf::new(buf.initialize_unfilled_to(buf.remaining().min(most - self.turn)));
-        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut some);
-        let bytes = some.filled().len();
+        let polled = match self.kept.is_empty() {
+            true => Pin::new(&mut self.stream).poll_read(cx, &mut some),
+            false => {
+                let rest = self.kept.split_off(self.kept.len().min(some.remaining()));
+                some.put_slice(&std::mem::replace(&mut self.kept, rest));
+                Poll::Ready(Ok(()))
+            }
+        };
+        let came = some.filled();
+        let bytes = if mode == Mode::Heads { first_head(came) } else { came.len() };
+        let is_cut = bytes < came.len();
+        self.kept.splice(..0, came[bytes..].iter().copied());
         buf.advance(bytes);
-        self.turn += bytes;
+        self.turn = if is_cut { most } else { self.turn + bytes };
         if is_head || mode == Mode::Discard {
             connection.unclaimed.set(unclaimed + bytes);
         }
@@ -234,6 +246,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         }
         Poll::Pending
     }
+}
+
+/// Returns the length of the first head if a second one is complete, too, or else of all.
+fn first_head(bytes: &[u8]) -> usize {
+    const END: &[u8] = b"\r\n\r\n";
+    let end = |from: usize| bytes[from..].windows(END.len()).position(|it| it == END).map(|at| from + at + END.len());
+    end(0).filter(|first| end(*first).is_some()).unwrap_or(bytes.len())
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {

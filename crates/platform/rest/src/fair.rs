@@ -104,9 +104,14 @@ fn call_next() {
     }
 }
 
+/// Returns true if the connection that runs has used up its turn.
+pub(crate) fn is_over() -> bool {
+    THREAD.with_borrow(Thread::is_over)
+}
+
 /// Lets other connections run if the turn of this one is over.
 pub async fn pause() {
-    if THREAD.with_borrow(Thread::is_over) {
+    if is_over() {
         yield_now().await;
     }
 }

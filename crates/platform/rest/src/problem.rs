@@ -7,6 +7,7 @@
 //! Every answer of status 400 and above is such a document, whoever made it: a route, an extractor, or the framework;
 //! or a page that tells a person the same.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use actix_web::http::header::HeaderName;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::value::{RawValue, to_raw_value};
 use telemetry::TraceContext;
 
 use crate::kinds::{self, Kind};
@@ -47,7 +48,7 @@ struct Inner {
     retry_after: Option<Duration>,
     header: Option<(HeaderName, String)>,
     challenge: &'static str,
-    more: Map<String, Value>,
+    more: BTreeMap<String, Box<RawValue>>,
 }
 
 /// The document as it is sent; also its schema in the OpenAPI description.
@@ -70,7 +71,7 @@ pub struct Document {
     pub request_id: Option<String>,
     #[serde(flatten)]
     #[schema(ignore)]
-    pub more: Map<String, Value>,
+    pub more: BTreeMap<String, Box<RawValue>>,
 }
 
 impl Problem {
@@ -83,7 +84,7 @@ impl Problem {
             retry_after: None,
             header: None,
             challenge: "Bearer",
-            more: Map::new(),
+            more: BTreeMap::new(),
         }))
     }
 
@@ -101,7 +102,7 @@ impl Problem {
 
     /// A member of its own in the document, by a name that RFC 9457 does not take.
     pub fn with(mut self, name: &str, value: impl Serialize) -> Self {
-        if let Ok(value) = serde_json::to_value(value) {
+        if let Ok(value) = to_raw_value(&value) {
             self.0.more.insert(name.to_owned(), value);
         }
         self
@@ -109,9 +110,8 @@ impl Problem {
 
     /// The members of an object, by names that RFC 9457 does not take.
     pub fn with_all(mut self, members: &impl Serialize) -> Self {
-        if let Ok(Value::Object(members)) = serde_json::to_value(members) {
-            self.0.more.extend(members);
-        }
+        let members = to_raw_value(members).and_then(|members| serde_json::from_str(members.get()));
+        self.0.more.extend::<BTreeMap<_, _>>(members.unwrap_or_default());
         self
     }
 
@@ -268,6 +268,8 @@ pub fn unavailable(detail: &str) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn sent(error: db::Error) -> (u16, Option<u64>, String) {

@@ -9,8 +9,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use actix_http::error::DispatchError;
 use actix_http::HttpService;
+use actix_http::error::DispatchError;
 use actix_server::{GracefulShutdownSignal, Server};
 use actix_service::{
     IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_service, map_config,
@@ -193,13 +193,7 @@ where
 fn http<S, C>(
     app: App<S>,
     stop: GracefulShutdownSignal,
-) -> impl ServiceFactory<
-    (Guarded<C>, Option<SocketAddr>),
-    Config = (),
-    Response = (),
-    Error = DispatchError,
-    InitError = (),
->
+) -> impl ServiceFactory<(Guarded<C>, Option<SocketAddr>), Config = (), Response = (), Error = DispatchError, InitError = ()>
 where
     S: ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
         + 'static,

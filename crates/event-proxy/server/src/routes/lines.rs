@@ -8,6 +8,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header::RETRY_AFTER;
 use rest::Problem;
 use rest::body::{Incoming, Memory};
+use rest::fair::pause;
 use rest::kinds;
 use rest::server::SMALL;
 use serde_json::value::RawValue;
@@ -166,6 +167,7 @@ impl<'p> Lines<'p> {
 
     /// Ends the line that has begun.
     async fn complete(&mut self) -> Result<(), Problem> {
+        pause().await;
         self.complete += 1;
         let Some(line) = self.begun.replace(Vec::new()) else { return Ok(()) };
         if line.trim_ascii().is_empty() {
@@ -215,6 +217,7 @@ impl<'p> Lines<'p> {
         };
         let taken = taken.inspect_err(|_| self.complete = first.map_or(self.complete, |first| first - 1))?;
         for (number, taken) in numbers.into_iter().zip(taken) {
+            pause().await;
             self.tally.count(&taken);
             if self.lines() == ANSWERED + 1 {
                 self.items.retain(|item| matches!(item.fate, Fate::Refused { .. }));
