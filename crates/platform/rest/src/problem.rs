@@ -172,6 +172,13 @@ impl Problem {
         self.0.kind.status.is_client_error()
     }
 
+    /// Bytes of its texts.
+    pub fn memory(&self) -> usize {
+        let errors = self.0.errors.iter().map(|error| error.field.len() + error.detail.len());
+        let more = self.0.more.values().map(|value| value.get().len());
+        self.0.detail.as_ref().map_or(0, String::len) + errors.chain(more).sum::<usize>()
+    }
+
     /// The document, with the request id only if it is for one request alone (a stored one is for its replays too).
     pub fn document(&self, request_id: Option<String>) -> String {
         let inner = &*self.0;

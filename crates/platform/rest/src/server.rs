@@ -58,7 +58,8 @@ pub struct LimitSettings {
     pub body_timeout: Duration,
     /// Bytes that extend the time of a body by one second.
     pub body_rate: Bytes,
-    /// Maximum memory of all bodies that are being read or worked on. A third is for bodies up to 16 KiB.
+    /// Maximum memory of all bodies that are being read or worked on. A third is for bodies up to 16 KiB, and an address
+    /// takes at most twice what it leaves free.
     pub memory: Bytes,
 }
 defaults!(LimitSettings {
@@ -93,8 +94,8 @@ impl LimitSettings {
         positive("http.limits.head_timeout", self.head_timeout)?;
         positive("http.limits.body_timeout", self.body_timeout)?;
         expect("http.limits.body_rate", self.body_rate.0 > 0, "expected more than 0")?;
-        let least = body.saturating_mul(3);
-        let reason = format!("expected at least {least}, three times the largest body");
+        let least = body.saturating_mul(5);
+        let reason = format!("expected at least {least}, five times the largest body");
         expect("http.limits.memory", (least..=u32::MAX as usize).contains(&self.memory.0), &reason)
     }
 

@@ -82,6 +82,16 @@ pub(super) enum Fate {
     Refused { problem: Option<Box<RawValue>> },
 }
 
+impl Fate {
+    /// Bytes of the texts of a refusal.
+    pub(super) fn texts(&self) -> usize {
+        match self {
+            Self::Refused { problem: Some(problem) } => problem.get().len(),
+            _ => 0,
+        }
+    }
+}
+
 /// What became of one of several events.
 #[derive(utoipa::ToSchema)]
 #[schema(as = Item)]
