@@ -25,7 +25,7 @@ const HEADS: usize = 1 << 10;
 /// Bytes of a body in one turn.
 const BODY: usize = 8 << 10;
 /// Maximum size of the rest of a body that nobody reads.
-const MAX_DISCARD: usize = 64 << 10;
+const MAX_DISCARD: usize = 256 << 10;
 /// Maximum size of a head.
 const MAX_HEAD: usize = 32 << 10;
 
