@@ -59,7 +59,7 @@ ATTACKS: Mapping[str, Attack] = {
     "bombs": Attack(lambda path: post(path, BOMB, JSON, GZIP), frozenset({415}), frozenset({413, 503})),
     "bomb of lines": Attack(lambda path: post(path, BAD_LINES, NDJSON, GZIP), proxy=frozenset({422, 503})),
     "unread bombs": Attack(lambda path: post(f"{path}/nothing", BOMB, JSON, GZIP), frozenset({404}), frozenset({404})),
-    "deep JSON": Attack(lambda path: post(path, DEEP, JSON), frozenset({422}), frozenset({422, 503})),
+    "deep JSON": Attack(lambda path: post(path, DEEP, JSON), frozenset({422, 503}), frozenset({422, 503})),
     "silence": Attack(
         lambda path: post(path, b"{", JSON, length=9), frozenset({408}), frozenset({408}), is_answered=False
     ),

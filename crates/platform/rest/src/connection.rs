@@ -211,7 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         let is_cut = bytes < came.len();
         self.kept.splice(..0, came[bytes..].iter().copied());
         buf.advance(bytes);
-        self.turn = if is_cut { most } else { self.turn + bytes };
+        self.turn = if is_cut { BODY } else { self.turn + bytes };
         if is_head || mode == Mode::Discard {
             connection.unclaimed.set(unclaimed + bytes);
         }
