@@ -89,7 +89,7 @@ impl MessageBody for Answer {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         match &mut self.get_mut().body {
             // the rest in a later turn
-            Pieces::Whole(rest) if !rest.is_empty() && fair::is_over() => {
+            Pieces::Whole(rest) if rest.len() > PIECE && fair::is_over() => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
