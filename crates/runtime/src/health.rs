@@ -88,7 +88,7 @@ pub fn serve(listener: TcpListener, health: Health) -> io::Result<SocketAddr> {
     let address = listener.local_addr()?;
     let health = Data::new(health);
     let limits = LimitSettings { connections: CONNECTIONS, ..LimitSettings::default() };
-    let bodies = Bodies::new(&limits, CancellationToken::new());
+    let bodies = Bodies::new(&limits, false, CancellationToken::new());
     let app = move || {
         let app = App::new().app_data(health.clone()).app_data(bodies.clone());
         app.service(livez).service(readyz).service(metrics).wrap(from_fn(bounded))

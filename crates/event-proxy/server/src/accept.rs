@@ -2,6 +2,7 @@
 
 use db::types::Id;
 use rest::Problem;
+use rest::fair::pause;
 use tokio::time::Instant;
 
 use crate::Proxy;
@@ -37,6 +38,7 @@ impl Proxy {
         let (mut routed, mut answers) = (Vec::with_capacity(entries.len()), Vec::with_capacity(entries.len()));
         let traceparent = telemetry::TraceContext::current().map(|trace| trace.to_string());
         for entry in entries {
+            pause().await;
             answers.push(match self.route(entry).await {
                 Ok((entry, topic)) => {
                     routed.push(Routed { entry, topic, traceparent: traceparent.clone() });

@@ -4,6 +4,7 @@ use std::fmt;
 
 use actix_web::http::header::{self, HeaderMap};
 use rest::Problem;
+use rest::fair::pause;
 use rest::kinds;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -63,7 +64,7 @@ pub(crate) struct Read {
 ///
 /// # Errors
 /// `malformed-json` when nothing can be told of it.
-pub(crate) fn read(form: Form, headers: &HeaderMap, body: &[u8], max_event: usize) -> Result<Read, Problem> {
+pub(crate) async fn read(form: Form, headers: &HeaderMap, body: &[u8], max_event: usize) -> Result<Read, Problem> {
     let alone = |entry: Result<Entry, Refusal>| Ok(Read { entries: vec![entry], alone: true });
     match form {
         Form::CloudEvent(true) => {
@@ -71,16 +72,22 @@ pub(crate) fn read(form: Form, headers: &HeaderMap, body: &[u8], max_event: usiz
             alone(cloudevents::binary(headers, body, &mut text)?.check(max_event))
         }
         Form::CloudEvent(false) => alone(cloud_event(body, max_event)),
-        Form::CloudEvents => {
-            let entries = items(body)?.iter().map(|item| cloud_event(item.get().as_bytes(), max_event)).collect();
-            Ok(Read { entries, alone: false })
-        }
+        Form::CloudEvents => each(items(body)?, |item| cloud_event(item, max_event)).await,
         Form::Json if body.trim_ascii_start().first() == Some(&b'[') => {
-            let entries = items(body)?.iter().map(|item| event(item.get().as_bytes(), max_event)).collect();
-            Ok(Read { entries, alone: false })
+            each(items(body)?, |item| event(item, max_event)).await
         }
         Form::Json | Form::Lines => alone(event(body, max_event)),
     }
+}
+
+/// Reads each item of an array.
+async fn each(items: Vec<&RawValue>, read: impl Fn(&[u8]) -> Result<Entry, Refusal>) -> Result<Read, Problem> {
+    let mut entries = Vec::with_capacity(items.len());
+    for item in items {
+        pause().await;
+        entries.push(read(item.get().as_bytes()));
+    }
+    Ok(Read { entries, alone: false })
 }
 
 fn items(body: &[u8]) -> Result<Vec<&RawValue>, Problem> {

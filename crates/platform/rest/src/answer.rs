@@ -16,13 +16,14 @@ use actix_web::{Error, ResponseError};
 
 use crate::body::{Bodies, Memory};
 use crate::connection::{Answering, Connection};
+use crate::fair;
 
 /// Maximum size of a piece.
 const PIECE: usize = 8 << 10;
 
 /// The outermost middleware. Sends large answers in pieces, and tells the [`Connection`] until when a request is
-/// answered. Reads are answered 503 if there is no memory for their answer; other answers keep the [`Memory`] that their
-/// route puts into the extensions of the response.
+/// answered. Reads are answered 503 if there is no memory for their answer. Other answers are sent all the same, and
+/// their memory counts, as does the [`Memory`] that their route puts into the extensions of the response.
 ///
 /// # Errors
 /// Those of the application.
@@ -37,16 +38,16 @@ pub async fn bounded(
     let mut memory = response.extensions_mut().remove::<Memory>();
     let mut body = Pieces::of(body);
     if let Pieces::Whole(rest) = &body
-        && let Some(bodies) = request.app_data::<Data<Bodies>>().filter(|_| is_read && rest.len() > PIECE)
+        && let Some(bodies) = request.app_data::<Data<Bodies>>().filter(|_| rest.len() > PIECE)
     {
-        let mut of_read = Memory::of(bodies);
-        match of_read.resize(rest.len()) {
-            Ok(()) => memory = Some(of_read),
-            Err(problem) => {
-                let (refusal, told) = problem.error_response().into_parts();
-                (response, body) = (refusal, Pieces::of(told));
-            }
+        let mut of_answer = memory.unwrap_or_else(|| bodies.memory(&request));
+        if !is_read {
+            of_answer.charge(rest.len());
+        } else if let Err(problem) = of_answer.resize(rest.len()) {
+            let (refusal, told) = problem.error_response().into_parts();
+            (response, body) = (refusal, Pieces::of(told));
         }
+        memory = Some(of_answer);
     }
     let body = BoxBody::new(Answer { body, _memory: memory, _answering: answering });
     Ok(ServiceResponse::new(request, response.set_body(body)))
@@ -87,6 +88,11 @@ impl MessageBody for Answer {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         match &mut self.get_mut().body {
+            // the rest in a later turn
+            Pieces::Whole(rest) if rest.len() > PIECE && fair::is_over() => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
             Pieces::Whole(rest) => {
                 let piece = rest.split_to(rest.len().min(PIECE));
                 Poll::Ready((!piece.is_empty()).then_some(Ok(piece)))

@@ -1,11 +1,16 @@
 //! Bodies of requests, read within the limits of the server: memory, time, and size after unpacking.
 //!
-//! The memory of all bodies of a process is one semaphore of bytes. A body takes permits for the bytes that came, and
-//! keeps them until its work is done. Bytes that were announced and do not come take none.
+//! All bodies of a process share one [`Budget`] of bytes. A body takes bytes as they come, and keeps them until its work
+//! is done. Bytes that were announced and do not come take none. An address holds at most twice what it leaves free, so
+//! that others find memory.
 
+use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io::{self, BufRead, ErrorKind, Read};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
@@ -14,12 +19,13 @@ use actix_web::http::header;
 use actix_web::web::{Bytes, Data};
 use flate2::bufread::MultiGzDecoder;
 use futures::StreamExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
-use tokio::task::yield_now;
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::client;
 use crate::connection::Connection;
+use crate::fair::pause;
 use crate::kinds;
 use crate::problem::{Problem, unavailable};
 use crate::server::{LimitSettings, SMALL};
@@ -32,63 +38,94 @@ const UNPACKER: usize = 48 << 10;
 const RATIO: u64 = 200;
 /// Unpacked bytes that any ratio may have.
 const ANY_RATIO: u64 = 1 << 20;
-/// Bytes between two turns of other requests of the thread.
-const TURN: usize = 64 << 10;
 /// Time that a stopping server waits for the rest of a body.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Limits of all bodies of a server, and their memory.
 pub struct Bodies {
     limits: LimitSettings,
-    memory: Arc<Semaphore>,
+    trust_forwarded: bool,
+    budget: Mutex<Budget>,
     /// Cancelled when the server stops.
     stopping: CancellationToken,
 }
 
+/// Memory in use, in bytes.
+#[derive(Default)]
+struct Budget {
+    used: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+impl Budget {
+    /// Replaces `held` bytes of an address by `bytes`.
+    fn set(&mut self, address: IpAddr, held: usize, bytes: usize) {
+        self.used = self.used - held + bytes;
+        let of_address = self.by_address.entry(address).or_default();
+        *of_address = *of_address - held + bytes;
+        if *of_address == 0 {
+            self.by_address.remove(&address);
+        }
+    }
+}
+
 impl Bodies {
     /// Application data of a server with these limits.
-    pub fn new(limits: &LimitSettings, stopping: CancellationToken) -> Data<Self> {
-        let memory = Arc::new(Semaphore::new(limits.memory.0.min(Semaphore::MAX_PERMITS)));
-        Data::new(Self { limits: limits.clone(), memory, stopping })
+    pub fn new(limits: &LimitSettings, trust_forwarded: bool, stopping: CancellationToken) -> Data<Self> {
+        Data::new(Self { limits: limits.clone(), trust_forwarded, budget: Mutex::default(), stopping })
+    }
+
+    /// Memory for a request, of which nothing is held yet.
+    pub fn memory(self: &Arc<Self>, request: &HttpRequest) -> Memory {
+        Memory::of(self, client::address(request, self.trust_forwarded))
     }
 }
 
 /// Memory of a body, given back when it is dropped.
 pub struct Memory {
-    bodies: Data<Bodies>,
-    held: Option<OwnedSemaphorePermit>,
+    bodies: Arc<Bodies>,
+    /// Address that it counts for.
+    address: IpAddr,
+    held: usize,
 }
 
 impl Memory {
-    /// Memory of a server, of which nothing is held yet.
-    pub fn of(bodies: &Data<Bodies>) -> Self {
-        Self { bodies: bodies.clone(), held: None }
+    fn of(bodies: &Arc<Bodies>, address: IpAddr) -> Self {
+        Self { bodies: bodies.clone(), address, held: 0 }
     }
 
     /// Holds so many bytes from now on.
     ///
     /// # Errors
-    /// `unavailable` if other bodies use the memory.
+    /// `unavailable` if other bodies use the memory, or those of the address use its share.
     pub fn resize(&mut self, bytes: usize) -> Result<(), Problem> {
-        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        if bytes <= held {
-            let less = self.held.as_mut().and_then(|permit| permit.split(held - bytes));
-            drop(less);
-            return Ok(());
+        let mut budget = self.bodies.budget.lock();
+        if bytes > self.held {
+            let (more, all) = (bytes - self.held, self.bodies.limits.memory.0);
+            let of_small = if bytes > SMALL { all / 3 } else { 0 };
+            let left = all.checked_sub(budget.used.saturating_add(more).saturating_add(of_small));
+            let left = left.ok_or_else(|| unavailable("the memory for bodies is in use"))?;
+            let of_address = budget.by_address.get(&self.address).map_or(0, |held| *held);
+            if of_address + more > left.saturating_mul(2) {
+                return Err(unavailable("the bodies of this address use its share of the memory"));
+            }
         }
-        let (memory, more) = (&self.bodies.memory, bytes - held);
-        let of_small = if bytes > SMALL { self.bodies.limits.memory.0 / 3 } else { 0 };
-        let is_there = memory.available_permits() >= more.saturating_add(of_small);
-        let permit = match u32::try_from(more) {
-            Ok(more) if is_there => memory.clone().try_acquire_many_owned(more),
-            _ => Err(TryAcquireError::NoPermits),
-        };
-        let permit = permit.map_err(|_| unavailable("the memory for bodies is in use"))?;
-        match &mut self.held {
-            Some(held) => held.merge(permit),
-            None => self.held = Some(permit),
-        }
+        budget.set(self.address, self.held, bytes);
+        self.held = bytes;
         Ok(())
+    }
+
+    /// Holds at least so many bytes, though others use the memory: for the answer to work that is done.
+    pub fn charge(&mut self, bytes: usize) {
+        let bytes = bytes.max(self.held);
+        self.bodies.budget.lock().set(self.address, self.held, bytes);
+        self.held = bytes;
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.bodies.budget.lock().set(self.address, self.held, 0);
     }
 }
 
@@ -100,7 +137,9 @@ pub struct Whole {
 
 /// A body that is read as it comes.
 pub struct Incoming {
-    bodies: Data<Bodies>,
+    bodies: Arc<Bodies>,
+    /// Address that its memory counts for.
+    address: IpAddr,
     connection: Option<Rc<Connection>>,
     stream: Payload,
     gzip: Option<Box<MultiGzDecoder<Wire>>>,
@@ -117,8 +156,6 @@ pub struct Incoming {
     last: Option<Instant>,
     packed: u64,
     unpacked: u64,
-    /// Bytes and pieces since the last turn of others.
-    turn: usize,
 }
 
 impl Incoming {
@@ -129,11 +166,12 @@ impl Incoming {
     pub fn of(request: &HttpRequest, stream: Payload, may_be_packed: bool) -> Result<Self, Problem> {
         let bodies = request.app_data::<Data<Bodies>>().ok_or_else(|| Problem::internal("no limits for bodies"))?;
         let is_packed = is_packed(request, may_be_packed)?;
-        let mut of_unpacker = Memory::of(bodies);
+        let mut of_unpacker = bodies.memory(request);
         of_unpacker.resize(if is_packed { UNPACKER } else { 0 })?;
         let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         Ok(Self {
-            bodies: bodies.clone(),
+            bodies: bodies.clone().into_inner(),
+            address: of_unpacker.address,
             connection: Connection::of(request),
             stream,
             gzip: is_packed.then(|| Box::new(MultiGzDecoder::new(Wire::default()))),
@@ -145,13 +183,12 @@ impl Incoming {
             last: None,
             packed: 0,
             unpacked: 0,
-            turn: 0,
         })
     }
 
     /// Memory for the body, of which nothing is held yet.
     pub fn memory(&self) -> Memory {
-        Memory::of(&self.bodies)
+        Memory::of(&self.bodies, self.address)
     }
 
     /// Starts the time limit again: for streams, whose time counts from the last complete line.
@@ -166,10 +203,7 @@ impl Incoming {
     /// unpacks to far more than came, and `unavailable` when the server stops.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         loop {
-            if self.turn > TURN {
-                self.turn = 0;
-                yield_now().await;
-            }
+            pause().await;
             if let Some(gzip) = &mut self.gzip {
                 let mut step = [0; STEP];
                 match gzip.read(&mut step) {
@@ -184,8 +218,6 @@ impl Incoming {
             self.heard = Instant::now();
             self.packed += bytes as u64;
             self.timed += bytes as u64;
-            // a piece costs something, however short it is; fewer in a turn would queue up
-            self.turn += bytes + 2;
             match &mut self.gzip {
                 Some(gzip) => gzip.get_mut().take(piece),
                 None => return Ok(piece),
@@ -222,7 +254,6 @@ impl Incoming {
 
     fn unpacked(&mut self, step: &[u8]) -> Result<Bytes, Problem> {
         self.unpacked += step.len() as u64;
-        self.turn += step.len();
         if self.unpacked > ANY_RATIO.max(self.packed.saturating_mul(RATIO)) {
             let detail = format!("the body unpacks to more than {RATIO} times its size");
             return Err(Problem::new(&kinds::TOO_LARGE).detail(detail));
@@ -232,21 +263,23 @@ impl Incoming {
 
     /// The next piece as it came.
     async fn piece(&mut self) -> Result<Option<Bytes>, Problem> {
-        if let Some(connection) = &self.connection {
-            connection.read_body();
-        }
         loop {
             let limits = &self.bodies.limits;
             let more = Duration::from_secs(self.timed / limits.body_rate.0 as u64);
             let end = (self.since + more).min(self.heard) + limits.body_timeout;
+            let (stream, connection) = (&mut self.stream, self.connection.as_deref());
+            let piece = poll_fn(|cx| {
+                let polled = stream.poll_next_unpin(cx);
+                match (&polled, connection) {
+                    (Poll::Pending, Some(connection)) => connection.read_body(),
+                    (Poll::Ready(None), Some(connection)) => connection.end_body(),
+                    _ => {}
+                }
+                polled
+            });
             tokio::select! {
                 biased;
-                piece = self.stream.next() => {
-                    if let (None, Some(connection)) = (&piece, &self.connection) {
-                        connection.end_body();
-                    }
-                    return piece.transpose().map_err(|_| broken("it broke off"));
-                }
+                piece = piece => return piece.transpose().map_err(|_| broken("it broke off")),
                 () = self.bodies.stopping.cancelled(), if self.last.is_none() => {
                     self.last = Some(Instant::now() + GRACE);
                 }

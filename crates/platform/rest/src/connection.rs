@@ -3,8 +3,8 @@
 //! The library takes from a connection all that is there, up to 128 KiB, and makes requests of all of it before it
 //! looks at its own limits: 1 KiB of short requests becomes 40 KiB of memory, and pieces of a chunked body grow as much.
 //! It gives a deadline to the first head of a connection only. So a [`Guarded`] stream hands over little in one turn:
-//! 1 KiB of heads, and 8 KiB of a body while a route reads it. While a request is answered, no more heads are read.
-//! A head that is too long or too slow is answered here.
+//! a head, or 1 KiB of one, and 8 KiB of a body whenever its route has taken what came before. While a request is answered, no
+//! more heads are read. A head that is too long or too slow is answered here.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -19,14 +19,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::kinds::{self, Kind};
 use crate::problem::{self, Problem};
-use crate::shares::Share;
 
 /// Bytes of heads in one turn.
 const HEADS: usize = 1 << 10;
 /// Bytes of a body in one turn.
 const BODY: usize = 8 << 10;
 /// Maximum size of the rest of a body that nobody reads.
-const MAX_DISCARD: usize = 64 << 10;
+const MAX_DISCARD: usize = 256 << 10;
 /// Maximum size of a head.
 const MAX_HEAD: usize = 32 << 10;
 
@@ -56,16 +55,16 @@ enum Mode {
     /// Between requests.
     #[default]
     Heads,
-    /// A request is answered, and nothing of its body is read.
+    /// A request is answered, and nothing of its body is read now.
     Busy,
-    /// A request is answered, and its body is read.
+    /// A request is answered, and its route waits for more of the body.
     Body,
     /// The rest of a body is thrown away.
     Discard,
 }
 
 impl Connection {
-    /// The connection of a request; `None` in HTTP/2, which has limits of its own.
+    /// The connection of a request; `None` for one that did not come over a [`Guarded`] stream.
     pub fn of(request: &HttpRequest) -> Option<Rc<Self>> {
         request.conn_data::<Rc<Self>>().cloned()
     }
@@ -80,11 +79,17 @@ impl Connection {
         Answering(self)
     }
 
-    /// Reads the body of the request from now on.
+    /// Reads the next piece of the request's body.
     pub fn read_body(&self) {
         if self.mode.get() == Mode::Busy {
             self.turn_to(Mode::Body);
         }
+    }
+
+    /// Reads no more of the body until its route asks for more.
+    fn pause_body(&self, waker: &Waker) {
+        self.mode.set(Mode::Busy);
+        self.waiting.replace(Some(waker.clone()));
     }
 
     /// The body of the request is read to its end.
@@ -113,10 +118,10 @@ impl Drop for Answering {
 /// A stream that hands over as much as the [`Connection`] may take.
 pub struct Guarded<S> {
     stream: S,
-    /// Share of the client's address.
-    _share: Share,
-    connection: Option<Rc<Connection>>,
+    connection: Rc<Connection>,
     patience: Duration,
+    /// Bytes that came behind a head, for a later turn.
+    kept: Vec<u8>,
     /// Bytes since the last turn of others.
     turn: usize,
     head: Pin<Box<Sleep>>,
@@ -125,19 +130,13 @@ pub struct Guarded<S> {
 
 impl<S> Guarded<S> {
     /// A connection on which a head may take so long.
-    pub fn new(stream: S, share: Share, patience: Duration) -> Self {
+    pub fn new(stream: S, patience: Duration) -> Self {
         let head = Box::pin(sleep_until(Instant::now() + patience));
-        let connection = Some(Rc::default());
-        Self { stream, _share: share, connection, patience, turn: 0, head, is_over: false }
-    }
-
-    /// A connection of HTTP/2, whose frames are not looked at.
-    pub fn http2(stream: S, share: Share, patience: Duration) -> Self {
-        Self { connection: None, ..Self::new(stream, share, patience) }
+        Self { stream, connection: Rc::default(), patience, kept: Vec::new(), turn: 0, head, is_over: false }
     }
 
     /// The state that requests share.
-    pub fn connection(&self) -> Option<Rc<Connection>> {
+    pub fn connection(&self) -> Rc<Connection> {
         self.connection.clone()
     }
 }
@@ -165,12 +164,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_guarded(
-        &mut self,
-        connection: &Connection,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_guarded(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let connection = self.connection.clone();
         let mode = connection.mode.get();
         if mode == Mode::Heads && connection.is_claimed.replace(false) {
             connection.unclaimed.set(0);
@@ -179,14 +174,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         let is_head = matches!(mode, Mode::Heads | Mode::Busy);
         // the library reads a head from its beginning each time, so a long one comes in fewer turns
         let most = if is_head { unclaimed.clamp(HEADS, BODY) } else { BODY };
-        // 1. enough in this turn
+        // 1. enough in this turn; of a body, until the route has taken it
         if self.turn >= most {
             self.turn = 0;
-            cx.waker().wake_by_ref();
+            match mode {
+                Mode::Body => connection.pause_body(cx.waker()),
+                _ => cx.waker().wake_by_ref(),
+            }
             return Poll::Pending;
         }
         // 2. enough until the request is answered
-        if mode == Mode::Busy && unclaimed >= HEADS {
+        if mode == Mode::Busy && (unclaimed >= HEADS || !self.kept.is_empty()) {
             self.turn = 0;
             connection.waiting.replace(Some(cx.waker().clone()));
             return Poll::Pending;
@@ -198,12 +196,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         if mode == Mode::Discard && unclaimed >= MAX_DISCARD {
             return self.end();
         }
-        // 3. what is there
+        // 3. what is there; of several heads the first one
         let mut some = ReadBuf::new(buf.initialize_unfilled_to(buf.remaining().min(most - self.turn)));
-        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut some);
-        let bytes = some.filled().len();
+        let polled = match self.kept.is_empty() {
+            true => Pin::new(&mut self.stream).poll_read(cx, &mut some),
+            false => {
+                let rest = self.kept.split_off(self.kept.len().min(some.remaining()));
+                some.put_slice(&std::mem::replace(&mut self.kept, rest));
+                Poll::Ready(Ok(()))
+            }
+        };
+        let came = some.filled();
+        let bytes = if mode == Mode::Heads { first_head(came) } else { came.len() };
+        let is_cut = bytes < came.len();
+        self.kept.splice(..0, came[bytes..].iter().copied());
         buf.advance(bytes);
-        self.turn += bytes;
+        self.turn = if is_cut { BODY } else { self.turn + bytes };
         if is_head || mode == Mode::Discard {
             connection.unclaimed.set(unclaimed + bytes);
         }
@@ -240,14 +248,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
     }
 }
 
+/// Returns the length of the first head if a second one is complete, too, or else of all.
+fn first_head(bytes: &[u8]) -> usize {
+    const END: &[u8] = b"\r\n\r\n";
+    let end = |from: usize| bytes[from..].windows(END.len()).position(|it| it == END).map(|at| from + at + END.len());
+    end(0).filter(|first| end(*first).is_some()).unwrap_or(bytes.len())
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        match this.connection.clone() {
-            _ if this.is_over => Poll::Ready(Ok(())),
-            Some(connection) => this.poll_guarded(&connection, cx, buf),
-            None => Pin::new(&mut this.stream).poll_read(cx, buf),
-        }
+        if this.is_over { Poll::Ready(Ok(())) } else { this.poll_guarded(cx, buf) }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod connection;
 pub mod depth;
 pub mod directory;
 pub mod docs;
+pub mod fair;
 pub mod health;
 pub mod input;
 pub mod kinds;

@@ -7,6 +7,7 @@
 //! Every answer of status 400 and above is such a document, whoever made it: a route, an extractor, or the framework;
 //! or a page that tells a person the same.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use actix_web::http::header::HeaderName;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::value::{RawValue, to_raw_value};
 use telemetry::TraceContext;
 
 use crate::kinds::{self, Kind};
@@ -48,7 +49,7 @@ struct Inner {
     retry_after: Option<Duration>,
     header: Option<(HeaderName, String)>,
     challenge: &'static str,
-    more: Map<String, Value>,
+    more: BTreeMap<String, Box<RawValue>>,
 }
 
 /// The document as it is sent; also its schema in the OpenAPI description.
@@ -71,7 +72,7 @@ pub struct Document {
     pub request_id: Option<String>,
     #[serde(flatten)]
     #[schema(ignore)]
-    pub more: Map<String, Value>,
+    pub more: BTreeMap<String, Box<RawValue>>,
 }
 
 impl Problem {
@@ -84,7 +85,7 @@ impl Problem {
             retry_after: None,
             header: None,
             challenge: "Bearer",
-            more: Map::new(),
+            more: BTreeMap::new(),
         }))
     }
 
@@ -102,7 +103,7 @@ impl Problem {
 
     /// A member of its own in the document, by a name that RFC 9457 does not take.
     pub fn with(mut self, name: &str, value: impl Serialize) -> Self {
-        if let Ok(value) = serde_json::to_value(value) {
+        if let Ok(value) = to_raw_value(&value) {
             self.0.more.insert(name.to_owned(), value);
         }
         self
@@ -110,9 +111,8 @@ impl Problem {
 
     /// The members of an object, by names that RFC 9457 does not take.
     pub fn with_all(mut self, members: &impl Serialize) -> Self {
-        if let Ok(Value::Object(members)) = serde_json::to_value(members) {
-            self.0.more.extend(members);
-        }
+        let members = to_raw_value(members).and_then(|members| serde_json::from_str(members.get()));
+        self.0.more.extend::<BTreeMap<_, _>>(members.unwrap_or_default());
         self
     }
 
@@ -171,6 +171,13 @@ impl Problem {
     /// Whether it is the client's to mend (4xx); what is not is never stored or replayed.
     pub fn is_refusal(&self) -> bool {
         self.0.kind.status.is_client_error()
+    }
+
+    /// Bytes of its texts.
+    pub fn memory(&self) -> usize {
+        let errors = self.0.errors.iter().map(|error| error.field.len() + error.detail.len());
+        let more = self.0.more.values().map(|value| value.get().len());
+        self.0.detail.as_ref().map_or(0, String::len) + errors.chain(more).sum::<usize>()
     }
 
     /// The document, with the request id only if it is for one request alone (a stored one is for its replays too).
@@ -274,6 +281,8 @@ pub fn unavailable(detail: &str) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn sent(error: db::Error) -> (u16, Option<u64>, String) {

@@ -9,10 +9,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use actix_http::HttpService;
 use actix_http::error::DispatchError;
-use actix_http::{HttpService, Protocol};
 use actix_server::{GracefulShutdownSignal, Server};
-use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_service, map_config,
+};
 use actix_tls::accept::TlsError;
 use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
 use actix_web::body::BoxBody;
@@ -27,6 +29,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::connection::{Guarded, KEEP_ALIVE};
+use crate::fair::Fair;
 use crate::shares::Shares;
 
 /// File descriptors that are kept for files, databases and brokers.
@@ -55,7 +58,8 @@ pub struct LimitSettings {
     pub body_timeout: Duration,
     /// Bytes that extend the time of a body by one second.
     pub body_rate: Bytes,
-    /// Maximum memory of all bodies that are being read or worked on. A third is for bodies up to 16 KiB.
+    /// Maximum memory of all bodies that are being read or worked on. A third is for bodies up to 16 KiB, and an address
+    /// takes at most twice what it leaves free.
     pub memory: Bytes,
 }
 defaults!(LimitSettings {
@@ -90,8 +94,8 @@ impl LimitSettings {
         positive("http.limits.head_timeout", self.head_timeout)?;
         positive("http.limits.body_timeout", self.body_timeout)?;
         expect("http.limits.body_rate", self.body_rate.0 > 0, "expected more than 0")?;
-        let least = body.saturating_mul(3);
-        let reason = format!("expected at least {least}, three times the largest body");
+        let least = body.saturating_mul(5);
+        let reason = format!("expected at least {least}, five times the largest body");
         expect("http.limits.memory", (least..=u32::MAX as usize).contains(&self.memory.0), &reason)
     }
 
@@ -126,31 +130,22 @@ impl LimitSettings {
         let shares = Shares::new(self.connections_per_address.get());
         let builder = match tls {
             None => builder.listen("http", listener, move || {
-                let shares = shares.clone();
-                fn_service(move |stream: TcpStream| {
+                let guarded = fn_service(move |stream: TcpStream| {
                     let peer = stream.peer_addr().ok();
-                    let share = shares.take(peer).ok_or_else(too_many);
-                    ready(share.map(|share| (Guarded::new(stream, share, patience), Protocol::Http1, peer)))
-                })
-                .and_then(http(app(), stop.clone(), patience))
+                    ready(Ok((Guarded::new(stream, patience), peer)))
+                });
+                fair(guarded.and_then(http(app(), stop.clone())), shares.clone())
             })?,
             Some(tls) => builder.listen("https", listener, move || {
                 let mut tls = tls.clone();
-                tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-                let shares = shares.clone();
-                Acceptor::new(tls)
-                    .map_init_err(|_| ())
-                    .map_err(TlsError::into_service_error)
-                    .and_then(move |stream: TlsStream<TcpStream>| {
-                        let (tcp, session) = stream.get_ref();
-                        let (peer, is_http2) = (tcp.peer_addr().ok(), session.alpn_protocol() == Some(b"h2"));
-                        let share = shares.take(peer).ok_or_else(|| TlsError::Service(too_many()));
-                        ready(share.map(|share| match is_http2 {
-                            true => (Guarded::http2(stream, share, patience), Protocol::Http2, peer),
-                            false => (Guarded::new(stream, share, patience), Protocol::Http1, peer),
-                        }))
-                    })
-                    .and_then(http(app(), stop.clone(), patience).map_err(TlsError::Service))
+                // HTTP/2 would be read past a guarded stream
+                tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+                let secured = Acceptor::new(tls).map_init_err(|_| ()).map_err(TlsError::into_service_error);
+                let guarded = secured.and_then(move |stream: TlsStream<TcpStream>| {
+                    let peer = stream.get_ref().0.peer_addr().ok();
+                    ready(Ok((Guarded::new(stream, patience), peer)))
+                });
+                fair(guarded.and_then(http(app(), stop.clone()).map_err(TlsError::Service)), shares.clone())
             })?,
         };
         Ok(builder.run())
@@ -175,23 +170,31 @@ impl LimitSettings {
     }
 }
 
-/// Ends a connection of an address that has its share.
-fn too_many() -> DispatchError {
-    DispatchError::Io(io::ErrorKind::ConnectionRefused.into())
+/// Runs connections in fair turns, and closes those that are more than the share of their address.
+fn fair<S>(
+    connections: S,
+    shares: Shares,
+) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = S::Error, InitError = ()>
+where
+    S: ServiceFactory<TcpStream, Config = (), Response = (), InitError = ()>,
+{
+    apply_fn_factory(connections, move |stream: TcpStream, connections: &S::Service| {
+        let share = shares.take(stream.peer_addr().ok());
+        let connection = share.map(|share| Fair::new(share, connections.call(stream)));
+        async move {
+            match connection {
+                Some(connection) => connection.await,
+                None => Ok(()),
+            }
+        }
+    })
 }
 
 /// The HTTP side of guarded connections.
 fn http<S, C>(
     app: App<S>,
     stop: GracefulShutdownSignal,
-    patience: Duration,
-) -> impl ServiceFactory<
-    (Guarded<C>, Protocol, Option<SocketAddr>),
-    Config = (),
-    Response = (),
-    Error = DispatchError,
-    InitError = (),
->
+) -> impl ServiceFactory<(Guarded<C>, Option<SocketAddr>), Config = (), Response = (), Error = DispatchError, InitError = ()>
 where
     S: ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
         + 'static,
@@ -204,14 +207,10 @@ where
             async move { stop.notified().await }
         })
         .keep_alive(KEEP_ALIVE)
-        // for handshakes of HTTP/2: a guarded stream has a deadline for heads, and reads what is there before it looks
-        .client_request_timeout(patience * 6)
+        // a guarded stream has a deadline for heads
+        .client_request_timeout(Duration::ZERO)
         .client_disconnect_timeout(Duration::from_secs(1))
         .h1_write_buffer_size(WRITE_BUFFER)
-        .on_connect_ext(|stream: &Guarded<C>, data| {
-            if let Some(connection) = stream.connection() {
-                data.insert(connection);
-            }
-        })
-        .finish(map_config(app, |()| AppConfig::default()))
+        .on_connect_ext(|stream: &Guarded<C>, data| drop(data.insert(stream.connection())))
+        .h1(map_config(app, |()| AppConfig::default()))
 }

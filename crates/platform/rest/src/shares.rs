@@ -38,9 +38,16 @@ impl Shares {
 }
 
 /// A connection that counts.
-pub struct Share {
+pub(crate) struct Share {
     shares: Shares,
     address: Option<IpAddr>,
+}
+
+impl Share {
+    /// Address that the connection counts for.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
 }
 
 impl Drop for Share {

@@ -52,7 +52,7 @@ impl Server {
         let (settings, described, of_apps) =
             (shop.settings.clone(), Described::new(&openapi(), &[], kinds::ALL), storefront.clone());
         let (limits, threads) = (&shop.settings.http.limits, threads::count(shop.settings.http.workers));
-        let bodies = Bodies::new(limits, stop.clone());
+        let bodies = Bodies::new(limits, shop.settings.http.trust_forwarded, stop.clone());
         let server = limits.serve(listener, threads, shop.settings.http.shutdown_timeout, None, move || {
             app(of_apps.clone(), described.clone(), bodies.clone(), &settings.http)
         })?;

@@ -1,11 +1,14 @@
 //! A client that sends too much, too slowly, or nothing costs only itself.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::binary::Binary;
@@ -21,6 +24,13 @@ async fn half_a_body(shop: &TestShop, path: &str) -> TcpStream {
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     stream
+}
+
+/// A connection from another address than those of the test's own client.
+async fn connect_from_elsewhere(shop: &TestShop) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    socket.connect(shop.address()).await.unwrap()
 }
 
 async fn answer(mut stream: TcpStream) -> String {
@@ -191,4 +201,33 @@ async fn what_is_no_http_leaves_no_line_in_the_log() {
     }
     assert_eq!(shop.terminate().await, Some(0));
     assert_eq!(shop.log(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_does_not_wait_for_all_connections_of_another_address() {
+    const CONNECTIONS: usize = 500;
+    const REQUESTS: usize = 100;
+    let shop = TestShop::start_with(&[("SHOP__HTTP__WORKERS", "1")], vec![]).await;
+    let (answered, mut readers) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
+    for _ in 0..CONNECTIONS {
+        let (mut reading, mut writing) = connect_from_elsewhere(&shop).await.into_split();
+        let requests = "GET /livez HTTP/1.1\r\nhost: shop\r\n\r\n".repeat(REQUESTS);
+        writing.write_all(requests.as_bytes()).await.unwrap();
+        let answered = answered.clone();
+        readers.spawn(async move {
+            let (_open, mut piece) = (writing, [0; 4096]);
+            while let Ok(bytes @ 1..) = reading.read(&mut piece).await {
+                let heads = piece[..bytes].windows(9).filter(|it| *it == b"HTTP/1.1 ").count();
+                answered.fetch_add(heads, Ordering::Relaxed);
+            }
+        });
+    }
+    let before = answered.load(Ordering::Relaxed);
+    for _ in 0..10 {
+        shop.api().get("//livez").send().await.expect(200);
+    }
+    let others = answered.load(Ordering::Relaxed) - before;
+    assert!(others < 10 * CONNECTIONS / 2, "{others} answers to others came before 10 of this client");
+    drop(readers);
+    shop.finish().await;
 }

@@ -34,7 +34,7 @@ impl Server {
         let (of_apps, described) = (Data::new(proxy.clone()), Described::new(&openapi(), pages::ROUTES, kinds::ALL));
         let (http, is_tls) = (&proxy.settings.http, proxy.tls.is_some());
         let (limits, threads) = (&http.limits, threads::count(http.workers));
-        let bodies = Bodies::new(limits, proxy.stopping.clone());
+        let bodies = Bodies::new(limits, http.trust_forwarded, proxy.stopping.clone());
         let tls = proxy.tls.as_deref().cloned();
         let server = limits.serve(listener, threads, http.shutdown_timeout, tls, move || {
             app(of_apps.clone(), described.clone(), is_tls, bodies.clone())

@@ -9,6 +9,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, post};
 use garde::Validate;
 use rest::Problem;
 use rest::body::{Incoming, Whole};
+use rest::fair::pause;
 use rest::input::Params;
 use rest::kinds::Kind;
 use rest::problem::Document;
@@ -79,6 +80,16 @@ pub(super) struct Item {
 pub(super) enum Fate {
     Taken(TakenView),
     Refused { problem: Option<Box<RawValue>> },
+}
+
+impl Fate {
+    /// Bytes of the texts of a refusal.
+    pub(super) fn texts(&self) -> usize {
+        match self {
+            Self::Refused { problem: Some(problem) } => problem.get().len(),
+            _ => 0,
+        }
+    }
 }
 
 /// What became of one of several events.
@@ -182,7 +193,7 @@ pub(crate) async fn post(
     }
     let ingest = &proxy.settings.ingest;
     let Whole { bytes, mut memory } = body.whole(ingest.max_body.0).await?;
-    let mut read = ingest::read(form, request.headers(), &bytes, ingest.max_event.0)?;
+    let mut read = ingest::read(form, request.headers(), &bytes, ingest.max_event.0).await?;
     memory.resize(bytes.capacity() + read.entries.iter().flatten().map(Entry::memory).sum::<usize>())?;
     drop(bytes);
     let cost = caller.admit(&mut read.entries)?;
@@ -195,9 +206,12 @@ pub(crate) async fn post(
         }
         (_, last) => {
             taken.extend(last);
-            let mut tally = Tally::default();
-            taken.iter().for_each(|one| tally.count(one));
-            let items = taken.into_iter().map(|one| item(&proxy, one)).collect();
+            let (mut tally, mut items) = (Tally::default(), Vec::with_capacity(taken.len()));
+            for one in taken {
+                pause().await;
+                tally.count(&one);
+                items.push(item(&proxy, one));
+            }
             let mut response = tally.answer(Items { items, ..Items::default() });
             // until the answer is sent
             response.extensions_mut().insert(memory);

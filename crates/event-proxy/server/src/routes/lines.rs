@@ -8,6 +8,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header::RETRY_AFTER;
 use rest::Problem;
 use rest::body::{Incoming, Memory};
+use rest::fair::pause;
 use rest::kinds;
 use rest::server::SMALL;
 use serde_json::value::RawValue;
@@ -31,7 +32,7 @@ const CHUNK: usize = 2000;
 const CHUNK_BYTES: usize = 1 << 20;
 /// Time after which lines are taken, though more may come.
 const AT_THE_LATEST: Duration = Duration::from_secs(1);
-/// Memory of an answered line.
+/// Memory of an answered line, without the texts of a refusal.
 const ITEM: usize = 256;
 
 /// Takes events a line each, as they come.
@@ -61,6 +62,8 @@ pub(super) struct Lines<'p> {
     /// Once the caller's quota was used up, nothing more is taken: it would come before what was not.
     exceeded: Option<Exceeded>,
     items: Vec<Item>,
+    /// Memory of the items.
+    items_memory: usize,
     tally: Tally,
 }
 
@@ -85,6 +88,7 @@ impl<'p> Lines<'p> {
             due: Instant::now(),
             exceeded: None,
             items: Vec::new(),
+            items_memory: 0,
             tally: Tally::default(),
         }
     }
@@ -166,6 +170,7 @@ impl<'p> Lines<'p> {
 
     /// Ends the line that has begun.
     async fn complete(&mut self) -> Result<(), Problem> {
+        pause().await;
         self.complete += 1;
         let Some(line) = self.begun.replace(Vec::new()) else { return Ok(()) };
         if line.trim_ascii().is_empty() {
@@ -179,7 +184,7 @@ impl<'p> Lines<'p> {
         if self.chunk.is_empty() {
             self.due = Instant::now() + AT_THE_LATEST;
         }
-        self.chunk_memory += entry.as_ref().map_or(MEMORY, Entry::memory);
+        self.chunk_memory += entry.as_ref().map_or_else(|refusal| MEMORY + refusal.problem.memory(), Entry::memory);
         self.bytes += bytes;
         self.bad += usize::from(entry.is_err());
         // a line that is too long is not complete yet
@@ -194,7 +199,7 @@ impl<'p> Lines<'p> {
     async fn reserve(&mut self) -> Result<(), Problem> {
         let kept = |lines: &Self| {
             let begun = lines.begun.as_ref().map_or(0, Vec::capacity);
-            let all = begun + lines.chunk_memory + lines.items.len() * ITEM;
+            let all = begun + lines.chunk_memory + lines.items_memory;
             all.next_multiple_of(SMALL)
         };
         if kept(self) > self.held && self.memory.resize(kept(self)).is_err() {
@@ -215,6 +220,7 @@ impl<'p> Lines<'p> {
         };
         let taken = taken.inspect_err(|_| self.complete = first.map_or(self.complete, |first| first - 1))?;
         for (number, taken) in numbers.into_iter().zip(taken) {
+            pause().await;
             self.tally.count(&taken);
             if self.lines() == ANSWERED + 1 {
                 self.items.retain(|item| matches!(item.fate, Fate::Refused { .. }));
@@ -226,6 +232,7 @@ impl<'p> Lines<'p> {
             }
         }
         self.held = 0;
+        self.items_memory = self.items.iter().map(|item| ITEM + item.fate.texts()).sum();
         if self.tally.refused >= REFUSED {
             let detail = format!("{REFUSED} lines or more were refused, so the rest was not read");
             return Err(Problem::new(&kinds::INVALID_REQUEST).detail(detail));

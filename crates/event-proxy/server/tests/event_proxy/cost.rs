@@ -1,10 +1,13 @@
 //! A client that sends too much, too slowly, or nothing costs only itself.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::kafka::until;
@@ -14,10 +17,24 @@ const LINES: &str = "application/x-ndjson";
 /// Far more than anything takes that does not hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+const HERE: &str = "127.0.0.1";
+const ELSEWHERE: &str = "127.0.0.2";
+
+/// A client of another address than that of the proxy's own client in a test.
+fn client_elsewhere() -> Client {
+    Client::builder().local_address(ELSEWHERE.parse::<IpAddr>().unwrap()).build().unwrap()
+}
+
 /// A connection on which a request with this head was begun.
 async fn begun(proxy: &TestProxy, head: &str, body: &[u8]) -> TcpStream {
+    begun_from(HERE, proxy, head, body).await
+}
+
+async fn begun_from(from: &str, proxy: &TestProxy, head: &str, body: &[u8]) -> TcpStream {
     let address = proxy.url("").trim_start_matches("http://").to_owned();
-    let mut stream = TcpStream::connect(&address).await.unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    let mut stream = socket.connect(address.parse().unwrap()).await.unwrap();
     let head = format!("POST /v1/events HTTP/1.1\r\nhost: {address}\r\n{head}\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(body).await.unwrap();
@@ -90,7 +107,7 @@ async fn a_body_that_does_not_come_is_given_up() {
 async fn bodies_find_memory_or_are_sent_away_and_small_ones_find_some() {
     let limits = [
         ("EVENT_PROXY__INGEST__MAX_BODY", "1MiB"),
-        ("EVENT_PROXY__HTTP__LIMITS__MEMORY", "3MiB"),
+        ("EVENT_PROXY__HTTP__LIMITS__MEMORY", "5MiB"),
         ("EVENT_PROXY__HTTP__LIMITS__BODY_TIMEOUT", "1h"),
     ];
     let mut proxy = TestProxy::start(&limits).await;
@@ -112,6 +129,83 @@ async fn bodies_find_memory_or_are_sent_away_and_small_ones_find_some() {
         reply(proxy.post("", "application/json", large.clone())).await.status == 202
     })
     .await;
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_of_one_address_leave_memory_to_others() {
+    let limits = [
+        ("EVENT_PROXY__INGEST__MAX_BODY", "1MiB"),
+        ("EVENT_PROXY__HTTP__LIMITS__MEMORY", "5MiB"),
+        ("EVENT_PROXY__HTTP__LIMITS__BODY_TIMEOUT", "1h"),
+        ("EVENT_PROXY__HTTP__WORKERS", "1"),
+    ];
+    let mut proxy = TestProxy::start(&limits).await;
+    let body = json!({ "service": "order", "type": "paid", "data": "x".repeat(100_000) }).to_string();
+    let head = format!("content-type: application/json\r\ncontent-length: {}", body.len());
+    let (mut waiting, elsewhere) = (Vec::new(), client_elsewhere());
+    loop {
+        waiting.push(begun_from(ELSEWHERE, &proxy, &head, &body.as_bytes()[..body.len() - 1]).await);
+        let one_more = elsewhere.post(proxy.url("/v1/events")).header("content-type", "application/json");
+        if reply(one_more.body(body.clone())).await.status == 503 {
+            break;
+        }
+        assert!(waiting.len() < 100, "the address takes all that it wants");
+    }
+    for _ in 0..10 {
+        reply(proxy.post("", "application/json", body.clone())).await.expect(202);
+        proxy.get("/v1/openapi.json").await.expect(200);
+        assert_eq!(proxy.request(reqwest::Method::GET, "/metrics").send().await.unwrap().status(), 200);
+    }
+    drop(waiting);
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_nobody_reads_count_for_the_memory_of_their_address() {
+    let limits = [("EVENT_PROXY__INGEST__MAX_BODY", "1MiB"), ("EVENT_PROXY__HTTP__LIMITS__MEMORY", "5MiB")];
+    let mut proxy = TestProxy::start(&limits).await;
+    // each refusal repeats some 400 bytes
+    let line = format!("{{\"service\":\"order\",\"type\":\"paid\",\"data\":1,\"{}\":1}}\n", "x".repeat(200));
+    let body = packed(line.repeat(999).as_bytes());
+    let head = format!("content-type: {LINES}\r\ncontent-encoding: gzip\r\ncontent-length: {}", body.len());
+    let (mut unread, elsewhere) = (Vec::new(), client_elsewhere());
+    for _ in 0..4 {
+        unread.push(begun_from(ELSEWHERE, &proxy, &head, &body).await);
+    }
+    until("the address has its share", async || {
+        elsewhere.get(proxy.url("/v1/openapi.json")).send().await.unwrap().status() == 503
+    })
+    .await;
+    proxy.get("/v1/openapi.json").await.expect(200);
+    drop(unread);
+    until("memory is given back", async || {
+        elsewhere.get(proxy.url("/v1/openapi.json")).send().await.unwrap().status() == 200
+    })
+    .await;
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_does_not_wait_for_all_lines_of_another_address() {
+    const BODIES: usize = 20;
+    let mut proxy = TestProxy::start(&[("EVENT_PROXY__HTTP__WORKERS", "1")]).await;
+    let bad = packed("1\n".repeat(1_000_000).as_bytes());
+    let head = format!("content-type: {LINES}\r\ncontent-encoding: gzip\r\ncontent-length: {}", bad.len());
+    let mut refused = JoinSet::new();
+    for _ in 0..BODIES {
+        let mut stream = begun_from(ELSEWHERE, &proxy, &head, &bad).await;
+        refused.spawn(async move { answer(&mut stream).await.0 });
+    }
+    for _ in 0..BODIES {
+        proxy.get("/livez").await;
+    }
+    let mut done = 0;
+    while refused.try_join_next().is_some() {
+        done += 1;
+    }
+    assert!(done < BODIES / 2, "{done} bodies of others were read before {BODIES} requests of this client");
+    assert!(refused.join_all().await.iter().all(|status| *status == 422));
     proxy.stop().await;
 }
 

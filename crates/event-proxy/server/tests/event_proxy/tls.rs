@@ -41,6 +41,16 @@ async fn a_certificate_and_its_key_make_it_https() {
     assert!(cookie.starts_with("__Host-") && cookie.contains("; Secure"), "{cookie}");
     assert_eq!(right.headers()["strict-transport-security"], "max-age=31536000");
 
+    // HTTP/2 would not be read within the limits
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(own.cert.der().clone()).unwrap();
+    let mut offer = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    offer.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let mut stream = std::net::TcpStream::connect(proxy.url("").trim_start_matches("https://")).unwrap();
+    let mut tls = rustls::ClientConnection::new(offer.into(), "127.0.0.1".try_into().unwrap()).unwrap();
+    tls.complete_io(&mut stream).unwrap();
+    assert_eq!(tls.alpn_protocol(), Some(&b"http/1.1"[..]));
+
     let plain = proxy.url("/livez").replace("https", "http");
     assert!(Client::new().get(plain).send().await.is_err(), "nothing is answered without it");
     assert!(Client::new().get(proxy.url("/livez")).send().await.is_err(), "nobody trusts it who does not know it");
