@@ -34,7 +34,8 @@ def formats(runner: Runner) -> None:
     runner.check("cargo fmt", "cargo", "fmt", "--all", "--check")
     runner.check("prose", "scripts/check", "prose")
     runner.check("release of Rust", "scripts/check", "toolchain")
-    runner.check("docs of promises", "scripts/check", "promises", "docs/reliability.md")
+    for page in ("docs/reliability.md", "docs/protocol.md"):
+        runner.check(f"promises of {page}", "scripts/check", "promises", page)
 
 
 def python_lints(runner: Runner) -> None:
