@@ -83,8 +83,8 @@ impl Database {
                 let place = Arc::new(PostgresPlace::new(&options.url));
                 migrations.run(&mut place.connect()?)?;
                 let pool = pool(Connector::Postgres(place.clone()), &options);
-                let flusher =
-                    runtime.block_on(async { Flusher::start(options.url.clone(), pool.clone(), storage.clone()) });
+                let flusher = Flusher::start(options.url.clone(), pool.clone(), storage.clone());
+                let flusher = runtime.block_on(flusher)?;
                 let units = Units { pool: pool.clone(), recorder, storage: storage.clone(), flusher };
                 Ok(Shared::new(Kind::Postgres { units: Arc::new(units), place }, storage, pool))
             }
@@ -180,15 +180,23 @@ impl Database {
         read.await.map_err(|error| E::from(Error::Panicked(error.to_string())))?
     }
 
-    /// Waits until everything that is committed now is durable. Units wait by themselves; this is for what was read.
+    /// As [`read`](Self::read). If `counts` says so of the result, it is returned only when everything that was read is
+    /// durable.
     ///
     /// # Errors
-    /// [`Error::Unavailable`]
-    pub async fn flush(&self) -> Result<()> {
-        match &self.shared.kind {
-            Kind::Sqlite(_) => Ok(()),
-            Kind::Postgres { units, .. } => units.flusher.flush().await,
+    /// As [`read`](Self::read).
+    pub async fn read_durable<T: Send + 'static>(
+        &self,
+        query: impl Fn(&mut Conn) -> Result<T> + Send + 'static,
+        counts: impl Fn(&T) -> bool,
+    ) -> Result<T> {
+        let Kind::Postgres { units, .. } = &self.shared.kind else { return self.read(query).await };
+        let before = units.flusher.before()?;
+        let result = self.read(query).await?;
+        if counts(&result) {
+            units.flusher.flush(before).await?;
         }
+        Ok(result)
     }
 
     /// Tells other processes that [`listen`](Self::listen) on `channel`. Nobody listens on SQLite.
@@ -227,7 +235,7 @@ impl Database {
         self.shared.permits.close();
         drop(all);
         // units that were committed just now are answered; a failure is theirs
-        let _ = self.flush().await;
+        let _ = self.read_durable(|_| Ok(()), |()| true).await;
     }
 
     async fn permit(&self) -> Result<tokio::sync::OwnedSemaphorePermit> {

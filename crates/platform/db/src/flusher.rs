@@ -4,8 +4,9 @@
 //! synchronous commit on a connection of its own for all units that wait. The write-ahead log is a prefix, so that this
 //! commit makes all commits before it durable, on synchronous standbys too. Only then are units answered.
 //!
-//! A flush counts for a unit only if its connection was open before the unit began, to the same run of the server: a
-//! server that crashed in between would confirm commits that it has lost.
+//! A flush counts for a unit only if its connection was open before the unit began, to the same server: a server that
+//! crashed in between would confirm commits that it has lost. A connection through a pooler that survives a crash of the
+//! server proves nothing.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use diesel::connection::SimpleConnection;
 use futures::{Stream, StreamExt, stream};
 use r2d2::PooledConnection;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement};
@@ -34,14 +35,16 @@ const APPLICATION: &str = "jangteo flusher";
 const FLUSH: &str = "SELECT current_setting('synchronous_commit'), pg_logical_emit_message(true, 'jangteo', '')::text";
 
 /// Looks up whether a unit is in the database.
-pub type IsThere = Box<dyn FnOnce(&mut Conn) -> Result<bool> + Send>;
+pub type IsThere = Box<dyn Fn(&mut Conn) -> Result<bool> + Send>;
 
 /// A connection of the flusher, as a unit sees it when the unit begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ticket {
+    /// Process of the server that serves the connection; another one after a crash.
+    process: i32,
     /// Number of the connection.
     connection: u64,
-    /// Start of the server, in microseconds.
+    /// Start of the server, in microseconds. A server that restarts by itself after a crash keeps its start.
     life: i64,
 }
 
@@ -50,10 +53,8 @@ pub(crate) struct Waiting {
     pub(crate) ticket: Ticket,
     /// Time before the COMMIT.
     pub(crate) ended: Instant,
-    /// `None` if nothing can be looked up, or was looked up already.
+    /// `None` if nothing can be looked up.
     pub(crate) is_there: Option<IsThere>,
-    /// The flush failed once.
-    pub(crate) is_doubtful: bool,
     /// Called with the outcome.
     pub(crate) done: Box<dyn FnOnce(Result<()>) + Send>,
 }
@@ -72,16 +73,25 @@ impl Waiting {
 pub(crate) struct Flusher {
     queue: mpsc::UnboundedSender<Waiting>,
     open: watch::Receiver<Option<Ticket>>,
+    /// Rung when the flusher is connected to another server than a unit.
+    elsewhere: Arc<Notify>,
     runtime: Handle,
 }
 
 impl Flusher {
-    /// Starts the task. Failures make `storage` suspect, and look-ups run on `pool`.
-    pub(crate) fn start(url: String, pool: Pool, storage: Arc<Storage>) -> Self {
+    /// Connects and starts the task. Failures make `storage` suspect, and look-ups run on `pool`.
+    ///
+    /// # Errors
+    /// [`Error::Defect`] if the flusher cannot connect.
+    pub(crate) async fn start(url: String, pool: Pool, storage: Arc<Storage>) -> Result<Self> {
+        let first = Connection::open(&url, 0).await;
+        let first = first.map_err(|error| Error::Defect(format!("no connection for the flush of commits: {error}")))?;
         let (queue, waiting) = mpsc::unbounded_channel();
-        let (open, is_open) = watch::channel(None);
-        tokio::spawn(Task { url, pool, storage, waiting, open, connections: 0 }.run());
-        Self { queue, open: is_open, runtime: Handle::current() }
+        let (open, is_open) = watch::channel(Some(first.ticket));
+        let elsewhere = Arc::new(Notify::new());
+        let task = Task { url, pool, storage, waiting, open, elsewhere: elsewhere.clone(), connections: 1 };
+        tokio::spawn(task.run(first));
+        Ok(Self { queue, open: is_open, elsewhere, runtime: Handle::current() })
     }
 
     /// Returns a ticket for a unit that is about to begin on a connection to the server of `life`. Blocks while the
@@ -95,6 +105,9 @@ impl Flusher {
         if let Some(ticket) = open.borrow().filter(|ticket| ticket.life == life) {
             return Ok(ticket);
         }
+        if open.borrow().is_some() {
+            self.elsewhere.notify_one();
+        }
         let found = self.runtime.block_on(timeout(PATIENCE, open.wait_for(is_ours)));
         let ticket = found.ok().and_then(Result::ok).and_then(|open| *open);
         ticket.ok_or_else(|| Error::Unavailable("no connection for the flush of commits".into()))
@@ -107,18 +120,32 @@ impl Flusher {
         }
     }
 
-    /// Waits until everything that is committed now is durable.
+    /// Returns what a flush needs to know of the time before a read.
     ///
     /// # Errors
     /// [`Error::Unavailable`]
-    pub(crate) async fn flush(&self) -> Result<()> {
+    pub(crate) fn before(&self) -> Result<Before> {
         let ticket = self.open.borrow().ok_or_else(|| Error::Unavailable("the flusher is not connected".into()))?;
-        let (done, flushed) = tokio::sync::oneshot::channel();
+        Ok(Before { ticket, time: Instant::now() })
+    }
+
+    /// Waits until everything that was read since is durable.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]
+    pub(crate) async fn flush(&self, Before { ticket, time: ended }: Before) -> Result<()> {
+        let (done, flushed) = oneshot::channel();
         let done = Box::new(move |outcome| drop(done.send(outcome)));
-        self.submit(Waiting { ticket, ended: Instant::now(), is_there: None, is_doubtful: false, done });
+        self.submit(Waiting { ticket, ended, is_there: None, done });
         let outcome = flushed.await.unwrap_or_else(|_| Err(Error::Unavailable("the flusher has ended".into())));
         outcome.map_err(|error| Error::Unavailable(error.to_string()))
     }
+}
+
+/// A moment before a read.
+pub(crate) struct Before {
+    ticket: Ticket,
+    time: Instant,
 }
 
 struct Task {
@@ -127,42 +154,49 @@ struct Task {
     storage: Arc<Storage>,
     waiting: mpsc::UnboundedReceiver<Waiting>,
     open: watch::Sender<Option<Ticket>>,
+    elsewhere: Arc<Notify>,
     /// Connections so far.
     connections: u64,
 }
 
 impl Task {
-    async fn run(mut self) {
-        let mut doubtful = Vec::new();
+    async fn run(mut self, first: Connection) {
+        let mut last = first.ticket;
+        let mut doubtful = self.serve(first, Vec::new()).await;
         while !(self.waiting.is_closed() && self.waiting.is_empty()) {
+            self.open.send_replace(None);
             match timeout(PATIENCE, Connection::open(&self.url, self.connections)).await {
-                Ok(Ok(connection)) => {
+                Ok(Ok(mut connection)) => {
                     self.connections += 1;
+                    connection.end(last).await;
+                    last = connection.ticket;
                     doubtful = self.serve(connection, doubtful).await;
-                    self.open.send_replace(None);
                 }
                 failed => {
-                    let why = match failed {
-                        Ok(Err(error)) => error.to_string(),
-                        _ => "the server does not answer".into(),
-                    };
+                    let why = failed.map_or("the server does not answer".into(), |failed| {
+                        failed.err().map_or_else(String::new, |error| error.to_string())
+                    });
                     self.storage.suspect();
-                    tracing::debug!(error = why, "commits are not flushed");
-                    // units that began with the last connection
+                    tracing::debug!(error = why, "the flusher is not connected");
                     while let Ok(late) = self.waiting.try_recv() {
-                        doubtful.push(late);
+                        doubtful.push(late); // it began with the last connection
                     }
-                    doubtful.drain(..).for_each(|waiting: Waiting| waiting.fail(&why));
+                    let (young, old): (Vec<_>, Vec<Waiting>) =
+                        doubtful.into_iter().partition(|waiting| waiting.ended.elapsed() < LONGEST);
+                    old.into_iter().for_each(|waiting| waiting.fail(&why));
+                    doubtful = young;
                     sleep(REST).await;
                 }
             }
         }
+        doubtful.into_iter().for_each(|waiting| waiting.fail("the database is closed"));
     }
 
     /// Flushes for all that wait until the connection is lost. Returns the units whose outcome is not known then.
     async fn serve(&mut self, mut connection: Connection, doubtful: Vec<Waiting>) -> Vec<Waiting> {
-        let mut batch = self.look_up(connection.ticket, doubtful).await;
+        // before the look-up, which may need a connection that a unit holds until the flusher is connected
         self.open.send_replace(Some(connection.ticket));
+        let mut batch = self.look_up(connection.ticket, doubtful).await;
         loop {
             if batch.is_empty() {
                 tokio::select! {
@@ -170,8 +204,9 @@ impl Task {
                         Some(first) => batch.push(first),
                         None => return Vec::new(),
                     },
+                    () = self.elsewhere.notified() => return Vec::new(),
                     lost = connection.lost() => {
-                        tracing::debug!(error = lost, "the connection for flushes was lost");
+                        tracing::debug!(error = lost, "the connection of the flusher was lost");
                         return Vec::new();
                     }
                 }
@@ -182,8 +217,7 @@ impl Task {
             match timeout(LONGEST, connection.flush()).await {
                 Ok(Ok(())) => {}
                 failed => {
-                    let why = failed
-                        .map_or_else(|_| "it takes too long".to_owned(), |failed| failed.err().unwrap_or_default());
+                    let why = failed.map_or("it takes too long".into(), |failed| failed.err().unwrap_or_default());
                     tracing::warn!(error = why, units = batch.len(), "commits were not flushed; they are looked up");
                     self.storage.suspect();
                     return batch;
@@ -192,9 +226,7 @@ impl Task {
             let (flushed, older): (Vec<_>, Vec<_>) =
                 batch.drain(..).partition(|waiting| waiting.ticket == connection.ticket);
             flushed.into_iter().for_each(|waiting| waiting.end(Ok(())));
-            if !older.is_empty() {
-                batch = self.look_up(connection.ticket, older).await;
-            }
+            batch = self.look_up(connection.ticket, older).await;
         }
     }
 
@@ -213,18 +245,17 @@ impl Task {
 /// A crash of the server ends all connections: one that was open before a unit's COMMIT and is good now shows that
 /// nothing was lost. Otherwise the records of the unit tell.
 fn look_up(pool: &Pool, ticket: Ticket, doubtful: Vec<Waiting>) -> Vec<Waiting> {
-    let is_good = |conn: &mut PooledConnection<Connector>| {
+    let good = |mut conn: PooledConnection<Connector>| {
         conn.broken = conn.life != ticket.life || conn.conn.batch_execute("SELECT 1").is_err();
-        !conn.broken
+        (!conn.broken).then_some(conn)
     };
-    let idle = std::iter::from_fn(|| pool.try_get());
-    let mut good: Vec<_> = idle.filter_map(|mut conn| is_good(&mut conn).then_some(conn)).collect();
-    let oldest = good.iter().map(|conn| conn.opened).min();
-    if good.is_empty() {
-        good.extend(pool.get().ok().filter(|conn| conn.life == ticket.life));
+    let mut found: Vec<_> = std::iter::from_fn(|| pool.try_get()).filter_map(good).collect();
+    if found.is_empty() {
+        found.extend(pool.get().ok().and_then(good));
     }
-    let mut look = |mut waiting: Waiting| {
-        if waiting.is_doubtful {
+    let oldest = found.iter().map(|conn| conn.opened).min();
+    let mut look = |waiting: Waiting| {
+        if waiting.ended.elapsed() > LONGEST * 2 {
             waiting.fail("the commit is not durable in time");
             return None;
         }
@@ -232,11 +263,11 @@ fn look_up(pool: &Pool, ticket: Ticket, doubtful: Vec<Waiting>) -> Vec<Waiting> 
         let is_there = if is_same && oldest.is_some_and(|oldest| oldest < waiting.ended) {
             Some(Ok(true))
         } else {
-            let conn = good.first_mut().filter(|_| is_same);
-            waiting.is_there.take().zip(conn).map(|(is_there, conn)| is_there(&mut conn.conn))
+            let conn = found.first_mut().filter(|_| is_same);
+            waiting.is_there.as_ref().zip(conn).map(|(is_there, conn)| is_there(&mut conn.conn))
         };
         match is_there {
-            Some(Ok(true)) => return Some(Waiting { ticket, is_doubtful: true, ..waiting }),
+            Some(Ok(true)) => return Some(Waiting { ticket, ..waiting }),
             Some(Ok(false)) => waiting.end(Err(Error::Unavailable("the commit was lost before it was durable".into()))),
             Some(Err(error)) => waiting.fail(&error.to_string()),
             None => waiting.fail("the server was lost before the commit was durable"),
@@ -254,29 +285,40 @@ struct Connection {
     messages: Messages,
     flush: Statement,
     ticket: Ticket,
-    /// The setting under which COMMIT waits.
-    synchronous_commit: String,
 }
 
 impl Connection {
     async fn open(url: &str, number: u64) -> Result<Self, tokio_postgres::Error> {
         let mut config: Config = url.parse()?;
-        config.application_name(APPLICATION);
+        config.application_name(APPLICATION).connect_timeout(PATIENCE).tcp_user_timeout(LONGEST);
+        config.keepalives_idle(LONGEST).keepalives_interval(PATIENCE).keepalives_retries(3);
         let (client, mut connection) = config.connect(NoTls).await?;
         let mut messages: Messages = Box::pin(stream::poll_fn(move |cx| connection.poll_message(cx)));
         let prepare = async {
             client.batch_execute("SET statement_timeout = 0; SET client_min_messages = warning").await?;
-            let life = format!("SELECT {LIFE}, current_setting('synchronous_commit')");
-            let row = client.query_one(&life, &[]).await?;
-            let (life, mut waits): (i64, String) = (row.get(0), row.get(1));
-            if waits == "off" {
-                waits = "on".into(); // the default of a role or a database is not meant for the flush
+            let about = format!("SELECT pg_backend_pid(), {LIFE}, current_setting('synchronous_commit') = 'off'");
+            let row = client.query_one(&about, &[]).await?;
+            let ticket = Ticket { process: row.get(0), connection: number, life: row.get(1) };
+            if row.get(2) {
+                // the default of a role or a database is not meant for the flush
+                client.batch_execute("SET synchronous_commit = 'on'").await?;
             }
-            client.batch_execute(&format!("SET synchronous_commit = '{waits}'")).await?;
-            Ok((client.prepare(FLUSH).await?, life, waits))
+            Ok((client.prepare(FLUSH).await?, ticket))
         };
-        let (flush, life, synchronous_commit) = driven(&mut messages, prepare).await.0?;
-        Ok(Self { client, messages, flush, ticket: Ticket { connection: number, life }, synchronous_commit })
+        let (flush, ticket) = driven(&mut messages, prepare).await.0?;
+        Ok(Self { client, messages, flush, ticket })
+    }
+
+    /// Ends the process of the connection before, which may wait for a standby for ever although its client is gone.
+    async fn end(&mut self, before: Ticket) {
+        if before.life == self.ticket.life {
+            let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND application_name = $2";
+            let client = &self.client;
+            let ended = async { client.query(end, &[&before.process, &APPLICATION]).await };
+            if let (Err(error), _) = driven(&mut self.messages, ended).await {
+                tracing::debug!(%error, "the last connection of the flusher was not ended");
+            }
+        }
     }
 
     /// Waits for the end of the connection.
@@ -297,7 +339,7 @@ impl Connection {
         match warning {
             // the wait for a standby was cancelled: on the disk here, and perhaps nowhere else
             Some(warning) => Err(warning),
-            None if waited != self.synchronous_commit => Err(format!("synchronous_commit is {waited}")),
+            None if waited == "off" => Err("synchronous_commit is off".into()),
             None => Ok(()),
         }
     }

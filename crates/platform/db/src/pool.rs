@@ -18,7 +18,7 @@ use crate::{Conn, Options};
 /// How long a request waits for a connection before it is told that the database is away.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Start of the server, in microseconds.
+/// Start of the server, in microseconds. A server that restarts by itself after a crash keeps its start.
 pub(crate) const LIFE: &str = "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint";
 
 pub(crate) type Pool = r2d2::Pool<Connector>;
@@ -78,7 +78,7 @@ impl PostgresPlace {
     /// Connects for units, whose commits the [flusher](crate::flusher) makes durable.
     fn connect_for_units(&self) -> Result<Watched> {
         let mut conn = self.connect()?;
-        conn.batch_execute("SET synchronous_commit = off")?;
+        conn.batch_execute("SET synchronous_commit = off; SET default_transaction_isolation = 'read committed'")?;
         let life = diesel::select(sql::<BigInt>(LIFE)).get_result(&mut conn)?;
         Ok(Watched { life, ..Watched::new(conn) })
     }

@@ -60,7 +60,7 @@ impl Units {
                         Err(error) if is_refused => job.answer(Err(Error::Unavailable(error.to_string()))),
                         Err(error) => job.answer(Err(error)),
                     });
-                    return self.flusher.submit(Waiting { ticket, ended, is_there, is_doubtful: false, done });
+                    return self.flusher.submit(Waiting { ticket, ended, is_there, done });
                 }
                 Attempt::Answer(answer) => break answer,
                 Attempt::Again(Fault::Victim(text)) if victim >= VICTIM_RETRIES => break Err(Error::Unavailable(text)),

@@ -47,7 +47,7 @@ pub trait Recorder: Send + Sync + 'static {
     fn record(&self, conn: &mut Conn, records: Vec<Staged>) -> Result<Recorded>;
 }
 
-/// What a recorder leaves behind.
+/// Result of a recorder.
 pub struct Recorded {
     /// Run once the records are committed.
     pub wake: AfterCommit,
@@ -83,7 +83,7 @@ pub struct Tx<'c> {
 pub(crate) struct Done {
     pub(crate) staged: Vec<Staged>,
     pub(crate) after_commit: Vec<AfterCommit>,
-    /// It is answered before it is durable.
+    /// Answered before its flush.
     pub(crate) may_be_lost: bool,
 }
 
@@ -92,8 +92,8 @@ impl<'c> Tx<'c> {
         Self { conn, staged: Vec::new(), now: None, trace, after_commit: Vec::new(), may_be_lost: false }
     }
 
-    /// Has the unit answered before it is durable, unless it stages records or wakes somebody: a crash of the server may
-    /// undo it, which does no harm.
+    /// Answers the unit before its flush, unless the unit stages records or wakes somebody. A crash of the server may undo
+    /// the unit.
     pub fn may_be_lost(&mut self) {
         self.may_be_lost = true;
     }

@@ -1,4 +1,4 @@
-//! How processes learn how far the log has come by what others numbered.
+//! End positions of other processes: notifications and polling.
 
 use std::time::Duration;
 
@@ -78,11 +78,8 @@ pub(crate) async fn learn_ends(
     log: &Log,
     read: impl Fn(&mut Conn) -> db::Result<Vec<store::PartitionRow>> + Send + 'static,
 ) -> db::Result<()> {
-    let rows = db.read(read).await?;
-    if log.is_news(&rows) {
-        db.flush().await?;
-        log.learn(&rows);
-    }
+    let rows = db.read_durable(read, |rows| log.is_news(rows)).await?;
+    log.learn(&rows);
     Ok(())
 }
 

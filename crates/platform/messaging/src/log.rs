@@ -199,7 +199,7 @@ impl Log {
         }
     }
 
-    /// Has the next events be numbered by what the database says of partitions.
+    /// Reads the numbers of partitions from the database for the next unit.
     pub(crate) fn set_gaining(&self) {
         self.shared.gaining.store(true, Ordering::Relaxed);
     }
@@ -335,8 +335,8 @@ impl Recorder for Log {
             }
             log.appended(events);
         });
-        let is_there = Box::new(move |conn: &mut Conn| match first {
-            Some((topic, partition, position, id)) => store::is_there(conn, &topic, partition, position, id),
+        let is_there = Box::new(move |conn: &mut Conn| match &first {
+            Some((topic, partition, position, id)) => store::is_there(conn, topic, *partition, *position, *id),
             None => Ok(true),
         });
         Ok(Recorded { wake, is_there })

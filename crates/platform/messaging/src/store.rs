@@ -108,6 +108,10 @@ pub(crate) fn partitions_of(conn: &mut Conn, topic: &str) -> db::Result<Vec<Part
     Ok(of_topic.order(topic_partition::partition).select(partition_row(conn)).load(conn)?)
 }
 
+/// As the function `log_end`, which takes twice as long.
+const LOG_END: &str = "greatest(next, floor, (SELECT max(position) + 1 FROM event_log \
+                       WHERE topic = topic_partition.topic AND partition = topic_partition.partition))";
+
 type PartitionColumns = (
     topic_partition::topic,
     topic_partition::partition,
@@ -119,7 +123,7 @@ type PartitionColumns = (
 /// Columns of a [`PartitionRow`]. SQLite counts; on PostgreSQL the end is where the events end.
 fn partition_row(conn: &Conn) -> PartitionColumns {
     use topic_partition as part;
-    let next = if conn.is_pg() { "log_end(topic_partition)" } else { "next" };
+    let next = if conn.is_pg() { LOG_END } else { "next" };
     (part::topic, part::partition, sql(next), part::relayed, part::floor)
 }
 
@@ -213,7 +217,7 @@ pub(crate) fn append_events(conn: &mut PgConnection, events: &[Event], counts: &
     Ok(diesel::select(append).get_result(conn)?)
 }
 
-/// Whether an event is in its place.
+/// Returns true if the event has this position.
 pub(crate) fn is_there(conn: &mut Conn, topic: &str, partition: i32, position: i64, id: Id) -> db::Result<bool> {
     let found = event_log::table.find((topic, partition, position)).select(event_log::id).first(conn).optional()?;
     Ok(found == Some(id))

@@ -36,8 +36,12 @@ async fn old() -> Option<Place> {
 }
 
 async fn open(place: &Place) -> db::Result<(Database, Log)> {
+    open_url(&place.url).await
+}
+
+async fn open_url(url: &str) -> db::Result<(Database, Log)> {
     let log = Log::new();
-    let options = db::Options::new(place.url.clone());
+    let options = db::Options::new(url);
     let db = Database::open(options, &contracts::MIGRATIONS, log.recorder()).await?;
     log.open(&db, &[TopicSpec { name: TOPIC.into(), partitions: 3, direct: false }]).await?;
     Ok((db, log))
@@ -57,6 +61,32 @@ async fn what_waits_in_an_outbox_is_numbered_once() {
         assert_eq!([end(0), end(1), end(2)], [Some(2), Some(10), Some(2)]);
         db.close().await;
     }
+}
+
+/// A unit of the version before that is in flight is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_committed_while_the_migration_waits_is_numbered() {
+    let Some(place) = old().await else { return };
+    let mut unit = PgConnection::establish(&place.url).expect("a connection");
+    let event = "gen_random_uuid(), 'key', 'test', 1, 1, now(), '{}'";
+    unit.batch_execute(&format!(
+        "BEGIN; INSERT INTO outbox (id, key, kind, version, aggregate_version, occurred_at, payload, topic, key_hash)
+         VALUES ({event}, '{TOPIC}', 0)"
+    ))
+    .expect("an event");
+    let opened = tokio::spawn({
+        let url = place.url.clone();
+        async move { open_url(&url).await }
+    });
+    let waits =
+        "SELECT 1 / (EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'outbox'::regclass))::integer";
+    let mut watch = PgConnection::establish(&place.url).expect("a connection");
+    while watch.batch_execute(waits).is_err() {
+        tokio::task::yield_now().await;
+    }
+    unit.batch_execute("COMMIT").expect("the unit");
+    let (_db, log) = opened.await.expect("no panic").expect("it opens");
+    assert_eq!(log.end(TOPIC, 0).map(|end| *end.borrow()), Some(3));
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 -- A unit numbers its own events, at its end: outbox and sequencer go.
 
+-- Units of the version before that are in flight: those that have an event in the outbox are waited for, and others fail.
+LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE;
+
 -- Programs of the version before would leave events in an outbox that is gone.
 DO $$
 BEGIN

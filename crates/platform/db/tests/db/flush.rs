@@ -22,6 +22,13 @@ const CRASHES: usize = 4;
 const BURST: i64 = 200;
 const FLUSHER: &str = "application_name = 'jangteo flusher' AND datname = current_database()";
 
+/// The server writes the log to the disk by itself less often, so that crashes lose more.
+const SELDOM_WRITTEN: &str =
+    "ALTER SYSTEM SET wal_writer_delay = '10s'; ALTER SYSTEM SET wal_writer_flush_after = '1GB'";
+/// Ends all connections but the one that says so.
+const CUT_ALL: &str =
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = 'postgres'";
+
 async fn server() -> Option<PgServer> {
     tokio::task::spawn_blocking(PgServer::start).await.expect("no panic")
 }
@@ -70,6 +77,47 @@ async fn crash(server: &mut PgServer, db: &Database, unit: fn(&mut Tx<'_>, i64) 
     Accounts { answered: answered.into_inner(), there }
 }
 
+/// Has a process of the server killed again and again, so that the server restarts by itself, while writers go on.
+async fn crash_by_itself(server: &PgServer, db: &Database, unit: fn(&mut Tx<'_>, i64) -> db::Result<()>) -> Accounts {
+    let (next, over) = (Arc::new(AtomicI64::new(0)), AtomicBool::new(false));
+    let answered = Mutex::new(BTreeSet::new());
+    let writers = join_all((0..WRITERS).map(|_| async {
+        while !over.load(Ordering::SeqCst) {
+            let id = next.fetch_add(1, Ordering::SeqCst);
+            match db.write(move |tx| unit(tx, id)).await {
+                Ok(()) => _ = answered.lock().insert(id),
+                Err(Error::Unavailable(_) | Error::UnknownOutcome(_)) => {}
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }));
+    let crashes = async {
+        for _ in 0..CRASHES {
+            let before = answered.lock().len() as i64;
+            while (answered.lock().len() as i64) < before + BURST {
+                tokio::task::yield_now().await;
+            }
+            tokio::task::block_in_place(|| kill(server, "walwriter"));
+        }
+        over.store(true, Ordering::SeqCst);
+    };
+    futures::join!(writers, crashes);
+    let all = |conn: &mut Conn| Ok::<_, Error>(account::table.select(account::id).load::<i64>(conn)?);
+    let there = db.read(all).await.expect("the accounts").into_iter().collect();
+    Accounts { answered: answered.into_inner(), there }
+}
+
+/// Kills a process of the server. After that the server ends the others and starts them again.
+fn kill(server: &PgServer, kind: &str) {
+    let pid = diesel::dsl::sql::<Integer>(&format!("SELECT pid FROM pg_stat_activity WHERE backend_type = '{kind}'"));
+    let mut conn = PgConnection::establish(&server.url()).expect("a connection");
+    let pid: i32 = pid.get_result(&mut conn).expect("the process");
+    let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().expect("kill");
+    assert!(killed.success());
+    while conn.batch_execute("SELECT 1").is_ok() {}
+    while PgConnection::establish(&server.url()).is_err() {}
+}
+
 struct Accounts {
     answered: BTreeSet<i64>,
     there: BTreeSet<i64>,
@@ -84,10 +132,30 @@ impl Accounts {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_is_answered_survives_crashes_of_the_server() {
     let Some(mut server) = server().await else { return };
+    set_up(&server, SELDOM_WRITTEN);
     // what a role has by default is not meant for the flush
     set_up(&server, "ALTER ROLE postgres SET synchronous_commit = off");
+    server.crash();
+    server.restart();
     let db = open(&server).await;
     let accounts = crash(&mut server, &db, |tx, id| {
+        stage(tx, id.to_string());
+        insert(tx, id, 0)
+    });
+    let accounts = accounts.await;
+    assert!(accounts.answered.len() >= CRASHES * BURST as usize);
+    assert_eq!(accounts.lost(), 0, "of {}", accounts.answered.len());
+}
+
+/// The server keeps its start then, and comes back while units wait for their flush.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_answered_survives_a_server_that_restarts_by_itself() {
+    let Some(mut server) = server().await else { return };
+    set_up(&server, SELDOM_WRITTEN);
+    server.crash();
+    server.restart();
+    let db = open(&server).await;
+    let accounts = crash_by_itself(&server, &db, |tx, id| {
         stage(tx, id.to_string());
         insert(tx, id, 0)
     });
@@ -100,8 +168,7 @@ async fn what_is_answered_survives_crashes_of_the_server() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn units_that_may_be_lost_are_lost_in_crashes_of_the_server() {
     let Some(mut server) = server().await else { return };
-    // the server writes the log to the disk by itself now and then
-    set_up(&server, "ALTER SYSTEM SET wal_writer_delay = '10s'; ALTER SYSTEM SET wal_writer_flush_after = '1GB'");
+    set_up(&server, SELDOM_WRITTEN);
     server.crash();
     server.restart();
     let db = open(&server).await;
@@ -176,10 +243,7 @@ async fn a_unit_without_records_whose_flush_fails_is_unknown() {
     let mut refused = pin!(db.write(|_| Err::<(), _>(Error::NotFound)));
     tokio::select! { biased; _ = &mut plain => panic!("not flushed"), _ = stuck(&db, None) => {} }
     assert!(futures::poll!(&mut refused).is_pending(), "an answer may rest on what others committed");
-    set_up(
-        &server,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = 'postgres'",
-    );
+    set_up(&server, CUT_ALL);
     let (plain, refused) = futures::join!(plain, refused);
     assert!(matches!(plain, Err(Error::UnknownOutcome(_))), "{plain:?}");
     assert!(matches!(refused, Err(Error::Unavailable(_))), "nothing was done: {refused:?}");
@@ -204,4 +268,42 @@ async fn a_unit_that_may_be_lost_waits_for_no_flush() {
     });
     tokio::select! { biased; _ = wakes => panic!("not flushed"), _ = stuck(&db, None) => {} }
     release(&server);
+}
+
+/// Once all connections are lost, the records of a unit tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_unit_with_records_is_looked_up_when_all_connections_are_lost() {
+    let Some(server) = server().await else { return };
+    let db = held(&server).await;
+    let mut recorded = pin!(db.write(|tx| {
+        stage(tx, "1");
+        insert(tx, 1, 0)
+    }));
+    tokio::select! { biased; _ = &mut recorded => panic!("not flushed"), _ = stuck(&db, None) => {} }
+    set_up(&server, CUT_ALL);
+    release(&server);
+    recorded.await.expect("it is there");
+}
+
+/// A burst on few connections: the look-up does not wait for connections of units that wait for the flusher.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_cut_connection_of_the_flusher_costs_nobody_an_error() {
+    let Some(server) = server().await else { return };
+    let options = Options { pool_size: 2, ..Options::new(server.url()) };
+    let db = Database::open(options, &MIGRATIONS, Arc::new(Book::default())).await.expect("it opens");
+    let ids = Arc::new(AtomicI64::new(0));
+    let writers = join_all((0..8).map(|_| async {
+        for _ in 0..200 {
+            let id = ids.fetch_add(1, Ordering::SeqCst);
+            db.write(move |tx| insert(tx, id, 0)).await.expect("an account");
+        }
+    }));
+    let cuts = async {
+        loop {
+            let cut = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {FLUSHER}");
+            tokio::task::block_in_place(|| set_up(&server, &cut));
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! { _ = writers => {}, () = cuts => {} }
 }

@@ -53,7 +53,10 @@ impl Recorder for Book {
         let commits = self.commits.clone();
         let wake = Box::new(move || _ = commits.fetch_add(1, Ordering::SeqCst));
         let is_there = Box::new(move |conn: &mut Conn| {
-            let found = recorded::table.filter(recorded::key.nullable().eq(first)).count().get_result::<i64>(conn)?;
+            let found = recorded::table
+                .filter(recorded::key.nullable().eq(first.as_deref()))
+                .count()
+                .get_result::<i64>(conn)?;
             Ok(found > 0)
         });
         Ok(Recorded { wake, is_there })
