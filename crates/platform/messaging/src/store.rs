@@ -3,14 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use db::types::{Id, JsonText, Time, UtcTime};
+use db::types::{Id, JsonText, Time};
 use db::{Conn, Database, Prepare, on_each};
 use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::expression::SqlLiteral;
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Integer, Nullable, SmallInt, Text};
+use diesel::sql_types::{BigInt, Text};
 
 use crate::event::Event;
 use crate::log::{Log, TopicSpec};
@@ -178,21 +178,25 @@ pub(crate) fn relayed(conn: &mut Conn, topic: &Arc<str>, partition: i32, source:
     Ok(position.max(mark.first(conn)?))
 }
 
-diesel::define_sql_function! {
-    #[sql_name = "append_events"]
-    fn append_events_sql(
-        topics: Array<Text>,
-        partitions: Array<Integer>,
-        counts: Array<Integer>,
-        ids: Array<db::types::Uuid>,
-        keys: Array<Text>,
-        kinds: Array<Text>,
-        versions: Array<SmallInt>,
-        aggregate_versions: Array<BigInt>,
-        occurred: Array<UtcTime>,
-        traceparents: Array<Nullable<Text>>,
-        payloads: Array<Text>,
-    ) -> Array<BigInt>;
+#[allow(clippy::too_many_arguments, reason = "an argument for each column")]
+mod function {
+    use diesel::sql_types::{Array, BigInt, Integer, Nullable, SmallInt, Text};
+
+    diesel::define_sql_function! {
+        fn append_events(
+            topics: Array<Text>,
+            partitions: Array<Integer>,
+            counts: Array<Integer>,
+            ids: Array<db::types::Uuid>,
+            keys: Array<Text>,
+            kinds: Array<Text>,
+            versions: Array<SmallInt>,
+            aggregate_versions: Array<BigInt>,
+            occurred: Array<db::types::UtcTime>,
+            traceparents: Array<Nullable<Text>>,
+            payloads: Array<Text>,
+        ) -> Array<BigInt>;
+    }
 }
 
 /// Appends events to the log, and returns their positions. `counts` is the number of partitions by which the partition
@@ -201,7 +205,7 @@ pub(crate) fn append_events(conn: &mut PgConnection, events: &[Event], counts: &
     fn all<'e, T>(events: &'e [Event], of: impl Fn(&'e Event) -> T) -> Vec<T> {
         events.iter().map(of).collect()
     }
-    let append = append_events_sql(
+    let append = function::append_events(
         all(events, |event| &*event.topic),
         all(events, |event| event.partition),
         counts,

@@ -1,6 +1,6 @@
 //! Bodies of requests, read within the limits of the server: memory, time, and size after unpacking.
 //!
-//! All bodies of a process share one [`Budget`] of bytes. A body takes bytes as they come, and keeps them until its work
+//! All bodies of a process share one `Budget` of bytes. A body takes bytes as they come, and keeps them until its work
 //! is done. Bytes that were announced and do not come take none. An address holds at most twice what it leaves free, so
 //! that others find memory.
 

@@ -4,7 +4,7 @@
 //! ready connection of an address that has a thousand. So connections wait in a queue for each address, and the thread
 //! takes one of each address in turn. A connection that is ready while none waits runs at once.
 //!
-//! After [`TURN`] the thread looks at its sockets before it runs another connection. Work that may take longer calls
+//! After `TURN` the thread looks at its sockets before it runs another connection. Work that may take longer calls
 //! [`pause`] between its steps.
 
 use std::cell::{Cell, RefCell};

@@ -2,20 +2,20 @@
 //!
 //! **The rule.** An attempt waits for two turns, and has its password compared after both:
 //!
-//! 1. Its network (an IPv4 address or an IPv6 /64) has [`NETWORK`]: 60 attempts at once, then one each 3 s, whichever
+//! 1. Its network (an IPv4 address or an IPv6 /64) has `NETWORK`: 60 attempts at once, then one each 3 s, whichever
 //!    accounts they are for.
 //! 2. Its account has a queue for the first attempts of all networks, a queue for the second attempts, and a queue for
-//!    the third attempts, each with [`EARLY`]: 5 at once, then one each second. All further attempts share a queue with
-//!    [`LATE`]: 5 at once, then one each 3 s. A network from which the right password came skips these queues.
+//!    the third attempts, each with `EARLY`: 5 at once, then one each second. All further attempts share a queue with
+//!    `LATE`: 5 at once, then one each 3 s. A network from which the right password came skips these queues.
 //!
-//! At most [`WAITING`] attempts wait in a queue, thus at most 15 s; more are refused with `Retry-After`. A right password
+//! At most `WAITING` attempts wait in a queue, thus at most 15 s; more are refused with `Retry-After`. A right password
 //! costs no turn.
 //!
 //! From this follows: one account has 20 guesses a minute, and three more for each network that guesses. One network has
 //! 20 guesses a minute. A right password from a new network competes with first attempts only: while `n` networks guess,
 //! these have all had theirs after `n` seconds. Clients of one network share its turns.
 //!
-//! Counts are in the memory of one process, for [`MOST`] networks of accounts: about 10 MB at most.
+//! Counts are in the memory of one process, for `MOST` networks of accounts: about 10 MB at most.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
