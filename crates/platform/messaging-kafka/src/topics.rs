@@ -50,7 +50,7 @@ impl Kafka {
     /// how the existing topics differ from `options`. Nothing else is changed on an existing topic.
     ///
     /// Brokers hear of a new topic, and of new partitions, some time after the controller has made them: the answer
-    /// waits for that, for [`PATIENCE`] at most.
+    /// waits for that, for 10 s at most.
     ///
     /// # Errors
     /// [`BusError::Unavailable`]; what was made stays.
