@@ -66,7 +66,7 @@ ATTACKS: Mapping[str, Attack] = {
     "half bodies": Attack(
         lambda path: post(path, b'"' + b"x" * (8 << 20), JSON, length=(8 << 20) if path == OF_PROXY else 65_536),
         frozenset({400, 408, 503}),
-        frozenset({408, 503}),
+        frozenset({400, 408, 503}),  # 400: memory sufficed for all of it
         is_answered=False,
     ),
     "half heads": Attack(
