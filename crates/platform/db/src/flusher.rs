@@ -82,10 +82,11 @@ impl Flusher {
     /// Connects and starts the task. Failures make `storage` suspect, and look-ups run on `pool`.
     ///
     /// # Errors
-    /// [`Error::Defect`] if the flusher cannot connect.
+    /// [`Error::Unavailable`] if the flusher cannot connect.
     pub(crate) async fn start(url: String, pool: Pool, storage: Arc<Storage>) -> Result<Self> {
         let first = Connection::open(&url, 0).await;
-        let first = first.map_err(|error| Error::Defect(format!("no connection for the flush of commits: {error}")))?;
+        let first =
+            first.map_err(|error| Error::Unavailable(format!("no connection for the flush of commits: {error}")))?;
         let (queue, waiting) = mpsc::unbounded_channel();
         let (open, is_open) = watch::channel(Some(first.ticket));
         let elsewhere = Arc::new(Notify::new());

@@ -262,10 +262,11 @@ impl Log {
         topic.ok_or_else(|| db::Error::Defect(format!("the topic {} was not registered", record.topic)))
     }
 
-    /// Divides records by topic and partition, in order, with the number of partitions of the topic.
-    fn divide(&self, conn: &mut Conn, records: Vec<Staged>) -> db::Result<Divided> {
+    /// Divides records by topic and partition, in order. Returns the partitions as the database has them, if there may be
+    /// more than this process knows of.
+    fn divide(&self, conn: &mut Conn, records: Vec<Staged>) -> db::Result<(Vec<PartitionRow>, Parts)> {
         let gained = if self.shared.gaining.load(Ordering::Relaxed) { store::partitions(conn)? } else { Vec::new() };
-        let mut parts = BTreeMap::<Part, (i32, Vec<Staged>)>::new();
+        let mut parts = Parts::new();
         for record in records {
             let topic = self.topic_of(&record)?;
             let known = topic.partitions.len() as i32;
@@ -274,14 +275,14 @@ impl Log {
             let part = (topic.name.clone(), partition_of(&record.key, count));
             parts.entry(part).or_insert_with(|| (count, Vec::new())).1.push(record);
         }
-        Ok(Divided { gained, parts })
+        Ok((gained, parts))
     }
 
     /// SQLite: the writer is alone, so it numbers the events itself, just before the COMMIT.
-    fn number(&self, conn: &mut Conn, divided: &mut Divided) -> db::Result<Vec<Event>> {
+    fn number(&self, conn: &mut Conn, parts: Parts) -> db::Result<Vec<Event>> {
         let (source, appended_at) = (self.source(), Time::now());
         let mut events = Vec::new();
-        for ((topic, partition), (_, records)) in std::mem::take(&mut divided.parts) {
+        for ((topic, partition), (_, records)) in parts {
             let next = store::advance_end(conn, &topic, partition, records.len() as i64)?;
             let first = next - records.len() as i64;
             for (position, record) in (first..).zip(records) {
@@ -294,10 +295,10 @@ impl Log {
     }
 
     /// PostgreSQL: the last statement of the unit. A topic that has gained partitions has the unit run again.
-    fn append(&self, conn: &mut PgConnection, divided: &mut Divided) -> db::Result<Vec<Event>> {
+    fn append(&self, conn: &mut PgConnection, parts: Parts) -> db::Result<Vec<Event>> {
         let source = self.source();
         let (mut events, mut counts) = (Vec::new(), Vec::new());
-        for ((topic, partition), (count, records)) in std::mem::take(&mut divided.parts) {
+        for ((topic, partition), (count, records)) in parts {
             counts.resize(counts.len() + records.len(), count);
             events.extend(records.into_iter().map(|record| Event::of(record, source, topic.clone(), partition, -1)));
         }
@@ -312,22 +313,18 @@ impl Log {
 /// A topic and the number of a partition.
 type Part = (Arc<str>, i32);
 
-/// Records on their way into partitions.
-struct Divided {
-    /// Partitions as the database has them, if there may be more than this process knows of.
-    gained: Vec<PartitionRow>,
-    parts: BTreeMap<Part, (i32, Vec<Staged>)>,
-}
+/// Records by partition, with the number of partitions of the topic.
+type Parts = BTreeMap<Part, (i32, Vec<Staged>)>;
 
 impl Recorder for Log {
     fn record(&self, conn: &mut Conn, records: Vec<Staged>) -> db::Result<Recorded> {
-        let mut divided = self.divide(conn, records)?;
+        let (gained, parts) = self.divide(conn, records)?;
         let events = match conn {
-            Conn::Sqlite(_) => self.number(conn, &mut divided)?,
-            Conn::Pg(conn) => self.append(conn, &mut divided)?,
+            Conn::Sqlite(_) => self.number(conn, parts)?,
+            Conn::Pg(conn) => self.append(conn, parts)?,
         };
         let first = events.first().map(|event| (event.topic.clone(), event.partition, event.position, event.id));
-        let (log, gained) = (self.clone(), divided.gained);
+        let log = self.clone();
         let wake = Box::new(move || {
             if !gained.is_empty() {
                 log.learn(&gained);

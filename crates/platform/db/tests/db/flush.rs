@@ -22,15 +22,28 @@ const CRASHES: usize = 4;
 const BURST: i64 = 200;
 const FLUSHER: &str = "application_name = 'jangteo flusher' AND datname = current_database()";
 
-/// The server writes the log to the disk by itself less often, so that crashes lose more.
-const SELDOM_WRITTEN: &str =
-    "ALTER SYSTEM SET wal_writer_delay = '10s'; ALTER SYSTEM SET wal_writer_flush_after = '1GB'";
 /// Ends all connections but the one that says so.
 const CUT_ALL: &str =
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = 'postgres'";
 
 async fn server() -> Option<PgServer> {
     tokio::task::spawn_blocking(PgServer::start).await.expect("no panic")
+}
+
+/// A server that writes its log to the disk by itself less often, so that crashes lose more.
+async fn forgetful_server() -> Option<PgServer> {
+    let mut server = server().await?;
+    set_up(&server, "ALTER SYSTEM SET wal_writer_delay = '10s'; ALTER SYSTEM SET wal_writer_flush_after = '1GB'");
+    tokio::task::block_in_place(|| {
+        server.crash();
+        server.restart();
+    });
+    Some(server)
+}
+
+fn account_with_record(tx: &mut Tx<'_>, id: i64) -> db::Result<()> {
+    stage(tx, id.to_string());
+    insert(tx, id, 0)
 }
 
 async fn open(server: &PgServer) -> Database {
@@ -131,18 +144,11 @@ impl Accounts {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_is_answered_survives_crashes_of_the_server() {
-    let Some(mut server) = server().await else { return };
-    set_up(&server, SELDOM_WRITTEN);
+    let Some(mut server) = forgetful_server().await else { return };
     // what a role has by default is not meant for the flush
     set_up(&server, "ALTER ROLE postgres SET synchronous_commit = off");
-    server.crash();
-    server.restart();
     let db = open(&server).await;
-    let accounts = crash(&mut server, &db, |tx, id| {
-        stage(tx, id.to_string());
-        insert(tx, id, 0)
-    });
-    let accounts = accounts.await;
+    let accounts = crash(&mut server, &db, account_with_record).await;
     assert!(accounts.answered.len() >= CRASHES * BURST as usize);
     assert_eq!(accounts.lost(), 0, "of {}", accounts.answered.len());
 }
@@ -150,16 +156,9 @@ async fn what_is_answered_survives_crashes_of_the_server() {
 /// The server keeps its start then, and comes back while units wait for their flush.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_is_answered_survives_a_server_that_restarts_by_itself() {
-    let Some(mut server) = server().await else { return };
-    set_up(&server, SELDOM_WRITTEN);
-    server.crash();
-    server.restart();
+    let Some(server) = forgetful_server().await else { return };
     let db = open(&server).await;
-    let accounts = crash_by_itself(&server, &db, |tx, id| {
-        stage(tx, id.to_string());
-        insert(tx, id, 0)
-    });
-    let accounts = accounts.await;
+    let accounts = crash_by_itself(&server, &db, account_with_record).await;
     assert!(accounts.answered.len() >= CRASHES * BURST as usize);
     assert_eq!(accounts.lost(), 0, "of {}", accounts.answered.len());
 }
@@ -167,10 +166,7 @@ async fn what_is_answered_survives_a_server_that_restarts_by_itself() {
 /// The same without a flush: this shows that the test before can fail.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn units_that_may_be_lost_are_lost_in_crashes_of_the_server() {
-    let Some(mut server) = server().await else { return };
-    set_up(&server, SELDOM_WRITTEN);
-    server.crash();
-    server.restart();
+    let Some(mut server) = forgetful_server().await else { return };
     let db = open(&server).await;
     let accounts = crash(&mut server, &db, |tx, id| {
         tx.may_be_lost();
