@@ -92,7 +92,7 @@ def secured(runner: Runner) -> None:
         "-D",
         "warnings",
     )
-    sections.cargo_tests(runner, *TLS_FEATURES, "--test", "secured")
+    sections.cargo_tests(runner, "cargo test", ("--workspace", *TLS_FEATURES, "--test", "secured"))
 
 
 def target_folder() -> Path:

@@ -9,6 +9,7 @@ import re
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -91,10 +92,10 @@ def is_fresh(runner: Runner, *words: str) -> None:
         raise RuntimeError(f"compiled again, with other features: {', '.join(compiled)}. Run `cargo hakari generate`")
 
 
-def cargo_tests(runner: Runner, *options: str) -> None:
-    """Runs the tests of all packages; each test counts."""
-    began, log = time.monotonic(), runner.log_of("cargo test")
-    command: list[Word] = ["cargo", "test", "--locked", "--workspace", "--no-fail-fast", *options]
+def cargo_tests(runner: Runner, name: str, options: Sequence[str]) -> None:
+    """Runs the tests of some packages; each test counts."""
+    began, log = time.monotonic(), runner.log_of(name)
+    command: list[Word] = ["cargo", "test", "--locked", "--no-fail-fast", *options]
     # most tests wait for a server or a lease most of the time
     threads = os.environ.get("RUST_TEST_THREADS", str(2 * (os.cpu_count() or 1)))
     status = runner.wait(runner.start(command, log=log, env={"RUST_TEST_THREADS": threads}))
@@ -108,7 +109,19 @@ def cargo_tests(runner: Runner, *options: str) -> None:
         failed = failed or 1  # a program that did not compile, or was killed, has no result
         shown = [line for line in lines if not NOISE.match(line)][-120:]
         runner.say("\n".join([*shown, f"(the whole log: {log})"]))
-    runner.record("cargo test", passed, failed, began)
+    runner.record(name, passed, failed, began)
+
+
+def cargo_sections() -> list[Section]:
+    """The two packages with the longest tests, and all others."""
+    long = ("shop", "testkit")
+    others = ("--workspace", *(word for package in long for word in ("--exclude", package)))
+    packages = {**{package: ("--package", package) for package in long}, "other packages": others}
+    return [
+        Section(name, "cargo", partial(cargo_tests, name=name, options=options), NORMAL, ("build", "servers"))
+        for package, options in packages.items()
+        for name in [f"cargo test of {package}"]
+    ]
 
 
 # ---- deploy
@@ -405,27 +418,28 @@ def servers_of_tests(runner: Runner) -> None:
     needs.find_kafka(runner)
 
 
+CARGO_TESTS = cargo_sections()
 QUICK = [
     Section("formats", "lint", formats, LIGHT),
     Section("deployment", "deploy", deployment, LIGHT),
     Section("build", "cargo", build, HEAVY),
-    Section("cargo tests", "cargo", cargo_tests, HEAVY, after=("build", "servers")),
-    Section("lints", "lint", lints, NORMAL, after=("build", "cargo tests")),
+    *CARGO_TESTS,
+    Section("lints", "lint", lints, NORMAL, after=("build",)),
 ]
 BUILT = ("build", "servers")
+TESTED = (*BUILT, *(section.name for section in CARGO_TESTS))
 FULL = [
     Section("servers", "servers", servers_of_tests, LIGHT),
     Section("python lints", "lint", python_lints, LIGHT),
-    *QUICK[:3],
-    QUICK[3],
+    *QUICK[:-1],
     # one after the other, each beside smaller sections: a cluster is two dozen processes
-    Section("cluster faults", "faults", faults_of_a_cluster, NORMAL, BUILT),
+    Section("cluster faults", "faults", faults_of_a_cluster, NORMAL, TESTED),
     Section("labs", "labs", labs, NORMAL, (*BUILT, "cluster faults")),
     Section("shop", "shop", shop, NORMAL, BUILT),
     Section("proxy", "proxy", proxy, NORMAL, BUILT),
     Section("clients", "clients", clients, NORMAL, BUILT),
     Section("pages", "pages", pages, NORMAL, BUILT),
-    QUICK[4],
+    QUICK[-1],
     Section("faults", "faults", faults_of_one_process, NORMAL, BUILT),
     Section("hostile clients", "faults", hostile_clients, NORMAL, BUILT),
     Section("proxy faults", "faults", faults_of_proxies, NORMAL, (*BUILT, "labs")),
