@@ -10,7 +10,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 
 use diesel::connection::SimpleConnection;
-use diesel::{Connection, PgConnection};
+use diesel::sql_types::{Integer, Nullable};
+use diesel::{Connection, PgConnection, RunQueryDsl};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -191,6 +192,44 @@ impl PgServer {
     /// When the script that runs it is gone.
     pub fn restart(&mut self) {
         self.order("start");
+    }
+
+    /// Runs each statement by itself, as a superuser does outside of a transaction.
+    ///
+    /// # Panics
+    /// When the server refuses one.
+    pub fn set_up(&self, statements: &str) {
+        let mut conn = PgConnection::establish(&self.url()).expect("a connection");
+        statements.split(';').for_each(|statement| conn.batch_execute(statement).expect(statement));
+    }
+
+    /// Has flushes of commits wait for a standby that there is not. Connections that are opened later have the setting.
+    ///
+    /// # Panics
+    /// When the server refuses it.
+    pub fn hold_flushes(&self) {
+        self.set_up("ALTER SYSTEM SET synchronous_standby_names = 'nobody'; SELECT pg_reload_conf()");
+        let is_set = "SELECT 1 / (current_setting('synchronous_standby_names') = 'nobody')::integer";
+        while PgConnection::establish(&self.url()).expect("a connection").batch_execute(is_set).is_err() {}
+    }
+
+    /// Lets flushes go on.
+    ///
+    /// # Panics
+    /// When the server refuses it.
+    pub fn release_flushes(&self) {
+        self.set_up("ALTER SYSTEM RESET synchronous_standby_names; SELECT pg_reload_conf()");
+    }
+
+    /// Returns the process of a flush that is held.
+    ///
+    /// # Panics
+    /// When the server does not tell.
+    pub fn held_flush(&self) -> Option<i32> {
+        let held = "(SELECT min(pid) FROM pg_stat_activity WHERE application_name = 'jangteo flusher' \
+                    AND datname = current_database() AND wait_event = 'SyncRep')";
+        let mut conn = PgConnection::establish(&self.url()).expect("a connection");
+        diesel::select(diesel::dsl::sql::<Nullable<Integer>>(held)).get_result(&mut conn).expect("the activity")
     }
 
     fn order(&mut self, order: &str) {

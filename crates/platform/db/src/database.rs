@@ -23,7 +23,7 @@ use crate::sqlite::GroupWriter;
 use crate::sqlite_file::SqliteFile;
 use crate::storage::{LOOK_EVERY, Storage, StorageFault};
 use crate::unit::{Recorder, Tx};
-use crate::{Conn, on_each, postgres};
+use crate::{Conn, answer, on_each, postgres};
 
 /// How to open a database.
 #[derive(Clone)]
@@ -157,7 +157,12 @@ impl Database {
             }
         }
         match answer.await {
-            Ok(result) => result,
+            Ok(result) => {
+                if result.is_ok() {
+                    answer::flushed();
+                }
+                result
+            }
             Err(_) => Err(Error::UnknownOutcome("the database thread ended".into()).into()),
         }
     }
@@ -171,6 +176,9 @@ impl Database {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
+        if let Kind::Postgres { units, .. } = &self.shared.kind {
+            answer::reads(units)?;
+        }
         let (pool, permit) = (self.shared.pool.clone(), self.permit().await?);
         let read = spawn_blocking(move || {
             let result = read(&pool, query);

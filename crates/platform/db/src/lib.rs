@@ -3,6 +3,7 @@
 //! [`Database::write`] is one transaction, [`Database::read`] a snapshot; both are synchronous closures on a
 //! database thread, so that no await sneaks into a transaction.
 
+mod answer;
 mod check;
 mod clock;
 mod conn;
@@ -22,6 +23,7 @@ mod storage;
 pub mod types;
 mod unit;
 
+pub use answer::durable;
 pub use check::{check_folder, check_url};
 pub use clock::now;
 pub use conn::{Conn, MultiBackend};

@@ -29,7 +29,16 @@ pub async fn observe(
     let span = tracing::info_span!("request", trace_id = Empty, method, route = &*route);
 
     let mut response = traced(parent, span, async move {
-        let mut response = next.call(request).await?.map_into_boxed_body();
+        let mut response = if request.method().is_safe() {
+            next.call(request).await?.map_into_boxed_body()
+        } else {
+            let (response, durable) = db::durable(next.call(request)).await;
+            let response = response?.map_into_boxed_body();
+            match durable {
+                Ok(()) => response,
+                Err(error) => response.into_response(Problem::from(error).error_response()),
+            }
+        };
         if is_bare_failure(&response) {
             response = as_problem(response);
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use testkit::PgServer;
 
 use crate::binary::{Binary, said};
-use crate::support::{Api, eventually, random_key};
+use crate::support::{ADMIN, Api, TestMember, eventually, random_key};
 
 async fn register(api: &Api) -> crate::support::Reply {
     let email = format!("{}@example.com", random_key());
@@ -86,6 +86,50 @@ async fn a_server_that_is_read_only_takes_no_request_and_is_told_once() {
     read_only("off");
     shop.is_ready(&api).await;
     eventually("the shop takes requests", || async { (register(&api).await.status == 201).then_some(()) }).await;
+    assert_eq!(shop.terminate().await, Some(0));
+}
+
+/// Until a crash can undo no more what an answer rests on, nobody is answered: neither a client that asks again, nor one
+/// that is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_left_before_the_flush_and_asks_again_is_answered_after_a_flush() {
+    let Some(server) = tokio::task::spawn_blocking(PgServer::start).await.unwrap() else { return };
+    let mut shop = Binary::new(&[("SHOP__DATABASE__URL", &server.url()), ("SHOP__ADMIN__PASSWORD", ADMIN.1)]);
+    let api = shop.start().await;
+    let admin = TestMember::sign_in(&api, ADMIN.0, ADMIN.1).await;
+    let charge = || admin.post("/wallet/charges", json!({ "amount": "100" })).key("once");
+    let held = || async { tokio::task::block_in_place(|| server.held_flush()) };
+    server.hold_flushes();
+    {
+        let mut first = std::pin::pin!(charge().send());
+        tokio::select! {
+            biased;
+            answer = &mut first => panic!("answered before its flush: {answer:?}"),
+            _ = eventually("a flush is held", held) => {}
+        }
+    }
+    let wrong = json!({ "email": ADMIN.0, "password": "not-this-one" });
+    let answers = async {
+        tokio::join!(
+            charge().send(),
+            api.post("/sessions", wrong).send(),
+            api.post("/sessions/refresh", json!({ "refresh_token": "x" })).send()
+        )
+    };
+    let mut answers = std::pin::pin!(answers);
+    let looks = async {
+        for _ in 0..20 {
+            // a GET may show what a crash undoes
+            assert_eq!(admin.balance().await, 100);
+        }
+    };
+    tokio::select! { biased; answers = &mut answers => panic!("answered before their flush: {answers:?}"), () = looks => {} }
+    server.release_flushes();
+    let (again, refused, unknown) = answers.await;
+    again.expect(201);
+    refused.expect(401);
+    unknown.expect(401);
+    assert_eq!(admin.balance().await, 100);
     assert_eq!(shop.terminate().await, Some(0));
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use db::{Conn, Database, Error, Options, Tx};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::sql_types::{Integer, Nullable};
+use diesel::sql_types::Integer;
 use futures::future::join_all;
 use parking_lot::Mutex;
 use testkit::PgServer;
@@ -33,7 +33,7 @@ async fn server() -> Option<PgServer> {
 /// A server that writes its log to the disk by itself less often, so that crashes lose more.
 async fn forgetful_server() -> Option<PgServer> {
     let mut server = server().await?;
-    set_up(&server, "ALTER SYSTEM SET wal_writer_delay = '10s'; ALTER SYSTEM SET wal_writer_flush_after = '1GB'");
+    server.set_up("ALTER SYSTEM SET wal_writer_delay = '10s'; ALTER SYSTEM SET wal_writer_flush_after = '1GB'");
     tokio::task::block_in_place(|| {
         server.crash();
         server.restart();
@@ -49,12 +49,6 @@ fn account_with_record(tx: &mut Tx<'_>, id: i64) -> db::Result<()> {
 async fn open(server: &PgServer) -> Database {
     let book = Arc::new(Book::default());
     Database::open(Options::new(server.url()), &MIGRATIONS, book).await.expect("it opens")
-}
-
-/// Sets the server up by a connection of its own, as a superuser does outside of a transaction.
-fn set_up(server: &PgServer, sql: &str) {
-    let mut conn = PgConnection::establish(&server.url()).expect("a connection");
-    sql.split(';').for_each(|statement| conn.batch_execute(statement).expect(statement));
 }
 
 /// Crashes the server again and again in the middle of a burst of units. Returns the accounts that were answered and
@@ -146,7 +140,7 @@ impl Accounts {
 async fn what_is_answered_survives_crashes_of_the_server() {
     let Some(mut server) = forgetful_server().await else { return };
     // what a role has by default is not meant for the flush
-    set_up(&server, "ALTER ROLE postgres SET synchronous_commit = off");
+    server.set_up("ALTER ROLE postgres SET synchronous_commit = off");
     let db = open(&server).await;
     let accounts = crash(&mut server, &db, account_with_record).await;
     assert!(accounts.answered.len() >= CRASHES * BURST as usize);
@@ -178,29 +172,17 @@ async fn units_that_may_be_lost_are_lost_in_crashes_of_the_server() {
 /// Has the flush wait for a standby that there is not.
 async fn held(server: &PgServer) -> Database {
     open(server).await.close().await;
-    set_up(server, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'; SELECT pg_reload_conf()");
-    let is_set = "SELECT 1 / (current_setting('synchronous_standby_names') = 'nobody')::integer";
-    // connections that are opened after this one have the setting
-    while PgConnection::establish(&server.url()).expect("a connection").batch_execute(is_set).is_err() {}
+    server.hold_flushes();
     open(server).await
 }
 
-fn release(server: &PgServer) {
-    set_up(server, "ALTER SYSTEM RESET synchronous_standby_names; SELECT pg_reload_conf()");
-}
-
-/// Waits for a flush that waits for the standby. Returns its process.
-async fn stuck(db: &Database, but: Option<i32>) -> i32 {
-    let query = format!("(SELECT min(pid) FROM pg_stat_activity WHERE {FLUSHER} AND wait_event = 'SyncRep')");
+/// Waits for a flush that is held. Returns its process.
+async fn stuck(server: &PgServer, but: Option<i32>) -> i32 {
     loop {
-        let query = query.clone();
-        let pid = move |conn: &mut Conn| {
-            Ok::<_, Error>(diesel::select(diesel::dsl::sql::<Nullable<Integer>>(&query)).get_result(conn)?)
-        };
-        let pid: Option<i32> = db.read(pid).await.expect("the activity");
-        if let Some(pid) = pid.filter(|pid| Some(*pid) != but) {
+        if let Some(pid) = server.held_flush().filter(|pid| Some(*pid) != but) {
             return pid;
         }
+        tokio::task::yield_now().await;
     }
 }
 
@@ -214,14 +196,13 @@ async fn a_flush_that_is_cancelled_or_cut_off_is_looked_up() {
             stage(tx, "1");
             insert(tx, 1, 0)
         }));
-        let first =
-            tokio::select! { biased; _ = &mut recorded => panic!("{end}: not flushed"), pid = stuck(&db, None) => pid };
-        set_up(&server, &format!("SELECT {end}({first})"));
+        let first = tokio::select! { biased; _ = &mut recorded => panic!("{end}: not flushed"), pid = stuck(&server, None) => pid };
+        server.set_up(&format!("SELECT {end}({first})"));
         // found, and flushed by another connection
-        tokio::select! { biased; _ = &mut recorded => panic!("{end}: not flushed"), _ = stuck(&db, Some(first)) => {} }
+        tokio::select! { biased; _ = &mut recorded => panic!("{end}: not flushed"), _ = stuck(&server, Some(first)) => {} }
         let mut plain = pin!(db.write(|tx| insert(tx, 2, 0)));
         assert!(futures::poll!(&mut plain).is_pending());
-        release(&server);
+        server.release_flushes();
         recorded.await.expect(end);
         plain.await.expect(end);
         let clear = |tx: &mut Tx<'_>| Ok::<_, Error>(tx.batch_execute("DELETE FROM account; DELETE FROM recorded")?);
@@ -237,14 +218,64 @@ async fn a_unit_without_records_whose_flush_fails_is_unknown() {
     let db = held(&server).await;
     let mut plain = pin!(db.write(|tx| insert(tx, 1, 0)));
     let mut refused = pin!(db.write(|_| Err::<(), _>(Error::NotFound)));
-    tokio::select! { biased; _ = &mut plain => panic!("not flushed"), _ = stuck(&db, None) => {} }
+    tokio::select! { biased; _ = &mut plain => panic!("not flushed"), _ = stuck(&server, None) => {} }
     assert!(futures::poll!(&mut refused).is_pending(), "an answer may rest on what others committed");
-    set_up(&server, CUT_ALL);
+    server.set_up(CUT_ALL);
     let (plain, refused) = futures::join!(plain, refused);
     assert!(matches!(plain, Err(Error::UnknownOutcome(_))), "{plain:?}");
     assert!(matches!(refused, Err(Error::Unavailable(_))), "nothing was done: {refused:?}");
-    release(&server);
+    server.release_flushes();
     db.write(|tx| insert(tx, 2, 0)).await.expect("the next one");
+}
+
+/// An answer of a route that writes may rest on what others committed a moment before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_answer_that_rests_on_a_read_waits_for_a_flush() {
+    let Some(server) = server().await else { return };
+    let db = held(&server).await;
+    let count = |conn: &mut Conn| Ok::<_, Error>(account::table.count().get_result::<i64>(conn)?);
+    let mut unflushed = pin!(db.write(|tx| insert(tx, 1, 0)));
+    tokio::select! { biased; _ = &mut unflushed => panic!("not flushed"), _ = stuck(&server, None) => {} }
+    assert_eq!(db.read(count).await.expect("a read that nothing is answered by"), 1);
+    let mut reads = pin!(db::durable(db.read(count)));
+    let mut writes = pin!(db::durable(async {
+        db.read(count).await?;
+        db.write(|tx| insert(tx, 2, 0)).await
+    }));
+    let reads_nothing = db::durable(async { 1 });
+    assert!(matches!(reads_nothing.await, (1, Ok(()))), "it has nothing to wait for");
+    // a second unit and the read are queued behind the flush that is stuck
+    tokio::select! {
+        biased;
+        _ = &mut reads => panic!("answered before its flush"),
+        _ = &mut writes => panic!("answered before its flush"),
+        () = seen(&db, 2) => {}
+    }
+    assert!(futures::poll!(&mut reads).is_pending());
+    server.release_flushes();
+    let (reads, writes) = futures::join!(reads, writes);
+    assert!(matches!(reads, (Ok(1 | 2), Ok(()))), "{reads:?}");
+    assert!(matches!(writes, (Ok(()), Ok(()))), "{writes:?}");
+}
+
+/// When the flush fails nothing tells whether what was read is still there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_answer_that_rests_on_a_read_is_thrown_away_when_its_flush_fails() {
+    let Some(server) = server().await else { return };
+    let db = held(&server).await;
+    let one = |conn: &mut Conn| Ok::<_, Error>(diesel::select(1.into_sql::<Integer>()).get_result::<i32>(conn)?);
+    let mut reads = pin!(db::durable(db.read(one)));
+    tokio::select! { biased; _ = &mut reads => panic!("not flushed"), _ = stuck(&server, None) => {} }
+    server.set_up(CUT_ALL);
+    let (answer, durable) = reads.await;
+    assert!(matches!(answer, Ok(1)) && matches!(durable, Err(Error::Unavailable(_))), "{answer:?} {durable:?}");
+    server.release_flushes();
+}
+
+/// Waits until so many accounts are committed.
+async fn seen(db: &Database, accounts: i64) {
+    let count = |conn: &mut Conn| Ok::<_, Error>(account::table.count().get_result::<i64>(conn)?);
+    while db.read(count).await.expect("the accounts") < accounts {}
 }
 
 /// It holds up nobody, and nothing outside hears of it.
@@ -262,8 +293,8 @@ async fn a_unit_that_may_be_lost_waits_for_no_flush() {
         tx.after_commit(|| {});
         insert(tx, 2, 0)
     });
-    tokio::select! { biased; _ = wakes => panic!("not flushed"), _ = stuck(&db, None) => {} }
-    release(&server);
+    tokio::select! { biased; _ = wakes => panic!("not flushed"), _ = stuck(&server, None) => {} }
+    server.release_flushes();
 }
 
 /// Once all connections are lost, the records of a unit tell.
@@ -275,9 +306,9 @@ async fn a_unit_with_records_is_looked_up_when_all_connections_are_lost() {
         stage(tx, "1");
         insert(tx, 1, 0)
     }));
-    tokio::select! { biased; _ = &mut recorded => panic!("not flushed"), _ = stuck(&db, None) => {} }
-    set_up(&server, CUT_ALL);
-    release(&server);
+    tokio::select! { biased; _ = &mut recorded => panic!("not flushed"), _ = stuck(&server, None) => {} }
+    server.set_up(CUT_ALL);
+    server.release_flushes();
     recorded.await.expect("it is there");
 }
 
@@ -297,7 +328,7 @@ async fn a_cut_connection_of_the_flusher_costs_nobody_an_error() {
     let cuts = async {
         loop {
             let cut = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {FLUSHER}");
-            tokio::task::block_in_place(|| set_up(&server, &cut));
+            tokio::task::block_in_place(|| server.set_up(&cut));
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
