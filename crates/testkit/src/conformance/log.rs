@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use db::Database;
 use diesel::connection::SimpleConnection;
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::BigInt;
 use messaging::admin::{self, EventQuery, ResetTo};
 use messaging::{Group, Handler, HandlerError, Log, Replay, Start, TopicSpec, TransactionalHandler, follow_log, purge};
 use parking_lot::Mutex;
@@ -352,6 +354,31 @@ pub async fn a_unit_that_is_frozen_with_its_numbers_is_cut_off(bed: Bed) {
     late.expect("it ran again");
     assert_eq!(runs.load(Ordering::SeqCst), 2);
     assert_gap_free_and_in_order(&bed, 2).await;
+}
+
+/// A dump of the database holds its snapshot for long. Numbering goes on beside it and leaves no dead rows behind, which
+/// nobody could clean up meanwhile and every unit would have to step over.
+pub async fn a_long_dump_costs_numbering_nothing(bed: Bed) {
+    if !bed.database.db.is_shared() {
+        return; // one writer
+    }
+    let mut dump = PgConnection::establish(&bed.database.url).expect("a connection");
+    dump.batch_execute(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ; LOCK TABLE topic_partition, event_log IN ACCESS SHARE MODE; \
+         SELECT FROM topic_partition",
+    )
+    .expect("a snapshot");
+    let size = || async {
+        let size = |conn: &mut db::Conn| -> db::Result<i64> {
+            Ok(diesel::select(sql::<BigInt>("pg_relation_size('topic_partition')")).get_result(conn)?)
+        };
+        bed.database.db.read(size).await.expect("a size")
+    };
+    let before = size().await;
+    bed.tick_all(10, 100, 32).await;
+    assert_eq!(size().await, before, "bytes of topic_partition");
+    drop(dump);
+    assert_gap_free_and_in_order(&bed, 1000).await;
 }
 
 /// A database and its log as one more process has them.

@@ -21,6 +21,7 @@ on_every_bed!(
     log::units_that_are_cut_off_leave_no_gap,
     log::nothing_deadlocks,
     log::a_unit_that_is_frozen_with_its_numbers_is_cut_off,
+    log::a_long_dump_costs_numbering_nothing,
     log::events_that_nobody_told_of_are_handled,
     log::the_mark_of_what_was_relayed_outlives_the_relay,
     log::retention_never_passes_a_slow_group,

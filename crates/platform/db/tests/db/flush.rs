@@ -278,6 +278,21 @@ async fn seen(db: &Database, accounts: i64) {
     while db.read(count).await.expect("the accounts") < accounts {}
 }
 
+/// Nobody waits for a disk or a standby for ever, and a unit that is there may still be lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_outcome_of_a_unit_whose_flush_takes_too_long_is_unknown() {
+    let Some(server) = server().await else { return };
+    let db = held(&server).await;
+    let recorded = db.write(|tx| {
+        stage(tx, "1");
+        insert(tx, 1, 0)
+    });
+    let outcome = recorded.await;
+    assert!(matches!(outcome, Err(Error::UnknownOutcome(_))), "{outcome:?}");
+    server.release_flushes();
+    db.write(|tx| insert(tx, 2, 0)).await.expect("the next one");
+}
+
 /// It holds up nobody, and nothing outside hears of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_unit_that_may_be_lost_waits_for_no_flush() {
