@@ -205,8 +205,8 @@ impl Database {
         read.await.map_err(|error| E::from(Error::Panicked(error.to_string())))?
     }
 
-    /// As [`read`](Self::read). If `counts` says so of the result, it is returned only when everything that was read is
-    /// durable.
+    /// As [`statement`](Self::statement). If `counts` says so of the result, it is returned only when everything that was
+    /// read is durable.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -215,9 +215,9 @@ impl Database {
         query: impl Fn(&mut Conn) -> Result<T> + Send + 'static,
         counts: impl Fn(&T) -> bool,
     ) -> Result<T> {
-        let Kind::Postgres { units, .. } = &self.shared.kind else { return self.read(query).await };
+        let Kind::Postgres { units, .. } = &self.shared.kind else { return self.statement(query).await };
         let before = units.flusher.before()?;
-        let result = self.read(query).await?;
+        let result = self.statement(query).await?;
         if counts(&result) {
             units.flusher.flush(before).await?;
         }
