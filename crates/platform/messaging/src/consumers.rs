@@ -408,7 +408,12 @@ impl Member {
     }
 
     /// Wakes the workers for which the database has news.
-    fn tell_workers(&self, known_before: &HashMap<Part, i64>, positions: &[(Id, PositionRow)], resumable: &[Resumable]) {
+    fn tell_workers(
+        &self,
+        known_before: &HashMap<Part, i64>,
+        positions: &[(Id, PositionRow)],
+        resumable: &[Resumable],
+    ) {
         let resumable: HashSet<_> = resumable.iter().map(|key| (&*key.topic, key.partition)).collect();
         let positions: HashMap<_, _> =
             positions.iter().map(|(source, row)| ((&*row.topic, row.partition, *source), row.position)).collect();

@@ -38,7 +38,8 @@ impl Direct {
                 tracing::debug!(%error, "which epoch it is was not looked up");
             }
             let is_at_rest = self.locked().iter().all(|(topic, known)| {
-                before.get(topic).is_some_and(|before| known.is_as(before)) && !known.epochs.iter().any(Epoch::lacks_ends)
+                before.get(topic).is_some_and(|before| known.is_as(before))
+                    && !known.epochs.iter().any(Epoch::lacks_ends)
             });
             pause = if is_at_rest { (pause * 2).min(LONGEST_LOOK) } else { LOOK_EVERY };
             sleep(pause).await;
