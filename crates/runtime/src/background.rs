@@ -53,7 +53,7 @@ pub struct Expired {
 /// # Errors
 /// When it can't be told which are due.
 pub async fn expire_due(db: &Database) -> db::Result<Expired> {
-    let due = db.read(|conn| order::due(conn, AT_ONCE)).await?;
+    let due = db.statement(|conn| order::due(conn, AT_ONCE)).await?;
     let full = due.len() as i64 == AT_ONCE;
     let mut units = JoinSet::new();
     for order in due {

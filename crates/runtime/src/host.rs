@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contracts::topics;
 use futures::future::join_all;
 use messaging::{Bus, ConsumerOptions, Consumers, Group, InProcess, Paced};
 use tokio::task::JoinSet;
@@ -133,7 +134,11 @@ impl Hosted {
         if matches!(role, Role::Shop) || matches!(role, Role::Consumer(groups) if reads_others(groups)) {
             self.spawn("topics of others", shop, &below, |shop, stop| shop.foreign.keep(stop));
         }
-        self.spawn("epochs", shop, &below, |shop, stop| shop.direct.keep(stop));
+        let is_direct = |topic: &&str| topics::DIRECT.contains(topic);
+        let reads_direct = |groups: &[Group]| groups.iter().any(|group| group.topics.iter().any(is_direct));
+        if matches!(role, Role::Shop) || matches!(role, Role::Consumer(groups) if reads_direct(groups)) {
+            self.spawn("epochs", shop, &below, |shop, stop| shop.direct.keep(stop));
+        }
         self.spawn("kafka", shop, &below, |shop, stop| shop.buses.watch(shop.log, stop));
     }
 

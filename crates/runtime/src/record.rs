@@ -81,7 +81,7 @@ fn settle(tx: &mut Tx<'_>, log: &Log, direct: &Direct, settings: &BusSettings) -
 pub(crate) async fn watch(shop: Shop, stop: CancellationToken) {
     let mut told = Vec::new();
     while !stop.is_cancelled() {
-        match shop.db.read(recorded_buses).await {
+        match shop.db.statement(recorded_buses).await {
             Ok(recorded) => {
                 let differing = differing(&shop.settings.bus, &recorded);
                 if !differing.is_empty() && differing != told {

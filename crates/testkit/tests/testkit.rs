@@ -2,6 +2,8 @@
 
 #[path = "testkit/conformance.rs"]
 mod conformance;
+#[path = "testkit/counts.rs"]
+mod counts;
 #[path = "testkit/edges.rs"]
 mod edges;
 #[path = "testkit/foreign.rs"]

@@ -176,20 +176,45 @@ impl Database {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
+        let begin = if self.is_shared() { "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" } else { "BEGIN" };
+        self.look(Some(begin), query).await
+    }
+
+    /// Runs one statement: on PostgreSQL in a transaction of its own, without BEGIN and COMMIT. What the statement changes
+    /// may be lost with the server, and it may run more than once. On SQLite the statement must only read.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn statement<T: Send + 'static>(
+        &self,
+        statement: impl Fn(&mut Conn) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.look(None, statement).await
+    }
+
+    async fn look<T, E>(
+        &self,
+        begin: Option<&'static str>,
+        query: impl Fn(&mut Conn) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
         if let Kind::Postgres { units, .. } = &self.shared.kind {
             answer::reads(units)?;
         }
         let (pool, permit) = (self.shared.pool.clone(), self.permit().await?);
         let read = spawn_blocking(move || {
-            let result = read(&pool, query);
+            let result = read(&pool, begin, query);
             drop(permit);
             result
         });
         read.await.map_err(|error| E::from(Error::Panicked(error.to_string())))?
     }
 
-    /// As [`read`](Self::read). If `counts` says so of the result, it is returned only when everything that was read is
-    /// durable.
+    /// As [`statement`](Self::statement). If `counts` says so of the result, it is returned only when everything that was
+    /// read is durable.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -198,9 +223,9 @@ impl Database {
         query: impl Fn(&mut Conn) -> Result<T> + Send + 'static,
         counts: impl Fn(&T) -> bool,
     ) -> Result<T> {
-        let Kind::Postgres { units, .. } = &self.shared.kind else { return self.read(query).await };
+        let Kind::Postgres { units, .. } = &self.shared.kind else { return self.statement(query).await };
         let before = units.flusher.before()?;
-        let result = self.read(query).await?;
+        let result = self.statement(query).await?;
         if counts(&result) {
             units.flusher.flush(before).await?;
         }
@@ -284,11 +309,15 @@ async fn watch(shared: Weak<Shared>) {
     }
 }
 
-fn read<T, E: From<Error>>(pool: &Pool, query: impl Fn(&mut Conn) -> Result<T, E>) -> Result<T, E> {
+fn read<T, E: From<Error>>(
+    pool: &Pool,
+    begin: Option<&str>,
+    query: impl Fn(&mut Conn) -> Result<T, E>,
+) -> Result<T, E> {
     let mut stale = 0;
     loop {
         let mut conn = pool.get().map_err(|error| Error::Unavailable(error.to_string()))?;
-        match read_once(&mut conn, &query) {
+        match read_once(&mut conn, begin, &query) {
             // every pooled connection may be stale after a restart of the server
             Err(Again(_)) if stale <= pool.max_size() => stale += 1,
             Err(Again(error)) => return Err(error.into()),
@@ -302,11 +331,11 @@ struct Again(Error);
 
 fn read_once<T, E: From<Error>>(
     conn: &mut Watched,
+    begin: Option<&str>,
     query: &impl Fn(&mut Conn) -> Result<T, E>,
 ) -> Result<Result<T, E>, Again> {
     faults::clear();
-    let begin = if conn.conn.is_pg() { "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" } else { "BEGIN" };
-    if let Err(error) = conn.conn.batch_execute(begin) {
+    if let Some(Err(error)) = begin.map(|begin| conn.conn.batch_execute(begin)) {
         conn.broken = true;
         return Err(Again(error.into()));
     }
@@ -318,6 +347,10 @@ fn read_once<T, E: From<Error>>(
         }
     };
     let fault = faults::take();
+    if begin.is_none() && fault.is_none() {
+        return Ok(result);
+    }
+    // also where nothing was begun: it tells if the connection is good
     match (fault, postgres::roll_back(conn)) {
         // a read that writes is a defect, and the storage is as good as before
         (Some(Fault::ReadOnly(text)), true) => Ok(Err(Error::Defect(text).into())),

@@ -16,6 +16,8 @@ const REST: Duration = Duration::from_secs(1);
 pub enum Heard {
     /// The connection is new: what was said before is not known.
     Connected,
+    /// Nothing is heard until the next connection.
+    Lost,
     /// The payload of a notification.
     Payload(String),
 }
@@ -34,6 +36,7 @@ impl Listener {
                 if let Err(error) = listen(&url, channel, &said).await {
                     tracing::warn!(%error, channel, "not listening to PostgreSQL; polling goes on");
                 }
+                let _ = said.send(Heard::Lost).await; // a listener that is gone ends this task
                 tokio::time::sleep(REST).await;
             }
         });

@@ -2,25 +2,26 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use db::Database;
 use db::types::{Id, Time};
+use db::{Database, Tx};
 use parking_lot::Mutex;
 use telemetry::metrics;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, Numbers, Subscriber};
-use crate::dead;
+use crate::dead::{self, Resumable};
 use crate::event::Event;
 use crate::handler::{Group, Lease};
-use crate::lease::{self, Part};
+use crate::lease::{self, Digest, Held, Part};
 use crate::log::Log;
-use crate::place::{self, Place};
+use crate::marks;
+use crate::place::{self, Place, PositionRow};
 use crate::worker::{Shared, Worker};
 
 /// How groups are hosted.
@@ -65,6 +66,9 @@ pub(crate) struct Context {
 const PAUSES_TOLD: u32 = 5;
 /// Between two lines that say that a group pauses: what is away is away for all of its partitions.
 const PAUSED_AGAIN: Duration = Duration::from_secs(60);
+
+/// Time between two records of positions that are recorded together.
+const RECORD_EVERY: Duration = Duration::from_millis(500);
 
 impl Context {
     /// Says that a partition pauses, for the `pauses`th time in a row.
@@ -193,7 +197,7 @@ impl Drop for Owned {
 
 struct Running {
     lease: Lease,
-    source: Id,
+    place: Place,
     shared: Arc<Shared>,
     stop: CancellationToken,
     task: Owned,
@@ -226,40 +230,112 @@ struct Member {
     /// Partitions that can't be handled now, and whose last holder did not let go.
     uneasy: HashSet<Part>,
     valid_until: watch::Sender<Instant>,
+    /// When the leases were renewed last.
+    renewed: Instant,
+    /// The digest behind which nothing was left to do; `None` if something was.
+    settled: Option<Digest>,
 }
 
 impl Member {
     fn new(context: Arc<Context>, stop: CancellationToken) -> Self {
-        let valid_until = watch::Sender::new(Instant::now());
+        let (renewed, settled) = (Instant::now(), None);
+        let valid_until = watch::Sender::new(renewed);
         let (id, running, ending, uneasy) = (Id::new(), HashMap::new(), HashMap::new(), HashSet::new());
-        Self { context, id, stop, running, ending, uneasy, valid_until }
+        Self { context, id, stop, running, ending, uneasy, valid_until, renewed, settled }
     }
 
     async fn run(mut self) {
         let mut asked = self.context.log.asked();
-        let tick = self.context.options.lease / 4;
+        let mut tick = every(self.context.options.lease / 4);
+        let mut record = every(RECORD_EVERY);
+        let records = self.context.group.handler.records_together();
         while !self.stop.is_cancelled() {
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                _ = asked.changed() => self.settled = None,
+                _ = tick.tick() => {}
+                _ = record.tick(), if records => {
+                    self.record().await;
+                    continue;
+                }
+            }
             if let Err(error) = self.renew().await {
                 tracing::warn!(group = self.context.group.name, %error, "the leases were not renewed; trying again");
-            }
-            tokio::select! {
-                () = self.stop.cancelled() => {}
-                _ = asked.changed() => {}
-                () = tokio::time::sleep(tick) => {}
             }
         }
         self.end_all().await;
     }
 
-    /// Renews the leases, and brings the workers in line with what is held.
+    /// Records what the workers have handled.
+    async fn record(&self) {
+        let mark = |running: &Running| running.shared.mark(&running.place, &running.lease);
+        let marks: Vec<_> = self.running.values().filter_map(mark).collect();
+        if marks.is_empty() {
+            return;
+        }
+        let recorded = marks::record(&self.context.db, marks.clone()).await;
+        match recorded {
+            Ok(()) => marks.iter().for_each(|mark| {
+                if let Some(running) = self.running.get(&(mark.place.topic.clone(), mark.place.partition)) {
+                    running.shared.recorded(mark.position);
+                }
+            }),
+            Err(error) => {
+                tracing::debug!(group = self.context.group.name, %error, "positions were not recorded; trying again");
+            }
+        }
+    }
+
+    /// Renews the leases. If something may have changed, brings the workers in line with what is held.
     async fn renew(&mut self) -> db::Result<()> {
         let (group, id, ttl) = (self.context.group.name, self.id, self.context.options.lease);
         // counted from before it is asked for, so that it never lasts longer here than in the database
-        let valid_until = Instant::now() + ttl;
-        let held = self.context.db.write(move |tx| lease::renew(tx, group, id, ttl)).await?;
+        let now = Instant::now();
+        let digest = match self.context.db.is_shared() {
+            true => self.context.db.statement(move |conn| lease::stay(conn, group, id, ttl)).await?,
+            false => None,
+        };
+        if digest.is_some() && digest == self.settled && self.is_in_line() {
+            // no flush followed: with the server this renewal may be lost, but not the one before
+            self.valid_until.send_replace(self.renewed + ttl);
+            self.renewed = now;
+            self.report_lags();
+            return Ok(());
+        }
+        self.settled = None;
+        let known_before: HashMap<Part, i64> = self
+            .running
+            .iter()
+            .map(|(part, running)| (part.clone(), running.shared.position.load(Ordering::Relaxed)))
+            .collect();
+        let look = move |tx: &mut Tx<'_>| -> db::Result<_> {
+            let held = lease::renew(tx, group, id, ttl)?;
+            Ok((held, place::positions_by_source(tx, group)?, dead::resumable(tx, group)?))
+        };
+        let (held, positions, resumable) = self.context.db.write(look).await?;
         if self.stop.is_cancelled() {
             return Ok(()); // the workers are ending, as they should
         }
+        self.renewed = now;
+        let surplus = held.surplus;
+        self.align(held, now + ttl);
+        self.tell_workers(&known_before, &positions, &resumable);
+        self.report_lags();
+        self.settled = digest.filter(|_| surplus == 0);
+        Ok(())
+    }
+
+    /// Returns true if nothing is to begin or to end by what this process knows.
+    fn is_in_line(&self) -> bool {
+        self.ending.is_empty()
+            && self.running.iter().all(|((topic, _), running)| {
+                !running.task.0.is_finished() && self.context.source(topic) == Some(running.place.source)
+            })
+    }
+
+    /// Brings the workers in line with the leases.
+    fn align(&mut self, held: Held, valid_until: Instant) {
+        let group = self.context.group.name;
         self.ending.retain(|_, task| !task.0.is_finished());
         self.running.retain(|(topic, partition), running| {
             if running.task.0.is_finished() {
@@ -267,12 +343,14 @@ impl Member {
             }
             !running.task.0.is_finished()
         });
+        let numbers: HashMap<(&str, i32), i64> =
+            held.leases.iter().map(|(lease, _)| ((&*lease.topic, lease.partition), lease.number)).collect();
         let mut lost: Vec<Part> = self
             .running
             .iter()
-            .filter(|((topic, _), running)| {
-                let is_held = held.leases.iter().any(|(lease, _)| *lease == running.lease);
-                !is_held || self.context.source(topic) != Some(running.source)
+            .filter(|((topic, partition), running)| {
+                numbers.get(&(&**topic, *partition)) != Some(&running.lease.number)
+                    || self.context.source(topic) != Some(running.place.source)
             })
             .map(|(part, _)| part.clone())
             .collect();
@@ -292,19 +370,19 @@ impl Member {
                 self.begin(part, lease);
             }
         }
-        self.tell_workers().await
     }
 
     fn begin(&mut self, part: Part, lease: Lease) {
         let Some(source) = self.context.source(&lease.topic) else { return };
         let careful = self.uneasy.remove(&part);
-        let shared = Arc::new(Shared { position: AtomicI64::new(i64::MIN), look: Notify::new() });
+        let shared = Arc::new(Shared::default());
         let stop = self.stop.child_token();
         let (context, valid_until) = (self.context.clone(), self.valid_until.subscribe());
         let worker = Worker::new(context, lease.clone(), source, shared.clone(), valid_until, stop.clone());
+        let place = worker.place.clone();
         let worker = if careful { worker.careful() } else { worker };
         let task = tokio::spawn(worker.run());
-        self.running.insert(part, Running { lease, source, shared, stop, task: Owned(task) });
+        self.running.insert(part, Running { lease, place, shared, stop, task: Owned(task) });
     }
 
     /// Has the worker stop and the partition let go, without waiting for it.
@@ -329,38 +407,41 @@ impl Member {
         }
     }
 
-    /// Wakes the workers for which the database has news, and reports the lag.
-    async fn tell_workers(&self) -> db::Result<()> {
-        let group = self.context.group.name;
-        let known_before: HashMap<Part, i64> = self
-            .running
-            .iter()
-            .map(|(part, running)| (part.clone(), running.shared.position.load(Ordering::Relaxed)))
-            .collect();
-        let (positions, resumable) = self
-            .context
-            .db
-            .read(move |conn| -> db::Result<_> {
-                Ok((place::positions_by_source(conn, group)?, dead::resumable(conn, group)?))
-            })
-            .await?;
+    /// Wakes the workers for which the database has news.
+    fn tell_workers(
+        &self,
+        known_before: &HashMap<Part, i64>,
+        positions: &[(Id, PositionRow)],
+        resumable: &[Resumable],
+    ) {
+        let resumable: HashSet<_> = resumable.iter().map(|key| (&*key.topic, key.partition)).collect();
         let positions: HashMap<_, _> =
             positions.iter().map(|(source, row)| ((&*row.topic, row.partition, *source), row.position)).collect();
         for ((topic, partition), running) in &self.running {
-            let position = positions.get(&(&**topic, *partition, running.source)).copied();
+            let position = positions.get(&(&**topic, *partition, running.place.source)).copied();
             let known = running.shared.position.load(Ordering::Relaxed);
             // a worker that is getting on is ahead of what was read; only a reset moves it back
             let before = known_before.get(&(topic.clone(), *partition)).copied().unwrap_or(i64::MIN);
             let moved = position.is_some_and(|position| position < before || (known != i64::MIN && position > known));
-            let resume = resumable.iter().any(|key| *key.topic == **topic && key.partition == *partition);
-            if moved || resume {
+            if moved || resumable.contains(&(&**topic, *partition)) {
                 running.shared.look.notify_one();
             }
-            let by_log = || Some((*self.context.log.end(topic, *partition)?.borrow() - 1 - known.max(-1)).max(0));
-            if let Some(lag) = self.context.bus.waiting(topic, *partition, known.max(-1)).or_else(by_log) {
+        }
+    }
+
+    fn report_lags(&self) {
+        for ((topic, partition), running) in &self.running {
+            let known = running.shared.position.load(Ordering::Relaxed).max(-1);
+            let by_log = || Some((*self.context.log.end(topic, *partition)?.borrow() - 1 - known).max(0));
+            if let Some(lag) = self.context.bus.waiting(topic, *partition, known).or_else(by_log) {
                 self.context.lag(topic, *partition, lag);
             }
         }
-        Ok(())
     }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut every = interval(period);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    every
 }

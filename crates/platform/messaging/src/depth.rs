@@ -1,15 +1,16 @@
 //! How much waits, and for how long: in the log for its groups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use db::types::Time;
 use db::{Conn, Database};
+use diesel::dsl::min;
 use diesel::prelude::*;
 use telemetry::metrics;
 
 use crate::log::Log;
-use crate::schema::event_log;
-use crate::{place, store};
+use crate::schema::{event_log, group_position};
+use crate::store;
 
 /// What is kept of a topic, and the oldest event that a group has still to handle.
 #[derive(Debug, Default)]
@@ -36,27 +37,27 @@ fn age_seconds(oldest: Option<Time>) -> f64 {
 }
 
 fn depths(conn: &mut Conn, log: &Log) -> db::Result<BTreeMap<String, Depth>> {
-    let mut slowest = BTreeMap::<(String, i32), i64>::new();
-    for row in place::all_positions(conn, log.source())? {
-        let position = slowest.entry((row.topic, row.partition)).or_insert(i64::MAX);
-        *position = row.position.min(*position);
-    }
+    let slowest: Vec<(String, i32, Option<i64>)> = group_position::table
+        .filter(group_position::source.eq(log.source()))
+        .group_by((group_position::topic, group_position::partition))
+        .select((group_position::topic, group_position::partition, min(group_position::position)))
+        .load(conn)?;
+    let slowest: HashMap<_, _> =
+        slowest.iter().map(|(topic, partition, slowest)| ((&**topic, *partition), *slowest)).collect();
     let mut depths = BTreeMap::<String, Depth>::new();
     for row in store::partitions(conn)? {
-        let due = slowest.get(&(row.topic.clone(), row.partition)).map_or(row.next, |position| position + 1);
+        let handled = slowest.get(&(&*row.topic, row.partition)).copied().flatten();
+        let due = handled.map_or(row.next, |position| position + 1);
         let oldest = if due < row.next { appended_at(conn, &row.topic, row.partition, due)? } else { None };
-        let events = if log.is_direct(&row.topic) { kept(conn, &row)? } else { row.next - row.floor };
         let depth = depths.entry(row.topic).or_default();
-        depth.events += events;
+        depth.events += row.next - row.floor;
         depth.oldest = [depth.oldest, oldest].into_iter().flatten().min();
     }
+    for (topic, depth) in depths.iter_mut().filter(|(topic, _)| log.is_direct(topic)) {
+        // counted, for positions have holes
+        depth.events = event_log::table.filter(event_log::topic.eq(topic)).count().get_result(conn)?;
+    }
     Ok(depths)
-}
-
-/// Counted, for positions have holes.
-fn kept(conn: &mut Conn, row: &store::PartitionRow) -> db::Result<i64> {
-    let of_topic = event_log::table.filter(event_log::topic.eq(&row.topic));
-    Ok(of_topic.filter(event_log::partition.eq(row.partition)).count().get_result(conn)?)
 }
 
 fn appended_at(conn: &mut Conn, topic: &str, partition: i32, position: i64) -> db::Result<Option<Time>> {

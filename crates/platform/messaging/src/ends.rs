@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use db::{Conn, Database, Heard};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::log::Log;
 use crate::store;
 
-/// Interval of looks at the ends though nobody notified.
+/// Interval of looks at the ends though nobody notified. At rest, and while notifications arrive, it doubles up to the
+/// longest.
 const POLL: Duration = Duration::from_secs(1);
+const LONGEST_POLL: Duration = Duration::from_secs(10);
 const CHANNEL: &str = "event_log";
 /// Partitions in one notification, whose payload must stay under 8000 bytes.
 const SAID_AT_ONCE: usize = 50;
@@ -48,8 +50,8 @@ async fn say_ends(db: &Database, log: &Log) {
 
 async fn follow_ends(db: &Database, log: &Log) {
     let mut listener = db.listen(CHANNEL);
-    let mut poll = interval(POLL);
-    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_heard = false;
+    let (mut pause, mut next_poll) = (POLL, Instant::now());
     loop {
         let next = async {
             match &mut listener {
@@ -57,17 +59,27 @@ async fn follow_ends(db: &Database, log: &Log) {
                 None => std::future::pending().await,
             }
         };
-        let heard = tokio::select! { heard = next => Some(heard), _ = poll.tick() => None };
-        match heard {
+        let heard = tokio::select! { heard = next => Some(heard), () = sleep_until(next_poll) => None };
+        let is_poll = matches!(heard, Some(Heard::Connected) | None);
+        match &heard {
+            Some(Heard::Connected) => is_heard = true,
+            Some(Heard::Lost) => is_heard = false,
             // our own are known
             Some(Heard::Payload(said)) if said.starts_with(log.name()) => {}
             // said after a flush
             Some(Heard::Payload(said)) => said.lines().for_each(|line| rise(log, line)),
-            Some(Heard::Connected) | None => {
-                if let Err(error) = learn_ends(db, log, store::partitions).await {
-                    tracing::debug!(%error, "the ends of the log were not read");
-                }
-            }
+            None => {}
+        }
+        if is_poll && let Err(error) = learn_ends(db, log, store::partitions).await {
+            tracing::debug!(%error, "the ends of the log were not read");
+        }
+        let now = Instant::now();
+        if heard.is_none() && is_heard {
+            pause = (pause * 2).min(LONGEST_POLL);
+            next_poll = now + pause;
+        } else {
+            pause = POLL;
+            next_poll = if is_poll { now + POLL } else { next_poll.min(now + POLL) };
         }
     }
 }

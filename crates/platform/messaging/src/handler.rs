@@ -76,6 +76,13 @@ pub trait EffectHandler: Send + Sync + 'static {
         Duration::ZERO
     }
 
+    /// Returns true if the positions of what was handled are recorded twice a second, for all partitions of the member
+    /// together: if the process is killed before, events are handled again. [`record`](Self::record) is not called then,
+    /// and the handler must not [give up](Self::gives_up).
+    fn records_together(&self) -> bool {
+        false
+    }
+
     /// Whether an event that fails again and again becomes a dead letter. Else its partition waits.
     fn gives_up(&self) -> bool {
         true
@@ -107,6 +114,13 @@ impl Handler {
         match self {
             Self::Transactional(_) => true,
             Self::Effect(handler) => handler.gives_up(),
+        }
+    }
+
+    pub(crate) fn records_together(&self) -> bool {
+        match self {
+            Self::Transactional(_) => false,
+            Self::Effect(handler) => handler.records_together(),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::event::Event;
 use crate::handler::{EffectHandler, Handler, HandlerError, TransactionalHandler};
 use crate::place;
 use crate::worker::{Stop, Worker};
-use crate::{dead, fence, lease};
+use crate::{dead, fence, lease, marks};
 
 /// Batches that were handled, and are recorded together.
 pub(crate) struct Unrecorded {
@@ -64,6 +64,12 @@ impl Worker {
             Handler::Effect(handler) => {
                 let handler = handler.clone();
                 match self.outside(&handler, events, trace).await? {
+                    Ok(()) if !has_fence && handler.records_together() => {
+                        if let Some(last) = events.last() {
+                            self.shared.reached.store(last.position, Ordering::Relaxed);
+                        }
+                        Ok(Ok(()))
+                    }
                     Ok(()) if !has_fence && self.puts_off(&handler, expected, events) => Ok(Ok(())),
                     Ok(()) => {
                         self.unrecorded = None;
@@ -100,6 +106,11 @@ impl Worker {
 
     /// Records what was handled and put off.
     pub(crate) async fn record_now(&mut self) -> Result<(), Stop> {
+        if let Some(mark) = self.shared.mark(&self.place, &self.lease) {
+            let position = mark.position;
+            marks::record(&self.context.db, vec![mark]).await?;
+            self.shared.recorded(position);
+        }
         let Some(Unrecorded { expected, events, .. }) = self.unrecorded.take() else { return Ok(()) };
         let Handler::Effect(handler) = &self.context.group.handler else { return Ok(()) };
         let advance = self.advance(expected, &events, false)?;

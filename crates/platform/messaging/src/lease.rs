@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use db::types::Id;
-use db::{Conn, Tx, on_each};
+use db::{Conn, Prepare, Tx, on_each};
 use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Double, Text};
 
 use crate::handler::Lease;
 use crate::schema::{group_lease, group_member};
@@ -22,19 +23,55 @@ pub(crate) struct Held {
     pub(crate) surplus: usize,
 }
 
+/// What a group's members act on, in a few numbers: living members, leases, positions, and keys that may go on.
+pub(crate) type Digest = Vec<i64>;
+
+#[derive(QueryableByName)]
+struct DigestRow {
+    #[diesel(sql_type = Array<BigInt>)]
+    digest: Digest,
+}
+
+/// Renews the member. Returns no row if the member has expired and was forgotten.
+///
+/// A member that is forgotten is deleted first, and its leases are taken behind that. So whoever finds its own row has
+/// all leases that it had.
+const STAY: &str = r#"WITH me AS (
+    UPDATE group_member SET expires_at = now() + make_interval(secs => $3)
+    WHERE grp = $1 AND member = $2 RETURNING member
+)
+SELECT ARRAY[
+    (SELECT coalesce(bit_xor(uuid_hash_extended(other.member, 0)), 0)
+     FROM group_member other WHERE grp = $1 AND other.member <> $2 AND expires_at > now()),
+    (SELECT coalesce(bit_xor(hash_record_extended(lease, 0)), 0) FROM group_lease lease WHERE grp = $1),
+    (SELECT coalesce(bit_xor(hash_record_extended(place, 0)), 0) FROM group_position place WHERE grp = $1),
+    (SELECT count(*) FROM blocked_key LEFT JOIN dead_letter ON id = dead_letter
+     WHERE blocked_key.grp = $1 AND status IS DISTINCT FROM 'dead')
+] AS digest FROM me"#;
+
+/// Renews the member, and with it its leases, for `ttl`, by one statement. Returns the digest of what the group's members
+/// act on; `None` on SQLite, and if the member is to [`renew`] itself.
+pub(crate) fn stay(conn: &mut Conn, group: &str, member: Id, ttl: Duration) -> db::Result<Option<Digest>> {
+    let Conn::Pg(conn) = conn else { return Ok(None) };
+    let stay = diesel::sql_query(STAY)
+        .bind::<Text, _>(group)
+        .bind::<db::types::Uuid, _>(member)
+        .bind::<Double, _>(ttl.as_secs_f64());
+    let row: Option<DigestRow> = stay.prepared().get_result(conn).optional()?;
+    Ok(row.map(|row| row.digest))
+}
+
 #[derive(Queryable)]
 struct LeaseRow {
     topic: String,
     partition: i32,
     number: i64,
     holder: Option<Id>,
-    expires_at: db::types::Time,
 }
 
-/// Renews the member and its leases for `ttl`, and takes what is free up to its fair share.
+/// Renews the member for `ttl`, and takes leases that are free up to its fair share: those without a living holder.
 ///
-/// Its own leases are renewed by one statement, however many there are. A free one that another member takes at the same
-/// time is left to the other.
+/// A free lease that another member takes at the same time is left to the other.
 pub(crate) fn renew(tx: &mut Tx<'_>, group: &str, member: Id, ttl: Duration) -> db::Result<Held> {
     let now = tx.now()?;
     let expires_at = now + ttl;
@@ -45,19 +82,19 @@ pub(crate) fn renew(tx: &mut Tx<'_>, group: &str, member: Id, ttl: Duration) -> 
         .do_update()
         .set(group_member::expires_at.eq(expires_at))
         .execute(conn))?;
-    let members = living(tx, group, now)?;
-    let ours = group_lease::table.filter(group_lease::grp.eq(group)).filter(group_lease::holder.eq(member));
-    diesel::update(ours).set(group_lease::expires_at.eq(expires_at)).execute(&mut **tx)?;
+    // a member that renews itself at the same time is not forgotten
+    let gone = group_member::table.filter(group_member::grp.eq(group)).filter(group_member::expires_at.le(now));
+    diesel::delete(gone).execute(&mut **tx)?;
     let rows: Vec<LeaseRow> = group_lease::table
         .filter(group_lease::grp.eq(group))
         .order((group_lease::topic, group_lease::partition))
-        .select((
-            group_lease::topic,
-            group_lease::partition,
-            group_lease::number,
-            group_lease::holder,
-            group_lease::expires_at,
-        ))
+        .select((group_lease::topic, group_lease::partition, group_lease::number, group_lease::holder))
+        .load(&mut **tx)?;
+    // behind the leases: whoever joined and took one since is a member here
+    let members: Vec<Id> = group_member::table
+        .filter(group_member::grp.eq(group))
+        .order(group_member::member)
+        .select(group_member::member)
         .load(&mut **tx)?;
     let share = share(rows.len(), &members, member);
     let mine = rows.iter().filter(|row| row.holder == Some(member)).count();
@@ -65,11 +102,11 @@ pub(crate) fn renew(tx: &mut Tx<'_>, group: &str, member: Id, ttl: Duration) -> 
     let mut held = Held { surplus: mine.saturating_sub(share), ..Held::default() };
     for row in rows {
         let is_mine = row.holder == Some(member);
-        let is_free = row.holder.is_none() || row.expires_at <= now;
+        let is_free = row.holder.is_none_or(|holder| !members.contains(&holder));
         let mut lease = Lease { topic: row.topic.into(), partition: row.partition, number: row.number, holder: member };
         if !is_mine {
             lease.number += 1;
-            if !is_free || may_take == 0 || !take(tx, group, &lease, expires_at)? {
+            if !is_free || may_take == 0 || !take(tx, group, &lease)? {
                 continue;
             }
             may_take -= 1;
@@ -80,7 +117,7 @@ pub(crate) fn renew(tx: &mut Tx<'_>, group: &str, member: Id, ttl: Duration) -> 
 }
 
 /// Takes a free lease, whose number was one less; false if another member was faster, or is about to take it.
-fn take(tx: &mut Tx<'_>, group: &str, lease: &Lease, expires_at: db::types::Time) -> db::Result<bool> {
+fn take(tx: &mut Tx<'_>, group: &str, lease: &Lease) -> db::Result<bool> {
     let free = group_lease::table
         .find((group, &*lease.topic, lease.partition))
         .filter(group_lease::number.eq(lease.number - 1));
@@ -90,26 +127,8 @@ fn take(tx: &mut Tx<'_>, group: &str, lease: &Lease, expires_at: db::types::Time
             return Ok(false);
         }
     }
-    let taken = diesel::update(free).set((
-        group_lease::holder.eq(lease.holder),
-        group_lease::number.eq(lease.number),
-        group_lease::expires_at.eq(expires_at),
-    ));
+    let taken = diesel::update(free).set((group_lease::holder.eq(lease.holder), group_lease::number.eq(lease.number)));
     Ok(taken.execute(&mut **tx)? == 1)
-}
-
-/// The members that have not run out, in the order of their ids; the others are forgotten.
-fn living(tx: &mut Tx<'_>, group: &str, now: db::types::Time) -> db::Result<Vec<Id>> {
-    let all: Vec<(Id, db::types::Time)> = group_member::table
-        .filter(group_member::grp.eq(group))
-        .order(group_member::member)
-        .select((group_member::member, group_member::expires_at))
-        .load(&mut **tx)?;
-    if all.iter().any(|(_, expires_at)| *expires_at <= now) {
-        let gone = group_member::table.filter(group_member::grp.eq(group)).filter(group_member::expires_at.le(now));
-        diesel::delete(gone).execute(&mut **tx)?;
-    }
-    Ok(all.into_iter().filter(|(_, expires_at)| *expires_at > now).map(|(member, _)| member).collect())
 }
 
 /// How many of `parts` are the member's: no two shares differ by more than one, and together they make the whole.
@@ -150,10 +169,8 @@ pub(crate) fn is_newest(conn: &mut Conn, group: &str, lease: &Lease) -> db::Resu
     Ok(number == Some(lease.number))
 }
 
-/// Forgets all members and lets all leases run out: only where no other process can be.
-pub(crate) fn forget_members(tx: &mut Tx<'_>) -> db::Result<()> {
-    let now = tx.now()?;
-    diesel::delete(group_member::table).execute(&mut **tx)?;
-    diesel::update(group_lease::table).set(group_lease::expires_at.eq(now)).execute(&mut **tx)?;
+/// Forgets all members, and with them who holds which lease: only where no other process can be.
+pub(crate) fn forget_members(conn: &mut Conn) -> db::Result<()> {
+    diesel::delete(group_member::table).execute(conn)?;
     Ok(())
 }

@@ -20,6 +20,7 @@ mod handler;
 mod handling;
 mod lease;
 mod log;
+mod marks;
 pub mod moved;
 mod paced;
 mod partition;

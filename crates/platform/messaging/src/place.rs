@@ -116,7 +116,6 @@ pub(crate) fn begin_at(
     partition: i32,
     position: i64,
 ) -> db::Result<()> {
-    let now = tx.now()?;
     let position = (
         group_position::grp.eq(group),
         group_position::topic.eq(topic),
@@ -124,12 +123,7 @@ pub(crate) fn begin_at(
         group_position::source.eq(source),
         group_position::position.eq(position),
     );
-    let lease = (
-        group_lease::grp.eq(group),
-        group_lease::topic.eq(topic),
-        group_lease::partition.eq(partition),
-        group_lease::expires_at.eq(now),
-    );
+    let lease = (group_lease::grp.eq(group), group_lease::topic.eq(topic), group_lease::partition.eq(partition));
     on_each!(&mut **tx, |conn| {
         diesel::insert_into(group_position::table).values(position).on_conflict_do_nothing().execute(conn)?;
         diesel::insert_into(group_lease::table).values(lease).on_conflict_do_nothing().execute(conn)

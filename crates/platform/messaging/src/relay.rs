@@ -5,7 +5,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use db::types::Time;
@@ -21,9 +20,6 @@ use crate::log::Log;
 use crate::moved::MOVED;
 use crate::schema::event_log;
 use crate::{place, store};
-
-/// Time between two records of the mark of a partition.
-const RECORD_WITHIN: Duration = Duration::from_millis(500);
 
 /// The group's name.
 pub const RELAY: &str = "relay";
@@ -89,14 +85,8 @@ impl EffectHandler for Relay {
     }
 
     /// Readers see what is sent twice.
-    fn records_within(&self, _: &Lease) -> Duration {
-        RECORD_WITHIN
-    }
-
-    /// A position that is lost with the server has some events sent twice, which readers see; so nobody waits for disks.
-    fn record(&self, tx: &mut Tx<'_>, _: &Lease, _: &[Event]) -> db::Result<()> {
-        tx.may_be_lost();
-        Ok(())
+    fn records_together(&self) -> bool {
+        true
     }
 
     async fn taken(&self, lease: &Lease) -> Result<(), HandlerError> {

@@ -98,14 +98,13 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::*;
-    use db::types::{UtcTime, Uuid};
+    use db::types::Uuid;
     group_lease (grp, topic, partition) {
         grp -> Text,
         topic -> Text,
         partition -> Integer,
         number -> BigInt,
         holder -> Nullable<Uuid>,
-        expires_at -> UtcTime,
     }
 }
 

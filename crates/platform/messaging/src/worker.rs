@@ -17,6 +17,7 @@ use crate::ends::learn_ends;
 use crate::event::Event;
 use crate::handler::{Handler, Lease};
 use crate::handling::{Unrecorded, guarded};
+use crate::marks::Mark;
 use crate::place::{self, Place};
 use crate::relay::restored;
 use crate::{dead, fence, store};
@@ -38,8 +39,33 @@ const LONGEST_AT_FENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Shared {
     /// The position as the worker knows it.
     pub(crate) position: AtomicI64,
+    /// The position that is handled, if [positions are recorded together](crate::EffectHandler::records_together).
+    pub(crate) reached: AtomicI64,
     /// Rung when the database knows better: a reset, a replay, a discard.
     pub(crate) look: Notify,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { position: AtomicI64::new(i64::MIN), reached: AtomicI64::new(i64::MIN), look: Notify::new() }
+    }
+}
+
+impl Shared {
+    /// Returns true if a position is handled and not recorded.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.position.load(Ordering::Relaxed) < self.reached.load(Ordering::Relaxed)
+    }
+
+    /// Returns the mark to record, if there is one.
+    pub(crate) fn mark(&self, place: &Place, lease: &Lease) -> Option<Mark> {
+        let position = self.reached.load(Ordering::Relaxed);
+        self.is_behind().then(|| Mark { place: place.clone(), lease: lease.clone(), position })
+    }
+
+    pub(crate) fn recorded(&self, position: i64) {
+        self.position.fetch_max(position, Ordering::Relaxed);
+    }
 }
 
 pub(crate) struct Worker {
@@ -266,6 +292,8 @@ impl Worker {
             let taken = tokio::select! { () = self.stop.cancelled() => return Ok(()), taken = taken => taken };
             taken.map_err(|error| Stop::Away(error.to_string()))?;
         }
+        // first, so that the member finds nothing to record in between
+        self.shared.reached.store(position, Ordering::Relaxed);
         self.shared.position.store(position, Ordering::Relaxed);
         self.state = Some(State { position, blocked, partitions, fence });
         for key in resumable {
@@ -411,7 +439,7 @@ impl Worker {
         if let (Some(state), Some(last)) = (&mut self.state, events.last()) {
             state.position = last.position;
             self.batch = (self.batch * 2).min(self.context.options.batch);
-            if self.unrecorded.is_none() {
+            if self.unrecorded.is_none() && !self.shared.is_behind() {
                 self.shared.position.store(last.position, Ordering::Relaxed);
             }
             if matches!(self.careful, Careful::Until(end) if last.position >= end) {

@@ -90,7 +90,11 @@ pub async fn beds_on_the_log(partitions: i32) -> Vec<Bed> {
     beds
 }
 
-async fn make_tables(db: &Database) {
+/// Makes the tables of the suite.
+///
+/// # Panics
+/// On an error of the database.
+pub async fn make_tables(db: &Database) {
     db.write(|tx| -> db::Result<()> {
         tx.batch_execute(
             "CREATE TABLE tick (key TEXT PRIMARY KEY NOT NULL, next BIGINT NOT NULL);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use db::types::Id;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::epochs::{self, Epoch};
-use super::{CLOSED, Direct, DirectBus, GRACE, Known, LOOK_EVERY};
+use super::{CLOSED, Direct, DirectBus, GRACE, Known, LONGEST_LOOK, LOOK_EVERY};
 use crate::bus::BusError;
 use crate::event::{self, Event};
 
@@ -27,9 +27,9 @@ impl Direct {
     }
 
     async fn keep_looking(&self) {
-        let mut every = every();
+        let mut pause = LOOK_EVERY;
         loop {
-            every.tick().await;
+            let before = self.locked().clone();
             let looked = async {
                 self.look().await?;
                 self.set_ends_of_log().await
@@ -37,6 +37,12 @@ impl Direct {
             if let Err(error) = looked.await {
                 tracing::debug!(%error, "which epoch it is was not looked up");
             }
+            let is_at_rest = self.locked().iter().all(|(topic, known)| {
+                before.get(topic).is_some_and(|before| known.is_as(before))
+                    && !known.epochs.iter().any(Epoch::lacks_ends)
+            });
+            pause = if is_at_rest { (pause * 2).min(LONGEST_LOOK) } else { LOOK_EVERY };
+            sleep(pause).await;
         }
     }
 
@@ -169,6 +175,11 @@ impl Direct {
 }
 
 impl Known {
+    /// Returns true if two looks at the database found the same.
+    fn is_as(&self, before: &Self) -> bool {
+        self.epochs == before.epochs && self.ends.log == before.ends.log && self.positions == before.positions
+    }
+
     /// Whether more was handled in the open epoch than the bus shows.
     fn is_ahead_of(&self, held: &[Range<i64>]) -> bool {
         let Some(open) = self.open_epoch().filter(|open| open.direct && !open.lacks_begins()) else { return false };

@@ -39,6 +39,8 @@ pub use giving_up::{GiveUpError, Lost};
 
 /// How often a process looks which epoch it is, and how far the groups are.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// At rest it looks less and less often. Whoever emits looks by itself.
+const LONGEST_LOOK: Duration = Duration::from_secs(4);
 /// How long what it saw is good.
 const GOOD_FOR: Duration = Duration::from_secs(3);
 /// After an epoch was closed, before anybody asks where it ends: longer than what somebody saw of it is good.

@@ -1,0 +1,47 @@
+//! Answers that rest on what was read.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::flusher::Before;
+use crate::postgres::Units;
+
+tokio::task_local! {
+    /// The moment before the first read that no flush has followed.
+    static UNFLUSHED: RefCell<Option<(Arc<Units>, Before)>>;
+}
+
+/// Does the work of a request that may write, and waits until everything is durable that the work has read by
+/// [`Database::read`](crate::Database::read). Another unit may have written it a moment before.
+///
+/// The second part of the result is [`Error::Unavailable`](crate::Error::Unavailable) if that is not to be learned; the
+/// answer is to be thrown away then.
+pub async fn durable<T>(work: impl Future<Output = T>) -> (T, Result<()>) {
+    let answer = async {
+        let answer = work.await;
+        match UNFLUSHED.with(RefCell::take) {
+            Some((units, before)) => (answer, units.flusher.flush(before).await),
+            None => (answer, Ok(())),
+        }
+    };
+    UNFLUSHED.scope(RefCell::default(), answer).await
+}
+
+/// A read is about to begin.
+///
+/// # Errors
+/// [`Error::Unavailable`](crate::Error::Unavailable)
+pub(crate) fn reads(units: &Arc<Units>) -> Result<()> {
+    let is_first = UNFLUSHED.try_with(|unflushed| unflushed.borrow().is_none());
+    if is_first == Ok(true) {
+        let before = units.flusher.before()?;
+        UNFLUSHED.with(|unflushed| unflushed.replace(Some((units.clone(), before))));
+    }
+    Ok(())
+}
+
+/// A unit was flushed that ended after all reads.
+pub(crate) fn flushed() {
+    let _ = UNFLUSHED.try_with(RefCell::take); // nobody waits
+}

@@ -1,0 +1,74 @@
+//! Positions of a member's partitions that are recorded together.
+
+use std::sync::Arc;
+
+use db::{Conn, Database};
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Integer, Text};
+
+use crate::handler::Lease;
+use crate::lease;
+use crate::place::Place;
+use crate::schema::group_position;
+
+/// A position that is handled, and the lease under which the member handled it.
+#[derive(Debug, Clone)]
+pub(crate) struct Mark {
+    pub(crate) place: Place,
+    pub(crate) lease: Lease,
+    pub(crate) position: i64,
+}
+
+/// Leases and positions are locked in order, and positions that are not lower stay. A holder that waits for a lease sees
+/// the position of the holder before.
+const RECORD: &str = r#"WITH mark AS (
+    SELECT * FROM unnest($2::text[], $3::integer[], $4::uuid[], $5::bigint[], $6::bigint[])
+        AS mark (topic, partition, source, number, position)
+), held AS MATERIALIZED (
+    SELECT mark.* FROM mark JOIN group_lease lease
+        ON lease.grp = $1 AND lease.topic = mark.topic AND lease.partition = mark.partition AND lease.number = mark.number
+    ORDER BY mark.topic COLLATE "C", mark.partition FOR SHARE OF lease
+), locked AS MATERIALIZED (
+    SELECT held.* FROM held JOIN group_position place
+        ON place.grp = $1 AND place.topic = held.topic AND place.partition = held.partition
+        AND place.source = held.source
+    ORDER BY held.topic COLLATE "C", held.partition FOR NO KEY UPDATE OF place
+)
+UPDATE group_position place SET position = locked.position FROM locked
+WHERE place.grp = $1 AND place.topic = locked.topic AND place.partition = locked.partition
+    AND place.source = locked.source AND place.position < locked.position"#;
+
+/// Records the positions that rise, of partitions whose leases are still the newest. A crash of the server may undo it.
+pub(crate) async fn record(db: &Database, marks: Vec<Mark>) -> db::Result<()> {
+    let marks: Arc<[Mark]> = marks.into();
+    if db.is_shared() {
+        return db.statement(move |conn| record_all(conn, &marks)).await;
+    }
+    db.write(move |tx| marks.iter().try_for_each(|mark| record_one(tx, mark))).await
+}
+
+fn record_all(conn: &mut Conn, marks: &[Mark]) -> db::Result<()> {
+    let (Conn::Pg(conn), Some(first)) = (conn, marks.first()) else { return Ok(()) };
+    let all = |of: fn(&Mark) -> i64| marks.iter().map(of).collect::<Vec<_>>();
+    diesel::sql_query(RECORD)
+        .bind::<Text, _>(first.place.group)
+        .bind::<Array<Text>, _>(marks.iter().map(|mark| &*mark.place.topic).collect::<Vec<_>>())
+        .bind::<Array<Integer>, _>(marks.iter().map(|mark| mark.place.partition).collect::<Vec<_>>())
+        .bind::<Array<db::types::Uuid>, _>(marks.iter().map(|mark| mark.place.source).collect::<Vec<_>>())
+        .bind::<Array<BigInt>, _>(all(|mark| mark.lease.number))
+        .bind::<Array<BigInt>, _>(all(|mark| mark.position))
+        .execute(conn)?;
+    Ok(())
+}
+
+fn record_one(conn: &mut Conn, mark: &Mark) -> db::Result<()> {
+    let place = &mark.place;
+    if lease::is_newest(conn, place.group, &mark.lease)? {
+        let key = (place.group, &*place.topic, place.partition, place.source);
+        diesel::update(group_position::table.find(key))
+            .filter(group_position::position.lt(mark.position))
+            .set(group_position::position.eq(mark.position))
+            .execute(conn)?;
+    }
+    Ok(())
+}
