@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
+use diesel::{Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::sqlite_file::SqliteFile;
@@ -25,10 +26,31 @@ pub fn check_url(url: &str) -> Result<(), String> {
             // parameters are libpq's
             let (place, parameters) = url.split_once('?').unwrap_or((url, ""));
             let place: tokio_postgres::Config = place.parse().map_err(|error| format!("{error}"))?;
-            let has_host = !place.get_hosts().is_empty() || parameters.contains("host=");
-            if has_host { Ok(()) } else { Err("names no host".into()) }
+            let given = parameters.split('&').rev().find_map(|parameter| parameter.strip_prefix("host="));
+            let hosts = given.map_or(place.get_hosts().len(), |hosts| hosts.split(',').count());
+            if hosts == 0 && !parameters.contains("hostaddr=") {
+                return Err("names no host".into());
+            }
+            check_parameters(url, hosts.max(1))
         }
     }
+}
+
+/// Has libpq read all parameters, with another place for its hosts: below a file, where no server can be.
+fn check_parameters(url: &str, hosts: usize) -> Result<(), String> {
+    const NOWHERE: &str = "/dev/null";
+    let separator = match url.chars().last() {
+        Some('?' | '&') => "",
+        _ if url.contains('?') => "&",
+        _ => "?",
+    };
+    let url = format!("{url}{separator}host={}&hostaddr=", vec![NOWHERE; hosts].join(","));
+    let Err(error) = PgConnection::establish(&url) else { return Ok(()) };
+    let error = error.to_string();
+    let looked = error.contains("Not a directory");
+    let line = error.lines().next().unwrap_or_default();
+    let reason = line.rsplit_once(" failed: ").map_or(line, |(_, reason)| reason);
+    if looked { Ok(()) } else { Err(reason.to_owned()) }
 }
 
 fn check_file(path: &Path) -> Result<(), String> {

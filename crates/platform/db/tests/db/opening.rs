@@ -1,5 +1,8 @@
 //! Opening a database: one process, one schema, one line when it can't be.
 
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use db::{Database, Error, Migrations, Options};
@@ -24,6 +27,27 @@ async fn a_second_opening_of_a_file_is_refused_with_one_line() {
     assert!(why.contains("shop.db is in use by another process") && why.lines().count() == 1, "{why}");
     ground.db.write(|tx| insert(tx, 2, 0)).await.expect("the first goes on");
     assert_eq!(ground.reopened().await.accounts().await.len(), 2, "once it is closed, it opens");
+}
+
+#[tokio::test]
+async fn no_link_and_no_deletion_leads_around_the_lock_of_a_file() {
+    let ground = sqlite().await;
+    let file = PathBuf::from(ground.url.strip_prefix("sqlite:").expect("a file"));
+    let (link, other_name) = (file.with_extension("link"), file.with_extension("other"));
+    symlink(&file, &link).expect("a link");
+    fs::hard_link(&file, &other_name).expect("another name");
+    let folder = file.parent().and_then(|folder| folder.read_dir().ok()).expect("a folder");
+    for beside in folder.map(|entry| entry.expect("an entry").path()) {
+        if beside.extension().is_some_and(|extension| extension == "lock") {
+            fs::remove_file(beside).expect("it goes");
+        }
+    }
+    for path in [&file, &link, &other_name] {
+        let error = refused(open(&format!("sqlite:{}", path.display()), &MIGRATIONS).await);
+        assert!(matches!(&error, Error::Unavailable(why) if why.contains("in use by another process")), "{error}");
+    }
+    let _place = ground.closed().await;
+    open(&format!("sqlite:{}", link.display()), &MIGRATIONS).await.expect("once it is closed, it opens");
 }
 
 #[tokio::test]
