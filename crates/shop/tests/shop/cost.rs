@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::Value;
+use testkit::{is_one_problem, no_http};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
@@ -189,15 +190,31 @@ async fn pipelined_requests_are_answered_in_their_order_whatever_their_number() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_http_leaves_no_line_in_the_log() {
+async fn what_is_no_http_gets_a_problem_document_and_leaves_no_line_in_the_log() {
     let mut shop = Binary::new(&[]);
     shop.start().await;
     let before = shop.log();
-    for request in ["rubbish\r\n\r\n", "GET / HTTP/1.1\r\nno header\r\n\r\n", "GET / HTTP/9.9\r\n\r\n"] {
+    for (request, code) in no_http() {
         let mut stream = TcpStream::connect(shop.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
-        let answer = answer(stream).await;
-        assert!(answer.starts_with("HTTP/1.1 400 "), "{request}: {answer}");
+        is_one_problem(&answer(stream).await, code);
+    }
+    // behind other answers, and once for a request whose body breaks off
+    let get = "GET /api/v1/openapi.json HTTP/1.1\r\nhost: shop\r\n\r\n".repeat(3);
+    let head = "POST /api/v1/sessions HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\n";
+    let (whole, broken) = (format!("{head}content-length: 2\r\n\r\n{{}}"), format!("{head}transfer-encoding: chunked"));
+    for (request, answers) in [
+        (format!("{get}rubbish\r\n\r\n"), 4),
+        (format!("{whole}rubbish\r\n\r\n"), 2),
+        (format!("{broken}\r\n\r\nz\r\n"), 1),
+    ] {
+        let mut stream = TcpStream::connect(shop.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let said = answer(stream).await;
+        let found: Vec<_> =
+            said.match_indices("HTTP/1.1 ").filter(|(at, _)| said[at + 9..].starts_with(['2', '4'])).collect();
+        assert_eq!(found.len(), answers, "{said}");
+        is_one_problem(&said[found[answers - 1].0..], "bad-request");
     }
     assert_eq!(shop.terminate().await, Some(0));
     assert_eq!(shop.log(), before);
