@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
+use std::net::IpAddr;
 use std::path::Path;
 
 use diesel::{Connection, PgConnection};
@@ -26,12 +27,19 @@ pub fn check_url(url: &str) -> Result<(), String> {
             // parameters are libpq's
             let (place, parameters) = url.split_once('?').unwrap_or((url, ""));
             let place: tokio_postgres::Config = place.parse().map_err(|error| format!("{error}"))?;
-            let given = parameters.split('&').rev().find_map(|parameter| parameter.strip_prefix("host="));
-            let hosts = given.map_or(place.get_hosts().len(), |hosts| hosts.split(',').count());
-            if hosts == 0 && !parameters.contains("hostaddr=") {
+            let list = |name: &str| {
+                let values = parameters.split('&').rev().find_map(|parameter| parameter.strip_prefix(name));
+                values.map(|values| values.split(',').collect::<Vec<_>>())
+            };
+            let (hosts, addresses) = (list("host="), list("hostaddr=").unwrap_or_default());
+            let hosts = hosts.map_or(place.get_hosts().len(), |hosts| hosts.len());
+            if hosts == 0 && addresses.is_empty() {
                 return Err("names no host".into());
             }
-            check_parameters(url, hosts.max(1))
+            if let Some(bad) = addresses.iter().find(|address| address.parse::<IpAddr>().is_err()) {
+                return Err(format!("hostaddr {bad:?} is no address"));
+            }
+            check_parameters(url, hosts.max(addresses.len()))
         }
     }
 }
@@ -39,18 +47,21 @@ pub fn check_url(url: &str) -> Result<(), String> {
 /// Has libpq read all parameters, with another place for its hosts: below a file, where no server can be.
 fn check_parameters(url: &str, hosts: usize) -> Result<(), String> {
     const NOWHERE: &str = "/dev/null";
-    let separator = match url.chars().last() {
-        Some('?' | '&') => "",
-        _ if url.contains('?') => "&",
-        _ => "?",
-    };
+    let separator = if url.contains('?') { '&' } else { '?' };
     let url = format!("{url}{separator}host={}&hostaddr=", vec![NOWHERE; hosts].join(","));
     let Err(error) = PgConnection::establish(&url) else { return Ok(()) };
     let error = error.to_string();
     let looked = error.contains("Not a directory");
     let line = error.lines().next().unwrap_or_default();
     let reason = line.rsplit_once(" failed: ").map_or(line, |(_, reason)| reason);
-    if looked { Ok(()) } else { Err(reason.to_owned()) }
+    match () {
+        () if looked => Ok(()),
+        // libpq shows the text, which may be a password
+        () if reason.contains("percent-encoded") => {
+            Err("has wrong percent-encoding, or none where it needs one".into())
+        }
+        () => Err(reason.to_owned()),
+    }
 }
 
 fn check_file(path: &Path) -> Result<(), String> {
