@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::{is_one_problem, no_http};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -246,5 +247,37 @@ async fn a_client_does_not_wait_for_all_connections_of_another_address() {
     let others = answered.load(Ordering::Relaxed) - before;
     assert!(others < 10 * CONNECTIONS / 2, "{others} answers to others came before 10 of this client");
     drop(readers);
+    shop.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn passwords_of_one_network_do_not_stand_before_those_of_others() {
+    const GUESSES: usize = 40;
+    let shop = TestShop::start().await;
+    let (answered, first, mut readers) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()), JoinSet::new());
+    for guess in 0..GUESSES {
+        let mut stream = connect_from_elsewhere(&shop).await;
+        let body = format!(r#"{{"email":"{guess}@example.com","password":"correct-horse-battery"}}"#);
+        let head =
+            "POST /api/v1/sessions HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\nconnection: close";
+        let request = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let (answered, first) = (answered.clone(), first.clone());
+        readers.spawn(async move {
+            let said = answer(stream).await;
+            assert!(said.starts_with("HTTP/1.1 401 "), "{said}");
+            answered.fetch_add(1, Ordering::Relaxed);
+            first.notify_one();
+        });
+    }
+    first.notified().await;
+    let before = answered.load(Ordering::Relaxed);
+    let wrong = json!({ "email": "kim@example.com", "password": "correct-horse-battery" });
+    shop.api().post("/sessions", wrong).send().await.expect_problem(401, "invalid-credentials");
+    let others = answered.load(Ordering::Relaxed) - before;
+    while let Some(read) = readers.join_next().await {
+        read.unwrap();
+    }
+    assert!(others < GUESSES / 2, "{others} of {GUESSES} of another network were answered before");
     shop.finish().await;
 }
