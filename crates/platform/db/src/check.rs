@@ -13,6 +13,10 @@ use crate::sqlite_file::SqliteFile;
 /// First bytes of every SQLite file that is not empty.
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
+/// Parameters of a URL that are whole numbers.
+const NUMBERS: [&str; 6] =
+    ["connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"];
+
 /// Checks that a URL can lead to a database. Nothing is connected, and nothing stays on disk.
 ///
 /// # Errors
@@ -38,6 +42,14 @@ pub fn check_url(url: &str) -> Result<(), String> {
             }
             if let Some(bad) = addresses.iter().find(|address| address.parse::<IpAddr>().is_err()) {
                 return Err(format!("hostaddr {bad:?} is no address"));
+            }
+            // libpq reads numbers when it has connected
+            let of_number = |parameter: &str| {
+                let (name, number) = parameter.split_once('=')?;
+                (NUMBERS.contains(&name) && number.parse::<i32>().is_err()).then(|| format!("{name} is no number"))
+            };
+            if let Some(bad) = parameters.split('&').find_map(of_number) {
+                return Err(bad);
             }
             check_parameters(url, hosts.max(addresses.len()))
         }

@@ -69,6 +69,36 @@ async fn a_url_that_names_no_database_is_refused_with_one_line() {
     }
 }
 
+#[test]
+fn a_url_that_libpq_refuses_is_refused_without_a_connection() {
+    for bad in [
+        "postgres://u:p%zz@localhost/shop",
+        "postgres://localhost/%zz",
+        "postgres://localhost:0/shop",
+        "postgres://a:1,b:65536/shop",
+        "postgres://localhost/shop?port=99999",
+        "postgres://localhost/shop?",
+        "postgres://localhost/shop?no_such=1",
+        "postgres://localhost/shop?sslmode=always",
+        "postgres://localhost/shop?target_session_attrs=any-one",
+        "postgres://localhost/shop?connect_timeout=soon",
+        "postgres://localhost/shop?keepalives_idle=99999999999",
+        "postgres://localhost/shop?hostaddr=localhost",
+        "postgres:///shop",
+    ] {
+        let reason = db::check_url(bad).expect_err(bad);
+        assert!(reason.lines().count() == 1 && !reason.contains("p%zz"), "{bad}: {reason}");
+    }
+    for good in [
+        "postgres://u:p@localhost:5432/shop",
+        "postgres://u:p%40@a:1,[::1]:2/shop?connect_timeout=5",
+        "postgresql://localhost/shop?hostaddr=127.0.0.1,::1&host=a,b&application_name=x%20y",
+        "postgres:///shop?host=/run/postgresql",
+    ] {
+        assert_eq!(db::check_url(good), Ok(()), "{good}");
+    }
+}
+
 #[tokio::test]
 async fn a_database_that_cannot_be_reached_is_unavailable() {
     let folder = tempfile::tempdir().expect("a folder");
