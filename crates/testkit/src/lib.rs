@@ -9,6 +9,7 @@ mod databases;
 mod description;
 mod http;
 mod kafka;
+mod no_http;
 mod postgres;
 
 use std::io::Write;
@@ -20,6 +21,7 @@ pub use databases::{Place, TestDatabase, combinations, databases, databases_with
 pub use description::Description;
 pub use http::{Http, Request};
 pub use kafka::{kafka, kafka_place, kafka_with};
+pub use no_http::{is_one_problem, no_http};
 pub use postgres::PgServer;
 
 /// Says once that what needs `server` is left out.

@@ -60,6 +60,8 @@ fn run_command(worker: &'static Worker, cli: Cli) -> Result<(), Failure> {
     }
     settings.check_data_dir(false, |group| worker.hosts(group))?;
     if cli.check_config {
+        let address = settings.worker.http.address.as_ref();
+        address.map_or(Ok(()), |address| SOURCES.check_address("worker.http.address", address))?;
         settings.check_start()?;
         println!("the settings are good");
         return Ok(());

@@ -22,8 +22,8 @@ Every answer of status 400 and above is a problem document (RFC 9457, `applicati
 }
 ```
 
-Exception: the web framework answers malformed HTTP with 400, 408 or 431 and an empty body, before routing, and closes
-the connection.
+Malformed HTTP, a slow head and a large head are answered 400, 408 and 431 before routing. These documents have no
+`request_id`, and the server closes the connection.
 
 `type` leads to the description of the type, at the shop itself: `GET /problems/insufficient-stock`; `GET /problems`
 lists them all. `code` is the last part of it, made to be switched on: it never changes its meaning. `detail` says what

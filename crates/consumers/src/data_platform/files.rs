@@ -23,6 +23,9 @@ use super::line;
 use super::settings::FilesSettings;
 use super::store::{self, FileId};
 
+/// Folder of the exports in `data_dir`.
+pub const EXPORTS: &str = "exports";
+
 /// The sink into files.
 pub struct Files {
     folder: PathBuf,
@@ -75,7 +78,7 @@ impl Partition {
 impl Files {
     /// Writes under `<data_dir>/exports`.
     pub fn new(settings: &FilesSettings, data_dir: &Path, db: Database) -> Self {
-        let folder = data_dir.join("exports");
+        let folder = data_dir.join(EXPORTS);
         Self { folder, max_bytes: settings.max_bytes, clock: Time::now, db, partitions: Mutex::default() }
     }
 

@@ -20,7 +20,7 @@ use contracts::topics;
 use db::Database;
 use messaging::{EffectHandler, Group, Handler, Replay, Start, Subscription};
 
-pub use files::Files;
+pub use files::{EXPORTS, Files};
 pub use settings::{
     BodyFormat, ElasticsearchSettings, ExportSettings, FilesSettings, HttpSettings, SinkKind, SplunkSettings,
 };

@@ -84,7 +84,9 @@ pub fn checked_email(email: &str) -> Result<String, MemberError> {
     let is_address = email.parse().is_ok_and(|Mailbox { name, email: address }| {
         name.is_none() && address.to_string() == email && address.domain().parse::<IpAddr>().is_err()
     });
-    if is_address { Ok(email) } else { Err(refused("is not an e-mail address")) }
+    // letters that look like others, or like nothing, would give one mailbox to several members
+    let is_canonical = email.is_ascii() || matches!(idna::domain_to_unicode(&email), (same, Ok(())) if same == email);
+    if is_address && is_canonical { Ok(email) } else { Err(refused("is not an e-mail address")) }
 }
 
 /// A name as it is kept.

@@ -61,6 +61,10 @@ const ODD: [&str; 25] = [
     "<kim@example.com>",
     "kim(mug)@example.com",
     "kim@example.com,lee@example.com",
+    "kim@example.com\u{200b}",
+    "k\u{ad}im@example.com",
+    "kim@ｅxample.com",
+    "kim@example。com",
 ];
 
 #[test]

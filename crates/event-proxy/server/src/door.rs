@@ -41,7 +41,7 @@ pub(crate) async fn watch(
 fn refusal(request: &HttpRequest) -> Option<Problem> {
     let not_allowed = |why: &str| Some(Problem::new(&kinds::NOT_ALLOWED_WITHOUT_KEYS).detail(why));
     let mut names = request.headers().keys().map(header::HeaderName::as_str);
-    if names.any(|name| name == "via" || OF_FORWARDERS.iter().any(|part| name.contains(part))) {
+    if names.any(|name| ["via", "cdn-loop"].contains(&name) || OF_FORWARDERS.iter().any(|part| name.contains(part))) {
         return not_allowed("the request was forwarded");
     }
     // the default of nginx's proxy_pass; no client of today speaks it

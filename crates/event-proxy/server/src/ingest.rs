@@ -6,7 +6,7 @@ use actix_web::http::header::{self, HeaderMap};
 use rest::Problem;
 use rest::fair::pause;
 use rest::kinds;
-use serde::de::{self, SeqAccess, Visitor};
+use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -95,7 +95,7 @@ fn items(body: &[u8]) -> Result<Vec<&RawValue>, Problem> {
     items.map(|items| items.0).map_err(|error| match error.to_string().starts_with(TOO_MANY) {
         true => Problem::new(&kinds::TOO_LARGE)
             .detail(format_args!("at most {MAX_ITEMS} events; send more as application/x-ndjson")),
-        false => Problem::new(&kinds::MALFORMED_JSON).detail(error),
+        false => wrong(body, &error, |_| "body"),
     })
 }
 
@@ -142,15 +142,17 @@ fn cloud_event(json: &[u8], max_event: usize) -> Result<Entry, Refusal> {
 }
 
 fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Problem> {
-    serde_json::from_slice(json).map_err(|error| {
-        if error.is_data() {
-            let text = error.to_string();
-            let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
-            Problem::new(&kinds::INVALID_REQUEST).field(field_of(text), text)
-        } else {
-            Problem::new(&kinds::MALFORMED_JSON).detail(error)
-        }
-    })
+    serde_json::from_slice(json).map_err(|error| wrong(json, &error, field_of))
+}
+
+/// The problem of a text that is not JSON, or of JSON that is not what is expected: a syntax error may be either.
+fn wrong(json: &[u8], error: &serde_json::Error, field_of: impl Fn(&str) -> &str) -> Problem {
+    if !error.is_data() && serde_json::from_slice::<IgnoredAny>(json).is_err() {
+        return Problem::new(&kinds::MALFORMED_JSON).detail(error);
+    }
+    let text = error.to_string();
+    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+    Problem::new(&kinds::INVALID_REQUEST).field(field_of(text), text)
 }
 
 /// The field that an error of serde names, between backticks.

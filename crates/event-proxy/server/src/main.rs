@@ -45,6 +45,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
 
 #[allow(clippy::unused_async)] // the clients that are made ask for a runtime
 async fn check(settings: Settings) -> Result<(), Failure> {
+    SOURCES.check_address("http.address", &settings.http.address)?;
     Proxy::check(&settings)?;
     println!("the settings are good");
     Ok(())

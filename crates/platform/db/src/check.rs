@@ -2,14 +2,20 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
+use std::net::IpAddr;
 use std::path::Path;
 
+use diesel::{Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::sqlite_file::SqliteFile;
 
 /// First bytes of every SQLite file that is not empty.
 const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// Parameters of a URL that are whole numbers.
+const NUMBERS: [&str; 6] =
+    ["connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"];
 
 /// Checks that a URL can lead to a database. Nothing is connected, and nothing stays on disk.
 ///
@@ -25,9 +31,48 @@ pub fn check_url(url: &str) -> Result<(), String> {
             // parameters are libpq's
             let (place, parameters) = url.split_once('?').unwrap_or((url, ""));
             let place: tokio_postgres::Config = place.parse().map_err(|error| format!("{error}"))?;
-            let has_host = !place.get_hosts().is_empty() || parameters.contains("host=");
-            if has_host { Ok(()) } else { Err("names no host".into()) }
+            let list = |name: &str| {
+                let values = parameters.split('&').rev().find_map(|parameter| parameter.strip_prefix(name));
+                values.map(|values| values.split(',').collect::<Vec<_>>())
+            };
+            let (hosts, addresses) = (list("host="), list("hostaddr=").unwrap_or_default());
+            let hosts = hosts.map_or(place.get_hosts().len(), |hosts| hosts.len());
+            if hosts == 0 && addresses.is_empty() {
+                return Err("names no host".into());
+            }
+            if let Some(bad) = addresses.iter().find(|address| address.parse::<IpAddr>().is_err()) {
+                return Err(format!("hostaddr {bad:?} is no address"));
+            }
+            // libpq reads numbers when it has connected
+            let of_number = |parameter: &str| {
+                let (name, number) = parameter.split_once('=')?;
+                (NUMBERS.contains(&name) && number.parse::<i32>().is_err()).then(|| format!("{name} is no number"))
+            };
+            if let Some(bad) = parameters.split('&').find_map(of_number) {
+                return Err(bad);
+            }
+            check_parameters(url, hosts.max(addresses.len()))
         }
+    }
+}
+
+/// Has libpq read all parameters, with another place for its hosts: below a file, where no server can be.
+fn check_parameters(url: &str, hosts: usize) -> Result<(), String> {
+    const NOWHERE: &str = "/dev/null";
+    let separator = if url.contains('?') { '&' } else { '?' };
+    let url = format!("{url}{separator}host={}&hostaddr=", vec![NOWHERE; hosts].join(","));
+    let Err(error) = PgConnection::establish(&url) else { return Ok(()) };
+    let error = error.to_string();
+    let looked = error.contains("Not a directory");
+    let line = error.lines().next().unwrap_or_default();
+    let reason = line.rsplit_once(" failed: ").map_or(line, |(_, reason)| reason);
+    match () {
+        () if looked => Ok(()),
+        // libpq shows the text, which may be a password
+        () if reason.contains("percent-encoded") => {
+            Err("has wrong percent-encoding, or none where it needs one".into())
+        }
+        () => Err(reason.to_owned()),
     }
 }
 

@@ -1,9 +1,10 @@
 //! SQLite's file: the lock that keeps it for one process, connections to it, and what can happen to it meanwhile.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
@@ -17,15 +18,18 @@ use crate::storage::{REPLACED, Reason, StorageFault};
 /// Room that a probe asks for, in bytes: as much as a large group of units needs.
 const ROOM: u32 = 1 << 20;
 
+/// Byte of the file that a process locks. SQLite locks bytes near 1 GiB; a lock needs no byte to be there.
+const LOCKED_BYTE: libc::off_t = 1 << 40;
+
 /// Device and inode.
 type FileId = (u64, u64);
 
 /// The file, locked for this process.
 pub(crate) struct SqliteFile {
     path: PathBuf,
+    /// The database file itself. The path must lead to this file for as long as the process lives.
     lock: File,
-    /// File that was opened first; the path must lead to this file for as long as the process lives.
-    opened: OnceLock<FileId>,
+    opened: FileId,
     /// Write-ahead log and its file, while the writer has the log open.
     wal: (PathBuf, Mutex<Option<FileId>>),
 }
@@ -43,42 +47,35 @@ impl SqliteFile {
         Ok(path.into())
     }
 
-    /// Makes the folder and takes the lock.
+    /// Makes the folder and the file, and takes the lock.
     ///
-    /// The lock is on a file of its own: closing the database file would drop SQLite's own locks on it. `setting` is
-    /// the setting that can name a database for several processes.
+    /// The lock is on the database file itself, so that no other path leads around it and no deletion undoes it. It stays
+    /// open as long as connections do, for closing it drops SQLite's own locks. `setting` is the setting that can name a
+    /// database for several processes.
     pub(crate) fn lock(path: &Path, setting: Option<&str>) -> Result<Self> {
-        let unavailable = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", path.display()));
+        let unavailable = |error: io::Error| Error::Unavailable(format!("{}: {error}", path.display()));
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(unavailable)?;
         }
-        let beside = |suffix: &str| {
-            let mut beside = path.as_os_str().to_owned();
-            beside.push(suffix);
-            PathBuf::from(beside)
-        };
-        let lock = File::options().create(true).truncate(false).write(true).open(beside(".lock"));
-        let lock = lock.map_err(unavailable)?;
-        match lock.try_lock() {
-            Ok(()) => {
-                let wal = (beside("-wal"), Mutex::new(None));
-                Ok(Self { path: path.to_owned(), lock, opened: OnceLock::new(), wal })
-            }
-            Err(TryLockError::WouldBlock) => {
-                let path = path.display();
-                let advice =
-                    setting.map_or_else(String::new, |name| format!(" (for several set {name} to postgres://…)"));
-                Err(Error::Unavailable(format!(
-                    "{path} is in use by another process; SQLite means one process{advice}"
-                )))
-            }
-            Err(TryLockError::Error(error)) => Err(unavailable(error)),
+        let file = File::options().create(true).truncate(false).read(true).write(true).open(path);
+        let lock = file.map_err(unavailable)?;
+        if !set_lock(&lock, libc::F_WRLCK as _).map_err(unavailable)? {
+            let path = path.display();
+            let advice = setting.map_or_else(String::new, |name| format!(" (for several set {name} to postgres://…)"));
+            return Err(Error::Unavailable(format!(
+                "{path} is in use by another process; SQLite means one process{advice}"
+            )));
         }
+        let opened = id(&lock.metadata().map_err(unavailable)?);
+        // SQLite has its log beside the file that links lead to
+        let mut wal = fs::canonicalize(path).map_err(unavailable)?.into_os_string();
+        wal.push("-wal");
+        Ok(Self { path: path.to_owned(), lock, opened, wal: (wal.into(), Mutex::new(None)) })
     }
 
     /// Lets another process have it, or this one again; readers that are still pooled do no harm.
     pub(crate) fn unlock(&self) {
-        if let Err(error) = self.lock.unlock() {
+        if let Err(error) = set_lock(&self.lock, libc::F_UNLCK as _) {
             tracing::warn!(path = %self.path.display(), %error, "the lock of the database goes only with the process");
         }
     }
@@ -99,9 +96,6 @@ impl SqliteFile {
              PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 1000;
              PRAGMA journal_size_limit = 67108864;",
         )?;
-        if let Some(file) = id(&self.path) {
-            self.opened.get_or_init(|| file);
-        }
         Ok(Conn::Sqlite(conn))
     }
 
@@ -127,8 +121,8 @@ impl SqliteFile {
 
     pub(crate) fn check_same(&self) -> Result<(), StorageFault> {
         let (wal, its_wal) = (&self.wal.0, *self.wal.1.lock());
-        for (path, opened) in [(&self.path, self.opened.get().copied()), (wal, its_wal)] {
-            if opened.is_some() && opened != id(path) {
+        for (path, opened) in [(&self.path, Some(self.opened)), (wal, its_wal)] {
+            if opened.is_some() && opened != there(path) {
                 let detail = format!("{} {REPLACED}", path.display());
                 return Err(StorageFault { reason: Reason::Replaced, detail });
             }
@@ -151,7 +145,7 @@ impl SqliteFile {
 
     /// Remembers which write-ahead log the writer has open.
     pub(crate) fn note_wal(&self) {
-        *self.wal.1.lock() = id(&self.wal.0);
+        *self.wal.1.lock() = there(&self.wal.0);
     }
 
     /// Forgets the log: SQLite deletes it with the last connection.
@@ -161,6 +155,25 @@ impl SqliteFile {
 }
 
 /// The file that a path leads to now.
-fn id(path: &Path) -> Option<FileId> {
-    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+fn there(path: &Path) -> Option<FileId> {
+    fs::metadata(path).ok().map(|file| id(&file))
+}
+
+fn id(file: &Metadata) -> FileId {
+    (file.dev(), file.ino())
+}
+
+/// Sets or removes the lock of an open file; false if another open file has it. Unlike a lock of the process, it does
+/// not go when SQLite closes the same file.
+fn set_lock(file: &File, kind: libc::c_short) -> io::Result<bool> {
+    let lock = libc::flock { l_type: kind, l_whence: libc::SEEK_SET as _, l_start: LOCKED_BYTE, l_len: 1, l_pid: 0 };
+    // SAFETY: the file is open and the lock outlives the call
+    #[allow(unsafe_code)]
+    let is_set = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) } == 0;
+    if is_set {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    let is_taken = error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::EACCES);
+    if is_taken { Ok(false) } else { Err(error) }
 }

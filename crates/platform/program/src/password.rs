@@ -1,7 +1,12 @@
 //! The rule for passwords of members and admins.
 
+use std::collections::HashSet;
+
 /// Characters of a password, at the least.
 pub const MIN_LENGTH: usize = 8;
+
+/// Different characters of a password, at the least.
+const MIN_DIFFERENT: usize = 4;
 
 /// The 1,000 most common passwords of eight characters or more, the most common first: from the list of Django 5.2
 /// (`common-passwords.txt`), which Royce Williams made of passwords that were published after break-ins.
@@ -13,6 +18,9 @@ pub fn weakness(password: &str) -> Option<&'static str> {
         return Some("is shorter than 8 characters");
     }
     let password = password.trim().to_lowercase();
+    if password.chars().collect::<HashSet<_>>().len() < MIN_DIFFERENT {
+        return Some("has fewer than 4 different characters");
+    }
     COMMON.lines().any(|common| common == password).then_some("is one of the most common passwords")
 }
 
@@ -22,12 +30,22 @@ mod tests {
 
     #[test]
     fn short_and_common_passwords_are_weak() {
-        for weak in
-            ["", "a", "1234567", "비밀번호일이삼", "12345678", "password", "PassWord1", "qwertyuiop", " password\n"]
-        {
+        for weak in [
+            "",
+            "a",
+            "1234567",
+            "비밀번호일이삼",
+            "12345678",
+            "password",
+            "PassWord1",
+            "qwertyuiop",
+            " password\n",
+            "        ",
+            "xyxyxyxyxyxyxyxy",
+        ] {
             assert!(weakness(weak).is_some(), "{weak}");
         }
-        for good in ["correct horse battery staple", "password of mine", "비밀번호일이삼사", "        ~"] {
+        for good in ["correct horse battery staple", "password of mine", "비밀번호일이삼사", "    abcd"] {
             assert_eq!(weakness(good), None, "{good}");
         }
     }

@@ -4,7 +4,8 @@
 //! looks at its own limits: 1 KiB of short requests becomes 40 KiB of memory, and pieces of a chunked body grow as much.
 //! It gives a deadline to the first head of a connection only. So a [`Guarded`] stream hands over little in one turn:
 //! a head, or 1 KiB of one, and 8 KiB of a body whenever its route has taken what came before. While a request is answered, no
-//! more heads are read. A head that is too long or too slow is answered here.
+//! more heads are read. A head that is too long or too slow is answered here. The library's own answer to what is no HTTP
+//! has no body; a problem document takes its place.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -28,6 +29,8 @@ const BODY: usize = 8 << 10;
 const MAX_DISCARD: usize = 256 << 10;
 /// Maximum size of a head.
 const MAX_HEAD: usize = 32 << 10;
+/// Maximum number of header lines, which is the library's.
+const MAX_HEADERS: usize = 96;
 
 /// Idle time after which the HTTP library closes a connection.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -126,13 +129,24 @@ pub struct Guarded<S> {
     turn: usize,
     head: Pin<Box<Sleep>>,
     is_over: bool,
+    /// What is left of a document that takes the place of the library's last answer.
+    last: Option<Vec<u8>>,
 }
 
 impl<S> Guarded<S> {
     /// A connection on which a head may take so long.
     pub fn new(stream: S, patience: Duration) -> Self {
         let head = Box::pin(sleep_until(Instant::now() + patience));
-        Self { stream, connection: Rc::default(), patience, kept: Vec::new(), turn: 0, head, is_over: false }
+        Self {
+            stream,
+            connection: Rc::default(),
+            patience,
+            kept: Vec::new(),
+            turn: 0,
+            head,
+            is_over: false,
+            last: None,
+        }
     }
 
     /// The state that requests share.
@@ -142,18 +156,27 @@ impl<S> Guarded<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
-    /// Answers a head that is refused, and ends the stream.
-    fn refuse(&mut self, cx: &mut Context<'_>, kind: &'static Kind) {
+    /// Answer to what is no request, after which the connection ends.
+    fn refusal(&self, kind: &'static Kind) -> Vec<u8> {
         let wait = self.patience.as_secs_f64();
-        let detail = format!("a head may have {MAX_HEAD} bytes, and may take {wait} s");
-        let (status, body) = (kind.status, Problem::new(kind).detail(detail).document(None));
+        let detail = format!("a head may have {MAX_HEAD} bytes in {MAX_HEADERS} lines, and may take {wait} s");
+        let problem = Problem::new(kind);
+        let is_of_head = [&kinds::HEAD_TOO_LARGE, &kinds::HEAD_TIMEOUT].contains(&kind);
+        let problem = if is_of_head { problem.detail(detail) } else { problem };
+        let (status, body) = (kind.status, problem.document(None));
         let (length, media) = (body.len(), problem::MEDIA_TYPE);
         let answer = format!(
             "HTTP/1.1 {status}\r\ncontent-type: {media}\r\ncontent-length: {length}\r\nconnection: close\r\n\
-             cache-control: no-store\r\n\r\n{body}"
+             cache-control: no-store\r\nx-content-type-options: nosniff\r\n\r\n{body}"
         );
+        answer.into_bytes()
+    }
+
+    /// Answers a head that is refused, and ends the stream.
+    fn refuse(&mut self, cx: &mut Context<'_>, kind: &'static Kind) {
+        let answer = self.refusal(kind);
         // no answer is on its way, so there is room for this one, or the client is gone
-        let _ = Pin::new(&mut self.stream).poll_write(cx, answer.as_bytes());
+        let _ = Pin::new(&mut self.stream).poll_write(cx, &answer);
         let _ = Pin::new(&mut self.stream).poll_flush(cx);
         self.is_over = true;
     }
@@ -255,6 +278,25 @@ fn first_head(bytes: &[u8]) -> usize {
     end(0).filter(|first| end(*first).is_some()).unwrap_or(bytes.len())
 }
 
+/// Finds the answer that the library gives to what is no HTTP at the end of what it writes, and the kind of problem. It
+/// is the last of a connection. No answer of a route ends so, for each with such a status has a body.
+fn bare_answer(written: &[u8]) -> Option<(usize, &'static Kind)> {
+    const MOST: usize = 256;
+    let from = written.len().saturating_sub(MOST);
+    let head = written[from..].strip_suffix(b"\r\n\r\n")?;
+    let start = head.windows(9).rposition(|it| it == b"HTTP/1.1 ")?;
+    let mut lines = std::str::from_utf8(&head[start..]).ok()?.split("\r\n");
+    let kind = match lines.next()?.get(9..12)? {
+        "400" => &kinds::BAD_REQUEST,
+        "431" => &kinds::HEAD_TOO_LARGE,
+        "500" => &kinds::INTERNAL,
+        _ => return None,
+    };
+    let is_bare = lines.next() == Some("content-length: 0")
+        && lines.all(|line| ["date: ", "connection: "].iter().any(|name| line.starts_with(name)));
+    is_bare.then_some((from + start, kind))
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
@@ -262,9 +304,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let mode = this.connection.mode.get();
+        // while a request is answered, no other answer is written
+        let bare = if matches!(mode, Mode::Heads | Mode::Discard) { bare_answer(buf) } else { None };
+        let Some((start, kind)) = bare else { return Pin::new(&mut this.stream).poll_write(cx, buf) };
+        if start > 0 {
+            return Pin::new(&mut this.stream).poll_write(cx, &buf[..start]);
+        }
+        let mut last = this.last.take().unwrap_or_else(|| match mode {
+            // the rest of a body, and the request has its answer
+            Mode::Discard => Vec::new(),
+            _ => this.refusal(kind),
+        });
+        while !last.is_empty() {
+            match Pin::new(&mut this.stream).poll_write(cx, &last) {
+                Poll::Ready(Ok(bytes @ 1..)) => drop(last.drain(..bytes)),
+                Poll::Pending => {
+                    this.last = Some(last);
+                    return Poll::Pending;
+                }
+                failed => return failed,
+            }
+        }
+        Poll::Ready(Ok(buf.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

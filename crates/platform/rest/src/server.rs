@@ -42,6 +42,9 @@ const WRITE_BUFFER: usize = 8 << 10;
 /// Maximum size of a body that finds memory while larger ones use up theirs.
 pub const SMALL: usize = 16 << 10;
 
+/// Minimum of times that a client has: with less, every request would come too late.
+const LEAST_TIME: Duration = Duration::from_millis(100);
+
 /// Limits of one server.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -91,8 +94,11 @@ impl LimitSettings {
     /// # Errors
     /// The setting that cannot be used.
     pub fn check(&self, body: usize) -> Result<(), SettingError> {
-        positive("http.limits.head_timeout", self.head_timeout)?;
-        positive("http.limits.body_timeout", self.body_timeout)?;
+        for (key, time) in [("head_timeout", self.head_timeout), ("body_timeout", self.body_timeout)] {
+            let key = format!("http.limits.{key}");
+            positive(&key, time)?;
+            expect(&key, time >= LEAST_TIME, "expected at least 100ms")?;
+        }
         expect("http.limits.body_rate", self.body_rate.0 > 0, "expected more than 0")?;
         let least = body.saturating_mul(5);
         let reason = format!("expected at least {least}, five times the largest body");

@@ -1,9 +1,9 @@
 //! What a value's type alone can't say.
 
-use consumers::data_platform::{self, SinkKind};
+use consumers::data_platform::{self, EXPORTS, SinkKind};
 use contracts::topics;
 use messaging::MAX_PARTITIONS;
-use program::settings::{Address, SettingError, expect, good_password, positive, readable_secrets, writable_folder};
+use program::settings::{SettingError, expect, good_password, is_host, positive, readable_secrets, writable_folder};
 use rest::threads;
 
 use super::Settings;
@@ -72,7 +72,10 @@ impl Settings {
     pub fn check_data_dir(&self, signs: bool, hosts: impl Fn(&str) -> bool) -> Result<(), SettingError> {
         let makes_secret = signs && self.auth.token_secret.is_empty();
         let exports = self.export.sink == SinkKind::Files && hosts(data_platform::GROUP);
-        if makes_secret || exports { writable_folder("data_dir", &self.data_dir) } else { Ok(()) }
+        if makes_secret || exports {
+            writable_folder("data_dir", &self.data_dir)?;
+        }
+        if exports { writable_folder("data_dir", &self.data_dir.join(EXPORTS)) } else { Ok(()) }
     }
 
     fn check_bus(&self) -> Result<(), SettingError> {
@@ -113,8 +116,7 @@ impl Settings {
 fn is_origin(origin: &str) -> bool {
     let Some((scheme, host)) = origin.split_once("://") else { return false };
     let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let is_place = [host.to_owned(), format!("{host}:1")].iter().any(|place| place.parse::<Address>().is_ok());
     let is_default = matches!((scheme, host.rsplit_once(':')), ("http", Some((_, "80"))) | ("https", Some((_, "443"))));
     let is_written_so = host.chars().all(|c| known(c) || ".-_:[]".contains(c));
-    !scheme.is_empty() && scheme.chars().all(known) && is_place && is_written_so && !is_default
+    !scheme.is_empty() && scheme.chars().all(known) && is_host(host) && is_written_so && !is_default
 }

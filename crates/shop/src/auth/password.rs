@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use rest::turns::Turns;
 use telemetry::metrics::SIGN_IN_FAILURES;
 use tokio::sync::Semaphore;
 
@@ -14,10 +15,12 @@ use crate::http::problem::{Problem, unavailable};
 /// How long a request waits for its turn to hash.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Hashes and verifies passwords, few at a time: each takes 19 MiB and some milliseconds of a core.
+/// Hashes and verifies passwords, few at a time: each takes 19 MiB and some milliseconds of a core. A network waits with
+/// one password, so that its others do not stand before those of other networks.
 #[derive(Clone)]
 pub struct Passwords {
     turns: Arc<Semaphore>,
+    networks: Arc<Turns<IpAddr>>,
     /// Of a password nobody has, for e-mail addresses that nobody has: so that both take the same time.
     decoy: Arc<str>,
 }
@@ -26,24 +29,25 @@ impl Passwords {
     /// At most `at_once` at the same time.
     pub fn new(at_once: usize) -> Self {
         let decoy = hash(&rand::random::<[u8; 16]>()).expect("argon2 takes any password of 16 bytes");
-        Self { turns: Arc::new(Semaphore::new(at_once.max(1))), decoy: decoy.into() }
+        let turns = Arc::new(Semaphore::new(at_once.max(1)));
+        Self { turns, networks: Arc::default(), decoy: decoy.into() }
     }
 
     /// The hash to store, as a PHC string.
     ///
     /// # Errors
     /// When the turn does not come in time.
-    pub async fn hash(&self, password: String) -> Result<String, Problem> {
-        self.in_turn(move || hash(password.as_bytes())).await?.map_err(Problem::internal)
+    pub async fn hash(&self, password: String, from: IpAddr) -> Result<String, Problem> {
+        self.in_turn(from, move || hash(password.as_bytes())).await?.map_err(Problem::internal)
     }
 
     /// Whether `password` is the one of `stored`; without one it is wrong, in the same time.
     ///
     /// # Errors
     /// When the turn does not come in time.
-    pub async fn verify(&self, password: String, stored: Option<String>) -> Result<bool, Problem> {
+    pub async fn verify(&self, password: String, stored: Option<String>, from: IpAddr) -> Result<bool, Problem> {
         let decoy = self.decoy.clone();
-        self.in_turn(move || {
+        self.in_turn(from, move || {
             let hash = stored.as_deref().unwrap_or(&decoy);
             let right = Argon2::default().verify_password(password.as_bytes(), hash).is_ok();
             right && stored.is_some()
@@ -51,9 +55,18 @@ impl Passwords {
         .await
     }
 
-    async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-        let turn = tokio::time::timeout(PATIENCE, self.turns.clone().acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else { return Err(unavailable("too many sign-ins at once")) };
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        from: IpAddr,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let turn = async {
+            let _of_network = self.networks.of(from).await;
+            self.turns.clone().acquire_owned().await
+        };
+        let Ok(Ok(turn)) = tokio::time::timeout(PATIENCE, turn).await else {
+            return Err(unavailable("too many sign-ins at once"));
+        };
         let task = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             work()

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use program::process::{self, Failure};
-use runtime::settings::Settings;
+use runtime::settings::{SOURCES, Settings};
 
 pub use admin::ensure_admin;
 
@@ -94,6 +94,7 @@ fn run_command(cli: Cli) -> Result<(), Failure> {
     let settings = Settings::load(cli.config.as_deref())?;
     let command = cli.command.unwrap_or(Command::Serve);
     if let Command::CheckConfig = command {
+        SOURCES.check_address("http.address", &settings.http.address)?;
         settings.check_data_dir(true, |_| settings.host.consumers)?;
         settings.check_start()?;
         println!("the settings are good");

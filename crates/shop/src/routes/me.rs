@@ -53,12 +53,12 @@ pub(crate) async fn change_password(
     let credentials = credentials.ok_or_else(|| Problem::not_found("member"))?;
     let (account, from) = (credentials.member.email, shop.limits.client(&request));
     let attempt = shop.throttle.turn(&account, from).await?;
-    if !shop.passwords.verify(current_password, Some(credentials.password_hash)).await? {
+    if !shop.passwords.verify(current_password, Some(credentials.password_hash), from).await? {
         note_wrong_password(from);
         return Err(Problem::new(&kinds::INVALID_REQUEST).field("current_password", "is wrong"));
     }
     attempt.right();
-    let (hash, known) = (shop.passwords.hash(new_password).await?, shop.clone());
+    let (hash, known) = (shop.passwords.hash(new_password, from).await?, shop.clone());
     let change = move |tx: &mut db::Tx<'_>| {
         let known = known.clone();
         tx.after_commit(move || {

@@ -22,7 +22,7 @@ pub(crate) async fn register(
 ) -> Answer<HttpResponse> {
     shop.limits.credentials(&request)?;
     let Registration { email, password, name } = body.value;
-    let hash = shop.passwords.hash(password).await?;
+    let hash = shop.passwords.hash(password, shop.limits.client(&request)).await?;
     let new = NewMember { email, name };
     let member = shop.db.write(move |tx| member::register(tx, &new, &hash)).await?;
     Ok(reply::created(at("me"), &Profile::from(member)))

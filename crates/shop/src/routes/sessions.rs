@@ -27,7 +27,7 @@ pub(crate) async fn sign_in(shop: Data<Storefront>, request: HttpRequest, body: 
     let found = shop.db.read(move |conn| member::credentials(conn, &email)).await?;
     // an address that nobody has takes as long as a wrong password
     let (member, hash) = found.map(|found| (found.member, found.password_hash)).unzip();
-    let right = shop.passwords.verify(password, hash).await?;
+    let right = shop.passwords.verify(password, hash, from).await?;
     let Some(member) = member.filter(|_| right) else {
         note_wrong_password(from);
         return Err(Problem::new(&kinds::INVALID_CREDENTIALS));

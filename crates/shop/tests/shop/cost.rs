@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
+use testkit::{is_one_problem, no_http};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -189,15 +191,31 @@ async fn pipelined_requests_are_answered_in_their_order_whatever_their_number() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_http_leaves_no_line_in_the_log() {
+async fn what_is_no_http_gets_a_problem_document_and_leaves_no_line_in_the_log() {
     let mut shop = Binary::new(&[]);
     shop.start().await;
     let before = shop.log();
-    for request in ["rubbish\r\n\r\n", "GET / HTTP/1.1\r\nno header\r\n\r\n", "GET / HTTP/9.9\r\n\r\n"] {
+    for (request, code) in no_http() {
         let mut stream = TcpStream::connect(shop.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
-        let answer = answer(stream).await;
-        assert!(answer.starts_with("HTTP/1.1 400 "), "{request}: {answer}");
+        is_one_problem(&answer(stream).await, code);
+    }
+    // behind other answers, and once for a request whose body breaks off
+    let get = "GET /api/v1/openapi.json HTTP/1.1\r\nhost: shop\r\n\r\n".repeat(3);
+    let head = "POST /api/v1/sessions HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\n";
+    let (whole, broken) = (format!("{head}content-length: 2\r\n\r\n{{}}"), format!("{head}transfer-encoding: chunked"));
+    for (request, answers) in [
+        (format!("{get}rubbish\r\n\r\n"), 4),
+        (format!("{whole}rubbish\r\n\r\n"), 2),
+        (format!("{broken}\r\n\r\nz\r\n"), 1),
+    ] {
+        let mut stream = TcpStream::connect(shop.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let said = answer(stream).await;
+        let found: Vec<_> =
+            said.match_indices("HTTP/1.1 ").filter(|(at, _)| said[at + 9..].starts_with(['2', '4'])).collect();
+        assert_eq!(found.len(), answers, "{said}");
+        is_one_problem(&said[found[answers - 1].0..], "bad-request");
     }
     assert_eq!(shop.terminate().await, Some(0));
     assert_eq!(shop.log(), before);
@@ -229,5 +247,36 @@ async fn a_client_does_not_wait_for_all_connections_of_another_address() {
     let others = answered.load(Ordering::Relaxed) - before;
     assert!(others < 10 * CONNECTIONS / 2, "{others} answers to others came before 10 of this client");
     drop(readers);
+    shop.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn passwords_of_one_network_do_not_stand_before_those_of_others() {
+    const GUESSES: usize = 12;
+    let shop = TestShop::start().await;
+    let (answered, first, mut readers) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()), JoinSet::new());
+    for guess in 0..GUESSES {
+        let mut stream = connect_from_elsewhere(&shop).await;
+        let body = format!(r#"{{"email":"{guess}@example.com","password":"correct-horse-battery"}}"#);
+        let head =
+            "POST /api/v1/sessions HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\nconnection: close";
+        let request = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let (answered, first) = (answered.clone(), first.clone());
+        readers.spawn(async move {
+            answer(stream).await;
+            answered.fetch_add(1, Ordering::Relaxed);
+            first.notify_one();
+        });
+    }
+    first.notified().await;
+    let before = answered.load(Ordering::Relaxed);
+    let wrong = json!({ "email": "kim@example.com", "password": "correct-horse-battery" });
+    shop.api().post("/sessions", wrong).send().await.expect_problem(401, "invalid-credentials");
+    let others = answered.load(Ordering::Relaxed) - before;
+    while let Some(read) = readers.join_next().await {
+        read.unwrap();
+    }
+    assert!(others < GUESSES / 2, "{others} of {GUESSES} of another network were answered before");
     shop.finish().await;
 }

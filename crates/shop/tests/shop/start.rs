@@ -63,6 +63,8 @@ fn check_config_refuses_what_the_start_refuses() {
         &[("SHOP__HTTP__CORS_ORIGINS", "https://a%b")],
         &[("SHOP__HTTP__SHUTDOWN_TIMEOUT", "101years")],
         &[("SHOP__TELEMETRY__OTLP__ENDPOINT", "no url")],
+        &[("SHOP__TELEMETRY__OTLP__ENDPOINT", "http://localhost:99999")],
+        &[("SHOP__TELEMETRY__OTLP__ENDPOINT", "ftp://localhost")],
         &[("SHOP__DATABASE__URL", "sqlite::memory:")],
         &[("SHOP__DATABASE__URL", "sqlite:.")],
         &[("SHOP__DATABASE__URL", "sqlite:/dev/null")],
@@ -72,6 +74,18 @@ fn check_config_refuses_what_the_start_refuses() {
         &[("SHOP__DATABASE__URL", &no_database)],
         &[("SHOP__DATABASE__URL", "postgres://localhost:port/shop")],
         &[("SHOP__DATABASE__URL", "postgres://localhost:99999/shop")],
+        &[("SHOP__DATABASE__URL", "postgres://shop:pass%zz@localhost/shop")],
+        &[("SHOP__DATABASE__URL", "postgres://localhost/%zz")],
+        &[("SHOP__DATABASE__URL", "postgres://localhost:0/shop")],
+        &[("SHOP__DATABASE__URL", "postgres://localhost/shop?port=99999")],
+        &[("SHOP__DATABASE__URL", "postgres://localhost/shop?no_such=1")],
+        &[("SHOP__DATABASE__URL", "postgres://localhost/shop?")],
+        &[("SHOP__DATABASE__URL", "postgres://localhost/shop?hostaddr=localhost")],
+        &[("SHOP__DATABASE__URL", "postgres://localhost/shop?sslmode=verify-full")],
+        &[("SHOP__HTTP__ADDRESS", "256.1.1.1:0")],
+        &[("SHOP__HTTP__ADDRESS", "192.0.2.1:0")],
+        &[("SHOP__HTTP__LIMITS__HEAD_TIMEOUT", "1ns")],
+        &[("SHOP__HTTP__LIMITS__BODY_TIMEOUT", "99ms")],
         &[("SHOP__HTTP__WORKERS", "513")],
         &[("SHOP__BUS__BACKEND", "kafka")],
         &[
@@ -86,10 +100,27 @@ fn check_config_refuses_what_the_start_refuses() {
         let shop = Binary::new(bad);
         let (code, checked) = said(&shop.run(&["check-config"]));
         assert!(code == Some(2) && checked.lines().count() == 1, "{bad:?}: {checked}");
+        assert!(!checked.contains("pass%zz"), "{checked}");
         assert_eq!(said(&shop.run(&[])), (code, checked), "{bad:?}");
         assert!(!shop.folder.path().join("data").exists(), "{bad:?}");
     }
     let shop = Binary::new(&[]);
+    std::fs::create_dir(shop.data()).unwrap();
+    std::fs::write(shop.data().join("exports"), "in the way").unwrap();
+    let (code, checked) = said(&shop.run(&["check-config"]));
+    assert!(code == Some(2) && checked.contains("exports"), "{checked}");
+    assert_eq!(said(&shop.run(&[])), (code, checked));
+    std::fs::remove_dir_all(shop.data()).unwrap();
     assert_eq!(shop.run(&["check-config"]).stdout, b"the settings are good\n");
+    let _taken = std::net::TcpListener::bind(shop.address).unwrap();
+    for good in [
+        "postgres://u:p@localhost/shop?hostaddr=127.0.0.1",
+        "postgres://a:1,b:2/shop?sslmode=disable",
+        "postgres://u@[::1]:5/shop",
+    ] {
+        let beside = Binary::new(&[("SHOP__HTTP__ADDRESS", &shop.address.to_string()), ("SHOP__DATABASE__URL", good)]);
+        let checked = beside.run(&["check-config"]);
+        assert_eq!(checked.stdout, b"the settings are good\n", "{good}: {checked:?}");
+    }
     assert!(!shop.folder.path().join("data").exists());
 }

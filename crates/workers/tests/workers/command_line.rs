@@ -53,6 +53,8 @@ fn check_config_refuses_what_the_start_refuses() {
     for (bad, key) in [
         (("SHOP__DATA_DIR", "/proc/none"), "data_dir"),
         (("SHOP__DATABASE__URL", "postgres://localhost:port/shop"), "database.url"),
+        (("SHOP__DATABASE__URL", "postgres://%zz@localhost/shop"), "database.url"),
+        (("SHOP__WORKER__HTTP__ADDRESS", "192.0.2.1:0"), "worker.http.address"),
         (("SHOP__HTTP__WORKERS", "513"), "http.workers"),
     ] {
         let run = |arguments: &[&str]| {

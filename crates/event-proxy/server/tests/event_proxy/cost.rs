@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use reqwest::Client;
 use serde_json::{Value, json};
+use testkit::{is_one_problem, no_http};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
@@ -56,6 +57,24 @@ async fn answer(stream: &mut TcpStream) -> (u16, Value) {
         }
     };
     timeout(PATIENCE, read).await.expect("an answer")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_http_gets_a_problem_document() {
+    let mut proxy = TestProxy::start(&[]).await;
+    for (request, code) in no_http() {
+        let mut stream = TcpStream::connect(proxy.url("").trim_start_matches("http://")).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut said = String::new();
+        timeout(PATIENCE, stream.read_to_string(&mut said)).await.expect("an end").unwrap();
+        is_one_problem(&said, code);
+    }
+    let broken = "content-type: application/json\r\ntransfer-encoding: chunked";
+    let mut stream = begun(&proxy, broken, b"z\r\n").await;
+    let mut said = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut said)).await.expect("an end").unwrap();
+    is_one_problem(&said, "bad-request");
+    proxy.stop().await;
 }
 
 const WHOLE: &str = "content-type: application/json\r\ncontent-length: 1000";

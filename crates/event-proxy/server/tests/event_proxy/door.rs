@@ -43,6 +43,7 @@ async fn without_keys_neither_forwarded_requests_nor_other_hosts() {
         ("x-forwarded-proto", "https"),
         ("x-real-ip", "10.0.0.1"),
         ("via", "1.1 gate"),
+        ("cdn-loop", "gate"),
         ("cf-connecting-ip", "10.0.0.1"),
         ("x-original-forwarded-for", "10.0.0.1"),
         ("x-envoy-external-address", "10.0.0.1"),

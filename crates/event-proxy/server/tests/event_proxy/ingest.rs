@@ -135,6 +135,9 @@ async fn what_is_too_large_or_no_events_is_refused_whole() {
     let many = format!("[{}0]", "0,".repeat(10_000));
     reply(proxy.post("", "application/json", many)).await.expect_problem(413, "body-too-large");
     reply(proxy.post("", "application/json", "[{]")).await.expect_problem(400, "malformed-json");
+    let number = r#"{"service":"order","type":"paid","data":1,"level":3}"#;
+    reply(proxy.post("", "application/json", number)).await.expect_problem(422, "invalid-request");
+    reply(proxy.post("", "application/cloudevents-batch+json", "{}")).await.expect_problem(422, "invalid-request");
     let unpacked = proxy.post("", "application/json", "{}").header("content-encoding", "gzip");
     reply(unpacked).await.expect_problem(400, "bad-request");
     reply(proxy.post("", "text/plain", "{}")).await.expect_problem(415, "unsupported-media-type");

@@ -1,5 +1,8 @@
 //! Opening a database: one process, one schema, one line when it can't be.
 
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use db::{Database, Error, Migrations, Options};
@@ -27,6 +30,27 @@ async fn a_second_opening_of_a_file_is_refused_with_one_line() {
 }
 
 #[tokio::test]
+async fn no_link_and_no_deletion_leads_around_the_lock_of_a_file() {
+    let ground = sqlite().await;
+    let file = PathBuf::from(ground.url.strip_prefix("sqlite:").expect("a file"));
+    let (link, other_name) = (file.with_extension("link"), file.with_extension("other"));
+    symlink(&file, &link).expect("a link");
+    fs::hard_link(&file, &other_name).expect("another name");
+    let folder = file.parent().and_then(|folder| folder.read_dir().ok()).expect("a folder");
+    for beside in folder.map(|entry| entry.expect("an entry").path()) {
+        if beside.extension().is_some_and(|extension| extension == "lock") {
+            fs::remove_file(beside).expect("it goes");
+        }
+    }
+    for path in [&file, &link, &other_name] {
+        let error = refused(open(&format!("sqlite:{}", path.display()), &MIGRATIONS).await);
+        assert!(matches!(&error, Error::Unavailable(why) if why.contains("in use by another process")), "{error}");
+    }
+    let _place = ground.closed().await;
+    open(&format!("sqlite:{}", link.display()), &MIGRATIONS).await.expect("once it is closed, it opens");
+}
+
+#[tokio::test]
 async fn the_folder_of_a_file_is_made() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("some/where/shop.db");
@@ -42,6 +66,36 @@ async fn a_url_that_names_no_database_is_refused_with_one_line() {
     {
         let error = refused(open(url, &MIGRATIONS).await);
         assert!(matches!(&error, Error::Defect(why) if why.lines().count() == 1), "{url}: {error}");
+    }
+}
+
+#[test]
+fn a_url_that_libpq_refuses_is_refused_without_a_connection() {
+    for bad in [
+        "postgres://u:p%zz@localhost/shop",
+        "postgres://localhost/%zz",
+        "postgres://localhost:0/shop",
+        "postgres://a:1,b:65536/shop",
+        "postgres://localhost/shop?port=99999",
+        "postgres://localhost/shop?",
+        "postgres://localhost/shop?no_such=1",
+        "postgres://localhost/shop?sslmode=always",
+        "postgres://localhost/shop?target_session_attrs=any-one",
+        "postgres://localhost/shop?connect_timeout=soon",
+        "postgres://localhost/shop?keepalives_idle=99999999999",
+        "postgres://localhost/shop?hostaddr=localhost",
+        "postgres:///shop",
+    ] {
+        let reason = db::check_url(bad).expect_err(bad);
+        assert!(reason.lines().count() == 1 && !reason.contains("p%zz"), "{bad}: {reason}");
+    }
+    for good in [
+        "postgres://u:p@localhost:5432/shop",
+        "postgres://u:p%40@a:1,[::1]:2/shop?connect_timeout=5",
+        "postgresql://localhost/shop?hostaddr=127.0.0.1,::1&host=a,b&application_name=x%20y",
+        "postgres:///shop?host=/run/postgresql",
+    ] {
+        assert_eq!(db::check_url(good), Ok(()), "{good}");
     }
 }
 

@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use db::{Database, Error, Options, Reason, Tx};
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection};
 
-use crate::ground::{Ground, insert, postgres, sqlite};
+use crate::ground::{Book, Ground, insert, postgres, sqlite};
 
 fn file_of(ground: &Ground) -> PathBuf {
     ground.url.strip_prefix("sqlite:").expect("a file").into()
@@ -76,6 +77,18 @@ async fn a_deleted_write_ahead_log_takes_no_write_and_loses_nothing() {
     let copied = Database::open(options, &crate::ground::MIGRATIONS, ground.book.clone()).await.expect("it opens");
     let again = copied.write(|tx| insert(tx, 1, 0)).await;
     assert!(matches!(again, Err(Error::Constraint(_))), "account 1 is in the file: {again:?}");
+}
+
+#[tokio::test]
+async fn a_deleted_write_ahead_log_is_noticed_behind_a_link() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, link) = (folder.path().join("real.db"), folder.path().join("shop.db"));
+    std::os::unix::fs::symlink(&file, &link).expect("a link");
+    let options = Options::new(format!("sqlite:{}", link.display()));
+    let db = Database::open(options, &crate::ground::MIGRATIONS, Arc::new(Book::default())).await.expect("it opens");
+    db.write(|tx| insert(tx, 1, 0)).await.expect("an account");
+    fs::remove_file(folder.path().join("real.db-wal")).expect("the log goes");
+    becomes(&db, Some(Reason::Replaced)).await;
 }
 
 /// Makes a file read-only, also for root; `None` where that is not possible.

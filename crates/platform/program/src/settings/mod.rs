@@ -9,8 +9,8 @@ mod types;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::io::ErrorKind;
-use std::net::TcpListener;
+use std::io::{self, ErrorKind};
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 use crate::{Secret, known_secret, password};
 
 pub use observe::{LogSettings, OtlpSettings, TelemetrySettings, observe, observe_with};
-pub use types::{Address, Bytes, DatabaseUrl};
+pub use types::{Address, Bytes, DatabaseUrl, is_host};
 
 /// A setting that can't be used, in one line that names it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -130,14 +130,28 @@ impl Sources {
     /// # Errors
     /// Names the setting.
     pub fn listen(&self, key: &str, address: &Address) -> Result<TcpListener, SettingError> {
-        TcpListener::bind(address.as_str()).map_err(|error| {
-            let (prefix, name) = (self.prefix, key.to_uppercase().replace('.', "__"));
-            let reason = match error.kind() {
-                ErrorKind::AddrInUse => format!("is taken by another process; set another ({prefix}__{name})"),
-                _ => error.to_string(),
-            };
-            SettingError::new(key, format!("{address} {reason}"))
-        })
+        TcpListener::bind(address.as_str()).map_err(|error| self.refused(key, address, &error))
+    }
+
+    /// Checks that a process may listen on the address of the setting `key`. Nothing listens, and another process may.
+    ///
+    /// # Errors
+    /// As [`listen`](Self::listen).
+    pub fn check_address(&self, key: &str, address: &Address) -> Result<(), SettingError> {
+        // the rules of UDP are the same, and its ports are not taken by the process that runs
+        match UdpSocket::bind(address.as_str()) {
+            Err(error) if error.kind() != ErrorKind::AddrInUse => Err(self.refused(key, address, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn refused(&self, key: &str, address: &Address, error: &io::Error) -> SettingError {
+        let (prefix, name) = (self.prefix, key.to_uppercase().replace('.', "__"));
+        let reason = match error.kind() {
+            ErrorKind::AddrInUse => format!("is taken by another process; set another ({prefix}__{name})"),
+            _ => error.to_string(),
+        };
+        SettingError::new(key, format!("{address} {reason}"))
     }
 
     fn tree(

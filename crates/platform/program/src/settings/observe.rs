@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Deserialize;
 use telemetry::{InitError, LogFormat, MoreLayer, Process};
 
-use super::SettingError;
+use super::{SettingError, is_host};
 use crate::{Secret, defaults};
 
 /// Traces.
@@ -58,6 +58,8 @@ impl TelemetrySettings {
         let ratio = self.otlp.sample_ratio;
         let reason = format!("expected 0 to 1, got {ratio}");
         super::expect("telemetry.otlp.sample_ratio", (0.0..=1.0).contains(&ratio), &reason)?;
+        let is_good = self.otlp.endpoint.as_deref().is_none_or(is_endpoint);
+        super::expect("telemetry.otlp.endpoint", is_good, "expected a URL like http://localhost:4318")?;
         let checked = self.export("check").map_or(Ok(()), |export| telemetry::check_otlp(&export));
         checked.map_err(|reason| SettingError::new("telemetry.otlp.endpoint", reason))
     }
@@ -71,6 +73,13 @@ impl TelemetrySettings {
             sample_ratio: otlp.sample_ratio,
         })
     }
+}
+
+/// Returns true for a URL of HTTP with a host and, if there is one, a port. The exporter takes others and sends nothing.
+fn is_endpoint(url: &str) -> bool {
+    let rest = ["http://", "https://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+    let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
+    authority.and_then(|authority| authority.rsplit('@').next()).is_some_and(is_host)
 }
 
 /// Sets up logs, metrics and traces for the process; keep the guard until the end.

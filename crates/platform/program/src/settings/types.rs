@@ -141,6 +141,11 @@ impl FromStr for Address {
     }
 }
 
+/// Returns true for the host of a URL, with or without a port: `localhost`, `10.0.0.1:80`, `[::1]`.
+pub fn is_host(text: &str) -> bool {
+    [text.to_owned(), format!("{text}:1")].iter().any(|place| place.parse::<Address>().is_ok())
+}
+
 impl<'de> Deserialize<'de> for Address {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
