@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::observe::{Fresh, Observer, Postgres};
 use crate::proxy::Broker;
-use crate::relay::{PACE, PARTITIONS, Stage, TOPIC, events_in, new_prefix};
+use crate::relay::{PARTITIONS, Pace, Stage, TOPIC, new_prefix};
 use crate::report::{Figures, line, rate, spread};
 
 const DATABASE_URL: &str = "RELAY_DATABASE_URL";
@@ -49,9 +49,12 @@ pub(crate) struct Options {
     /// The program and its arguments; the relay of the shop unless given.
     #[arg(long, num_args = 1.., allow_hyphen_values = true)]
     program: Vec<String>,
-    /// Seconds at 500 events a second.
+    /// Seconds at a pace.
     #[arg(long, default_value_t = 30)]
     seconds: u64,
+    /// Events a second meanwhile.
+    #[arg(long, default_value_t = 500)]
+    pace: u32,
     /// Measures everything so many times, and prints the spread of each value.
     #[arg(long, default_value_t = 1)]
     runs: usize,
@@ -104,24 +107,25 @@ async fn measure(options: &Options) {
 }
 
 async fn latency(options: &Options, stage: &Stage, reader: &Reader, observer: &Arc<Observer>) {
-    let (begun, time) = (Instant::now(), WARM_UP + Duration::from_secs(options.seconds));
-    let costs = observer.between(begun + WARM_UP, begun + time);
+    let window = Duration::from_secs(options.seconds);
+    let pace = Pace { per_second: options.pace.into(), warm_up: WARM_UP, window };
+    let begun = Instant::now();
+    let costs = observer.between(begun + WARM_UP, begun + WARM_UP + window);
     let commits = Arc::<Mutex<HashMap<Uuid, Instant>>>::default();
     let noted = commits.clone();
     let committed = move |_, order, _| {
         noted.lock().insert(order, Instant::now());
     };
-    stage.emit_at_pace(begun, time, WARM_UP, committed).await;
+    stage.emit_at(pace, begun, committed).await;
     let commits = std::mem::take(&mut *commits.lock());
-    assert_eq!(commits.len() as u64, events_in(time) - events_in(WARM_UP));
     until("each event is on Kafka", || async { reader.has_all(commits.keys()) }).await;
     let mut figures = Figures::new();
-    figures.took = time - WARM_UP;
+    figures.took = window;
     commits.iter().for_each(|(order, at)| figures.record(reader.at(order).saturating_duration_since(*at)));
     let what = format!("{}: commit to Kafka", options.name);
     line(&what, &figures);
     let costs = costs.await.expect("no panic");
-    costs.print(&what, costs.at_pace(PACE), "event");
+    costs.print(&what, pace.events_in(costs.took), "event");
 }
 
 /// Waits until something is so.

@@ -33,7 +33,7 @@ const BACKLOG: usize = 1_000_000;
 /// Events made in one unit of work while the backlog is made.
 const UNIT: usize = 500;
 /// Events a second, for latencies.
-pub(crate) const PACE: usize = 500;
+const PACE: f64 = 500.0;
 /// Time at this pace before anything counts.
 const WARM_UP: Duration = Duration::from_secs(5);
 
@@ -110,18 +110,20 @@ impl Stage {
         }
     }
 
-    /// Emits [`PACE`] events a second, each in a unit of its own. `committed` hears of those that are due after
-    /// `warm_up`: the id of the event, the order in it, and the time that its unit took.
-    pub(crate) async fn emit_at_pace(
+    /// Emits events at a pace, each in a unit of its own. `committed` hears of those that are due in the window: the id
+    /// of the event, the order in it, and the time that its unit took.
+    ///
+    /// # Panics
+    /// If a unit fails: the machine does not bear the pace.
+    pub(crate) async fn emit_at(
         &self,
+        pace: Pace,
         begun: Instant,
-        time: Duration,
-        warm_up: Duration,
         committed: impl Fn(Id, Uuid, Duration) + Clone + Send + 'static,
     ) {
         let mut units = JoinSet::new();
-        for n in 0..events_in(time) {
-            let due = Duration::from_secs_f64(n as f64 / PACE as f64);
+        for n in 0..pace.events_in(pace.warm_up + pace.window) {
+            let due = Duration::from_secs_f64(n as f64 / pace.per_second);
             tokio::time::sleep_until((begun + due).into()).await;
             let (db, committed) = (self.db.clone(), committed.clone());
             units.spawn(async move {
@@ -129,22 +131,37 @@ impl Stage {
                 let unit = move |tx: &mut Tx<'_>| -> db::Result<()> {
                     let sold = Sold::new();
                     let id = messaging::emit(tx, &sold)?;
-                    if due >= warm_up {
+                    if due >= pace.warm_up {
                         let committed = committed.clone();
                         tx.after_commit(move || committed(id, sold.order, begun.elapsed()));
                     }
                     Ok(())
                 };
-                db.write(unit).await.expect("an event");
+                db.write(unit).await
             });
+            while let Some(done) = units.try_join_next() {
+                done.expect("no panic").expect("an event");
+            }
         }
-        units.join_all().await;
+        for done in units.join_all().await {
+            done.expect("an event");
+        }
     }
 }
 
-/// Returns the events that [`PACE`] makes in a time.
-pub(crate) fn events_in(time: Duration) -> u64 {
-    (time.as_secs_f64() * PACE as f64) as u64
+/// Events a second, of which those in a window count.
+#[derive(Clone, Copy)]
+pub(crate) struct Pace {
+    pub per_second: f64,
+    pub warm_up: Duration,
+    pub window: Duration,
+}
+
+impl Pace {
+    /// Returns the events that are made in a time.
+    pub(crate) fn events_in(&self, time: Duration) -> u64 {
+        (time.as_secs_f64() * self.per_second) as u64
+    }
 }
 
 /// Measures the drain of a backlog and latencies. The database must be empty.
@@ -266,11 +283,12 @@ async fn latency(stage: &Stage, watch: &Arc<Watch>, named: &str, window: Duratio
     let bus: Arc<dyn Bus> = Arc::new(stage.kafka.bus(stage.log.source()));
     let (db, log) = (stage.db.clone(), stage.log.clone());
     let readers = Consumers::start(db, log, bus, vec![group], ConsumerOptions::default()).await.expect("they start");
+    let pace = Pace { per_second: PACE, warm_up: WARM_UP, window };
     let (begun, time) = (Instant::now(), WARM_UP + window);
     let costs = observer.between(begun + WARM_UP, begun + time);
     let noted = watch.clone();
-    stage.emit_at_pace(begun, time, WARM_UP, move |event, _, took| noted.committed(event, took)).await;
-    while watch.handled.load(Ordering::Relaxed) < events_in(time) {
+    stage.emit_at(pace, begun, move |event, _, took| noted.committed(event, took)).await;
+    while watch.handled.load(Ordering::Relaxed) < pace.events_in(time) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let report = |what: &str, figures: &Mutex<Figures>| {
@@ -282,7 +300,7 @@ async fn latency(stage: &Stage, watch: &Arc<Watch>, named: &str, window: Duratio
     report("the unit of work with one event", &watch.units);
     let (median, most) = report("commit to Kafka", &watch.to_kafka);
     let costs = costs.await.expect("no panic");
-    costs.print(&format!("{named}500/s"), costs.at_pace(PACE), "event");
+    costs.print(&format!("{named}500/s"), pace.events_in(costs.took), "event");
     at_most(&format!("{named}commit to Kafka: p50 in ms"), median, 1.0);
     at_most(&format!("{named}commit to Kafka: p99 in ms"), most, 5.0);
     let (median, most) = report("commit to handled, by Kafka", &watch.to_handled);

@@ -1,20 +1,21 @@
 """Starts PostgreSQL and one broker of its own for the program `bench`, and what it is compared with.
 
-  scripts/bench distributed ...   measures the shop with them; the options of `bench`
-  scripts/bench compare ...       measures our relay, mq-bridge and Debezium, one after the other; --only NAME, and the
-                                  options of `bench compare`: --seconds 30, --runs 3
+scripts/bench distributed ...   measures the shop with them; the options of `bench`
+scripts/bench compare ...       measures our relay, mq-bridge and Debezium, one after the other; --only NAME, and the
+                                options of `bench compare`: --seconds 30, --runs 3
 """
 
 import argparse
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from blackbox.bench import debezium_relay
@@ -62,8 +63,8 @@ def mq_bridge(target: Path, _: Path) -> list[str]:
     python = home / "bin/python"
     if not python.exists():
         venv.create(home, with_pip=True)
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", REQUIREMENTS]
-    subprocess.run(pip, check=True)
+    install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(REQUIREMENTS)]
+    subprocess.run([python, *install], check=True)
     print(f"{REQUIREMENTS.read_text().splitlines()[-1]}; settings: blackbox/bench/mq_bridge_relay.py")
     return [str(python), "-m", "blackbox.bench.mq_bridge_relay"]
 
@@ -72,9 +73,11 @@ def debezium(target: Path, folder: Path) -> list[str]:
     """Fetches Debezium and Kafka Connect; returns their command."""
     libraries = target / "debezium"
     if not libraries.exists():
-        fetch = ["mvn", "-q", "-B", f"-Dmaven.repo.local={target}/maven", "-f", str(POM), COPY]
+        fetch = ["mvn", "-q", "-B", "-ntp", f"-Dmaven.repo.local={target}/maven", "-f", str(POM), COPY]
         subprocess.run([*fetch, f"-DoutputDirectory={libraries}"], check=True, stdin=subprocess.DEVNULL)
-    found = [jar.stem for name in ("debezium-connector-postgres", "connect-runtime") for jar in libraries.glob(f"{name}-*")]
+    found = [
+        jar.stem for name in ("debezium-connector-postgres", "connect-runtime") for jar in libraries.glob(f"{name}-*")
+    ]
     print(f"{', '.join(found)}; settings: blackbox/bench/debezium_relay.py, {' '.join(debezium_relay.JVM)}")
     return [sys.executable, "-m", "blackbox.bench.debezium_relay", str(libraries), str(folder)]
 
@@ -86,8 +89,20 @@ RELAYS: dict[str, Callable[[Path, Path], list[str]]] = {
 }
 
 
+def measure(words: Sequence[str | Path], env: Mapping[str, str]) -> int:
+    """Runs `bench` and returns its exit code; ends what it started, however this ends."""
+    process = subprocess.Popen(words, env=env, start_new_session=True)
+    try:
+        return process.wait()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Runs the measurement of the command line; returns the exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
     parser = argparse.ArgumentParser(
         prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -99,13 +114,12 @@ def main(words: Sequence[str] | None = None) -> int:
     print(f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     with servers() as (url, broker):
         there = ["--database-url", url, "--broker", str(broker)]
-        if arguments.what == "distributed":
-            return subprocess.run([arguments.bench, *there, "--only", arguments.only, *options], check=False).returncode
         env = environment(PYTHONPATH=str(SCRIPTS))
+        if arguments.what == "distributed":
+            return measure([arguments.bench, *there, "--only", arguments.only, *options], env)
         code = 0
         for name in (name for name in RELAYS if arguments.only in name):
             command = RELAYS[name](arguments.target, broker.parent)
             program = ["--program", *command] if command else []
-            measure = [arguments.bench, "compare", *there, "--name", name, *options, *program]
-            code |= subprocess.run(measure, env=env, check=False).returncode
+            code |= measure([arguments.bench, "compare", *there, "--name", name, *options, *program], env)
     return code

@@ -71,7 +71,10 @@ def main(libraries: Path, folder: Path) -> None:
     }
     for file, properties in files.items():
         file.write_text(properties_text(properties))
-    log = ["-Dkafka.log.file=" + str(folder / "log"), f"-Dlog4j2.configurationFile={SCRIPTS}/lib/kafka/log4j2.properties"]
+    log = [
+        "-Dkafka.log.file=" + str(folder / "log"),
+        f"-Dlog4j2.configurationFile={SCRIPTS}/lib/kafka/log4j2.properties",
+    ]
     words = ["-cp", f"{libraries}/*", "org.apache.kafka.connect.cli.ConnectStandalone", *map(str, files)]
     os.execvp("java", ["java", *JVM, *log, *words])
 

@@ -99,7 +99,7 @@ pub(crate) struct Costs {
     cpu: Vec<(&'static str, Duration)>,
     counts: Option<Counts>,
     pauses: Option<Pauses>,
-    took: Duration,
+    pub took: Duration,
 }
 
 impl Window {
@@ -119,11 +119,6 @@ impl Window {
 }
 
 impl Costs {
-    /// Returns the number of things that were done at a steady pace.
-    pub(crate) fn at_pace(&self, per_second: usize) -> u64 {
-        (per_second as f64 * self.took.as_secs_f64()) as u64
-    }
-
     /// Prints the costs of each of `count` things, `each` by name, below the row `what`.
     pub(crate) fn print(&self, what: &str, count: u64, each: &str) {
         let micros = |cpu: &Duration| cpu.as_secs_f64() * 1e6 / count as f64;
