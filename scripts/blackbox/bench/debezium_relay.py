@@ -45,6 +45,7 @@ def connector(url: str, topic: str, slot: str) -> dict[str, str]:
         "publication.autocreate.mode": "filtered",
         "slot.name": slot,
         "snapshot.mode": "no_data",
+        "message.prefix.exclude.list": ".*",  # the shop flushes commits by a message, which would want a topic
         "tombstones.on.delete": "false",
         "poll.interval.ms": "10",
         "max.batch.size": "8192",
