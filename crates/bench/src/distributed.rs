@@ -31,7 +31,7 @@ pub(crate) struct Servers {
     #[arg(long, required = false)]
     database_url: String,
     /// The cluster, host:port,…
-    #[arg(long, required_unless_present = "broker", requires = "database_url")]
+    #[arg(long, requires = "database_url")]
     kafka: Option<String>,
     /// The folder of a broker that scripts/kafka has started, instead of --kafka: its pauses and its CPU are printed.
     #[arg(long, requires = "database_url")]
@@ -41,7 +41,7 @@ pub(crate) struct Servers {
 impl Servers {
     fn bootstrap(&self) -> String {
         let of_broker = || self.broker.as_deref().map(|folder| Broker::of(folder).servers);
-        self.kafka.clone().or_else(of_broker).expect("clap asks for one of them")
+        self.kafka.clone().or_else(of_broker).expect("--database-url needs --kafka or --broker")
     }
 }
 

@@ -172,7 +172,7 @@ pub(crate) async fn run(database_url: &str, servers: &str, window: Duration, obs
     rate("librdkafka alone, the same records", bare);
     stage.fill(BACKLOG).await;
     let (watch, costs) = (Arc::<Watch>::default(), observer.begin());
-    let (follower, relay) = (stage.follow(), stage.relay(|publisher| Timed::new(publisher, &watch)).await);
+    let (follower, relay) = (stage.follow(), stage.relay(|publisher| Arc::new(Timed(publisher, watch.clone()))).await);
     let drained = watch.published(BACKLOG as u64).await;
     let costs = costs.end();
     rate("relay, 1,000,000 in the log", drained);
@@ -187,7 +187,7 @@ pub(crate) async fn run(database_url: &str, servers: &str, window: Duration, obs
 pub(crate) async fn many(database_url: &str, servers: &str, window: Duration, observer: &Arc<Observer>) {
     let stage = Stage::open(database_url, servers, &new_prefix(), MANY).await;
     let watch = Arc::<Watch>::default();
-    let (follower, relay) = (stage.follow(), stage.relay(|publisher| Timed::new(publisher, &watch)).await);
+    let (follower, relay) = (stage.follow(), stage.relay(|publisher| Arc::new(Timed(publisher, watch.clone()))).await);
     latency(&stage, &watch, "1,000 partitions: ", window, observer).await;
     relay.stop().await;
     follower.cancel();
@@ -234,12 +234,6 @@ impl Watch {
 
 /// Looks at the clock when Kafka has acknowledged.
 struct Timed(KafkaPublisher, Arc<Watch>);
-
-impl Timed {
-    fn new(publisher: KafkaPublisher, watch: &Arc<Watch>) -> Arc<dyn Publisher> {
-        Arc::new(Self(publisher, watch.clone()))
-    }
-}
 
 #[async_trait]
 impl Publisher for Timed {
