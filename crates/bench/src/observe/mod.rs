@@ -66,7 +66,7 @@ impl Observer {
         })
     }
 
-    /// Runs a load, and prints its row with the costs of each of its `each`.
+    /// Runs a load, and prints its row with the costs of each thing; `each` names one.
     pub(crate) async fn row(self: &Arc<Self>, what: &str, each: &str, load: impl Future<Output = Figures>) -> Figures {
         let window = self.begin();
         let figures = load.await;
@@ -119,14 +119,14 @@ impl Window {
 }
 
 impl Costs {
-    /// Prints the costs of each of `count` things, `each` by name, below the row `what`.
+    /// Prints the costs of each of `count` things below the row `what`; `each` names one.
     pub(crate) fn print(&self, what: &str, count: u64, each: &str) {
         let micros = |cpu: &Duration| cpu.as_secs_f64() * 1e6 / count as f64;
         let cpu: Vec<_> = self.cpu.iter().map(|(name, cpu)| (*name, micros(cpu), 0)).collect();
-        detail(what, &format!("CPU us an {each}"), &cpu);
+        detail(what, &format!("CPU us, each {each}"), &cpu);
         if let Some(counts) = &self.counts {
             let counts: Vec<_> = counts.named().map(|(name, all)| (name, all / count as f64, 2)).collect();
-            detail(what, &format!("PostgreSQL, an {each}"), &counts);
+            detail(what, &format!("PostgreSQL, each {each}"), &counts);
         }
         self.print_machine(what);
     }

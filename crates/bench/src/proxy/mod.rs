@@ -133,6 +133,7 @@ impl Bench {
     /// Events a second.
     async fn bare(&self, what: &str, shape: Shape) -> f64 {
         let bare = Bare::start();
+        self.observer.set_process("bare handler", bare.id());
         let what = format!("{what}: the bare handler");
         self.load(&what, std::slice::from_ref(&bare.address), "/", shape, ACCEPTED).await.per_second()
     }
