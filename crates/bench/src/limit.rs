@@ -20,11 +20,11 @@ use crate::stand::new_products;
 const PARTITIONS: i32 = 4;
 const EXPIRES_AFTER: Duration = Duration::from_secs(900);
 
-/// Purchases (order and pay, a unit each) as fast as the database takes them from `at_once` tasks, for `seconds`.
+/// Purchases (order and pay, a unit each) as fast as the database takes them from `at_once` tasks, for a time.
 ///
 /// # Panics
 /// When the database does not open or refuses a purchase.
-pub(crate) async fn purchases_without_http(products: usize, at_once: usize, seconds: u64) -> Figures {
+pub(crate) async fn purchases_without_http(products: usize, at_once: usize, time: Duration) -> Figures {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let log = Log::new();
     let options = Options::new(format!("sqlite:{}", folder.path().join("limit.db").display()));
@@ -41,7 +41,7 @@ pub(crate) async fn purchases_without_http(products: usize, at_once: usize, seco
     }
     let stock = Arc::new(stock.iter().map(|product| product.id).collect::<Vec<_>>());
     let started = Instant::now();
-    let until = started + Duration::from_secs(seconds);
+    let until = started + time;
     let next = Arc::new(AtomicUsize::new(0));
     let buyers = members.into_iter().map(|member| {
         let (db, stock, next) = (db.clone(), stock.clone(), next.clone());

@@ -1,12 +1,13 @@
 //! Purchases on PostgreSQL, against pgbench with the same statements.
 
-use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use db::diesel::{RunQueryDsl, sql_query};
 use db::on_each;
 
-use crate::report::{line, ratio};
+use crate::observe::{Observer, program};
+use crate::report::{rate, ratio};
 use crate::stand::Stand;
 use crate::{CONNECTIONS, PRODUCTS, load};
 
@@ -15,17 +16,17 @@ const POOL: usize = 10;
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/purchase.sql");
 
 /// Bursts of purchases over HTTP, and the statements of the same number of connections without a shop.
-pub(crate) async fn purchases(there: &[(&str, &str)], database_url: &str, time: Duration) {
+pub(crate) async fn purchases(there: &[(&str, &str)], database_url: &str, time: Duration, observer: &Arc<Observer>) {
     let pool = POOL.to_string();
     let settings: Vec<_> = there.iter().copied().chain([("SHOP__DATABASE__POOL_SIZE", pool.as_str())]).collect();
     let stand = Stand::open_with(&settings, []).await;
     let (products, buyers) = (stand.products(PRODUCTS).await, stand.buyers(CONNECTIONS).await);
-    let burst = load::purchases(&stand.address, buyers, &products, time, None).await;
-    line("PostgreSQL, purchases: burst", &burst);
+    let burst = load::purchases(&stand.address, buyers, &products, time, None);
+    let burst = observer.row("PostgreSQL, purchases: burst", "purchase", burst).await;
     seed(&stand.shop.db).await;
     stand.close().await;
     let limit = pgbench(database_url, time);
-    println!("{:<44} {limit:>8.0}/s", "PostgreSQL, purchases: pgbench");
+    rate("PostgreSQL, purchases: pgbench", limit);
     ratio("PostgreSQL, purchases: burst to pgbench", burst.per_second() / limit, 0.8);
 }
 
@@ -51,15 +52,15 @@ async fn seed(db: &db::Database) {
 
 /// Purchases a second.
 fn pgbench(database_url: &str, time: Duration) -> f64 {
-    let folder = Command::new("pg_config").arg("--bindir").output().expect("pg_config");
-    let program = format!("{}/pgbench", String::from_utf8_lossy(&folder.stdout).trim());
     let (clients, seconds, products) = (POOL.to_string(), time.as_secs().to_string(), format!("products={PRODUCTS}"));
-    let ran = Command::new(program)
-        .args(["--no-vacuum", "--protocol=prepared", "--jobs=2", "--file", SCRIPT, "--define", "n=0"])
-        .args(["--client", &clients, "--time", &seconds, "--define", &products, database_url])
-        .output()
-        .expect("pgbench");
-    let said = String::from_utf8_lossy(&ran.stdout);
-    let rate = said.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
-    rate.unwrap_or_else(|| panic!("pgbench: {said}{}", String::from_utf8_lossy(&ran.stderr)))
+    let said = program(
+        "pgbench",
+        &[
+            &["--no-vacuum", "--protocol=prepared", "--jobs=2", "--file", SCRIPT, "--define", "n=0"][..],
+            &["--client", &clients, "--time", &seconds, "--define", &products, database_url],
+        ]
+        .concat(),
+    );
+    let found = said.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
+    found.unwrap_or_else(|| panic!("pgbench: {said}"))
 }

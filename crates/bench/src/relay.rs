@@ -15,31 +15,37 @@ use messaging::{
 use messaging_kafka::{Kafka, KafkaOptions, KafkaPublisher, TopicOptions};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::limit;
-use crate::report::{Figures, at_most, line, ratio};
+use crate::observe::Observer;
+use crate::report::{Figures, at_most, line, rate, ratio};
 
-const TOPIC: &str = "bench";
+pub(crate) const TOPIC: &str = "bench";
 /// Where librdkafka alone sends to.
 const BARE: &str = "bare";
-const PARTITIONS: i32 = 12;
+pub(crate) const PARTITIONS: i32 = 12;
+/// Partitions of a topic with many.
+const MANY: i32 = 1000;
 const BACKLOG: usize = 1_000_000;
 /// Events made in one unit of work while the backlog is made.
 const UNIT: usize = 500;
 /// Events a second, for latencies.
-const PACE: usize = 500;
+const PACE: f64 = 500.0;
+/// Time at this pace before anything counts.
+const WARM_UP: Duration = Duration::from_secs(5);
 
 /// An event of some 300 bytes.
 #[derive(Serialize, Deserialize)]
-struct Sold {
-    order: Uuid,
+pub(crate) struct Sold {
+    pub order: Uuid,
     text: String,
 }
 
 impl Sold {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { order: Uuid::now_v7(), text: "a product with a name, a price and a quantity; ".repeat(5) }
     }
 }
@@ -57,71 +63,139 @@ impl DomainEvent for Sold {
 }
 
 /// A database and a cluster, with a topic of their own.
-struct Stage {
+pub(crate) struct Stage {
     db: Database,
     log: Log,
     kafka: Kafka,
-    watch: Arc<Watch>,
 }
 
 impl Stage {
-    async fn open(database_url: &str, servers: &str) -> Self {
+    /// Opens the log of a database with one topic, whose name on Kafka begins with `prefix`, and has the topic made.
+    ///
+    /// # Panics
+    /// If PostgreSQL or Kafka does not answer.
+    pub(crate) async fn open(database_url: &str, servers: &str, prefix: &str, partitions: i32) -> Self {
         let log = Log::new();
         let options = db::Options::new(database_url);
         let db = Database::open(options, &contracts::MIGRATIONS, log.recorder()).await.expect("the database opens");
-        log.open(&db, &[TopicSpec { name: TOPIC.into(), partitions: PARTITIONS, direct: false }])
-            .await
-            .expect("the log opens");
-        let prefix = format!("bench-{}-", Uuid::new_v4().simple());
-        let options = KafkaOptions { bootstrap_servers: servers.into(), prefix, ..KafkaOptions::default() };
+        log.open(&db, &[TopicSpec { name: TOPIC.into(), partitions, direct: false }]).await.expect("the log opens");
+        let options = KafkaOptions { bootstrap_servers: servers.into(), prefix: prefix.into(), ..Default::default() };
         let kafka = Kafka::new(options).expect("good options");
-        let topics = [TOPIC, BARE].map(|topic| (topic.to_owned(), PARTITIONS));
+        let topics = [(TOPIC, partitions), (BARE, PARTITIONS)].map(|(topic, count)| (topic.to_owned(), count));
         kafka.ensure_topics(&topics, &TopicOptions::default()).await.expect("Kafka answers");
-        Self { db, log, kafka, watch: Arc::default() }
+        Self { db, log, kafka }
     }
 
-    fn follow(&self) -> CancellationToken {
+    pub(crate) fn follow(&self) -> CancellationToken {
         let stop = CancellationToken::new();
         tokio::spawn(follow_log(self.db.clone(), self.log.clone(), stop.clone()));
         stop
     }
 
-    async fn relay(&self) -> Consumers {
-        let publisher = Timed(self.kafka.publisher(Duration::ZERO), self.watch.clone());
-        let group = relay_group(Arc::new(publisher), self.db.clone(), self.log.clone(), vec![TOPIC]);
+    /// Starts a relay; `wrap` may put a publisher before Kafka's.
+    pub(crate) async fn relay(&self, wrap: impl FnOnce(KafkaPublisher) -> Arc<dyn Publisher>) -> Consumers {
+        let publisher = wrap(self.kafka.publisher(Duration::ZERO));
+        let group = relay_group(publisher, self.db.clone(), self.log.clone(), vec![TOPIC]);
         let bus = Arc::new(InProcess::new(self.db.clone(), self.log.clone()));
         let (db, log) = (self.db.clone(), self.log.clone());
         Consumers::start(db, log, bus, vec![group], ConsumerOptions::relay()).await.expect("the relay starts")
     }
 
-    async fn relayed(&self) -> i64 {
-        let rows =
-            self.db.read(|conn| messaging::admin::consumers(conn, &Default::default())).await.expect("the positions");
-        rows.iter().filter(|row| row.group == messaging::RELAY).map(|row| row.position + 1).sum()
+    /// Writes a backlog, in large units.
+    pub(crate) async fn fill(&self, count: usize) {
+        for written in (0..count).step_by(UNIT) {
+            let events = UNIT.min(count - written);
+            let unit = move |tx: &mut Tx<'_>| (0..events).try_for_each(|_| messaging::emit(tx, &Sold::new()).map(drop));
+            self.db.write(unit).await.expect("events");
+        }
+    }
+
+    /// Emits events at a pace, each in a unit of its own. `committed` hears of those that are due in the window: the id
+    /// of the event, the order in it, and the time that its unit took.
+    ///
+    /// # Panics
+    /// If a unit fails: the machine does not bear the pace.
+    pub(crate) async fn emit_at(
+        &self,
+        pace: Pace,
+        begun: Instant,
+        committed: impl Fn(Id, Uuid, Duration) + Clone + Send + 'static,
+    ) {
+        let mut units = JoinSet::new();
+        for n in 0..pace.events_in(pace.warm_up + pace.window) {
+            let due = Duration::from_secs_f64(n as f64 / pace.per_second);
+            tokio::time::sleep_until((begun + due).into()).await;
+            let (db, committed) = (self.db.clone(), committed.clone());
+            units.spawn(async move {
+                let begun = Instant::now();
+                let unit = move |tx: &mut Tx<'_>| -> db::Result<()> {
+                    let sold = Sold::new();
+                    let id = messaging::emit(tx, &sold)?;
+                    if due >= pace.warm_up {
+                        let committed = committed.clone();
+                        tx.after_commit(move || committed(id, sold.order, begun.elapsed()));
+                    }
+                    Ok(())
+                };
+                db.write(unit).await
+            });
+            while let Some(done) = units.try_join_next() {
+                done.expect("no panic").expect("an event");
+            }
+        }
+        for done in units.join_all().await {
+            done.expect("an event");
+        }
     }
 }
 
-/// Measures all of it. The database must be empty.
-pub(crate) async fn run(database_url: &str, servers: &str, seconds: u64) {
-    let stage = Stage::open(database_url, servers).await;
+/// Events a second, of which those in a window count.
+#[derive(Clone, Copy)]
+pub(crate) struct Pace {
+    pub per_second: f64,
+    pub warm_up: Duration,
+    pub window: Duration,
+}
+
+impl Pace {
+    /// Returns the events that are made in a time.
+    pub(crate) fn events_in(&self, time: Duration) -> u64 {
+        (time.as_secs_f64() * self.per_second) as u64
+    }
+}
+
+/// Measures the drain of a backlog and latencies. The database must be empty.
+pub(crate) async fn run(database_url: &str, servers: &str, window: Duration, observer: &Arc<Observer>) {
+    let stage = Stage::open(database_url, servers, &new_prefix(), PARTITIONS).await;
     let payload = serde_json::to_string(&Sold::new()).expect("JSON");
     let bare = limit::produced(servers, &stage.kafka.named(BARE), PARTITIONS, payload, BACKLOG).await;
-    println!("{:<44} {bare:>8.0}/s", "librdkafka alone, the same records");
-    for _ in 0..BACKLOG / UNIT {
-        let unit = |tx: &mut Tx<'_>| (0..UNIT).try_for_each(|_| messaging::emit(tx, &Sold::new()).map(drop));
-        stage.db.write(unit).await.expect("events");
-    }
-    let begun = Instant::now();
-    let (follower, relay) = (stage.follow(), stage.relay().await);
-    while stage.relayed().await < BACKLOG as i64 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    let drained = BACKLOG as f64 / begun.elapsed().as_secs_f64();
-    println!("{:<44} {drained:>8.0}/s", "relay, 1,000,000 in the log");
+    rate("librdkafka alone, the same records", bare);
+    stage.fill(BACKLOG).await;
+    let (watch, costs) = (Arc::<Watch>::default(), observer.begin());
+    let (follower, relay) = (stage.follow(), stage.relay(|publisher| Arc::new(Timed(publisher, watch.clone()))).await);
+    let drained = watch.published(BACKLOG as u64).await;
+    let costs = costs.end();
+    rate("relay, 1,000,000 in the log", drained);
+    costs.print("relay, 1,000,000 in the log", BACKLOG as u64, "event");
     ratio("relay to librdkafka alone", drained / bare, 0.8);
-    latency(&stage, seconds).await;
+    latency(&stage, &watch, "", window, observer).await;
     relay.stop().await;
     follower.cancel();
+}
+
+/// Measures latencies with a topic of 1,000 partitions. The database must be empty.
+pub(crate) async fn many(database_url: &str, servers: &str, window: Duration, observer: &Arc<Observer>) {
+    let stage = Stage::open(database_url, servers, &new_prefix(), MANY).await;
+    let watch = Arc::<Watch>::default();
+    let (follower, relay) = (stage.follow(), stage.relay(|publisher| Arc::new(Timed(publisher, watch.clone()))).await);
+    latency(&stage, &watch, "1,000 partitions: ", window, observer).await;
+    relay.stop().await;
+    follower.cancel();
+}
+
+/// Returns the beginning of the names on Kafka, for one run.
+pub(crate) fn new_prefix() -> String {
+    format!("bench-{}-", Uuid::new_v4().simple())
 }
 
 /// How long units of work took, and how long after its commit each event was on Kafka, and was handled.
@@ -131,6 +205,8 @@ struct Watch {
     units: Mutex<Figures>,
     to_kafka: Mutex<Figures>,
     to_handled: Mutex<Figures>,
+    publishing: Mutex<Option<(Instant, Instant)>>,
+    published: AtomicU64,
     handled: AtomicU64,
 }
 
@@ -145,6 +221,15 @@ impl Watch {
         let (commits, mut figures) = (self.commits.lock(), figures.lock());
         ids.filter_map(|id| commits.get(&id)).for_each(|at| figures.record(at.elapsed()));
     }
+
+    /// Waits until so many events are on Kafka. Returns the events a second, from the first request to the last answer.
+    async fn published(&self, count: u64) -> f64 {
+        while self.published.load(Ordering::Relaxed) < count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let (first, last) = self.publishing.lock().expect("some are published");
+        count as f64 / (last - first).as_secs_f64()
+    }
 }
 
 /// Looks at the clock when Kafka has acknowledged.
@@ -153,8 +238,11 @@ struct Timed(KafkaPublisher, Arc<Watch>);
 #[async_trait]
 impl Publisher for Timed {
     async fn publish(&self, events: &[Event]) -> Result<Vec<i64>, BusError> {
+        let begun = Instant::now();
         let offsets = self.0.publish(events).await?;
         self.1.arrived(events.iter().map(|event| event.id), &self.1.to_kafka);
+        self.1.publishing.lock().get_or_insert((begun, begun)).1 = Instant::now();
+        self.1.published.fetch_add(events.len() as u64, Ordering::Relaxed);
         Ok(offsets)
     }
 
@@ -178,50 +266,39 @@ impl TransactionalHandler for Reader {
 }
 
 /// From the commit of an event's unit of work to being on Kafka, and to being handled from there.
-async fn latency(stage: &Stage, seconds: u64) {
+async fn latency(stage: &Stage, watch: &Arc<Watch>, named: &str, window: Duration, observer: &Arc<Observer>) {
     let group = Group {
         name: "readers",
         topics: vec![TOPIC],
         replay: Replay::Once("a benchmark"),
         start: Start::Now,
-        handler: Handler::Transactional(Arc::new(Reader(stage.watch.clone()))),
+        handler: Handler::Transactional(Arc::new(Reader(watch.clone()))),
     };
     let bus: Arc<dyn Bus> = Arc::new(stage.kafka.bus(stage.log.source()));
     let (db, log) = (stage.db.clone(), stage.log.clone());
     let readers = Consumers::start(db, log, bus, vec![group], ConsumerOptions::default()).await.expect("they start");
-    let all = seconds * PACE as u64;
-    let warm_up = all / 4;
-    let begun = Instant::now();
-    for n in 0..all {
-        tokio::time::sleep_until((begun + Duration::from_secs_f64(n as f64 / PACE as f64)).into()).await;
-        let (db, watch) = (stage.db.clone(), stage.watch.clone());
-        tokio::spawn(async move {
-            let begun = Instant::now();
-            let unit = move |tx: &mut Tx<'_>| -> db::Result<()> {
-                let (watch, id) = (watch.clone(), messaging::emit(tx, &Sold::new())?);
-                if n >= warm_up {
-                    tx.after_commit(move || watch.committed(id, begun.elapsed()));
-                }
-                Ok(())
-            };
-            db.write(unit).await.expect("an event");
-        });
-    }
-    while stage.watch.handled.load(Ordering::Relaxed) < all {
+    let pace = Pace { per_second: PACE, warm_up: WARM_UP, window };
+    let (begun, time) = (Instant::now(), WARM_UP + window);
+    let costs = observer.between(begun + WARM_UP, begun + time);
+    let noted = watch.clone();
+    stage.emit_at(pace, begun, move |event, _, took| noted.committed(event, took)).await;
+    while watch.handled.load(Ordering::Relaxed) < pace.events_in(time) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let report = |what: &str, figures: &Mutex<Figures>| {
         let mut figures = figures.lock();
-        figures.took = begun.elapsed().mul_f64(0.75);
-        line(what, &figures);
+        figures.took = window;
+        line(&format!("{named}{what}"), &figures);
         (figures.percentile(50.0), figures.percentile(99.0))
     };
-    report("the unit of work with one event", &stage.watch.units);
-    let (median, most) = report("commit to Kafka", &stage.watch.to_kafka);
-    at_most("commit to Kafka: p50 in ms", median, 1.0);
-    at_most("commit to Kafka: p99 in ms", most, 5.0);
-    let (median, most) = report("commit to handled, by Kafka", &stage.watch.to_handled);
-    at_most("commit to handled: p50 in ms", median, 3.0);
-    at_most("commit to handled: p99 in ms", most, 20.0);
+    report("the unit of work with one event", &watch.units);
+    let (median, most) = report("commit to Kafka", &watch.to_kafka);
+    let costs = costs.await.expect("no panic");
+    costs.print(&format!("{named}500/s"), pace.events_in(costs.took), "event");
+    at_most(&format!("{named}commit to Kafka: p50 in ms"), median, 1.0);
+    at_most(&format!("{named}commit to Kafka: p99 in ms"), most, 5.0);
+    let (median, most) = report("commit to handled, by Kafka", &watch.to_handled);
+    at_most(&format!("{named}commit to handled: p50 in ms"), median, 3.0);
+    at_most(&format!("{named}commit to handled: p99 in ms"), most, 20.0);
     readers.stop().await;
 }

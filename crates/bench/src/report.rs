@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use parking_lot::Mutex;
 
 /// How long each of many things took, and all together.
 pub(crate) struct Figures {
@@ -68,17 +69,61 @@ impl fmt::Display for Figures {
     }
 }
 
-/// A line of the report, and whether its goal is met.
+/// Values of all runs by name, in the order in which the names appeared.
+static RUNS: Mutex<Vec<(String, Vec<f64>)>> = Mutex::new(Vec::new());
+
+fn record(name: &str, value: f64) {
+    let mut runs = RUNS.lock();
+    match runs.iter_mut().find(|(known, _)| known == name) {
+        Some((_, values)) => values.push(value),
+        None => runs.push((name.to_owned(), vec![value])),
+    }
+}
+
+/// Prints the median and the spread of each value after more than one run.
+pub(crate) fn spread(runs: usize) {
+    if runs < 2 {
+        return;
+    }
+    println!("{:<72} {:>10} {:>10} {:>10}  runs", "", "least", "median", "most");
+    for (name, mut values) in std::mem::take(&mut *RUNS.lock()) {
+        values.sort_by(f64::total_cmp);
+        let (least, median, most) = (values[0], values[values.len() / 2], values[values.len() - 1]);
+        println!("{name:<72} {least:>10.2} {median:>10.2} {most:>10.2}  {}", values.len());
+    }
+}
+
+/// A row of the report.
 pub(crate) fn line(what: &str, figures: &Figures) {
     println!("{what:<44} {figures}");
+    record(&format!("{what}, a second"), figures.per_second());
+    record(&format!("{what}, p50 in ms"), figures.percentile(50.0));
+    record(&format!("{what}, p99 in ms"), figures.percentile(99.0));
+}
+
+/// A row with a rate only.
+pub(crate) fn rate(what: &str, per_second: f64) {
+    println!("{what:<44} {per_second:>8.0}/s");
+    record(&format!("{what}, a second"), per_second);
+}
+
+/// A line below the row `what`: values with their names and digits.
+pub(crate) fn detail(what: &str, kind: &str, values: &[(&str, f64, usize)]) {
+    let text: Vec<_> = values.iter().map(|(name, value, digits)| format!("{name} {value:.digits$}")).collect();
+    println!("  {kind:<42} {}", text.join(", "));
+    for (name, value, _) in values {
+        record(&format!("{what}: {kind}: {name}"), *value);
+    }
 }
 
 /// A ratio against its goal.
 pub(crate) fn ratio(what: &str, is: f64, goal: f64) {
     println!("{what:<44} {is:>8.2}     goal {goal}   {}", if is >= goal { "met" } else { "NOT MET" });
+    record(what, is);
 }
 
 /// A figure that should be small against its goal.
 pub(crate) fn at_most(what: &str, is: f64, goal: f64) {
     println!("{what:<44} {is:>8.2}     goal {goal}   {}", if is <= goal { "met" } else { "NOT MET" });
+    record(what, is);
 }

@@ -34,8 +34,8 @@ def folders() -> Iterator[Path]:
 class Postgres:
     """Server on a free port; stopped and started by orders."""
 
-    def __init__(self, folder: Path) -> None:
-        """Starts a server with the programs of this folder."""
+    def __init__(self, folder: Path, options: str = "") -> None:
+        """Starts a server with the programs of this folder and more options than those of tests."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.port = listener.getsockname()[1]
         data = Path(tempfile.mkdtemp(prefix="jangteo-postgres-"))  # the script removes the folder
@@ -46,7 +46,7 @@ class Postgres:
             for path in (data, data / "password"):
                 shutil.chown(path, user)
         self.process = subprocess.Popen(
-            ["sh", str(SCRIPT), str(data), str(folder), str(self.port)],
+            ["sh", str(SCRIPT), str(data), str(folder), str(self.port), options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -73,6 +73,10 @@ class Postgres:
     def url(self) -> str:
         """Returns the URL of the only database."""
         return f"postgres://postgres:{PASSWORD}@127.0.0.1:{self.port}/postgres"
+
+    def version(self) -> str:
+        """Returns the version of the server."""
+        return str(postgres.rows(self.port, "postgres", PASSWORD, "postgres", "SHOW server_version")[0][0])
 
     def execute(self, sql: str) -> None:
         """Executes a statement. Raises postgres.Refused."""

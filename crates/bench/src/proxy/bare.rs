@@ -81,6 +81,10 @@ impl Bare {
         BufReader::new(said).read_line(&mut line).expect("a line");
         Self { process, address: line.trim().to_owned() }
     }
+
+    pub(super) fn id(&self) -> u32 {
+        self.process.id()
+    }
 }
 
 impl Drop for Bare {

@@ -7,16 +7,19 @@ mod direct;
 mod process;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bare::Bare;
 pub(crate) use bare::serve as serve_bare;
 use bodies::{BATCH, LINES, SINGLE, Shape};
 use direct::Direct;
-use process::{Broker, Proxy};
+pub(crate) use process::Broker;
+use process::Proxy;
 
 use crate::load;
-use crate::report::{Figures, at_most, line, ratio};
+use crate::observe::Observer;
+use crate::report::{Figures, at_most, line, rate, ratio, spread};
 
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Events a second, for latencies.
@@ -30,8 +33,11 @@ const CONFIRMED: u16 = 200;
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Seconds of each measurement.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 30)]
     seconds: u64,
+    /// Measures everything so many times, and prints the spread of each value.
+    #[arg(long, default_value_t = 1)]
+    runs: usize,
     /// Only the parts whose name contains this: single, batches, ndjson, latency, two, away.
     #[arg(long, default_value = "")]
     only: String,
@@ -53,37 +59,52 @@ pub(crate) async fn run(options: Options) {
         program: options.program.unwrap_or_else(beside),
         broker: Broker::of(&options.broker),
         time: Duration::from_secs(options.seconds),
+        observer: Arc::new(Observer::new().with_broker(Some(&options.broker))),
     };
-    let runs = |part: &str| part.contains(&options.only);
-    if runs("single") {
-        bench.single().await;
+    for _ in 0..options.runs {
+        bench.run(&options.only, Duration::from_secs(options.away)).await;
     }
-    if runs("batches") {
-        bench.many("arrays of 100", BATCH, Some(170.0)).await;
-    }
-    if runs("ndjson") {
-        bench.many("NDJSON", LINES, None).await;
-    }
-    if runs("latency") {
-        bench.latency().await;
-    }
-    if runs("two") {
-        bench.two().await;
-    }
-    if runs("away") {
-        bench.away(Duration::from_secs(options.away)).await;
-    }
+    spread(options.runs);
 }
 
 struct Bench {
     program: PathBuf,
     broker: Broker,
     time: Duration,
+    observer: Arc<Observer>,
 }
 
 impl Bench {
+    async fn run(&self, only: &str, away: Duration) {
+        let runs = |part: &str| part.contains(only);
+        if runs("single") {
+            self.single().await;
+        }
+        if runs("batches") {
+            self.many("arrays of 100", BATCH, Some(170.0)).await;
+        }
+        if runs("ndjson") {
+            self.many("NDJSON", LINES, None).await;
+        }
+        if runs("latency") {
+            self.latency().await;
+        }
+        if runs("two") {
+            self.two().await;
+        }
+        if runs("away") {
+            self.away(away).await;
+        }
+    }
+
     fn proxy(&self) -> Proxy {
-        Proxy::start(&self.program, &self.broker.servers)
+        self.proxy_as("proxy")
+    }
+
+    fn proxy_as(&self, name: &'static str) -> Proxy {
+        let proxy = Proxy::start(&self.program, &self.broker.servers);
+        self.observer.set_process(name, proxy.id());
+        proxy
     }
 
     async fn single(&self) {
@@ -92,7 +113,7 @@ impl Bench {
         let disk = self.post("disk", "events, ack=disk", SINGLE, ACCEPTED).await;
         let kafka = self.post("kafka", "events, ack=kafka", SINGLE, CONFIRMED).await;
         let direct = Direct::open(&self.broker.servers).await.as_fast_as_it_goes().await;
-        println!("{:<44} {direct:>8.0}/s", "events: librdkafka alone");
+        rate("events: librdkafka alone", direct);
         ratio("events, ack=memory to the bare handler", memory / bare, 0.5);
         ratio("events, ack=disk to the bare handler", disk / bare, 0.5);
         ratio("events, ack=disk, in thousands a second", disk / 1000.0, 10.0);
@@ -112,9 +133,9 @@ impl Bench {
     /// Events a second.
     async fn bare(&self, what: &str, shape: Shape) -> f64 {
         let bare = Bare::start();
-        let figures = self.load(std::slice::from_ref(&bare.address), "/", shape, ACCEPTED).await;
-        line(&format!("{what}: the bare handler"), &figures);
-        figures.per_second()
+        self.observer.set_process("bare handler", bare.id());
+        let what = format!("{what}: the bare handler");
+        self.load(&what, std::slice::from_ref(&bare.address), "/", shape, ACCEPTED).await.per_second()
     }
 
     /// Events a second that a proxy takes; and how soon they are on Kafka, all of them.
@@ -122,8 +143,7 @@ impl Bench {
         let proxy = self.proxy();
         let path = format!("/v1/events?ack={ack}");
         let begun = Instant::now();
-        let figures = self.load(std::slice::from_ref(&proxy.address), &path, shape, expected).await;
-        line(what, &figures);
+        let figures = self.load(what, std::slice::from_ref(&proxy.address), &path, shape, expected).await;
         let (_, behind) = proxy.ledger().await;
         let after = proxy.drained().await;
         // from the warm-up on
@@ -134,13 +154,16 @@ impl Bench {
     }
 
     /// After a warm-up, of which nothing is counted.
-    async fn load(&self, addresses: &[String], path: &str, shape: Shape, expected: u16) -> Figures {
+    async fn load(&self, what: &str, addresses: &[String], path: &str, shape: Shape, expected: u16) -> Figures {
         let requests = |n| shape.requests(path, n);
         let post = |time| load::posts(addresses, shape.connections, requests, expected, time, None);
         post(WARM_UP).await;
-        let mut figures = post(self.time).await;
-        figures.each = shape.events as u64;
-        figures
+        let counted = async {
+            let mut figures = post(self.time).await;
+            figures.each = shape.events as u64;
+            figures
+        };
+        self.observer.row(what, "event", counted).await
     }
 
     /// What the proxy adds to producing directly, at a pace that both keep up with.
@@ -155,8 +178,7 @@ impl Bench {
             let requests = |n| SINGLE.requests(&path, n);
             let post = |time| load::posts(&addresses, SINGLE.connections, requests, expected, time, Some(PACE));
             post(WARM_UP).await;
-            let figures = post(self.time).await;
-            line(&format!("5,000/s: ack={ack}"), &figures);
+            let figures = self.observer.row(&format!("5,000/s: ack={ack}"), "event", post(self.time)).await;
             let added = |percent| figures.percentile(percent) - direct.percentile(percent);
             println!("{:<44} {:>8.2} ms p50 {:>8.2} ms p99", "  more than directly", added(50.0), added(99.0));
             at_most(&format!("5,000/s: ack={ack}, p99 in ms"), figures.percentile(99.0), 20.0);
@@ -168,10 +190,11 @@ impl Bench {
     async fn two(&self) {
         let mut rates = Vec::new();
         for count in 1..=2 {
-            let proxies: Vec<Proxy> = (0..count).map(|_| self.proxy()).collect();
+            let names = ["proxy", "second proxy"].into_iter().take(count);
+            let proxies: Vec<Proxy> = names.map(|name| self.proxy_as(name)).collect();
             let addresses: Vec<_> = proxies.iter().map(|proxy| proxy.address.clone()).collect();
-            let figures = self.load(&addresses, "/v1/events?ack=disk", SINGLE, ACCEPTED).await;
-            line(&format!("events, ack=disk, proxies: {count}"), &figures);
+            let what = format!("events, ack=disk, proxies: {count}");
+            let figures = self.load(&what, &addresses, "/v1/events?ack=disk", SINGLE, ACCEPTED).await;
             rates.push(figures.per_second());
             for proxy in &proxies {
                 proxy.drained().await;

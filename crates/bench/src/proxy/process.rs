@@ -1,9 +1,9 @@
 //! The proxy and the broker, as processes.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -17,7 +17,7 @@ const KAFKA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/kafka");
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// One broker of `scripts/kafka`.
-pub(super) struct Broker {
+pub(crate) struct Broker {
     folder: PathBuf,
     pub servers: String,
 }
@@ -27,7 +27,7 @@ impl Broker {
     ///
     /// # Panics
     /// When it doesn't.
-    pub(super) fn of(folder: &Path) -> Self {
+    pub(crate) fn of(folder: &Path) -> Self {
         let servers = Command::new(KAFKA).arg("bootstrap").arg(folder).output().expect("scripts/kafka").stdout;
         let servers = String::from_utf8_lossy(&servers).trim().to_owned();
         assert!(!servers.is_empty(), "there is no broker in {}", folder.display());
@@ -56,6 +56,8 @@ pub(super) struct Proxy {
     process: Child,
     pub address: String,
     folder: TempDir,
+    /// Open pipe: the proxy prints more lines after its address, and ends with a panic if nobody can read them.
+    _output: Lines<BufReader<ChildStdout>>,
 }
 
 /// What the proxy says while it runs, in its folder.
@@ -78,12 +80,16 @@ impl Proxy {
             .stderr(File::create(folder.path().join(LOG)).expect("a file"))
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
-        let lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
-        let address = lines.map_while(Result::ok).find_map(|line| {
+        let mut output = BufReader::new(process.stdout.take().expect("it is piped")).lines();
+        let address = output.by_ref().map_while(Result::ok).find_map(|line| {
             let (_, rest) = line.split_once("http://")?;
             Some(rest.split('/').next()?.to_owned())
         });
-        Self { process, address: address.expect("the proxy starts"), folder }
+        Self { process, address: address.expect("the proxy starts"), folder, _output: output }
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Sums over all topics of what `/v1/ledger` says: what was accepted, and what is not on Kafka yet.
