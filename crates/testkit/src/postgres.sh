@@ -1,9 +1,10 @@
 # Runs a PostgreSQL server for as long as standard input stays open: when the test process ends, in whatever way, the
 # kernel closes the pipe, and the server and its folder go.
-#   $1 the folder, ours alone; $2 where the server's programs are; $3 the port
+#   $1 the folder, ours alone; $2 where the server's programs are; $3 the port; $4 the locale of
+#   messages, C without it
 # Says 'ready' on standard output; anything else there is the reason why not. Afterwards it stops and starts the server
 # when a line says so, and answers 'done'.
-folder=$1 bin=$2 port=$3
+folder=$1 bin=$2 port=$3 messages=${4:-C}
 cd / || exit
 trap '' PIPE INT HUP
 finish() {
@@ -17,7 +18,7 @@ trap finish EXIT
 # No fsync: no test pulls the plug. Many connections: tests run in parallel, each with its own pools.
 start() {
     "$bin/pg_ctl" -D "$folder/data" -l "$folder/log" -w -t 60 -o "-p $port -c listen_addresses=127.0.0.1 \
--c unix_socket_directories= -c max_connections=400 -c shared_buffers=128MB \
+-c unix_socket_directories= -c lc_messages=$messages -c max_connections=400 -c shared_buffers=128MB \
 -c fsync=off -c full_page_writes=off -c autovacuum_naptime=10s" start >/dev/null 2>&1
 }
 start || { cat "$folder/log"; exit; }

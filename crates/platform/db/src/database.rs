@@ -81,7 +81,12 @@ impl Database {
             }
             Some(("postgres" | "postgresql", _)) => {
                 let place = Arc::new(PostgresPlace::new(&options.url));
-                migrations.run(&mut place.connect()?)?;
+                let mut conn = match place.connect() {
+                    Err(Error::Unavailable(why)) if runtime.block_on(place.is_wrong()) => Err(Error::Defect(why)),
+                    connected => connected,
+                }?;
+                migrations.run(&mut conn)?;
+                drop(conn);
                 let pool = pool(Connector::Postgres(place.clone()), &options);
                 let flusher = Flusher::start(options.url.clone(), pool.clone(), storage.clone());
                 let flusher = runtime.block_on(flusher)?;
@@ -265,9 +270,7 @@ async fn watch(shared: Weak<Shared>) {
         match &shared.kind {
             Kind::Sqlite(writer) => writer.look(),
             Kind::Postgres { place, .. } if shared.storage.needs_probe() => {
-                let (storage, place) = (shared.storage.clone(), place.clone());
-                // a probe that panics is repeated at the next look
-                let _ = spawn_blocking(move || storage.probed(place.probe())).await;
+                shared.storage.probed(place.probe().await);
             }
             Kind::Postgres { .. } => {}
         }

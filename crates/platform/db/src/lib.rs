@@ -16,6 +16,7 @@ mod migrate;
 mod pool;
 mod postgres;
 mod prepared;
+mod probe;
 mod sqlite;
 mod sqlite_file;
 mod storage;

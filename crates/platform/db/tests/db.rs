@@ -9,6 +9,8 @@ mod fsync;
 mod full;
 #[path = "db/ground.rs"]
 mod ground;
+#[path = "db/languages.rs"]
+mod languages;
 #[path = "db/opening.rs"]
 mod opening;
 #[path = "db/postgres.rs"]
