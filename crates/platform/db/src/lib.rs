@@ -17,6 +17,7 @@ mod pool;
 mod postgres;
 mod prepared;
 mod probe;
+mod progress;
 mod sqlite;
 mod sqlite_file;
 mod storage;

@@ -1,5 +1,6 @@
 //! Pools of connections, for PostgreSQL and for SQLite's readers.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -7,12 +8,15 @@ use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Oid};
+use parking_lot::Mutex;
 use r2d2::ManageConnection;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
 
 use crate::error::{Error, Result};
 use crate::faults::Watched;
 use crate::sqlite_file::SqliteFile;
-use crate::storage::REPLACED;
+use crate::storage::{LOOK_EVERY, REPLACED};
 use crate::{Conn, Options};
 
 /// How long a request waits for a connection before it is told that the database is away.
@@ -23,6 +27,7 @@ pub(crate) const LIFE: &str = "(extract(epoch FROM pg_postmaster_start_time()) *
 
 pub(crate) type Pool = r2d2::Pool<Connector>;
 
+#[derive(Clone)]
 pub(crate) enum Connector {
     Postgres(Arc<PostgresPlace>),
     SqliteReader(Arc<SqliteFile>),
@@ -112,10 +117,81 @@ fn with_timeouts(url: &str) -> String {
     url
 }
 
+/// Connections to one database, and a permit for each, so that waiting requests hold no threads.
+pub(crate) struct Lane {
+    pub(crate) pool: Pool,
+    pub(crate) permits: Arc<Semaphore>,
+    lost: AtomicBool,
+}
+
+impl Lane {
+    fn new(connector: Connector, size: u32) -> Self {
+        let pool = pool(connector, size);
+        let permits = Arc::new(Semaphore::new(pool.max_size() as usize));
+        Self { pool, permits, lost: AtomicBool::new(false) }
+    }
+
+    /// Waits for a permit.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the database is closed or every connection is busy.
+    pub(crate) async fn permit(&self) -> Result<OwnedSemaphorePermit> {
+        match timeout(PATIENCE, self.permits.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) => Err(Error::Unavailable("the database is closed".into())),
+            Err(_) => Err(Error::Unavailable("every connection is busy".into())),
+        }
+    }
+
+    /// Waits until the path to the server swallows a statement.
+    pub(crate) async fn lost(&self) {
+        while !self.is_lost() {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Returns true if the path to the server swallowed a statement.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
+/// The lane that is used now. The threads of a lost lane end when their connections do.
+pub(crate) struct Lanes {
+    connector: Connector,
+    size: u32,
+    current: Mutex<Arc<Lane>>,
+}
+
+impl Lanes {
+    pub(crate) fn new(connector: Connector, options: &Options) -> Arc<Self> {
+        let size = options.pool_size.max(1);
+        let current = Mutex::new(Arc::new(Lane::new(connector.clone(), size)));
+        Arc::new(Self { connector, size, current })
+    }
+
+    pub(crate) fn current(&self) -> Arc<Lane> {
+        self.current.lock().clone()
+    }
+
+    /// Replaces `lost` and all its connections, unless that was done before.
+    pub(crate) fn replace(&self, lost: &Arc<Lane>) {
+        lost.lost.store(true, Ordering::Relaxed);
+        let mut current = self.current.lock();
+        if Arc::ptr_eq(&current, lost) && !lost.permits.is_closed() {
+            tracing::warn!(
+                connections = lost.pool.state().connections,
+                "the server does not answer a statement; all connections are replaced"
+            );
+            *current = Arc::new(Lane::new(self.connector.clone(), self.size));
+        }
+    }
+}
+
 /// Connects when a connection is first asked for: a database that is away at the start is no reason to stop.
-pub(crate) fn pool(connector: Connector, options: &Options) -> Pool {
+fn pool(connector: Connector, size: u32) -> Pool {
     r2d2::Pool::builder()
-        .max_size(options.pool_size.max(1))
+        .max_size(size)
         .min_idle(Some(0))
         .connection_timeout(PATIENCE)
         .test_on_check_out(false)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 use crate::pool::PostgresPlace;
 use crate::storage::{REPLACED, Reason, StorageFault};
@@ -61,6 +61,31 @@ impl PostgresPlace {
         }
     }
 
+    /// Returns true if the URL leads to a pooler that gives each transaction a session of its own choice.
+    ///
+    /// One client holds a session in a transaction. If another client then has a session other than before, a pooler
+    /// chooses sessions. A pooler that has one session alone gives none, and is not recognised.
+    pub(crate) async fn is_pooled_by_transaction(&self) -> bool {
+        let looked = async {
+            let config: Config = self.url().parse()?;
+            let (first, first_connection) = config.connect(NoTls).await?;
+            let (second, second_connection) = config.connect(NoTls).await?;
+            let look = async {
+                let before = session(&first).await?;
+                second.batch_execute("BEGIN; SELECT 1").await?;
+                let after = session(&first).await?;
+                second.batch_execute("ROLLBACK").await?;
+                Ok::<_, tokio_postgres::Error>(before != after)
+            };
+            tokio::select! {
+                looked = look => looked,
+                ended = first_connection => ended.map(|()| false),
+                ended = second_connection => ended.map(|()| false),
+            }
+        };
+        matches!(timeout(LONGEST, looked).await, Ok(Ok(true)))
+    }
+
     /// Returns true if the URL cannot work: a wrong password, a role or database that does not exist, a parameter that
     /// nobody knows. Returns false if the server is away, or has another reason.
     pub(crate) async fn is_wrong(&self) -> bool {
@@ -78,6 +103,15 @@ impl PostgresPlace {
             _ => false,
         }
     }
+}
+
+/// Process id of the server's session, asked without a prepared statement.
+async fn session(client: &Client) -> Result<Option<String>, tokio_postgres::Error> {
+    let rows = client.simple_query("SELECT pg_backend_pid()").await?;
+    Ok(rows.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    }))
 }
 
 /// Returns the fault behind an error: by SQLSTATE, or `other`.

@@ -13,6 +13,8 @@ mod ground;
 mod languages;
 #[path = "db/opening.rs"]
 mod opening;
+#[path = "db/paths.rs"]
+mod paths;
 #[path = "db/postgres.rs"]
 mod postgres;
 #[path = "db/reads.rs"]

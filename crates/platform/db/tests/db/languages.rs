@@ -138,7 +138,8 @@ async fn a_url_that_the_server_refuses_is_a_defect_in_any_language() {
     let Some((server, _db)) = korean().await else { return };
     let url = server.url();
     let ((folder, _), (_, place)) = (url.rsplit_once('/').expect("a database"), url.split_once('@').expect("a host"));
-    for wrong in [format!("{folder}/nowhere"), format!("postgres://postgres:wrong@{place}"), format!("{url}?nothing=1")] {
+    for wrong in [format!("{folder}/nowhere"), format!("postgres://postgres:wrong@{place}"), format!("{url}?nothing=1")]
+    {
         let refused = open(&wrong).await.err();
         assert!(matches!(refused, Some(Error::Defect(_))), "{wrong}: {refused:?}");
     }
