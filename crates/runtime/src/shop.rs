@@ -31,6 +31,9 @@ const CHUNK: i64 = 500;
 /// How long the database may take to say that it is there.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Time after which a pause of a partition shows in readiness.
+const LONG_PAUSE: Duration = Duration::from_secs(60);
+
 /// A handle; clones share the shop.
 #[derive(Clone)]
 pub struct Shop {
@@ -134,7 +137,7 @@ impl Shop {
     pub fn degraded(&self) -> Vec<String> {
         let kafka = self.buses.kafka_is_away().map(|away| format!("kafka: {away}"));
         let requests = self.direct.away().map(|away| format!("coupon requests: {away}"));
-        kafka.into_iter().chain(requests).collect()
+        kafka.into_iter().chain(requests).chain(self.log.paused(LONG_PAUSE)).collect()
     }
 
     /// Finishes what was queued; nothing is taken afterwards.

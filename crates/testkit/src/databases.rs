@@ -8,7 +8,7 @@ use db::Database;
 use messaging::{Log, TopicSpec};
 
 use crate::kafka::kafka_place;
-use crate::{left_out, postgres};
+use crate::{PgServer, left_out, postgres};
 
 /// Partitions of each topic in tests: enough that keys fall apart.
 pub(crate) const PARTITIONS: i32 = 4;
@@ -82,6 +82,11 @@ pub async fn databases_with(topics: &[TopicSpec]) -> Vec<TestDatabase> {
         databases.push(open(place, topics).await);
     }
     databases
+}
+
+/// As [`databases_with`], on a server of the test's own.
+pub async fn database_on(server: &PgServer, topics: &[TopicSpec]) -> TestDatabase {
+    open(Place { name: "PostgreSQL", url: server.url(), bus: Vec::new(), _keep: Arc::new(()) }, topics).await
 }
 
 fn shop_topics() -> Vec<TopicSpec> {

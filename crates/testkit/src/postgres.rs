@@ -55,7 +55,7 @@ impl Server {
     fn find() -> Result<Self, String> {
         match std::env::var("TEST_DATABASE_URL") {
             Ok(url) if !url.is_empty() => Self::given(&url),
-            _ => Self::start(),
+            _ => Self::start(None),
         }
     }
 
@@ -67,14 +67,14 @@ impl Server {
         Ok(server)
     }
 
-    /// A server in a temporary folder, on a free port of the loopback address.
-    fn start() -> Result<Self, String> {
+    /// A server in a temporary folder, on a free port of the loopback address, with messages in `language`.
+    fn start(language: Option<&str>) -> Result<Self, String> {
         let programs =
             programs().ok_or("no initdb found (set TEST_DATABASE_URL or PG_BINDIR, or install PostgreSQL's server)")?;
         let mut reason = String::new();
         for _ in 0..3 {
             // the port may be taken between our look and the server's
-            match Self::start_once(&programs) {
+            match Self::start_once(&programs, language) {
                 Ok(server) => return Ok(server),
                 Err(e) => reason = e,
             }
@@ -82,7 +82,7 @@ impl Server {
         Err(format!("{} did not start: {reason}", programs.display()))
     }
 
-    fn start_once(programs: &Path) -> Result<Self, String> {
+    fn start_once(programs: &Path, language: Option<&str>) -> Result<Self, String> {
         let text = |e: std::io::Error| e.to_string();
         let folder = tempfile::Builder::new().prefix("jangteo-pg-").tempdir().map_err(text)?;
         let password = Uuid::new_v4().simple().to_string();
@@ -92,6 +92,10 @@ impl Server {
         let mut command = Command::new("sh");
         command.args(["-c", include_str!("postgres.sh"), "postgres.sh"]).arg(folder.path()).arg(programs);
         command.arg(port.to_string()).env_remove("PGDATA").env_remove("PGPORT");
+        if let Some(language) = language {
+            // gettext reads the variable in every locale but C
+            command.arg("-c lc_messages=C.UTF-8").env("LANGUAGE", language);
+        }
         // a group of its own: an interrupt at the terminal must not reach it before the tests are gone
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         if fs::metadata(folder.path()).map_err(text)?.uid() == 0 {
@@ -170,7 +174,22 @@ impl PgServer {
     /// # Panics
     /// When there is none and `TEST_SERVERS_REQUIRED=1`.
     pub fn start() -> Option<Self> {
-        Server::start().map_err(|reason| left_out("PostgreSQL", &reason)).map(Self).ok()
+        Server::start(None).map_err(|reason| left_out("PostgreSQL", &reason)).map(Self).ok()
+    }
+
+    /// As [`start`](Self::start), with messages in a language such as `ko`. `None` also where PostgreSQL lacks the
+    /// language.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn start_speaking(language: &str) -> Option<Self> {
+        let server = Server::start(Some(language)).map_err(|reason| left_out("PostgreSQL", &reason)).ok()?;
+        let complaint = server.execute("SELECT nothing FROM nowhere").err().unwrap_or_default();
+        let speaks = !complaint.is_ascii();
+        if !speaks {
+            eprintln!("not run: PostgreSQL has no messages in the language {language}");
+        }
+        speaks.then_some(Self(server))
     }
 
     /// Of its only database.

@@ -7,9 +7,8 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::sleep;
 
 use crate::error::{Error, Fault, Result};
 use crate::faults::{self, Watched};
@@ -17,8 +16,9 @@ use crate::flusher::Flusher;
 use crate::job::{UnitJob, panic_text};
 use crate::listen::Listener;
 use crate::migrate::Migrations;
-use crate::pool::{Connector, PATIENCE, Pool, PostgresPlace, pool};
+use crate::pool::{Connector, Lanes, Pool, PostgresPlace};
 use crate::postgres::Units;
+use crate::progress::{self, Progress};
 use crate::sqlite::GroupWriter;
 use crate::sqlite_file::SqliteFile;
 use crate::storage::{LOOK_EVERY, Storage, StorageFault};
@@ -54,10 +54,12 @@ pub struct Database {
 struct Shared {
     kind: Kind,
     storage: Arc<Storage>,
-    pool: Pool,
-    /// One permit a connection, so that waiting requests hold no threads.
-    permits: Arc<Semaphore>,
+    lanes: Arc<Lanes>,
 }
+
+/// Error text for a pooler that lends sessions for a transaction each, such as PgBouncer with `pool_mode = transaction`.
+const POOLED_BY_TRANSACTION: &str = "the database URL leads to a pooler in transaction mode, which mixes up the settings \
+    and notifications of sessions; set the pooler to session mode (pool_mode = session), or name the server itself";
 
 enum Kind {
     Sqlite(GroupWriter),
@@ -77,16 +79,25 @@ impl Database {
                 let file = Arc::new(SqliteFile::lock(&SqliteFile::path(path)?, options.setting)?);
                 migrations.run(&mut file.connect_writer()?)?;
                 let writer = GroupWriter::start(file.clone(), storage.clone(), &options, recorder)?;
-                Ok(Shared::new(Kind::Sqlite(writer), storage, pool(Connector::SqliteReader(file), &options)))
+                let lanes = Lanes::new(Connector::SqliteReader(file), &options);
+                Ok(Shared { kind: Kind::Sqlite(writer), storage, lanes })
             }
             Some(("postgres" | "postgresql", _)) => {
                 let place = Arc::new(PostgresPlace::new(&options.url));
-                migrations.run(&mut place.connect()?)?;
-                let pool = pool(Connector::Postgres(place.clone()), &options);
-                let flusher = Flusher::start(options.url.clone(), pool.clone(), storage.clone());
+                let mut conn = match place.connect() {
+                    Err(Error::Unavailable(why)) if runtime.block_on(place.is_wrong()) => Err(Error::Defect(why)),
+                    connected => connected,
+                }?;
+                if runtime.block_on(place.is_pooled_by_transaction()) {
+                    return Err(Error::Defect(POOLED_BY_TRANSACTION.into()));
+                }
+                migrations.run(&mut conn)?;
+                drop(conn);
+                let lanes = Lanes::new(Connector::Postgres(place.clone()), &options);
+                let flusher = Flusher::start(options.url.clone(), lanes.clone(), storage.clone());
                 let flusher = runtime.block_on(flusher)?;
-                let units = Units { pool: pool.clone(), recorder, storage: storage.clone(), flusher };
-                Ok(Shared::new(Kind::Postgres { units: Arc::new(units), place }, storage, pool))
+                let units = Arc::new(Units { recorder, storage: storage.clone(), flusher });
+                Ok(Shared { kind: Kind::Postgres { units, place }, storage, lanes })
             }
             _ => Err(Error::Defect("the database URL begins neither with sqlite: nor with postgres://".into())),
         });
@@ -146,17 +157,17 @@ impl Database {
         E: From<Error> + Send + 'static,
     {
         let (job, answer) = UnitJob::with_answer(unit, sees_staged);
-        match &self.shared.kind {
-            Kind::Sqlite(writer) => writer.submit(job),
-            Kind::Postgres { units, .. } => {
-                let (units, permit) = (units.clone(), self.permit().await?);
-                spawn_blocking(move || {
-                    units.run(job);
-                    drop(permit);
-                });
+        let answer = match &self.shared.kind {
+            Kind::Sqlite(writer) => {
+                writer.submit(job);
+                answer.await
             }
-        }
-        match answer.await {
+            Kind::Postgres { units, .. } => {
+                let units = units.clone();
+                self.on_thread(move |pool| units.run(pool, job), async |_| answer.await).await?
+            }
+        };
+        match answer {
             Ok(result) => {
                 if result.is_ok() {
                     answer::flushed();
@@ -204,13 +215,8 @@ impl Database {
         if let Kind::Postgres { units, .. } = &self.shared.kind {
             answer::reads(units)?;
         }
-        let (pool, permit) = (self.shared.pool.clone(), self.permit().await?);
-        let read = spawn_blocking(move || {
-            let result = read(&pool, begin, query);
-            drop(permit);
-            result
-        });
-        read.await.map_err(|error| E::from(Error::Panicked(error.to_string())))?
+        let read = self.on_thread(move |pool| read(pool, begin, query), async |thread| thread.await).await?;
+        read.map_err(|error| E::from(Error::Panicked(error.to_string())))?
     }
 
     /// As [`statement`](Self::statement). If `counts` says so of the result, it is returned only when everything that was
@@ -238,16 +244,16 @@ impl Database {
     /// One of this crate's.
     pub async fn notify(&self, channel: &'static str, payload: String) -> Result<()> {
         let Kind::Postgres { .. } = self.shared.kind else { return Ok(()) };
-        let (pool, permit) = (self.shared.pool.clone(), self.permit().await?);
-        let told = spawn_blocking(move || {
-            let _permit = permit;
+        let tell = move |pool: &Pool| {
             let mut conn = pool.get().map_err(|error| Error::Unavailable(error.to_string()))?;
+            progress::begins(); // it takes as little
             let notify = diesel::select(pg_notify(channel, payload));
             let told = on_each!(&mut conn.conn, |conn| notify.execute(conn));
             conn.broken = told.is_err();
             told.map(drop).map_err(Error::from)
-        });
-        told.await.map_err(|error| Error::Panicked(error.to_string()))?
+        };
+        let told = self.on_thread(tell, async |thread| thread.await).await?;
+        told.map_err(|error| Error::Panicked(error.to_string()))?
     }
 
     /// Listens to what other processes say on `channel`. `None` on SQLite, where there are none.
@@ -264,18 +270,52 @@ impl Database {
             writer.close().await;
         }
         // whoever has a permit, or waited for one before, comes first; an error means that it is closed already
-        let all = self.shared.permits.acquire_many(self.shared.pool.max_size()).await;
-        self.shared.permits.close();
-        drop(all);
+        loop {
+            let lane = self.shared.lanes.current();
+            tokio::select! {
+                all = lane.permits.acquire_many(lane.pool.max_size()) => {
+                    lane.permits.close();
+                    drop(all);
+                    break;
+                }
+                // its permits do not come back
+                () = lane.lost() => {}
+            }
+        }
         // units that were committed just now are answered; a failure is theirs
         let _ = self.read_durable(|_| Ok(()), |()| true).await;
     }
 
-    async fn permit(&self) -> Result<tokio::sync::OwnedSemaphorePermit> {
-        match timeout(PATIENCE, self.shared.permits.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) => Err(Error::Unavailable("the database is closed".into())),
-            Err(_) => Err(Error::Unavailable("every connection is busy".into())),
+    /// Runs `work` on a thread, and `wait` with the thread until `work` is stuck in a statement.
+    async fn on_thread<T, R>(
+        &self,
+        work: impl FnOnce(&Pool) -> T + Send + 'static,
+        wait: impl AsyncFnOnce(JoinHandle<T>) -> R,
+    ) -> Result<R>
+    where
+        T: Send + 'static,
+    {
+        let (lane, progress) = (self.shared.lanes.current(), Arc::new(Progress::default()));
+        let permit = lane.permit().await?;
+        let (its_lane, its_progress) = (lane.clone(), progress.clone());
+        let thread = spawn_blocking(move || {
+            let done = its_progress.follow(|| work(&its_lane.pool));
+            drop(permit);
+            done
+        });
+        tokio::select! {
+            biased;
+            done = wait(thread) => Ok(done),
+            () = progress.stuck(|| lane.is_lost()), if self.is_shared() => {
+                let is_undone = progress.abandon();
+                self.shared.lanes.replace(&lane);
+                if let Kind::Postgres { units, .. } = &self.shared.kind {
+                    units.flusher.reconnect();
+                }
+                self.shared.storage.suspect();
+                let why = "the server does not answer".to_owned();
+                Err(if is_undone { Error::Unavailable(why) } else { Error::UnknownOutcome(why) })
+            }
         }
     }
 }
@@ -285,22 +325,13 @@ diesel::define_sql_function! {
     fn pg_notify(channel: Text, payload: Text) -> Text;
 }
 
-impl Shared {
-    fn new(kind: Kind, storage: Arc<Storage>, pool: Pool) -> Self {
-        let permits = Arc::new(Semaphore::new(pool.max_size() as usize));
-        Self { kind, storage, pool, permits }
-    }
-}
-
 /// Looks at the storage until the database is dropped.
 async fn watch(shared: Weak<Shared>) {
     while let Some(shared) = shared.upgrade() {
         match &shared.kind {
             Kind::Sqlite(writer) => writer.look(),
             Kind::Postgres { place, .. } if shared.storage.needs_probe() => {
-                let (storage, place) = (shared.storage.clone(), place.clone());
-                // a probe that panics is repeated at the next look
-                let _ = spawn_blocking(move || storage.probed(place.probe())).await;
+                shared.storage.probed(place.probe().await);
             }
             Kind::Postgres { .. } => {}
         }
@@ -335,10 +366,12 @@ fn read_once<T, E: From<Error>>(
     query: &impl Fn(&mut Conn) -> Result<T, E>,
 ) -> Result<Result<T, E>, Again> {
     faults::clear();
+    progress::begins();
     if let Some(Err(error)) = begin.map(|begin| conn.conn.batch_execute(begin)) {
         conn.broken = true;
         return Err(Again(error.into()));
     }
+    progress::has_begun();
     let result = match catch_unwind(AssertUnwindSafe(|| query(&mut conn.conn))) {
         Ok(result) => result,
         Err(panic) => {

@@ -1,5 +1,6 @@
-//! What can go wrong with a database, told apart by what the caller may do about it.
+//! Errors of a database, told apart by the next step of the caller.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use diesel::result::{DatabaseErrorKind, Error as Diesel};
@@ -12,7 +13,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Why a unit of work gave no result of its own.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// The database is away, full or overloaded; nothing was done, and the same call may go through later.
+    /// Any error of the database but a constraint violation: away, full, overloaded, read-only, locked, cancelled. Nothing
+    /// was done, and the same call may succeed later.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
     /// The COMMIT was sent and no answer came: it may have happened or not.
@@ -27,7 +29,7 @@ pub enum Error {
     /// The unit of work panicked and was rolled back.
     #[error("the unit of work panicked: {0}")]
     Panicked(String),
-    /// A defect: SQL that does not run, a row that does not fit its type, a record that no log can take.
+    /// A defect: a URL without a database, a row that does not fit its type, a record that no log can take.
     #[error("{0}")]
     Defect(String),
 }
@@ -51,18 +53,18 @@ impl From<Diesel> for Error {
     }
 }
 
-/// What a failed statement means for the transaction around it.
+/// Meaning of a failed statement for its transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The schema said no; this unit alone is lost.
     Constraint(String),
     /// PostgreSQL chose this transaction as a victim (40001, 40P01); running it again is right.
     Victim(String),
-    /// The connection is gone, the statement was cancelled, or the disk is full.
+    /// Any other error of the database: a lost connection, a cancelled statement, a lock that does not come, a full disk.
     Away(String),
     /// The file or the server is read-only, or the transaction is.
     ReadOnly(String),
-    /// Anything else.
+    /// A row that does not fit its type.
     Defect(String),
 }
 
@@ -76,6 +78,9 @@ impl Fault {
     }
 
     /// `None` for [`Diesel::NotFound`], which is an answer and no fault.
+    ///
+    /// The texts of PostgreSQL and libpq come in any language and decide nothing. Diesel makes kinds of some SQLSTATEs
+    /// and hides the others.
     pub(crate) fn of(error: &Diesel) -> Option<Self> {
         use DatabaseErrorKind::*;
         Some(match error {
@@ -86,13 +91,10 @@ impl Fault {
                     UniqueViolation | ForeignKeyViolation | NotNullViolation | CheckViolation | RestrictViolation
                     | ExclusionViolation => Self::Constraint(text),
                     SerializationFailure => Self::Victim(text),
-                    ClosedConnection | UnableToSendCommand => Self::Away(text),
                     ReadOnlyTransaction => Self::ReadOnly(text),
-                    // diesel has no kind for these, and hands no SQLSTATE out
-                    _ if text.contains("deadlock detected") => Self::Victim(text),
-                    _ if text.contains("readonly database") => Self::ReadOnly(text),
-                    _ if AWAY.iter().any(|away| text.contains(away)) => Self::Away(text),
-                    _ => Self::Defect(text),
+                    Unknown if text == SQLITE_READONLY => Self::ReadOnly(text),
+                    Unknown if info.details().is_some_and(is_cycle) => Self::Victim(text),
+                    _ => Self::Away(text),
                 }
             }
             Diesel::BrokenTransactionManager => Self::Away("the connection is broken".into()),
@@ -101,25 +103,18 @@ impl Fault {
     }
 }
 
-/// How PostgreSQL, libpq and SQLite say that it is not the statement's fault.
-const AWAY: &[&str] = &[
-    "server closed the connection",
-    "terminating connection",
-    "connection to server",
-    "no connection to the server",
-    "could not receive data",
-    "could not send data",
-    "SSL connection has been closed",
-    "the database system is",
-    "too many clients",
-    "canceling statement due to",
-    "could not extend file",
-    "No space left",
-    "database or disk is full",
-    "disk I/O error",
-    "database is locked",
-    "unable to open database file",
-];
+/// Text of SQLite, which has one language, for `SQLITE_READONLY`, which has no kind.
+const SQLITE_READONLY: &str = "attempt to write a readonly database";
+
+/// Recognises the detail of a deadlock (40P01) in any language. Each line names a process and the process that blocks
+/// the first one, and the processes form a cycle. So at least two lines share a process id.
+fn is_cycle(detail: &str) -> bool {
+    let numbers = |line: &str| -> HashSet<u32> {
+        line.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+    };
+    let mut lines = detail.lines().map(numbers);
+    lines.next().is_some_and(|first| lines.any(|line| !first.is_disjoint(&line)))
+}
 
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {

@@ -7,6 +7,7 @@ use diesel::connection::{Connection, Instrumentation, InstrumentationEvent};
 
 use crate::Conn;
 use crate::error::Fault;
+use crate::progress;
 
 /// What failed on this thread since it was cleared; a unit runs on one thread from its beginning to its end.
 #[derive(Default)]
@@ -46,10 +47,15 @@ struct Watch;
 
 impl Instrumentation for Watch {
     fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
-        if let InstrumentationEvent::FinishQuery { error: Some(error), .. } = event
-            && let Some(fault) = Fault::of(error)
-        {
-            note(&fault);
+        match event {
+            InstrumentationEvent::StartQuery { .. } => progress::asked(),
+            InstrumentationEvent::FinishQuery { error, .. } => {
+                progress::answered();
+                if let Some(fault) = error.and_then(Fault::of) {
+                    note(&fault);
+                }
+            }
+            _ => {}
         }
     }
 }

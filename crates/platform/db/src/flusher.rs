@@ -23,7 +23,8 @@ use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement};
 
 use crate::Conn;
 use crate::error::{Error, Result};
-use crate::pool::{Connector, LIFE, PATIENCE, Pool};
+use crate::pool::{Connector, LIFE, Lanes, PATIENCE, Pool};
+use crate::progress::Progress;
 use crate::storage::Storage;
 
 /// Maximum time of a flush; after that its connection is closed. A flush that is cancelled would seem to succeed.
@@ -73,7 +74,7 @@ impl Waiting {
 pub(crate) struct Flusher {
     queue: mpsc::UnboundedSender<Waiting>,
     open: watch::Receiver<Option<Ticket>>,
-    /// Rung when the flusher is connected to another server than a unit.
+    /// Rung when the flusher is connected to another server than a unit, or by a bad path.
     elsewhere: Arc<Notify>,
     runtime: Handle,
 }
@@ -83,14 +84,14 @@ impl Flusher {
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the flusher cannot connect.
-    pub(crate) async fn start(url: String, pool: Pool, storage: Arc<Storage>) -> Result<Self> {
+    pub(crate) async fn start(url: String, lanes: Arc<Lanes>, storage: Arc<Storage>) -> Result<Self> {
         let first = Connection::open(&url, 0).await;
         let first =
             first.map_err(|error| Error::Unavailable(format!("no connection for the flush of commits: {error}")))?;
         let (queue, waiting) = mpsc::unbounded_channel();
         let (open, is_open) = watch::channel(Some(first.ticket));
         let elsewhere = Arc::new(Notify::new());
-        let task = Task { url, pool, storage, waiting, open, elsewhere: elsewhere.clone(), connections: 1 };
+        let task = Task { url, lanes, storage, waiting, open, elsewhere: elsewhere.clone(), connections: 1 };
         tokio::spawn(task.run(first));
         Ok(Self { queue, open: is_open, elsewhere, runtime: Handle::current() })
     }
@@ -112,6 +113,11 @@ impl Flusher {
         let found = self.runtime.block_on(timeout(PATIENCE, open.wait_for(is_ours)));
         let ticket = found.ok().and_then(Result::ok).and_then(|open| *open);
         ticket.ok_or_else(|| Error::Unavailable("no connection for the flush of commits".into()))
+    }
+
+    /// Connects anew, for the path to the server swallows what is sent.
+    pub(crate) fn reconnect(&self) {
+        self.elsewhere.notify_one();
     }
 
     /// Answers `waiting` after a flush that begins later than now.
@@ -151,7 +157,7 @@ pub(crate) struct Before {
 
 struct Task {
     url: String,
-    pool: Pool,
+    lanes: Arc<Lanes>,
     storage: Arc<Storage>,
     waiting: mpsc::UnboundedReceiver<Waiting>,
     open: watch::Sender<Option<Ticket>>,
@@ -236,24 +242,32 @@ impl Task {
         if doubtful.is_empty() {
             return doubtful;
         }
-        let pool = self.pool.clone();
-        let looked_up = spawn_blocking(move || look_up(&pool, ticket, doubtful));
-        // after a panic nobody answers, and callers that hear nothing have an unknown outcome
-        looked_up.await.unwrap_or_default()
+        // connections are tried first, so that a path that swallows what is sent takes no unit along
+        let found = loop {
+            let (lane, progress) = (self.lanes.current(), Arc::new(Progress::default()));
+            let (its_lane, its_progress) = (lane.clone(), progress.clone());
+            let finding = spawn_blocking(move || its_progress.follow(|| good(&its_lane.pool, ticket)));
+            tokio::select! {
+                biased;
+                found = finding => break found.unwrap_or_default(),
+                () = progress.stuck(|| lane.is_lost()) => self.lanes.replace(&lane),
+            }
+        };
+        let progress = Arc::new(Progress::default());
+        let its_progress = progress.clone();
+        let looked_up = spawn_blocking(move || its_progress.follow(|| look_up(found, ticket, doubtful)));
+        tokio::select! {
+            biased;
+            // after a panic nobody answers, and callers that hear nothing have an unknown outcome
+            looked_up = looked_up => looked_up.unwrap_or_default(),
+            () = progress.stuck(|| true) => Vec::new(),
+        }
     }
 }
 
 /// A crash of the server ends all connections: one that was open before a unit's COMMIT and is good now shows that
 /// nothing was lost. Otherwise the records of the unit tell.
-fn look_up(pool: &Pool, ticket: Ticket, doubtful: Vec<Waiting>) -> Vec<Waiting> {
-    let good = |mut conn: PooledConnection<Connector>| {
-        conn.broken = conn.life != ticket.life || conn.conn.batch_execute("SELECT 1").is_err();
-        (!conn.broken).then_some(conn)
-    };
-    let mut found: Vec<_> = std::iter::from_fn(|| pool.try_get()).filter_map(good).collect();
-    if found.is_empty() {
-        found.extend(pool.get().ok().and_then(good));
-    }
+fn look_up(mut found: Vec<PooledConnection<Connector>>, ticket: Ticket, doubtful: Vec<Waiting>) -> Vec<Waiting> {
     let oldest = found.iter().map(|conn| conn.opened).min();
     let mut look = |waiting: Waiting| {
         if waiting.ended.elapsed() > LONGEST * 2 {
@@ -276,6 +290,19 @@ fn look_up(pool: &Pool, ticket: Ticket, doubtful: Vec<Waiting>) -> Vec<Waiting> 
         None
     };
     doubtful.into_iter().filter_map(&mut look).collect()
+}
+
+/// Connections that lead to the server of `ticket` and are good.
+fn good(pool: &Pool, ticket: Ticket) -> Vec<PooledConnection<Connector>> {
+    let is_good = |mut conn: PooledConnection<Connector>| {
+        conn.broken = conn.life != ticket.life || conn.conn.batch_execute("SELECT 1").is_err();
+        (!conn.broken).then_some(conn)
+    };
+    let mut found: Vec<_> = std::iter::from_fn(|| pool.try_get()).filter_map(is_good).collect();
+    if found.is_empty() {
+        found.extend(pool.get().ok().and_then(is_good));
+    }
+    found
 }
 
 type Messages = Pin<Box<dyn Stream<Item = Result<AsyncMessage, tokio_postgres::Error>> + Send>>;
@@ -316,8 +343,9 @@ impl Connection {
             let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND application_name = $2";
             let client = &self.client;
             let ended = async { client.query(end, &[&before.process, &APPLICATION]).await };
-            if let (Err(error), _) = driven(&mut self.messages, ended).await {
-                tracing::debug!(%error, "the last connection of the flusher was not ended");
+            match timeout(PATIENCE, driven(&mut self.messages, ended)).await {
+                Ok((Ok(_), _)) => {}
+                failed => tracing::debug!(?failed, "the last connection of the flusher was not ended"),
             }
         }
     }

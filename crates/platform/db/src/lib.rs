@@ -17,6 +17,8 @@ mod migrate;
 mod pool;
 mod postgres;
 mod prepared;
+mod probe;
+mod progress;
 mod sqlite;
 mod sqlite_file;
 mod storage;

@@ -4,12 +4,18 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use tokio::sync::mpsc;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 use tokio_postgres::{AsyncMessage, NoTls};
 
 use crate::error::{Error, Result};
 
 /// How long a lost connection rests before the next try.
 const REST: Duration = Duration::from_secs(1);
+/// Interval of questions to a server that may have nothing to tell.
+const ASK_EVERY: Duration = Duration::from_secs(30);
+/// Maximum time of an answer and of connecting.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// What was heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,13 +66,20 @@ impl Drop for Listener {
 
 async fn listen(url: &str, channel: &str, said: &mpsc::Sender<Heard>) -> Result<()> {
     let away = |error: tokio_postgres::Error| Error::Unavailable(error.to_string());
-    let (client, mut connection) = tokio_postgres::connect(url, NoTls).await.map_err(away)?;
+    let silent = |_: Elapsed| Error::Unavailable("the server does not answer".into());
+    let (client, mut connection) =
+        timeout(LONGEST, tokio_postgres::connect(url, NoTls)).await.map_err(silent)?.map_err(away)?;
     let mut messages = stream::poll_fn(move |cx| connection.poll_message(cx));
     let subscribe = async {
-        client.batch_execute(&format!("LISTEN {channel}")).await.map_err(away)?;
+        let subscription = format!("LISTEN {channel}");
+        timeout(LONGEST, client.batch_execute(&subscription)).await.map_err(silent)?.map_err(away)?;
         // a full channel only means that enough is known to look again
         let _ = said.try_send(Heard::Connected);
-        std::future::pending::<Result<()>>().await
+        loop {
+            tokio::time::sleep(ASK_EVERY).await;
+            // a path that delivers nothing looks like a server that has nothing to tell
+            timeout(LONGEST, client.batch_execute("")).await.map_err(silent)?.map_err(away)?;
+        }
     };
     let receive = async {
         while let Some(message) = messages.next().await {

@@ -1,7 +1,11 @@
 //! Migrations: handed in, embedded in the binary, run at the start under a lock.
 
+use diesel::backend::Backend;
 use diesel::connection::SimpleConnection;
+use diesel::dsl::sql;
 use diesel::migration::{Migration, MigrationSource, MigrationVersion};
+use diesel::prelude::*;
+use diesel::sql_types::Bool;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
 
 use crate::Conn;
@@ -17,37 +21,68 @@ pub struct Migrations {
 const LOCK: i64 = 0x006a_616e_6774_656f; // "jangteo"
 
 impl Migrations {
-    /// Runs what is pending. Two processes that start together run them once: SQLite's file is locked by one
-    /// process, and PostgreSQL has an advisory lock that the second waits for.
-    pub(crate) fn run(&self, conn: &mut Conn) -> Result<Vec<String>> {
-        if let Conn::Pg(pg) = conn {
-            // to wait for another's migrations, and to run ours, takes as long as it takes
-            pg.batch_execute("SET lock_timeout = 0; SET statement_timeout = 0")?;
-            pg.batch_execute(&format!("SELECT pg_advisory_lock({LOCK})"))?;
+    /// Runs what is pending. Two processes that start together run each migration once: SQLite's file is locked by one
+    /// process, and on PostgreSQL each migration runs in a transaction that begins with an advisory lock. The lock ends
+    /// with its transaction, also where a pooler keeps the session.
+    pub(crate) fn run(&self, conn: &mut Conn) -> Result<()> {
+        match conn {
+            Conn::Pg(pg) => while pg.transaction(|pg| locked(pg).and_then(|()| self.run_next(pg)))? {},
+            Conn::Sqlite(sqlite) => {
+                check_known(&self.sqlite, sqlite)?;
+                sqlite.run_pending_migrations(Borrowed(&self.sqlite)).map_err(failed)?;
+            }
         }
-        let names = match conn {
-            Conn::Pg(pg) => names::<diesel::pg::Pg>(&self.postgres).map(|known| (known, applied(pg))),
-            Conn::Sqlite(sqlite) => names::<diesel::sqlite::Sqlite>(&self.sqlite).map(|known| (known, applied(sqlite))),
-        };
-        let (known, applied) = names?;
-        if let Some(newer) = applied?.iter().find(|version| !known.contains(version)) {
-            return Err(Error::Defect(format!(
-                "the database has migration {newer}, which this version does not know: it was made by a newer version"
-            )));
-        }
-        let ran = match conn {
-            Conn::Pg(pg) => pg.run_pending_migrations(Borrowed(&self.postgres)),
-            Conn::Sqlite(sqlite) => sqlite.run_pending_migrations(Borrowed(&self.sqlite)),
-        };
-        let ran = ran.map(|ran| ran.iter().map(ToString::to_string).collect());
-        ran.map_err(|error| Error::Defect(format!("a migration failed: {error}")))
+        Ok(())
     }
+
+    /// Runs the first migration that is pending. Returns false if there is none.
+    fn run_next(&self, pg: &mut PgConnection) -> Result<bool> {
+        check_known(&self.postgres, pg)?;
+        let is_pending = pg.has_pending_migration(Borrowed(&self.postgres)).map_err(failed)?;
+        if is_pending {
+            pg.run_next_migration(Borrowed(&self.postgres)).map_err(failed)?;
+        }
+        Ok(is_pending)
+    }
+}
+
+/// Locks out other processes for the rest of the transaction. To wait for their migrations, and to run ours, takes as long
+/// as it takes.
+fn locked(pg: &mut PgConnection) -> Result<()> {
+    pg.batch_execute(
+        "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0;
+         SET LOCAL idle_in_transaction_session_timeout = 0",
+    )?;
+    let at_once = diesel::select(sql::<Bool>(&format!("pg_try_advisory_xact_lock({LOCK})")));
+    if !at_once.get_result(pg)? {
+        tracing::info!("the start waits for the migrations of another process");
+        pg.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})"))?;
+    }
+    Ok(())
+}
+
+/// Checks that each migration of the database is known.
+fn check_known<C: MigrationHarness<DB>, DB: Backend>(known: &EmbeddedMigrations, conn: &mut C) -> Result<()>
+where
+    EmbeddedMigrations: MigrationSource<DB>,
+{
+    let (known, applied) = (names::<DB>(known)?, applied(conn)?);
+    match applied.iter().find(|version| !known.contains(version)) {
+        None => Ok(()),
+        Some(newer) => Err(Error::Defect(format!(
+            "the database has migration {newer}, which this version does not know: it was made by a newer version"
+        ))),
+    }
+}
+
+fn failed(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
+    Error::Defect(format!("a migration failed: {error}"))
 }
 
 /// [`EmbeddedMigrations`] can't be cloned, and a harness wants a source of its own.
 struct Borrowed<'m>(&'m EmbeddedMigrations);
 
-impl<DB: diesel::backend::Backend> MigrationSource<DB> for Borrowed<'_>
+impl<DB: Backend> MigrationSource<DB> for Borrowed<'_>
 where
     EmbeddedMigrations: MigrationSource<DB>,
 {
@@ -56,7 +91,7 @@ where
     }
 }
 
-fn names<DB: diesel::backend::Backend>(source: &impl MigrationSource<DB>) -> Result<Vec<String>> {
+fn names<DB: Backend>(source: &impl MigrationSource<DB>) -> Result<Vec<String>> {
     let all: Vec<Box<dyn Migration<DB>>> =
         source.migrations().map_err(|error| Error::Defect(format!("the embedded migrations: {error}")))?;
     Ok(all.iter().map(|migration| migration.name().version().to_string()).collect())

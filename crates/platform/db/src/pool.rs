@@ -1,18 +1,22 @@
 //! Pools of connections, for PostgreSQL and for SQLite's readers.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Oid};
+use diesel::sql_types::{BigInt, Oid};
+use parking_lot::Mutex;
 use r2d2::ManageConnection;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
 
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Result};
 use crate::faults::Watched;
 use crate::sqlite_file::SqliteFile;
-use crate::storage::{REPLACED, Reason, StorageFault};
+use crate::storage::{LOOK_EVERY, REPLACED};
 use crate::{Conn, Options};
 
 /// How long a request waits for a connection before it is told that the database is away.
@@ -23,6 +27,7 @@ pub(crate) const LIFE: &str = "(extract(epoch FROM pg_postmaster_start_time()) *
 
 pub(crate) type Pool = r2d2::Pool<Connector>;
 
+#[derive(Clone)]
 pub(crate) enum Connector {
     Postgres(Arc<PostgresPlace>),
     SqliteReader(Arc<SqliteFile>),
@@ -69,10 +74,15 @@ impl PostgresPlace {
         let mut conn = connect_postgres(&self.url)?;
         let oid = sql::<Oid>("SELECT oid FROM pg_database WHERE datname = current_database()");
         let oid: u32 = oid.get_result(&mut conn)?;
-        if *self.opened.get_or_init(|| oid) != oid {
+        if !self.is_same(oid) {
             return Err(Error::Unavailable(format!("the database {REPLACED}")));
         }
         Ok(Conn::Pg(conn))
+    }
+
+    /// Returns true if `oid` is of the database that was opened first.
+    pub(crate) fn is_same(&self, oid: u32) -> bool {
+        *self.opened.get_or_init(|| oid) == oid
     }
 
     /// Connects for units, whose commits the [flusher](crate::flusher) makes durable.
@@ -82,57 +92,18 @@ impl PostgresPlace {
         let life = diesel::select(sql::<BigInt>(LIFE)).get_result(&mut conn)?;
         Ok(Watched { life, ..Watched::new(conn) })
     }
-
-    /// Writes on a connection of its own: a table of a megabyte that goes with the transaction. A failure that is not
-    /// the storage's, such as a missing right, is no fault.
-    pub(crate) fn probe(&self) -> Result<(), StorageFault> {
-        let mut conn = self.connect().map_err(|error| match StorageFault::from(error) {
-            StorageFault { reason: Reason::Failing, detail } => StorageFault { reason: Reason::Away, detail },
-            fault => fault,
-        })?;
-        let read_only = sql::<Bool>("SELECT current_setting('transaction_read_only')::boolean");
-        if let Conn::Pg(conn) = &mut conn
-            && read_only.get_result(conn).unwrap_or(false)
-        {
-            let detail = "the server takes read-only transactions alone".into();
-            return Err(StorageFault { reason: Reason::ReadOnly, detail });
-        }
-        let written = conn.batch_execute(
-            "BEGIN; CREATE TEMPORARY TABLE room ON COMMIT DROP AS
-             SELECT repeat('x', 1000) AS bytes FROM generate_series(1, 1000); COMMIT",
-        );
-        match written.as_ref().map_err(Fault::of) {
-            Err(Some(fault @ (Fault::Away(_) | Fault::ReadOnly(_)))) => Err(Error::from(fault).into()),
-            _ => Ok(()),
-        }
-    }
 }
 
 /// A connection that lets go by itself: a frozen process must not hold rows that others wait for.
 fn connect_postgres(url: &str) -> Result<PgConnection> {
-    let mut conn = PgConnection::establish(&with_timeouts(url)).map_err(|error| {
-        let text = error.to_string();
-        if WRONG_URL.iter().any(|wrong| text.contains(wrong)) { Error::Defect(text) } else { Error::Unavailable(text) }
-    })?;
+    let mut conn =
+        PgConnection::establish(&with_timeouts(url)).map_err(|error| Error::Unavailable(error.to_string()))?;
     conn.batch_execute(
         "SET idle_in_transaction_session_timeout = '3s'; SET lock_timeout = '5s'; SET statement_timeout = '60s'; \
          SET timezone = 'UTC'",
     )?;
     Ok(conn)
 }
-
-/// How libpq and the server say that it is the URL that is wrong. A server that speaks another language than English
-/// counts as away.
-const WRONG_URL: &[&str] = &[
-    "password authentication failed",
-    "no password supplied",
-    "no pg_hba.conf entry",
-    "does not exist", // the role or the database
-    "invalid URI",
-    "invalid port",
-    "invalid connection option",
-    "invalid integer value",
-];
 
 /// libpq's own time-outs, unless the URL sets them.
 fn with_timeouts(url: &str) -> String {
@@ -146,10 +117,81 @@ fn with_timeouts(url: &str) -> String {
     url
 }
 
+/// Connections to one database, and a permit for each, so that waiting requests hold no threads.
+pub(crate) struct Lane {
+    pub(crate) pool: Pool,
+    pub(crate) permits: Arc<Semaphore>,
+    lost: AtomicBool,
+}
+
+impl Lane {
+    fn new(connector: Connector, size: u32) -> Self {
+        let pool = pool(connector, size);
+        let permits = Arc::new(Semaphore::new(pool.max_size() as usize));
+        Self { pool, permits, lost: AtomicBool::new(false) }
+    }
+
+    /// Waits for a permit.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the database is closed or every connection is busy.
+    pub(crate) async fn permit(&self) -> Result<OwnedSemaphorePermit> {
+        match timeout(PATIENCE, self.permits.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) => Err(Error::Unavailable("the database is closed".into())),
+            Err(_) => Err(Error::Unavailable("every connection is busy".into())),
+        }
+    }
+
+    /// Waits until the path to the server swallows a statement.
+    pub(crate) async fn lost(&self) {
+        while !self.is_lost() {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Returns true if the path to the server swallowed a statement.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
+/// The lane that is used now. The threads of a lost lane end when their connections do.
+pub(crate) struct Lanes {
+    connector: Connector,
+    size: u32,
+    current: Mutex<Arc<Lane>>,
+}
+
+impl Lanes {
+    pub(crate) fn new(connector: Connector, options: &Options) -> Arc<Self> {
+        let size = options.pool_size.max(1);
+        let current = Mutex::new(Arc::new(Lane::new(connector.clone(), size)));
+        Arc::new(Self { connector, size, current })
+    }
+
+    pub(crate) fn current(&self) -> Arc<Lane> {
+        self.current.lock().clone()
+    }
+
+    /// Replaces `lost` and all its connections, unless that was done before.
+    pub(crate) fn replace(&self, lost: &Arc<Lane>) {
+        lost.lost.store(true, Ordering::Relaxed);
+        let mut current = self.current.lock();
+        if Arc::ptr_eq(&current, lost) && !lost.permits.is_closed() {
+            tracing::warn!(
+                connections = lost.pool.state().connections,
+                "the server does not answer a statement; all connections are replaced"
+            );
+            *current = Arc::new(Lane::new(self.connector.clone(), self.size));
+        }
+    }
+}
+
 /// Connects when a connection is first asked for: a database that is away at the start is no reason to stop.
-pub(crate) fn pool(connector: Connector, options: &Options) -> Pool {
+fn pool(connector: Connector, size: u32) -> Pool {
     r2d2::Pool::builder()
-        .max_size(options.pool_size.max(1))
+        .max_size(size)
         .min_idle(Some(0))
         .connection_timeout(PATIENCE)
         .test_on_check_out(false)

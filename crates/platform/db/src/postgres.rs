@@ -12,6 +12,7 @@ use crate::faults::{self, Watched};
 use crate::flusher::{Flusher, IsThere, Ticket, Waiting};
 use crate::job::{Job, Ran, panic_text};
 use crate::pool::Pool;
+use crate::progress;
 use crate::storage::Storage;
 use crate::unit::{AfterCommit, Done, Recorded, Recorder, Staged, run_all};
 
@@ -35,7 +36,6 @@ enum Attempt {
 
 /// What units of work need.
 pub(crate) struct Units {
-    pub(crate) pool: Pool,
     pub(crate) recorder: Arc<dyn Recorder>,
     pub(crate) storage: Arc<Storage>,
     pub(crate) flusher: Flusher,
@@ -43,10 +43,10 @@ pub(crate) struct Units {
 
 impl Units {
     /// Runs the unit until it is committed, refused, or it is clear that the database is away.
-    pub(crate) fn run(&self, mut job: Box<dyn Job>) {
+    pub(crate) fn run(&self, pool: &Pool, mut job: Box<dyn Job>) {
         let (mut victim, mut stale) = (0, 0);
         let answer = loop {
-            let mut conn = match self.pool.get() {
+            let mut conn = match pool.get() {
                 Ok(conn) => conn,
                 Err(error) => break Err(Error::Unavailable(error.to_string())),
             };
@@ -60,6 +60,7 @@ impl Units {
                         Err(error) if is_refused => job.answer(Err(Error::Unavailable(error.to_string()))),
                         Err(error) => job.answer(Err(error)),
                     });
+                    progress::awaits_flush();
                     return self.flusher.submit(Waiting { ticket, ended, is_there, done });
                 }
                 Attempt::Answer(answer) => break answer,
@@ -70,7 +71,7 @@ impl Units {
                     thread::sleep(Duration::from_millis(rand::random_range(0..(2 << victim))));
                 }
                 // every pooled connection may be stale after a restart of the server
-                Attempt::Again(fault) if stale > self.pool.max_size() => break Err(fault.into()),
+                Attempt::Again(fault) if stale > pool.max_size() => break Err(fault.into()),
                 Attempt::Again(_) => stale += 1,
             }
         };
@@ -81,10 +82,12 @@ impl Units {
     }
 
     fn attempt(&self, conn: &mut Watched, job: &mut dyn Job) -> Attempt {
+        progress::begins();
         if let Err(error) = conn.conn.batch_execute("BEGIN") {
             conn.broken = true;
             return Attempt::Again(Fault::Away(error.to_string()));
         }
+        progress::has_begun();
         let ticket = match self.flusher.ticket(conn.life) {
             Ok(ticket) => ticket,
             Err(error) => {
@@ -103,6 +106,10 @@ impl Units {
                         }
                         Err(attempt) => return attempt,
                     }
+                }
+                if !progress::may_commit() {
+                    conn.broken = true; // nobody waits for the answer, and the server undoes the unit
+                    return Attempt::Answer(Err(Error::Unavailable("the unit was given up".into())));
                 }
                 let ended = Instant::now();
                 match commit(conn) {

@@ -36,15 +36,14 @@ pub enum Reason {
 impl Reason {
     const ALL: [Self; 5] = [Self::NoRoom, Self::ReadOnly, Self::Replaced, Self::Away, Self::Failing];
 
-    /// Reads the reason from an error text of SQLite, PostgreSQL, libpq or this crate.
+    /// Reads the reason from an error text of this crate or of SQLite, whose texts have one language.
     pub(crate) fn of(text: &str) -> Self {
-        let says = |texts: &[&str]| texts.iter().any(|part| text.contains(part));
-        match () {
-            () if says(&["database or disk is full", "could not extend file", "No space left"]) => Self::NoRoom,
-            () if says(&["readonly database", "read-only transaction"]) => Self::ReadOnly,
-            () if says(&[REPLACED, "does not exist"]) => Self::Replaced,
-            () if says(&["connection to server", "unable to open database file"]) => Self::Away,
-            () => Self::Failing,
+        match text {
+            text if text.contains("database or disk is full") => Self::NoRoom,
+            text if text.contains("readonly database") => Self::ReadOnly,
+            text if text.contains(REPLACED) => Self::Replaced,
+            text if text.contains("unable to open database file") => Self::Away,
+            _ => Self::Failing,
         }
     }
 
@@ -76,7 +75,7 @@ impl fmt::Display for Reason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StorageFault {
     pub reason: Reason,
-    /// Error text of the system or the database.
+    /// Error text of the system or the database, in its language.
     pub detail: String,
 }
 

@@ -9,8 +9,12 @@ mod fsync;
 mod full;
 #[path = "db/ground.rs"]
 mod ground;
+#[path = "db/languages.rs"]
+mod languages;
 #[path = "db/opening.rs"]
 mod opening;
+#[path = "db/paths.rs"]
+mod paths;
 #[path = "db/postgres.rs"]
 mod postgres;
 #[path = "db/reads.rs"]

@@ -35,6 +35,8 @@ pub struct ConsumerOptions {
     pub lease: Duration,
     /// How long a batch that was begun may take to finish when the member leaves.
     pub drain: Duration,
+    /// Time after which an event counts as failed that the database refuses, while the group handles others.
+    pub fails_alone: Duration,
 }
 
 impl ConsumerOptions {
@@ -46,7 +48,13 @@ impl ConsumerOptions {
 
 impl Default for ConsumerOptions {
     fn default() -> Self {
-        Self { batch: 500, attempts: 4, lease: Duration::from_secs(10), drain: Duration::from_secs(10) }
+        Self {
+            batch: 500,
+            attempts: 4,
+            lease: Duration::from_secs(10),
+            drain: Duration::from_secs(10),
+            fails_alone: Duration::from_secs(180),
+        }
     }
 }
 

@@ -60,7 +60,10 @@ impl Worker {
         let expected = self.unrecorded.as_ref().map_or(position, |unrecorded| unrecorded.expected);
         let advance = self.advance(expected, events, attempts_counted)?;
         let handled = match &self.context.group.handler {
-            Handler::Transactional(handler) => self.transact(handler, events, trace, advance).await,
+            Handler::Transactional(handler) => {
+                let handled = self.transact(handler, events, trace, advance).await;
+                self.judge(events, handled).await
+            }
             Handler::Effect(handler) => {
                 let handler = handler.clone();
                 match self.outside(&handler, events, trace).await? {

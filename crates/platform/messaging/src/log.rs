@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use db::types::{Id, Time};
 use db::{Conn, Database, Recorded, Recorder, Staged, Tx};
@@ -14,6 +15,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::event::Event;
 use crate::partition::partition_of;
+use crate::pauses::Pauses;
 use crate::store::PartitionRow;
 use crate::tail::Tail;
 use crate::{lease, store};
@@ -51,6 +53,8 @@ struct Shared {
     gaining: AtomicBool,
     /// Counts what an operator asked of the groups, so that they look at once.
     asked: watch::Sender<u64>,
+    /// Partitions whose groups pause in this process.
+    pauses: Pauses,
 }
 
 #[derive(Clone)]
@@ -141,6 +145,16 @@ impl Log {
     /// Into how many partitions `topic` is divided; 0 when there is no such topic.
     pub fn partitions(&self, topic: &str) -> i32 {
         self.topic(topic).map_or(0, |topic| topic.partitions.len() as i32)
+    }
+
+    /// Returns a line for each group with partitions that this process has not handled for `at_least` this time, because
+    /// something fails. The line names the last reason.
+    pub fn paused(&self, at_least: Duration) -> Vec<String> {
+        self.shared.pauses.lines(at_least)
+    }
+
+    pub(crate) fn pauses(&self) -> &Pauses {
+        &self.shared.pauses
     }
 
     /// Why nothing of the bus is to be handled any more.

@@ -45,7 +45,7 @@ impl Worker {
     }
 
     /// Taking the row and handling the event are one; no row, nothing done.
-    pub(crate) async fn replay(&self, one: &Arc<[Event]>, way: Way) -> Handled {
+    pub(crate) async fn replay(&mut self, one: &Arc<[Event]>, way: Way) -> Handled {
         let trace = one[0].traceparent.as_deref().and_then(|parent| parent.parse().ok());
         let (place, events) = (self.place.clone(), one.clone());
         let take = move |tx: &mut Tx<'_>| -> Result<(), UnitError> {
@@ -58,7 +58,10 @@ impl Worker {
             if taken { Ok(()) } else { Err(UnitError::Stale) }
         };
         match &self.context.group.handler {
-            Handler::Transactional(handler) => self.transact(handler, one, trace, take).await,
+            Handler::Transactional(handler) => {
+                let handled = self.transact(handler, one, trace, take).await;
+                self.judge(one, handled).await
+            }
             Handler::Effect(handler) => self.effect(handler, one, trace, take).await,
         }
     }

@@ -15,9 +15,11 @@ use tokio_util::sync::CancellationToken;
 use crate::consumers::Context;
 use crate::ends::learn_ends;
 use crate::event::Event;
+use crate::failing::Failing;
 use crate::handler::{Handler, Lease};
 use crate::handling::{Unrecorded, guarded};
 use crate::marks::Mark;
+use crate::pauses::Watch;
 use crate::place::{self, Place};
 use crate::relay::restored;
 use crate::{dead, fence, store};
@@ -82,6 +84,8 @@ pub(crate) struct Worker {
     careful: Careful,
     /// An event and its attempts, the last of which came to no end and could not be taken back.
     pub(crate) counted: Option<(Id, i32)>,
+    pub(crate) failing: Option<Failing>,
+    pauses: Arc<Watch>,
     /// Behind this position the bus had nothing, though it had acknowledged more; and since when.
     missed: Option<(i64, Instant)>,
     /// Looks in a row that found the partition where it waits for others.
@@ -144,6 +148,7 @@ impl Worker {
         let group = context.group.name;
         let place = Place { group, topic: lease.topic.clone(), partition: lease.partition, source };
         let (careful, batch) = (Careful::Until(-1), context.options.batch);
+        let pauses = Arc::new(context.log.pauses().watch(&place));
         Self {
             context,
             place,
@@ -154,6 +159,8 @@ impl Worker {
             state: None,
             careful,
             counted: None,
+            failing: None,
+            pauses,
             missed: None,
             waited_at_fence: 0,
             batch,
@@ -181,7 +188,10 @@ impl Worker {
                 round = self.record_now().await.and(round);
             }
             match round {
-                Ok(()) => pauses = 0,
+                Ok(()) => {
+                    pauses = 0;
+                    self.pauses.resume();
+                }
                 Err(Stop::Stale) => {
                     self.state = None;
                     sleep(STALE_PAUSE).await;
@@ -192,6 +202,7 @@ impl Worker {
                     let pause = backoff(pauses);
                     pauses += 1;
                     self.context.paused(&self.place, pauses, &why);
+                    self.pauses.pause(&why);
                     tokio::select! { () = self.stop.cancelled() => {}, () = sleep(pause) => {} }
                 }
             }
@@ -223,7 +234,7 @@ impl Worker {
                 return Ok(());
             }
             () = self.is_to_record() => return self.record_now().await,
-            fetched = context.bus.fetch(&topic, partition, position, self.batch) => fetched,
+            fetched = self.pauses.idle(context.bus.fetch(&topic, partition, position, self.batch)) => fetched,
         };
         let events = fetched.map_err(|error| Stop::Away(error.to_string()))?;
         let events = if self.has_holes() {
@@ -238,7 +249,8 @@ impl Worker {
         }
         self.has_log(&events).await?;
         let events = self.before_fence(events);
-        self.handle(events).await?;
+        let pauses = self.pauses.clone();
+        pauses.over("the handler does not end", self.handle(events)).await?;
         self.rest().await;
         Ok(())
     }
@@ -307,9 +319,10 @@ impl Worker {
     /// False when it is to stop. A member that was frozen finds its lease run out, and waits for a new word from the
     /// database.
     pub(crate) async fn holds_lease(&mut self) -> bool {
+        let renewed = self.valid_until.wait_for(|until| *until > Instant::now());
         tokio::select! {
             () = self.stop.cancelled() => false,
-            valid = self.valid_until.wait_for(|until| *until > Instant::now()) => valid.is_ok(),
+            valid = self.pauses.over("the lease is not renewed", renewed) => valid.is_ok(),
         }
     }
 
@@ -437,6 +450,7 @@ impl Worker {
 
     pub(crate) fn moved(&mut self, events: &Arc<[Event]>, how: &'static str) -> Result<(), Stop> {
         if let (Some(state), Some(last)) = (&mut self.state, events.last()) {
+            self.pauses.resume();
             state.position = last.position;
             self.batch = (self.batch * 2).min(self.context.options.batch);
             if self.unrecorded.is_none() && !self.shared.is_behind() {

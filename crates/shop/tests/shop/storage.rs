@@ -1,12 +1,13 @@
 //! A database that cannot be written, and one that is away at the start.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use db::diesel::connection::{Connection, SimpleConnection};
 use serde_json::{Value, json};
 use testkit::PgServer;
 
-use crate::binary::{Binary, said};
+use crate::binary::{Binary, admin, said, shopper};
 use crate::support::{ADMIN, Api, TestMember, eventually, random_key};
 
 async fn register(api: &Api) -> crate::support::Reply {
@@ -59,6 +60,79 @@ async fn a_deleted_database_takes_no_request_and_is_told_once() {
     register(&api).await.expect(201);
     let metrics = api.get("//metrics").send().await.expect(200).text;
     assert!(metrics.contains(&format!("{series} 0")), "{metrics}");
+    assert_eq!(shop.terminate().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_table_is_unavailable_in_the_language_of_the_server() {
+    let server = tokio::task::spawn_blocking(|| PgServer::start_speaking("ko")).await.unwrap();
+    let Some(server) = server else { return };
+    let mut shop = Binary::new(&[("SHOP__DATABASE__URL", &server.url())]);
+    let api = shop.start().await;
+    register(&api).await.expect(201);
+    let mut locker = db::diesel::PgConnection::establish(&server.url()).unwrap();
+    locker.batch_execute("BEGIN; LOCK TABLE member").unwrap();
+    let refused = register(&api).await;
+    assert_eq!(refused.header("retry-after"), "1");
+    refused.expect_problem(503, "unavailable");
+    locker.batch_execute("COMMIT").unwrap();
+    register(&api).await.expect(201);
+    assert_eq!(shop.terminate().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_pause_for_a_minute_show_in_readiness_and_metrics() {
+    let Some(server) = tokio::task::spawn_blocking(PgServer::start).await.unwrap() else { return };
+    // requests find a connection beside the groups that wait for the lock
+    let (url, pool) = (server.url(), ("SHOP__DATABASE__POOL_SIZE", "100"));
+    let mut shop = Binary::new(&[("SHOP__DATABASE__URL", &url), ("SHOP__ADMIN__PASSWORD", ADMIN.1), pool]);
+    let api = shop.start().await;
+    let mug = json!({ "name": "Mug", "price": "1", "stock": 1000 });
+    let product = admin(&api).await.post("/products", mug).send().await.expect(201).text("id");
+    let buyer = shopper(&api, "1000").await;
+    let mut locker = db::diesel::PgConnection::establish(&server.url()).unwrap();
+    locker.batch_execute("BEGIN; LOCK TABLE group_lease").unwrap();
+    // leases of 10 s end first, and then a purchase finds them ended
+    let deadline = Instant::now() + Duration::from_secs(180);
+    let degraded = loop {
+        let reply = api.get("//readyz").send().await;
+        let degraded = reply.body["degraded"].to_string();
+        if reply.status == 200 && degraded.contains("group settlement: ") {
+            break degraded;
+        }
+        assert!(Instant::now() < deadline, "{}", reply.text);
+        let order = buyer.has_ordered(&product, 1).await;
+        buyer.pay(&order).send().await.expect(201);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    assert!(degraded.contains("partitions paused") && degraded.contains("the lease is not renewed"), "{degraded}");
+    let metrics = api.get("//metrics").send().await.expect(200).text;
+    let paused = |metrics: &str| {
+        let series = metrics.lines().filter(|line| line.starts_with(r#"consumer_paused_seconds{group="settlement""#));
+        series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).fold(0.0, f64::max)
+    };
+    assert!(paused(&metrics) >= 60.0, "{metrics}");
+    locker.batch_execute("COMMIT").unwrap();
+    let goes_on = async || {
+        let metrics = api.get("//metrics").send().await.expect(200).text;
+        let reply = api.get("//readyz").send().await;
+        (reply.body["degraded"].is_null() && paused(&metrics) == 0.0).then_some(())
+    };
+    eventually("the groups go on", goes_on).await;
+    assert_eq!(shop.terminate().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_tells_that_it_waits_for_migrations() {
+    let Some(server) = tokio::task::spawn_blocking(PgServer::start).await.unwrap() else { return };
+    let mut other = db::diesel::PgConnection::establish(&server.url()).unwrap();
+    other.batch_execute("BEGIN; SELECT pg_advisory_xact_lock(x'006a616e6774656f'::bigint)").unwrap();
+    let mut shop = Binary::new(&[("SHOP__DATABASE__URL", &server.url()), ("SHOP__LOG__FILTER", "info")]);
+    let api = shop.spawn();
+    let told = async || shop.log().contains("the start waits for the migrations of another process").then_some(());
+    eventually("the wait is told", told).await;
+    other.batch_execute("COMMIT").unwrap();
+    shop.is_ready(&api).await;
     assert_eq!(shop.terminate().await, Some(0));
 }
 

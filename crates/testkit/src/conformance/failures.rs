@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, PgConnection};
 use messaging::admin::{self, EventStatus};
-use messaging::{Event, Group, HandlerError, partition_of};
+use messaging::{ConsumerOptions, Event, Group, HandlerError, partition_of};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Bed, Complaints, PARTITIONS, Ticked, effecting, following_but, tick, until};
+use super::{Bed, Complaints, PARTITIONS, Ticked, effecting, following_but, options, tick, until};
 
 /// One key fails: its events are parked in order, others go on; after replay all are handled in order.
 pub async fn a_failing_key_is_parked_in_order_and_replayed_in_order(bed: Bed) {
@@ -89,6 +92,98 @@ pub async fn a_sink_that_is_away_only_pauses(bed: Bed) {
     bed.tick_all(4, 10, 8).await;
     bed.until_handled("waiter", 4, 10).await;
     assert!(bed.dead_letters("waiter").await.is_empty(), "{}", bed.name);
+    consumers.stop().await;
+    complaints.assert_none();
+}
+
+/// While the database fails for every event, however long, no event is a dead letter.
+pub async fn a_database_that_fails_for_all_makes_no_dead_letter(bed: Bed) {
+    let complaints = Complaints::default();
+    let (is_away, tries) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+    let (its, its_tries) = (is_away.clone(), tries.clone());
+    let group = following_but("patient", &complaints, move |_| {
+        its_tries.fetch_add(1, Ordering::SeqCst);
+        if its.load(Ordering::SeqCst) { Err(HandlerError::Unavailable("away".into())) } else { Ok(()) }
+    });
+    let consumers = bed.host_with(bed.bus.clone(), vec![group], impatient()).await;
+    bed.tick_all(8, 3, 8).await;
+    until("it is tried again and again", async || tries.load(Ordering::SeqCst) > 24).await;
+    let log = &bed.database.log;
+    until("the pause is known", async || {
+        matches!(&log.paused(Duration::ZERO)[..], [line] if line.contains("group patient: ") && line.contains("away"))
+    })
+    .await;
+    is_away.store(false, Ordering::SeqCst);
+    bed.until_handled("patient", 8, 3).await;
+    assert!(bed.dead_letters("patient").await.is_empty(), "{}", bed.name);
+    until("no pause is left", async || log.paused(Duration::ZERO).is_empty()).await;
+    consumers.stop().await;
+    complaints.assert_none();
+}
+
+/// An event that the database refuses again and again, while others of the group are handled, is a dead letter.
+pub async fn an_event_that_alone_keeps_failing_is_a_dead_letter(bed: Bed) {
+    let complaints = Complaints::default();
+    let group = following_but("hopeless", &complaints, |ticked: &Ticked| match ticked.key == "key-3" {
+        true => Err(HandlerError::Unavailable("a number out of range".into())),
+        false => Ok(()),
+    });
+    let consumers = bed.host_with(bed.bus.clone(), vec![group], impatient()).await;
+    until("it is dead", async || {
+        bed.tick_all(8, 1, 8).await;
+        !bed.dead_letters("hopeless").await.is_empty()
+    })
+    .await;
+    let dead = bed.dead_letters("hopeless").await;
+    assert!(dead.len() == 1 && dead[0].key == "key-3" && dead[0].error.contains("out of range"), "{dead:?}");
+    until("its partition goes on", async || bed.database.log.paused(Duration::ZERO).is_empty()).await;
+    consumers.stop().await;
+    complaints.assert_none();
+}
+
+/// An event counts as failed at once when others witness that the database answers.
+fn impatient() -> ConsumerOptions {
+    ConsumerOptions { fails_alone: Duration::ZERO, ..options() }
+}
+
+/// A locked table and a tool that cancels statements, on PostgreSQL: groups pause, and no event is a dead letter.
+pub async fn locks_and_cancelled_statements_make_no_dead_letter(bed: Bed) {
+    if !bed.database.db.is_shared() {
+        return;
+    }
+    let complaints = Complaints::default();
+    let consumers = bed.host(vec![following_but("cancelled", &complaints, |_| Ok(()))]).await;
+    bed.tick_all(8, 1, 8).await;
+    bed.until_handled("cancelled", 8, 1).await;
+    let connect = || PgConnection::establish(&bed.database.url).expect("a connection");
+
+    let mut locker = connect();
+    locker.batch_execute("BEGIN; LOCK TABLE progress").expect("the lock");
+    bed.tick_all(8, 1, 8).await;
+    let is_paused = || bed.database.log.paused(Duration::ZERO).iter().any(|line| line.contains("group cancelled: "));
+    until("the group pauses", async || is_paused()).await;
+    locker.batch_execute("COMMIT").expect("the lock is let go");
+    bed.until_handled("cancelled", 8, 2).await;
+
+    let mut tool = connect();
+    let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity \
+                  WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'active'";
+    let over = AtomicBool::new(false);
+    let ticking = async {
+        for _ in 0..20 {
+            bed.tick_all(8, 1, 8).await;
+        }
+        over.store(true, Ordering::SeqCst);
+    };
+    let cancelling = async {
+        while !over.load(Ordering::SeqCst) {
+            tokio::task::block_in_place(|| tool.batch_execute(cancel)).expect("the tool");
+            tokio::task::yield_now().await;
+        }
+    };
+    futures::join!(ticking, cancelling);
+    bed.until_handled("cancelled", 8, 22).await;
+    assert!(bed.dead_letters("cancelled").await.is_empty(), "{}", bed.name);
     consumers.stop().await;
     complaints.assert_none();
 }

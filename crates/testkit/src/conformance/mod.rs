@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{TestDatabase, databases_with, kafka};
+use crate::{PgServer, TestDatabase, database_on, databases_with, kafka};
 
 /// The topic of the suite.
 pub const TICKS: &str = "ticks";
@@ -77,17 +77,29 @@ pub async fn beds() -> Vec<Bed> {
 
 /// Those whose bus is the log itself, with this many partitions.
 pub async fn beds_on_the_log(partitions: i32) -> Vec<Bed> {
-    let topics = [TopicSpec { name: TICKS.into(), partitions, direct: false }];
     let mut beds = Vec::new();
-    for database in databases_with(&topics).await {
-        make_tables(&database.db).await;
-        let stop = CancellationToken::new();
-        tokio::spawn(follow_log(database.db.clone(), database.log.clone(), stop.clone()));
-        let bus = Arc::new(InProcess::new(database.db.clone(), database.log.clone()));
-        let name = format!("in-process over {}", database.name);
-        beds.push(Bed { name, database, bus, relay: None, grows: None, _follower: stop.drop_guard(), _mock: None });
+    for database in databases_with(&[ticks(partitions)]).await {
+        beds.push(bed_on_the_log(database).await);
     }
     beds
+}
+
+/// A bed whose bus is the log of a server of the test's own.
+pub async fn bed_on(server: &PgServer) -> Bed {
+    bed_on_the_log(database_on(server, &[ticks(PARTITIONS)]).await).await
+}
+
+fn ticks(partitions: i32) -> TopicSpec {
+    TopicSpec { name: TICKS.into(), partitions, direct: false }
+}
+
+async fn bed_on_the_log(database: TestDatabase) -> Bed {
+    make_tables(&database.db).await;
+    let stop = CancellationToken::new();
+    tokio::spawn(follow_log(database.db.clone(), database.log.clone(), stop.clone()));
+    let bus = Arc::new(InProcess::new(database.db.clone(), database.log.clone()));
+    let name = format!("in-process over {}", database.name);
+    Bed { name, database, bus, relay: None, grows: None, _follower: stop.drop_guard(), _mock: None }
 }
 
 /// Makes the tables of the suite.
@@ -183,8 +195,13 @@ impl Bed {
 
     /// Hosts the groups on another bus.
     pub async fn host_on(&self, bus: Arc<dyn Bus>, groups: Vec<Group>) -> Consumers {
+        self.host_with(bus, groups, options()).await
+    }
+
+    /// Hosts the groups with options of the test's own.
+    pub async fn host_with(&self, bus: Arc<dyn Bus>, groups: Vec<Group>, options: ConsumerOptions) -> Consumers {
         let (db, log) = (self.database.db.clone(), self.database.log.clone());
-        Consumers::start(db, log, bus, groups, options()).await.expect("the groups start")
+        Consumers::start(db, log, bus, groups, options).await.expect("the groups start")
     }
 
     /// The last number that `group` has of each key, by key.
@@ -254,7 +271,13 @@ impl Bed {
 
 /// A short lease, so that a dead member is soon replaced.
 pub fn options() -> ConsumerOptions {
-    ConsumerOptions { lease: Duration::from_millis(800), attempts: 3, batch: 50, drain: Duration::from_secs(5) }
+    ConsumerOptions {
+        lease: Duration::from_millis(800),
+        attempts: 3,
+        batch: 50,
+        drain: Duration::from_secs(5),
+        ..ConsumerOptions::default()
+    }
 }
 
 /// Waits until `holds`, and fails after a minute.

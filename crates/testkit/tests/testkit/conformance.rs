@@ -1,7 +1,8 @@
 //! Every promise of the bus on every bus: see `testkit::conformance`.
 
+use testkit::PgServer;
 use testkit::conformance::direct::{self, beds_in_memory, direct_beds};
-use testkit::conformance::{beds, beds_on_the_log, failures, groups, leases, log, partitions};
+use testkit::conformance::{bed_on, beds, beds_on_the_log, failures, groups, leases, log, partitions};
 
 macro_rules! on_every_bed {
     ($($module:ident :: $promise:ident),+ $(,)?) => {$(
@@ -48,12 +49,22 @@ on_every_bed!(
     failures::a_parked_event_has_its_tries_when_it_is_resumed,
     failures::a_sink_that_is_away_only_pauses,
     failures::a_sink_that_is_away_beside_a_dead_letter_only_pauses,
+    failures::a_database_that_fails_for_all_makes_no_dead_letter,
+    failures::an_event_that_alone_keeps_failing_is_a_dead_letter,
+    failures::locks_and_cancelled_statements_make_no_dead_letter,
     failures::a_panic_is_a_failure_of_its_event,
     failures::a_panic_of_an_effect_is_a_failure_of_its_event,
     failures::an_event_that_kills_the_process_comes_to_an_end,
     failures::an_event_that_kills_after_a_pause_comes_to_an_end,
     failures::a_replay_that_kills_the_process_comes_to_an_end,
 );
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_language_of_the_server_makes_dead_letters() {
+    let server = tokio::task::spawn_blocking(|| PgServer::start_speaking("ko")).await.expect("no panic");
+    let Some(server) = server else { return };
+    failures::locks_and_cancelled_statements_make_no_dead_letter(bed_on(&server).await).await;
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_of_many_partitions_is_numbered() {

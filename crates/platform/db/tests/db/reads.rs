@@ -51,7 +51,7 @@ async fn a_read_that_passes_over_an_error_has_no_answer() {
             Ok(1)
         });
         let answer = passed_over.await;
-        assert!(matches!(answer, Err(Error::Defect(_))), "{}: {answer:?}", ground.name);
+        assert!(matches!(answer, Err(Error::Unavailable(_))), "{}: {answer:?}", ground.name);
         assert_eq!(ground.db.read(count).await.expect("the next read"), 0, "{}", ground.name);
     }
 }

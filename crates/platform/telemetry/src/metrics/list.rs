@@ -43,6 +43,9 @@ metrics! {
 
     Gauge CONSUMER_LAG = "consumer_lag" ["group", "topic", "partition"] Count, Shop | Relay | Worker | Proxy:
         "Events that a group has still to handle.";
+    Gauge CONSUMER_PAUSED_SECONDS = "consumer_paused_seconds" ["group", "topic", "partition"] Seconds,
+        Shop | Relay | Worker | Proxy:
+        "Time since the group paused the partition because something fails or hangs; 0 once it goes on.";
     Counter CONSUMER_EVENTS = "consumer_events_total" ["group", "outcome"] Count, Shop | Relay | Worker | Proxy:
         "Events of a group by outcome: handled, failed (and tried again), parked (behind a dead letter) or dead.";
     Histogram CONSUMER_DELAY_SECONDS = "consumer_delay_seconds" ["group"] Seconds, Shop | Relay | Worker | Proxy:
