@@ -23,6 +23,7 @@ const LAYERS: &[&[&str]] = &[
 /// Crates that stand aside, and the only ones of ours that they may depend on.
 const ASIDE: &[(&str, &[&str])] = &[
     ("testkit", &["telemetry", "db", "messaging", "messaging-kafka", "contracts"]),
+    ("model", &[]),
     ("event-proxy-client", &["event-proxy-macros"]),
     ("event-proxy-macros", &[]),
     ("event-proxy", &["telemetry", "db", "messaging", "messaging-kafka", "program", "rest"]),
@@ -34,6 +35,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     // bench measures against the bare library
     ("actix-web", &["shop", "runtime", "event-proxy", "rest", "bench"]),
     ("libsqlite3-sys", &["db"]),
+    ("stateright", &["model"]),
     // its list describes every metric
     ("metrics", &["telemetry"]),
     ("pq-sys", &["db"]),
