@@ -88,7 +88,7 @@ impl Stage {
 
     async fn relay(&self) -> Consumers {
         let publisher = Timed(self.kafka.publisher(Duration::ZERO), self.watch.clone());
-        let group = relay_group(Arc::new(publisher), self.db.clone(), self.log.clone(), vec![TOPIC]);
+        let group = relay_group(Arc::new(publisher), vec![TOPIC]);
         let bus = Arc::new(InProcess::new(self.db.clone(), self.log.clone()));
         let (db, log) = (self.db.clone(), self.log.clone());
         Consumers::start(db, log, bus, vec![group], ConsumerOptions::relay()).await.expect("the relay starts")
@@ -156,10 +156,6 @@ impl Publisher for Timed {
         let offsets = self.0.publish(events).await?;
         self.1.arrived(events.iter().map(|event| event.id), &self.1.to_kafka);
         Ok(offsets)
-    }
-
-    async fn last_event(&self, topic: &str, partition: i32, source: Id) -> Result<Option<Event>, BusError> {
-        self.0.last_event(topic, partition, source).await
     }
 }
 

@@ -17,7 +17,7 @@ use crate::flusher::Flusher;
 use crate::job::{UnitJob, panic_text};
 use crate::listen::Listener;
 use crate::migrate::Migrations;
-use crate::pool::{Connector, PATIENCE, Pool, PostgresPlace, pool};
+use crate::pool::{Connector, PATIENCE, Pool, PostgresPlace, pool, take};
 use crate::postgres::Units;
 use crate::sqlite::GroupWriter;
 use crate::sqlite_file::SqliteFile;
@@ -55,6 +55,7 @@ struct Shared {
     kind: Kind,
     storage: Arc<Storage>,
     pool: Pool,
+    recorder: Arc<dyn Recorder>,
     /// One permit a connection, so that waiting requests hold no threads.
     permits: Arc<Semaphore>,
 }
@@ -76,17 +77,18 @@ impl Database {
             Some(("sqlite", path)) => {
                 let file = Arc::new(SqliteFile::lock(&SqliteFile::path(path)?, options.setting)?);
                 migrations.run(&mut file.connect_writer()?)?;
-                let writer = GroupWriter::start(file.clone(), storage.clone(), &options, recorder)?;
-                Ok(Shared::new(Kind::Sqlite(writer), storage, pool(Connector::SqliteReader(file), &options)))
+                let writer = GroupWriter::start(file.clone(), storage.clone(), &options, recorder.clone())?;
+                let pool = pool(Connector::SqliteReader(file), &options);
+                Ok(Shared::new(Kind::Sqlite(writer), storage, pool, recorder))
             }
             Some(("postgres" | "postgresql", _)) => {
                 let place = Arc::new(PostgresPlace::new(&options.url));
                 migrations.run(&mut place.connect()?)?;
-                let pool = pool(Connector::Postgres(place.clone()), &options);
-                let flusher = Flusher::start(options.url.clone(), pool.clone(), storage.clone());
+                let pool = pool(Connector::Postgres(place.clone(), recorder.clone()), &options);
+                let flusher = Flusher::start(options.url.clone(), recorder.witness(), pool.clone(), storage.clone());
                 let flusher = runtime.block_on(flusher)?;
-                let units = Units { pool: pool.clone(), recorder, storage: storage.clone(), flusher };
-                Ok(Shared::new(Kind::Postgres { units: Arc::new(units), place }, storage, pool))
+                let units = Units { pool: pool.clone(), recorder: recorder.clone(), storage: storage.clone(), flusher };
+                Ok(Shared::new(Kind::Postgres { units: Arc::new(units), place }, storage, pool, recorder))
             }
             _ => Err(Error::Defect("the database URL begins neither with sqlite: nor with postgres://".into())),
         });
@@ -171,9 +173,9 @@ impl Database {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let (pool, permit) = (self.shared.pool.clone(), self.permit().await?);
+        let (shared, permit) = (self.shared.clone(), self.permit().await?);
         let read = spawn_blocking(move || {
-            let result = read(&pool, query);
+            let result = read(&shared.pool, &*shared.recorder, query);
             drop(permit);
             result
         });
@@ -205,10 +207,10 @@ impl Database {
     /// One of this crate's.
     pub async fn notify(&self, channel: &'static str, payload: String) -> Result<()> {
         let Kind::Postgres { .. } = self.shared.kind else { return Ok(()) };
-        let (pool, permit) = (self.shared.pool.clone(), self.permit().await?);
+        let (shared, permit) = (self.shared.clone(), self.permit().await?);
         let told = spawn_blocking(move || {
             let _permit = permit;
-            let mut conn = pool.get().map_err(|error| Error::Unavailable(error.to_string()))?;
+            let mut conn = take(&shared.pool, &*shared.recorder)?;
             let notify = diesel::select(pg_notify(channel, payload));
             let told = on_each!(&mut conn.conn, |conn| notify.execute(conn));
             conn.broken = told.is_err();
@@ -253,9 +255,9 @@ diesel::define_sql_function! {
 }
 
 impl Shared {
-    fn new(kind: Kind, storage: Arc<Storage>, pool: Pool) -> Self {
+    fn new(kind: Kind, storage: Arc<Storage>, pool: Pool, recorder: Arc<dyn Recorder>) -> Self {
         let permits = Arc::new(Semaphore::new(pool.max_size() as usize));
-        Self { kind, storage, pool, permits }
+        Self { kind, storage, pool, recorder, permits }
     }
 }
 
@@ -276,10 +278,14 @@ async fn watch(shared: Weak<Shared>) {
     }
 }
 
-fn read<T, E: From<Error>>(pool: &Pool, query: impl Fn(&mut Conn) -> Result<T, E>) -> Result<T, E> {
+fn read<T, E: From<Error>>(
+    pool: &Pool,
+    recorder: &dyn Recorder,
+    query: impl Fn(&mut Conn) -> Result<T, E>,
+) -> Result<T, E> {
     let mut stale = 0;
     loop {
-        let mut conn = pool.get().map_err(|error| Error::Unavailable(error.to_string()))?;
+        let mut conn = take(pool, recorder)?;
         match read_once(&mut conn, &query) {
             // every pooled connection may be stale after a restart of the server
             Err(Again(_)) if stale <= pool.max_size() => stale += 1,

@@ -9,9 +9,11 @@ use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 use parking_lot::Mutex;
 use rustix::fs::{Access, access};
+use uuid::Uuid;
 
 use crate::Conn;
 use crate::error::{Error, Result};
+use crate::life::Life;
 use crate::storage::{REPLACED, Reason, StorageFault};
 
 /// Room that a probe asks for, in bytes: as much as a large group of units needs.
@@ -24,6 +26,7 @@ type FileId = (u64, u64);
 pub(crate) struct SqliteFile {
     path: PathBuf,
     lock: File,
+    life: Life,
     /// File that was opened first; the path must lead to this file for as long as the process lives.
     opened: OnceLock<FileId>,
     /// Write-ahead log and its file, while the writer has the log open.
@@ -62,7 +65,7 @@ impl SqliteFile {
         match lock.try_lock() {
             Ok(()) => {
                 let wal = (beside("-wal"), Mutex::new(None));
-                Ok(Self { path: path.to_owned(), lock, opened: OnceLock::new(), wal })
+                Ok(Self { path: path.to_owned(), lock, life: Life::Run(Uuid::new_v4()), opened: OnceLock::new(), wal })
             }
             Err(TryLockError::WouldBlock) => {
                 let path = path.display();
@@ -74,6 +77,11 @@ impl SqliteFile {
             }
             Err(TryLockError::Error(error)) => Err(unavailable(error)),
         }
+    }
+
+    /// Returns the life that began when the file was opened.
+    pub(crate) fn life(&self) -> Life {
+        self.life
     }
 
     /// Lets another process have it, or this one again; readers that are still pooled do no harm.

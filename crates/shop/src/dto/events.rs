@@ -26,6 +26,9 @@ pub(crate) struct EventBody {
     /// The log that numbered it.
     #[schema(value_type = uuid::Uuid)]
     pub source: Id,
+    /// The epoch of the log in which it did.
+    #[schema(value_type = uuid::Uuid)]
+    pub epoch: Id,
     pub key: String,
     pub aggregate_version: i64,
     #[schema(value_type = String, format = DateTime)]
@@ -38,11 +41,11 @@ pub(crate) struct EventBody {
 
 impl EventBody {
     fn new(event: Event) -> (Self, String, i32, i64) {
-        let Event { id, source, topic, partition, position, key, kind, .. } = event;
+        let Event { id, source, epoch, topic, partition, position, key, kind, .. } = event;
         let data = RawValue::from_string(event.payload).unwrap_or_else(|_| RawValue::NULL.to_owned());
         let (version, aggregate_version) = (event.version, event.aggregate_version);
         let (occurred_at, traceparent) = (event.occurred_at, event.traceparent);
-        let body = Self { id, kind, version, source, key, aggregate_version, occurred_at, traceparent, data };
+        let body = Self { id, kind, version, source, epoch, key, aggregate_version, occurred_at, traceparent, data };
         (body, topic.to_string(), partition, position)
     }
 }

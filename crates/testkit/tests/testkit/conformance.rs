@@ -1,7 +1,7 @@
 //! Every promise of the bus on every bus: see `testkit::conformance`.
 
 use testkit::conformance::direct::{self, beds_in_memory, direct_beds};
-use testkit::conformance::{beds, beds_on_the_log, failures, groups, leases, log, partitions};
+use testkit::conformance::{beds, beds_on_the_log, epochs, failures, groups, leases, log, partitions};
 
 macro_rules! on_every_bed {
     ($($module:ident :: $promise:ident),+ $(,)?) => {$(
@@ -65,6 +65,19 @@ async fn a_topic_of_many_partitions_is_numbered() {
 async fn processes_that_start_together_make_one_log() {
     log::processes_that_start_together_make_one_log().await;
 }
+
+macro_rules! on_every_stage {
+    ($($promise:ident),+ $(,)?) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $promise() {
+            for stage in epochs::stages().await {
+                epochs::$promise(stage).await;
+            }
+        }
+    )+};
+}
+
+on_every_stage!(a_file_that_is_copied_back_loses_events, a_failover_to_a_lagging_standby_loses_events);
 
 macro_rules! on_every_direct_bed {
     ($($promise:ident),+ $(,)?) => {$(

@@ -58,6 +58,7 @@ impl Event {
         Self {
             id: Id(uuid::Uuid::nil()),
             source: Id(uuid::Uuid::nil()),
+            epoch: event::FIRST_EPOCH,
             topic,
             partition,
             position,
@@ -286,6 +287,7 @@ impl Direct {
         let record = Event {
             id: Id::new(),
             source,
+            epoch: event::FIRST_EPOCH,
             topic: E::TOPIC.into(),
             partition: partition_of(&key, self.shared.log.partitions(E::TOPIC)),
             position: event::UNNUMBERED,
