@@ -64,7 +64,8 @@ impl Server {
     fn given(url: &str) -> Result<Self, String> {
         let (base, maintenance, suffix) =
             split(url).ok_or("TEST_DATABASE_URL is no postgres://user:password@host:port/database")?;
-        let server = Self { base, suffix, maintenance, password: String::new(), port: 0, template: None, watchdog: None };
+        let server =
+            Self { base, suffix, maintenance, password: String::new(), port: 0, template: None, watchdog: None };
         server.execute("SELECT 1").map_err(|e| format!("the server of TEST_DATABASE_URL: {e}"))?;
         Ok(server)
     }

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use db::Database;
-use messaging::{
-    ConsumerOptions, Consumers, InProcess, Log, begin_relaying, end_relaying, relay_group_by,
-};
+use messaging::{ConsumerOptions, Consumers, InProcess, Log, begin_relaying, end_relaying, relay_group_by};
 use messaging_kafka::{Backend, Cluster};
 use program::settings::SettingError;
 use tokio::sync::Notify;

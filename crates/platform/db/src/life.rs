@@ -25,7 +25,8 @@ pub enum Life {
 impl Life {
     /// Returns SQL for the columns `start`, `database` and `file` of a life. `witness` is the name of a table.
     pub(crate) fn columns(witness: Option<&str>) -> String {
-        let file = witness.map_or("0".into(), |table| format!("coalesce(pg_relation_filenode(to_regclass('{table}')), 0)"));
+        let file =
+            witness.map_or("0".into(), |table| format!("coalesce(pg_relation_filenode(to_regclass('{table}')), 0)"));
         format!(
             "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS start, \
              (SELECT oid::bigint FROM pg_database WHERE datname = current_database()) AS database, {file}::bigint AS file"

@@ -16,7 +16,7 @@ fn events(source: Id, positions: std::ops::Range<i64>) -> Vec<Event> {
     let event = |position| Event {
         id: Id::new(),
         source,
-        epoch: FIRST_EPOCH,
+        epoch: if position % 2 == 0 { FIRST_EPOCH } else { Id::new() },
         topic: TOPIC.into(),
         partition: 0,
         position,
@@ -80,6 +80,26 @@ async fn a_reader_may_go_back_and_forth() {
     subscriber.release(TOPIC, 0);
     let again = subscriber.fetch(TOPIC, 0, 2000, 1).await.expect("events");
     assert_eq!(positions(&again), [2001]);
+}
+
+/// A log that lost positions gives them again, behind the records that a group drops.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_goes_on_behind_what_was_dropped() {
+    let (_mock, kafka) = cluster();
+    let source = Id::new();
+    let (lost, given_again) = (events(source, 15..21), events(source, 15..30));
+    let publisher = kafka.publisher(Duration::ZERO);
+    for batch in [&events(source, 0..15), &lost, &given_again] {
+        publisher.publish(batch).await.expect("stored");
+    }
+    let subscriber = kafka.bus(source).subscribe("readers");
+    let mut dropped = Vec::new();
+    while dropped.len() < lost.len() {
+        dropped.extend(subscriber.fetch(TOPIC, 0, 14, lost.len() - dropped.len()).await.expect("events"));
+        subscriber.dropped(TOPIC, 0, 14);
+    }
+    assert_eq!(dropped, lost);
+    assert_eq!(all(&subscriber, 14).await, given_again);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

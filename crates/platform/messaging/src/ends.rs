@@ -85,7 +85,7 @@ pub(crate) async fn learn_ends(
     if *log.epoch().borrow() == Some(epoch) {
         log.learn_in(epoch, &rows);
     } else {
-        log.renew_epochs(db.read(log_epochs::load).await?);
+        log.renew_epochs(db.read(log_epochs::log_epochs).await?);
     }
     Ok(())
 }

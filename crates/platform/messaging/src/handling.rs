@@ -13,8 +13,8 @@ use tokio::time::sleep_until;
 use crate::event::Event;
 use crate::handler::{EffectHandler, Handler, HandlerError, TransactionalHandler};
 use crate::place;
-use crate::worker::{Stop, Worker};
 use crate::relay::RELAY;
+use crate::worker::{Stop, Worker};
 use crate::{dead, fence, lease, log_epochs};
 
 /// Batches that were handled, and are recorded together.

@@ -46,8 +46,6 @@ pub use log::{Log, TopicSpec};
 pub use log_epochs::{LogEpoch, log_epochs};
 pub use paced::Paced;
 pub use partition::partition_of;
-pub use relay::{
-    RELAY, begin_relaying, end_relaying, oldest_unrelayed, relay_group, relay_group_by, unrelayed_bytes,
-};
+pub use relay::{RELAY, begin_relaying, end_relaying, oldest_unrelayed, relay_group, relay_group_by, unrelayed_bytes};
 pub use retention::{Purged, purge};
 pub use store::log_bytes;

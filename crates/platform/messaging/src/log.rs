@@ -13,7 +13,7 @@ use telemetry::metrics;
 use tokio::sync::{Notify, watch};
 
 use crate::event::{Event, FIRST_EPOCH};
-use crate::log_epochs::{self, EpochRows, Epochs};
+use crate::log_epochs::{self, Epochs, LogEpoch};
 use crate::partition::partition_of;
 use crate::store::PartitionRow;
 use crate::tail::Tail;
@@ -115,7 +115,7 @@ impl Log {
                     store::insert_topic(tx, spec)?;
                 }
                 besides(tx)?;
-                Ok((store::source(tx)?, store::partitions(tx)?, log_epochs::load(tx)?, tx.life()))
+                Ok((store::source(tx)?, store::partitions(tx)?, log_epochs::log_epochs(tx)?, tx.life()))
             })
             .await?;
         self.set_epochs(life, epochs);
@@ -177,7 +177,7 @@ impl Log {
             events.iter().any(|event| epochs.may_lack(event))
         };
         if may_lack {
-            let rows = db.read(log_epochs::load).await?;
+            let rows = db.read(log_epochs::log_epochs).await?;
             self.renew_epochs(rows);
             self.shared.epochs.write().note_strangers(&events);
         }
@@ -186,14 +186,14 @@ impl Log {
     }
 
     /// Takes a list of epochs that was read on the storage of `life`.
-    pub(crate) fn set_epochs(&self, life: Life, rows: EpochRows) {
+    pub(crate) fn set_epochs(&self, life: Life, rows: Vec<LogEpoch>) {
         self.replace_epochs(&mut self.shared.epochs.write(), life, rows);
     }
 
     /// Takes a list of epochs that was read on the storage for which the list before was read, and no other.
-    pub(crate) fn renew_epochs(&self, rows: EpochRows) {
+    pub(crate) fn renew_epochs(&self, rows: Vec<LogEpoch>) {
         let mut epochs = self.shared.epochs.write();
-        if let (Some(life), Some(newest)) = (epochs.life(), rows.newest())
+        if let (Some(life), Some(newest)) = (epochs.life(), rows.last())
             && life.to_string() == newest.life
         {
             self.replace_epochs(&mut epochs, life, rows);
@@ -202,8 +202,8 @@ impl Log {
 
     /// If the newest epoch is another one, positions may have been lost: ends fall to where the epoch begins, and recent
     /// events that the log does not have are forgotten.
-    fn replace_epochs(&self, epochs: &mut Epochs, life: Life, rows: EpochRows) {
-        let (known, newest) = (epochs.last(), rows.newest().map(|newest| (newest.ordinal, newest.id)));
+    fn replace_epochs(&self, epochs: &mut Epochs, life: Life, rows: Vec<LogEpoch>) {
+        let (known, newest) = (epochs.last(), rows.last().map(|newest| (newest.ordinal, newest.id)));
         if epochs.life() == Some(life) && newest < known {
             return; // read before the other list
         }
@@ -358,7 +358,7 @@ impl Log {
     fn divide(&self, conn: &mut Conn, records: Vec<Staged>) -> db::Result<(Vec<PartitionRow>, Parts)> {
         let mut gained = Vec::new();
         if self.shared.gaining.load(Ordering::Relaxed) {
-            self.renew_epochs(log_epochs::load(conn)?);
+            self.renew_epochs(log_epochs::log_epochs(conn)?);
             gained = store::partitions(conn)?;
         }
         let mut parts = Parts::new();
@@ -397,7 +397,9 @@ impl Log {
         let (mut events, mut counts) = (Vec::new(), Vec::new());
         for ((topic, partition), (count, records)) in parts {
             counts.resize(counts.len() + records.len(), count);
-            events.extend(records.into_iter().map(|record| Event::of(record, source, epoch, topic.clone(), partition, -1)));
+            events.extend(
+                records.into_iter().map(|record| Event::of(record, source, epoch, topic.clone(), partition, -1)),
+            );
         }
         let positions = store::append_events(conn, &events, &counts, epoch).inspect_err(|_| self.set_gaining())?;
         for (event, position) in events.iter_mut().zip(positions) {

@@ -20,7 +20,7 @@ use crate::schema::{log_epoch, log_epoch_start, topic_partition};
 use crate::store;
 
 /// An epoch of the log.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEpoch {
     /// Orders the epochs of a log.
     pub ordinal: i64,
@@ -29,14 +29,17 @@ pub struct LogEpoch {
     /// Life of the storage when the epoch was opened.
     pub life: String,
     pub opened_at: Time,
+    /// Topic, partition and first position, where the epoch owns positions or is the newest.
+    pub starts: Vec<(String, i32, i64)>,
 }
 
-/// The epochs of the log as a snapshot has them.
-pub(crate) struct EpochRows {
-    /// By ordinal.
-    epochs: Vec<LogEpoch>,
-    /// Topic, partition, ordinal and first position, by ordinal.
-    starts: Vec<(String, i32, i64, i64)>,
+/// An epoch without its first positions.
+#[derive(Queryable)]
+pub(crate) struct EpochRow {
+    pub(crate) ordinal: i64,
+    pub(crate) id: Id,
+    life: String,
+    opened_at: Time,
 }
 
 /// The epochs of the log, and the life for which they were read.
@@ -52,14 +55,16 @@ pub(crate) struct Epochs {
 }
 
 impl Epochs {
-    pub(crate) fn new(life: Life, rows: EpochRows) -> Self {
+    /// `epochs` are in the order of their ordinals.
+    pub(crate) fn new(life: Life, epochs: Vec<LogEpoch>) -> Self {
         let mut starts = HashMap::<String, HashMap<i32, Vec<(i64, Id)>>>::new();
-        for (topic, partition, ordinal, first) in rows.starts {
-            let epoch = rows.epochs.iter().find(|epoch| epoch.ordinal == ordinal);
-            let of_partition = starts.entry(topic).or_default().entry(partition).or_default();
-            of_partition.extend(epoch.map(|epoch| (first, epoch.id)));
+        let mut ids = Vec::with_capacity(epochs.len());
+        for epoch in epochs {
+            ids.push((epoch.ordinal, epoch.id));
+            for (topic, partition, first) in epoch.starts {
+                starts.entry(topic).or_default().entry(partition).or_default().push((first, epoch.id));
+            }
         }
-        let ids = rows.epochs.into_iter().map(|epoch| (epoch.ordinal, epoch.id)).collect();
         Self { life: Some(life), ids, starts, strangers: HashSet::new() }
     }
 
@@ -107,39 +112,36 @@ impl Epochs {
     }
 }
 
-impl EpochRows {
-    pub(crate) fn newest(&self) -> Option<&LogEpoch> {
-        self.epochs.last()
-    }
-}
-
 /// The epochs of the log, the oldest first.
 ///
 /// # Errors
 /// The database's.
 pub fn log_epochs(conn: &mut Conn) -> db::Result<Vec<LogEpoch>> {
-    Ok(log_epoch::table.order(log_epoch::ordinal).load(conn)?)
-}
-
-/// Reads the list of epochs, in a snapshot or in a unit that holds the lock.
-pub(crate) fn load(conn: &mut Conn) -> db::Result<EpochRows> {
     use log_epoch_start as start;
     // first, so that without a snapshot the epoch that is opened in between is unknown, and not one that owns nothing
-    let epochs = log_epochs(conn)?;
-    let starts = start::table
-        .order(start::ordinal)
+    let epochs: Vec<EpochRow> = log_epoch::table.order(log_epoch::ordinal).load(conn)?;
+    let starts: Vec<(String, i32, i64, i64)> = start::table
+        .order((start::topic, start::partition, start::ordinal))
         .select((start::topic, start::partition, start::ordinal, start::first))
         .load(conn)?;
-    Ok(EpochRows { epochs, starts })
+    let mut of_epoch = HashMap::<i64, Vec<(String, i32, i64)>>::new();
+    for (topic, partition, ordinal, first) in starts {
+        of_epoch.entry(ordinal).or_default().push((topic, partition, first));
+    }
+    let epoch = |EpochRow { ordinal, id, life, opened_at }| {
+        let starts = of_epoch.remove(&ordinal).unwrap_or_default();
+        LogEpoch { ordinal, id, life, opened_at, starts }
+    };
+    Ok(epochs.into_iter().map(epoch).collect())
 }
 
 /// The newest epoch.
-pub(crate) fn newest(conn: &mut Conn) -> db::Result<LogEpoch> {
+pub(crate) fn newest(conn: &mut Conn) -> db::Result<EpochRow> {
     Ok(log_epoch::table.order(log_epoch::ordinal.desc()).first(conn)?)
 }
 
 /// Returns the list of epochs on a connection of `life`. Opens an epoch if the newest one is of another life.
-pub(crate) fn enter(conn: &mut Conn, life: Life) -> db::Result<EpochRows> {
+pub(crate) fn enter(conn: &mut Conn, life: Life) -> db::Result<Vec<LogEpoch>> {
     let life = life.to_string();
     conn.transaction(|conn| {
         if newest(conn)?.life != life {
@@ -149,13 +151,13 @@ pub(crate) fn enter(conn: &mut Conn, life: Life) -> db::Result<EpochRows> {
                 open(conn, &life)?;
             }
         }
-        load(conn)
+        log_epochs(conn)
     })
 }
 
 /// Opens an epoch of the same life, if the log has not come to the position of an event of the newest epoch: that proves a
 /// restore which the life does not show. Returns the list of epochs if one was opened.
-pub(crate) fn open_unseen(tx: &mut Tx<'_>, event: &Event) -> db::Result<Option<EpochRows>> {
+pub(crate) fn open_unseen(tx: &mut Tx<'_>, event: &Event) -> db::Result<Option<Vec<LogEpoch>>> {
     lock(tx)?;
     let newest = newest(tx)?;
     let rows = store::lock_partitions(tx, &event.topic)?;
@@ -164,7 +166,7 @@ pub(crate) fn open_unseen(tx: &mut Tx<'_>, event: &Event) -> db::Result<Option<E
         return Ok(None);
     }
     open(tx, &newest.life)?;
-    load(tx).map(Some)
+    log_epochs(tx).map(Some)
 }
 
 /// Keeps others from opening epochs until the transaction ends.
@@ -205,7 +207,7 @@ fn open(conn: &mut Conn, life: &str) -> db::Result<()> {
 }
 
 /// Returns the newest epoch for a partition that is made in this unit; no epoch is opened until the unit ends.
-pub(crate) fn for_new_partition(conn: &mut Conn) -> db::Result<LogEpoch> {
+pub(crate) fn for_new_partition(conn: &mut Conn) -> db::Result<EpochRow> {
     if let Conn::Pg(conn) = conn {
         conn.batch_execute("LOCK TABLE log_epoch IN SHARE MODE")?;
     }
@@ -213,14 +215,10 @@ pub(crate) fn for_new_partition(conn: &mut Conn) -> db::Result<LogEpoch> {
 }
 
 /// Has a new partition begin in its epoch.
-pub(crate) fn begin(conn: &mut Conn, topic: &str, partition: i32, epoch: &LogEpoch) -> db::Result<()> {
+pub(crate) fn begin(conn: &mut Conn, topic: &str, partition: i32, epoch: &EpochRow) -> db::Result<()> {
     use log_epoch_start as start;
-    let row = (
-        start::topic.eq(topic),
-        start::partition.eq(partition),
-        start::ordinal.eq(epoch.ordinal),
-        start::first.eq(0),
-    );
+    let row =
+        (start::topic.eq(topic), start::partition.eq(partition), start::ordinal.eq(epoch.ordinal), start::first.eq(0));
     on_each!(conn, |conn| diesel::insert_into(start::table).values(row).on_conflict_do_nothing().execute(conn))?;
     Ok(())
 }

@@ -14,9 +14,9 @@ use diesel::sql_types::{BigInt, Text};
 
 use crate::event::Event;
 use crate::log::{Log, TopicSpec};
+use crate::log_epochs;
 use crate::place::{self, Place};
 use crate::relay::RELAY;
-use crate::log_epochs;
 use crate::schema::{event_log, log_source, topic_partition};
 
 /// Bytes after which a batch is read no further.

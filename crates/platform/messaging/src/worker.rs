@@ -342,7 +342,8 @@ impl Worker {
     /// Returns false if the log has not come to the last event. Then the log was restored in a way that the life of the
     /// storage does not show: an epoch is opened, and the event is an orphan.
     async fn has_log(&self, events: &[Event]) -> Result<bool, Stop> {
-        let (db, log, (topic, partition)) = (&self.context.db, &self.context.log, (&self.place.topic, self.place.partition));
+        let (db, log, (topic, partition)) =
+            (&self.context.db, &self.context.log, (&self.place.topic, self.place.partition));
         let Some(last) = events.last() else { return Ok(true) };
         let is_known = || log.end(topic, partition).is_none_or(|end| last.position < *end.borrow());
         if is_known() {

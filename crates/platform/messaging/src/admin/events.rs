@@ -101,11 +101,8 @@ pub fn behind(conn: &mut Conn, topic: &str, partition: i32, after: i64, limit: i
 /// The database's.
 pub fn events_of_key(conn: &mut Conn, key: &str) -> db::Result<Vec<EventView>> {
     let source = store::source_of(conn)?;
-    let rows: Vec<LogRow> = event_log::table
-        .filter(event_log::key.eq(key))
-        .order(event_log::id)
-        .select(store::log_row())
-        .load(conn)?;
+    let rows: Vec<LogRow> =
+        event_log::table.filter(event_log::key.eq(key)).order(event_log::id).select(store::log_row()).load(conn)?;
     rows.into_iter().map(|row| view(conn, row.into_stored(source))).collect()
 }
 
