@@ -77,7 +77,12 @@ macro_rules! on_every_stage {
     )+};
 }
 
-on_every_stage!(a_file_that_is_copied_back_loses_events, a_failover_to_a_lagging_standby_loses_events);
+on_every_stage!(
+    a_file_that_is_copied_back_loses_events,
+    a_database_that_is_made_of_a_template_loses_events,
+    a_restore_that_the_life_does_not_show_is_noticed,
+    a_failover_to_a_lagging_standby_loses_events,
+);
 
 macro_rules! on_every_direct_bed {
     ($($promise:ident),+ $(,)?) => {$(
