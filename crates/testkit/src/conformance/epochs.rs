@@ -19,8 +19,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::log::opened;
 use super::{Complaints, PARTITIONS, TICKS, effecting, following, make_tables, options, tick, until};
-use crate::{PgServer, kafka, places};
+use crate::{PgServer, databases_with, kafka, places};
 
 const KEYS: usize = 5;
 const GROUP: &str = "follower";
@@ -240,6 +241,26 @@ pub async fn a_restore_that_the_life_does_not_show_is_noticed(stage: Stage) {
     process.tick(2).await;
     process.assert_handled(name, &world).await;
     process.stop().await;
+}
+
+/// Another process opens an epoch while this one has connections to the same server: a unit that knows the epoch before
+/// runs again.
+pub async fn a_unit_runs_again_when_the_log_has_a_new_epoch() {
+    let topics = [TopicSpec { name: TICKS.into(), partitions: 1, direct: false }];
+    for database in databases_with(&topics).await.into_iter().filter(|database| database.db.is_shared()) {
+        make_tables(&database.db).await;
+        database.db.write(|tx| tick(tx, "key")).await.expect("a tick");
+        let older = |tx: &mut db::Tx<'_>| Ok::<_, db::Error>(tx.batch_execute("UPDATE log_epoch SET life = 'older'")?);
+        database.db.write(older).await.expect("an epoch of an older life");
+        let (_other, _log) = opened(&database.url, &[]).await;
+        database.db.write(|tx| tick(tx, "key")).await.expect("a tick");
+        let epochs = database.db.read(log_epochs).await.expect("the epochs");
+        let events = |conn: &mut db::Conn| admin::behind(conn, TICKS, 0, -1, 10);
+        let events = database.db.read(events).await.expect("the log");
+        let of_events: Vec<_> = events.iter().map(|stored| stored.event.epoch).collect();
+        assert_eq!(of_events, epochs.iter().map(|epoch| epoch.id).collect::<Vec<_>>());
+        assert_eq!(of_events.len(), 2);
+    }
 }
 
 /// Copies a file that nobody has open: SQLite deletes the write-ahead log with the last connection.

@@ -84,6 +84,11 @@ on_every_stage!(
     a_failover_to_a_lagging_standby_loses_events,
 );
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_runs_again_when_the_log_has_a_new_epoch() {
+    epochs::a_unit_runs_again_when_the_log_has_a_new_epoch().await;
+}
+
 macro_rules! on_every_direct_bed {
     ($($promise:ident),+ $(,)?) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
