@@ -95,7 +95,7 @@ impl Stage {
     /// Starts a relay; `wrap` may put a publisher before Kafka's.
     pub(crate) async fn relay(&self, wrap: impl FnOnce(KafkaPublisher) -> Arc<dyn Publisher>) -> Consumers {
         let publisher = wrap(self.kafka.publisher(Duration::ZERO));
-        let group = relay_group(publisher, self.db.clone(), self.log.clone(), vec![TOPIC]);
+        let group = relay_group(publisher, vec![TOPIC]);
         let bus = Arc::new(InProcess::new(self.db.clone(), self.log.clone()));
         let (db, log) = (self.db.clone(), self.log.clone());
         Consumers::start(db, log, bus, vec![group], ConsumerOptions::relay()).await.expect("the relay starts")
@@ -244,10 +244,6 @@ impl Publisher for Timed {
         self.1.publishing.lock().get_or_insert((begun, begun)).1 = Instant::now();
         self.1.published.fetch_add(events.len() as u64, Ordering::Relaxed);
         Ok(offsets)
-    }
-
-    async fn last_event(&self, topic: &str, partition: i32, source: Id) -> Result<Option<Event>, BusError> {
-        self.0.last_event(topic, partition, source).await
     }
 }
 

@@ -91,11 +91,11 @@ impl Buses {
     }
 
     /// The group that copies to Kafka what is there; `None` when nothing is.
-    pub(crate) fn relay(&self, db: &Database, log: &Log) -> Option<Group> {
+    pub(crate) fn relay(&self) -> Option<Group> {
         let cluster = self.cluster.as_ref()?;
         let topics = self.relayed();
         let publisher = Arc::new(cluster.kafka().publisher(Duration::ZERO));
-        (!topics.is_empty()).then(|| relay_group(publisher, db.clone(), log.clone(), topics))
+        (!topics.is_empty()).then(|| relay_group(publisher, topics))
     }
 
     /// Why Kafka is not to be reached, as long as it is needed and is not.

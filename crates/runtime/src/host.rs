@@ -95,7 +95,7 @@ impl Hosted {
         };
         self.join(shop, bus, groups, ConsumerOptions::default()).await?;
         let relays = matches!(role, Role::Relay) || matches!(role, Role::Shop if host.relay);
-        match shop.buses.relay(&shop.db, &shop.log).filter(|_| relays) {
+        match shop.buses.relay().filter(|_| relays) {
             // whatever bus its topics are on, it reads the log
             Some(relay) => {
                 let log = Arc::new(InProcess::new(shop.db.clone(), shop.log.clone()));

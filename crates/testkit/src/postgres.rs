@@ -27,6 +27,9 @@ pub(crate) struct Server {
     suffix: String,
     /// The database to connect to for making others.
     maintenance: String,
+    /// Of our own server; nothing of one that is given.
+    password: String,
+    port: u16,
     /// Made at the first use, and copied for each test. Not on a server that outlives us.
     template: Option<OnceCell<String>>,
     /// Keeps our own server alive.
@@ -55,26 +58,28 @@ impl Server {
     fn find() -> Result<Self, String> {
         match std::env::var("TEST_DATABASE_URL") {
             Ok(url) if !url.is_empty() => Self::given(&url),
-            _ => Self::start(None),
+            _ => Self::start(None, None),
         }
     }
 
     fn given(url: &str) -> Result<Self, String> {
         let (base, maintenance, suffix) =
             split(url).ok_or("TEST_DATABASE_URL is no postgres://user:password@host:port/database")?;
-        let server = Self { base, suffix, maintenance, template: None, watchdog: None };
+        let server =
+            Self { base, suffix, maintenance, password: String::new(), port: 0, template: None, watchdog: None };
         server.execute("SELECT 1").map_err(|e| format!("the server of TEST_DATABASE_URL: {e}"))?;
         Ok(server)
     }
 
-    /// A server in a temporary folder, on a free port of the loopback address, with messages in `language`.
-    fn start(language: Option<&str>) -> Result<Self, String> {
+    /// A server in a temporary folder, on a free port of the loopback address, with messages in `language`; a standby if it
+    /// has a primary.
+    fn start(language: Option<&str>, primary: Option<&Self>) -> Result<Self, String> {
         let programs =
             programs().ok_or("no initdb found (set TEST_DATABASE_URL or PG_BINDIR, or install PostgreSQL's server)")?;
         let mut reason = String::new();
         for _ in 0..3 {
             // the port may be taken between our look and the server's
-            match Self::start_once(&programs, language) {
+            match Self::start_once(&programs, language, primary) {
                 Ok(server) => return Ok(server),
                 Err(e) => reason = e,
             }
@@ -82,19 +87,22 @@ impl Server {
         Err(format!("{} did not start: {reason}", programs.display()))
     }
 
-    fn start_once(programs: &Path, language: Option<&str>) -> Result<Self, String> {
+    fn start_once(programs: &Path, language: Option<&str>, primary: Option<&Self>) -> Result<Self, String> {
         let text = |e: std::io::Error| e.to_string();
         let folder = tempfile::Builder::new().prefix("jangteo-pg-").tempdir().map_err(text)?;
-        let password = Uuid::new_v4().simple().to_string();
+        // a standby has the roles of its primary
+        let password = primary.map_or_else(|| Uuid::new_v4().simple().to_string(), |primary| primary.password.clone());
         fs::write(folder.path().join("password"), &password).map_err(text)?;
         let port = free_port().map_err(text)?;
 
         let mut command = Command::new("sh");
         command.args(["-c", include_str!("postgres.sh"), "postgres.sh"]).arg(folder.path()).arg(programs);
-        command.arg(port.to_string()).env_remove("PGDATA").env_remove("PGPORT");
+        let options = if language.is_some() { "-c lc_messages=C.UTF-8" } else { "" };
+        let primary = primary.map_or_else(String::new, |primary| primary.port.to_string());
+        command.args([port.to_string(), options.to_owned(), primary]).env_remove("PGDATA").env_remove("PGPORT");
         if let Some(language) = language {
             // gettext reads the variable in every locale but C
-            command.arg("-c lc_messages=C.UTF-8").env("LANGUAGE", language);
+            command.env("LANGUAGE", language);
         }
         // a group of its own: an interrupt at the terminal must not reach it before the tests are gone
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -111,6 +119,8 @@ impl Server {
             base: format!("postgres://postgres:{password}@127.0.0.1:{port}"),
             suffix: String::new(),
             maintenance: "postgres".into(),
+            password,
+            port,
             template: Some(OnceCell::new()),
             watchdog: Some(Watchdog { process, output }),
         })
@@ -174,7 +184,7 @@ impl PgServer {
     /// # Panics
     /// When there is none and `TEST_SERVERS_REQUIRED=1`.
     pub fn start() -> Option<Self> {
-        Server::start(None).map_err(|reason| left_out("PostgreSQL", &reason)).map(Self).ok()
+        Server::start(None, None).map_err(|reason| left_out("PostgreSQL", &reason)).map(Self).ok()
     }
 
     /// As [`start`](Self::start), with messages in a language such as `ko`. `None` also where PostgreSQL lacks the
@@ -183,13 +193,56 @@ impl PgServer {
     /// # Panics
     /// As [`start`](Self::start).
     pub fn start_speaking(language: &str) -> Option<Self> {
-        let server = Server::start(Some(language)).map_err(|reason| left_out("PostgreSQL", &reason)).ok()?;
+        let server = Server::start(Some(language), None).map_err(|reason| left_out("PostgreSQL", &reason)).ok()?;
         let complaint = server.execute("SELECT nothing FROM nowhere").err().unwrap_or_default();
         let speaks = !complaint.is_ascii();
         if !speaks {
             eprintln!("not run: PostgreSQL has no messages in the language {language}");
         }
         speaks.then_some(Self(server))
+    }
+
+    /// A standby that follows this server. Blocks while it starts.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn standby(&self) -> Self {
+        Self(Server::start(None, Some(&self.0)).expect("a standby starts"))
+    }
+
+    /// Waits until a standby has all that the primary has.
+    ///
+    /// # Panics
+    /// When one of them does not answer.
+    pub fn follow_to_the_end_of(&self, primary: &Self) {
+        let wal: String = {
+            let mut conn = PgConnection::establish(&primary.url()).expect("a connection");
+            let end = diesel::dsl::sql::<diesel::sql_types::Text>("SELECT pg_current_wal_flush_lsn()::text");
+            end.get_result(&mut conn).expect("the end")
+        };
+        let mut conn = PgConnection::establish(&self.url()).expect("a connection");
+        let is_there = format!("SELECT 1 / (pg_last_wal_replay_lsn() >= '{wal}')::integer");
+        while conn.batch_execute(&is_there).is_err() {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
+    /// Makes a standby a server of its own.
+    ///
+    /// # Panics
+    /// When the script that runs it is gone.
+    pub fn promote(&mut self) {
+        self.order("promote");
+    }
+
+    /// On the loopback address.
+    pub fn port(&self) -> u16 {
+        self.0.port
+    }
+
+    /// Of its only database, by way of another port.
+    pub fn url_by(&self, port: u16) -> String {
+        self.url().replace(&format!(":{}/", self.0.port), &format!(":{port}/"))
     }
 
     /// Of its only database.

@@ -119,6 +119,7 @@ pub(super) fn event<E: DomainEvent>(event: &E) -> Event {
     Event {
         id: Id::new(),
         source: Id::new(),
+        epoch: messaging::FIRST_EPOCH,
         topic: E::TOPIC.into(),
         partition: 0,
         position: 0,

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use db::Database;
-use messaging::{
-    ConsumerOptions, Consumers, InProcess, Log, NotAhead, Publisher, begin_relaying, end_relaying, relay_group_by,
-};
+use messaging::{ConsumerOptions, Consumers, InProcess, Log, begin_relaying, end_relaying, relay_group_by};
 use messaging_kafka::{Backend, Cluster};
 use program::settings::SettingError;
 use tokio::sync::Notify;
@@ -87,10 +85,8 @@ impl Delivery {
         };
         means.db.write(move |tx| begin_relaying(tx, &log, &names(&topics))).await?;
         let Means { db, log, topics, refusals, room } = means;
-        let publisher: Arc<dyn Publisher> = Arc::new(cluster.kafka().publisher(LINGER));
         let relay = Relay {
-            not_ahead: NotAhead::new(publisher.clone(), db.clone(), log.clone()),
-            publisher,
+            publisher: Arc::new(cluster.kafka().publisher(LINGER)),
             db: db.clone(),
             waiting: self.waiting.clone(),
             refusals: refusals.clone(),

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use db::types::Id;
 use db::{Conn, Database, Tx};
 use messaging::moved::{self, MOVED};
-use messaging::{BusError, EffectHandler, Event, HandlerError, Lease, NotAhead, Publisher};
+use messaging::{BusError, EffectHandler, Event, HandlerError, Lease, Publisher};
 use parking_lot::Mutex;
 use tokio::time::sleep;
 
@@ -30,7 +30,6 @@ const RECORD_WITHIN: Duration = Duration::from_millis(50);
 /// The handler of the relay's group.
 pub(crate) struct Relay {
     pub publisher: Arc<dyn Publisher>,
-    pub not_ahead: NotAhead,
     pub db: Database,
     pub waiting: Arc<Waiting>,
     pub refusals: Arc<Refusals>,
@@ -131,7 +130,7 @@ impl EffectHandler for Relay {
     async fn taken(&self, lease: &Lease) -> Result<(), HandlerError> {
         let part = (lease.topic.clone(), lease.partition);
         self.batches.lock().remove(&part);
-        self.not_ahead.check(lease).await
+        Ok(())
     }
 }
 

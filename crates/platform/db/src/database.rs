@@ -16,7 +16,7 @@ use crate::flusher::Flusher;
 use crate::job::{UnitJob, panic_text};
 use crate::listen::Listener;
 use crate::migrate::Migrations;
-use crate::pool::{Connector, Lanes, Pool, PostgresPlace};
+use crate::pool::{Connector, Lanes, Pool, PostgresPlace, take};
 use crate::postgres::Units;
 use crate::progress::{self, Progress};
 use crate::sqlite::GroupWriter;
@@ -55,6 +55,7 @@ struct Shared {
     kind: Kind,
     storage: Arc<Storage>,
     lanes: Arc<Lanes>,
+    recorder: Arc<dyn Recorder>,
 }
 
 /// Error text for a pooler that lends sessions for a transaction each, such as PgBouncer with `pool_mode = transaction`.
@@ -78,9 +79,9 @@ impl Database {
             Some(("sqlite", path)) => {
                 let file = Arc::new(SqliteFile::lock(&SqliteFile::path(path)?, options.setting)?);
                 migrations.run(&mut file.connect_writer()?)?;
-                let writer = GroupWriter::start(file.clone(), storage.clone(), &options, recorder)?;
+                let writer = GroupWriter::start(file.clone(), storage.clone(), &options, recorder.clone())?;
                 let lanes = Lanes::new(Connector::SqliteReader(file), &options);
-                Ok(Shared { kind: Kind::Sqlite(writer), storage, lanes })
+                Ok(Shared { kind: Kind::Sqlite(writer), storage, lanes, recorder })
             }
             Some(("postgres" | "postgresql", _)) => {
                 let place = Arc::new(PostgresPlace::new(&options.url));
@@ -93,11 +94,11 @@ impl Database {
                 }
                 migrations.run(&mut conn)?;
                 drop(conn);
-                let lanes = Lanes::new(Connector::Postgres(place.clone()), &options);
-                let flusher = Flusher::start(options.url.clone(), lanes.clone(), storage.clone());
+                let lanes = Lanes::new(Connector::Postgres(place.clone(), recorder.clone()), &options);
+                let flusher = Flusher::start(options.url.clone(), recorder.witness(), lanes.clone(), storage.clone());
                 let flusher = runtime.block_on(flusher)?;
-                let units = Arc::new(Units { recorder, storage: storage.clone(), flusher });
-                Ok(Shared { kind: Kind::Postgres { units, place }, storage, lanes })
+                let units = Arc::new(Units { recorder: recorder.clone(), storage: storage.clone(), flusher });
+                Ok(Shared { kind: Kind::Postgres { units, place }, storage, lanes, recorder })
             }
             _ => Err(Error::Defect("the database URL begins neither with sqlite: nor with postgres://".into())),
         });
@@ -215,7 +216,9 @@ impl Database {
         if let Kind::Postgres { units, .. } = &self.shared.kind {
             answer::reads(units)?;
         }
-        let read = self.on_thread(move |pool| read(pool, begin, query), async |thread| thread.await).await?;
+        let recorder = self.shared.recorder.clone();
+        let read =
+            self.on_thread(move |pool| read(pool, &*recorder, begin, query), async |thread| thread.await).await?;
         read.map_err(|error| E::from(Error::Panicked(error.to_string())))?
     }
 
@@ -244,8 +247,9 @@ impl Database {
     /// One of this crate's.
     pub async fn notify(&self, channel: &'static str, payload: String) -> Result<()> {
         let Kind::Postgres { .. } = self.shared.kind else { return Ok(()) };
+        let recorder = self.shared.recorder.clone();
         let tell = move |pool: &Pool| {
-            let mut conn = pool.get().map_err(|error| Error::Unavailable(error.to_string()))?;
+            let mut conn = take(pool, &*recorder)?;
             progress::begins(); // it takes as little
             let notify = diesel::select(pg_notify(channel, payload));
             let told = on_each!(&mut conn.conn, |conn| notify.execute(conn));
@@ -342,12 +346,13 @@ async fn watch(shared: Weak<Shared>) {
 
 fn read<T, E: From<Error>>(
     pool: &Pool,
+    recorder: &dyn Recorder,
     begin: Option<&str>,
     query: impl Fn(&mut Conn) -> Result<T, E>,
 ) -> Result<T, E> {
     let mut stale = 0;
     loop {
-        let mut conn = pool.get().map_err(|error| Error::Unavailable(error.to_string()))?;
+        let mut conn = take(pool, recorder)?;
         match read_once(&mut conn, begin, &query) {
             // every pooled connection may be stale after a restart of the server
             Err(Again(_)) if stale <= pool.max_size() => stale += 1,

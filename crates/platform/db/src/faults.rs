@@ -7,6 +7,7 @@ use diesel::connection::{Connection, Instrumentation, InstrumentationEvent};
 
 use crate::Conn;
 use crate::error::Fault;
+use crate::life::Life;
 use crate::progress;
 
 /// What failed on this thread since it was cleared; a unit runs on one thread from its beginning to its end.
@@ -66,13 +67,13 @@ pub(crate) struct Watched {
     /// Not to be used again.
     pub(crate) broken: bool,
     pub(crate) opened: Instant,
-    /// Start of the server, in microseconds; 0 for SQLite.
-    pub(crate) life: i64,
+    /// Of the storage that it leads to.
+    pub(crate) life: Life,
 }
 
 impl Watched {
-    pub(crate) fn new(mut conn: Conn) -> Self {
+    pub(crate) fn new(mut conn: Conn, life: Life) -> Self {
         conn.set_instrumentation(Watch);
-        Self { conn, broken: false, opened: Instant::now(), life: 0 }
+        Self { conn, broken: false, opened: Instant::now(), life }
     }
 }

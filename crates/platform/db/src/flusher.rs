@@ -23,7 +23,8 @@ use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement};
 
 use crate::Conn;
 use crate::error::{Error, Result};
-use crate::pool::{Connector, LIFE, Lanes, PATIENCE, Pool};
+use crate::life::Life;
+use crate::pool::{Connector, Lanes, PATIENCE, Pool};
 use crate::progress::Progress;
 use crate::storage::Storage;
 
@@ -45,8 +46,7 @@ pub(crate) struct Ticket {
     process: i32,
     /// Number of the connection.
     connection: u64,
-    /// Start of the server, in microseconds. A server that restarts by itself after a crash keeps its start.
-    life: i64,
+    life: Life,
 }
 
 /// A unit whose COMMIT was answered, or which was refused.
@@ -84,14 +84,19 @@ impl Flusher {
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the flusher cannot connect.
-    pub(crate) async fn start(url: String, lanes: Arc<Lanes>, storage: Arc<Storage>) -> Result<Self> {
-        let first = Connection::open(&url, 0).await;
+    pub(crate) async fn start(
+        url: String,
+        witness: Option<&'static str>,
+        lanes: Arc<Lanes>,
+        storage: Arc<Storage>,
+    ) -> Result<Self> {
+        let first = Connection::open(&url, witness, 0).await;
         let first =
             first.map_err(|error| Error::Unavailable(format!("no connection for the flush of commits: {error}")))?;
         let (queue, waiting) = mpsc::unbounded_channel();
         let (open, is_open) = watch::channel(Some(first.ticket));
         let elsewhere = Arc::new(Notify::new());
-        let task = Task { url, lanes, storage, waiting, open, elsewhere: elsewhere.clone(), connections: 1 };
+        let task = Task { url, witness, lanes, storage, waiting, open, elsewhere: elsewhere.clone(), connections: 1 };
         tokio::spawn(task.run(first));
         Ok(Self { queue, open: is_open, elsewhere, runtime: Handle::current() })
     }
@@ -101,7 +106,7 @@ impl Flusher {
     ///
     /// # Errors
     /// [`Error::Unavailable`]
-    pub(crate) fn ticket(&self, life: i64) -> Result<Ticket> {
+    pub(crate) fn ticket(&self, life: Life) -> Result<Ticket> {
         let mut open = self.open.clone();
         let is_ours = |open: &Option<Ticket>| open.is_some_and(|ticket| ticket.life == life);
         if let Some(ticket) = open.borrow().filter(|ticket| ticket.life == life) {
@@ -157,6 +162,7 @@ pub(crate) struct Before {
 
 struct Task {
     url: String,
+    witness: Option<&'static str>,
     lanes: Arc<Lanes>,
     storage: Arc<Storage>,
     waiting: mpsc::UnboundedReceiver<Waiting>,
@@ -172,7 +178,7 @@ impl Task {
         let mut doubtful = self.serve(first, Vec::new()).await;
         while !(self.waiting.is_closed() && self.waiting.is_empty()) {
             self.open.send_replace(None);
-            match timeout(PATIENCE, Connection::open(&self.url, self.connections)).await {
+            match timeout(PATIENCE, Connection::open(&self.url, self.witness, self.connections)).await {
                 Ok(Ok(mut connection)) => {
                     self.connections += 1;
                     connection.end(last).await;
@@ -316,7 +322,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn open(url: &str, number: u64) -> Result<Self, tokio_postgres::Error> {
+    async fn open(url: &str, witness: Option<&str>, number: u64) -> Result<Self, tokio_postgres::Error> {
         let mut config: Config = url.parse()?;
         config.application_name(APPLICATION).connect_timeout(PATIENCE).tcp_user_timeout(LONGEST);
         config.keepalives_idle(LONGEST).keepalives_interval(PATIENCE).keepalives_retries(3);
@@ -324,10 +330,14 @@ impl Connection {
         let mut messages: Messages = Box::pin(stream::poll_fn(move |cx| connection.poll_message(cx)));
         let prepare = async {
             client.batch_execute("SET statement_timeout = 0; SET client_min_messages = warning").await?;
-            let about = format!("SELECT pg_backend_pid(), {LIFE}, current_setting('synchronous_commit') = 'off'");
+            let about = format!(
+                "SELECT pg_backend_pid(), current_setting('synchronous_commit') = 'off', {}",
+                Life::columns(witness)
+            );
             let row = client.query_one(&about, &[]).await?;
-            let ticket = Ticket { process: row.get(0), connection: number, life: row.get(1) };
-            if row.get(2) {
+            let life = Life::Server { start: row.get(2), database: row.get(3), file: row.get(4) };
+            let ticket = Ticket { process: row.get(0), connection: number, life };
+            if row.get(1) {
                 // the default of a role or a database is not meant for the flush
                 client.batch_execute("SET synchronous_commit = 'on'").await?;
             }

@@ -67,7 +67,7 @@ where
 {
     fn run(&mut self, conn: &mut Watched) -> Ran {
         faults::clear();
-        let mut tx = Tx::new(&mut conn.conn, self.trace);
+        let mut tx = Tx::new(&mut conn.conn, conn.life, self.trace);
         let result = match catch_unwind(AssertUnwindSafe(|| (self.unit)(&mut tx))) {
             Ok(result) => result,
             Err(panic) => return Ran::Panicked(panic_text(&*panic)),

@@ -7,29 +7,28 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Oid};
+use diesel::sql_types::{BigInt, Bool, Oid};
 use parking_lot::Mutex;
-use r2d2::ManageConnection;
+use r2d2::{ManageConnection, PooledConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use crate::error::{Error, Result};
 use crate::faults::Watched;
+use crate::life::Life;
 use crate::sqlite_file::SqliteFile;
 use crate::storage::{LOOK_EVERY, REPLACED};
-use crate::{Conn, Options};
+use crate::unit::Recorder;
+use crate::{Conn, Options, on_each};
 
 /// How long a request waits for a connection before it is told that the database is away.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Start of the server, in microseconds. A server that restarts by itself after a crash keeps its start.
-pub(crate) const LIFE: &str = "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint";
 
 pub(crate) type Pool = r2d2::Pool<Connector>;
 
 #[derive(Clone)]
 pub(crate) enum Connector {
-    Postgres(Arc<PostgresPlace>),
+    Postgres(Arc<PostgresPlace>, Arc<dyn Recorder>),
     SqliteReader(Arc<SqliteFile>),
 }
 
@@ -39,8 +38,8 @@ impl ManageConnection for Connector {
 
     fn connect(&self) -> Result<Watched> {
         match self {
-            Self::Postgres(place) => place.connect_for_units(),
-            Self::SqliteReader(file) => Ok(Watched::new(file.connect_reader()?)),
+            Self::Postgres(place, recorder) => place.connect_for_units(&**recorder),
+            Self::SqliteReader(file) => Ok(Watched::new(file.connect_reader()?, file.life())),
         }
     }
 
@@ -50,6 +49,29 @@ impl ManageConnection for Connector {
 
     fn has_broken(&self, watched: &mut Watched) -> bool {
         watched.broken
+    }
+}
+
+#[derive(QueryableByName)]
+struct About {
+    #[diesel(sql_type = Bool)]
+    recovers: bool,
+    #[diesel(sql_type = BigInt)]
+    start: i64,
+    #[diesel(sql_type = BigInt)]
+    database: i64,
+    #[diesel(sql_type = BigInt)]
+    file: i64,
+}
+
+/// Takes a connection that leads to the newest life of the storage.
+pub(crate) fn take(pool: &Pool, recorder: &dyn Recorder) -> Result<PooledConnection<Connector>> {
+    loop {
+        let mut conn = pool.get().map_err(|error| Error::Unavailable(error.to_string()))?;
+        conn.broken |= !recorder.is_current(conn.life);
+        if !conn.broken {
+            return Ok(conn);
+        }
     }
 }
 
@@ -85,12 +107,19 @@ impl PostgresPlace {
         *self.opened.get_or_init(|| oid) == oid
     }
 
-    /// Connects for units, whose commits the [flusher](crate::flusher) makes durable.
-    fn connect_for_units(&self) -> Result<Watched> {
+    /// Connects for units, whose commits the [flusher](crate::flusher) makes durable. A server in recovery has nothing for
+    /// units.
+    fn connect_for_units(&self, recorder: &dyn Recorder) -> Result<Watched> {
         let mut conn = self.connect()?;
         conn.batch_execute("SET synchronous_commit = off; SET default_transaction_isolation = 'read committed'")?;
-        let life = diesel::select(sql::<BigInt>(LIFE)).get_result(&mut conn)?;
-        Ok(Watched { life, ..Watched::new(conn) })
+        let about = format!("SELECT pg_is_in_recovery() AS recovers, {}", Life::columns(recorder.witness()));
+        let about = on_each!(&mut conn, |conn| diesel::sql_query(about).get_result::<About>(conn))?;
+        if about.recovers {
+            return Err(Error::Unavailable("the server is in recovery".into()));
+        }
+        let life = Life::Server { start: about.start, database: about.database, file: about.file };
+        recorder.connected(&mut conn, life)?;
+        Ok(Watched::new(conn, life))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::error::{Error, Fault, Result};
 use crate::faults::{self, Watched};
 use crate::flusher::{Flusher, IsThere, Ticket, Waiting};
 use crate::job::{Job, Ran, panic_text};
-use crate::pool::Pool;
+use crate::pool::{Pool, take};
 use crate::progress;
 use crate::storage::Storage;
 use crate::unit::{AfterCommit, Done, Recorded, Recorder, Staged, run_all};
@@ -46,9 +46,9 @@ impl Units {
     pub(crate) fn run(&self, pool: &Pool, mut job: Box<dyn Job>) {
         let (mut victim, mut stale) = (0, 0);
         let answer = loop {
-            let mut conn = match pool.get() {
+            let mut conn = match take(pool, &*self.recorder) {
                 Ok(conn) => conn,
-                Err(error) => break Err(Error::Unavailable(error.to_string())),
+                Err(error) => break Err(error),
             };
             match self.attempt(&mut conn, &mut *job) {
                 Attempt::Ended { ticket, ended, is_there, wakes, is_refused } => {

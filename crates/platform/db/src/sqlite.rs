@@ -137,7 +137,9 @@ impl Writer {
 
     fn connect(&mut self) -> Result<&mut Watched> {
         if self.conn.is_none() {
-            self.conn = Some(Watched::new(self.file.connect_writer()?));
+            let mut conn = self.file.connect_writer()?;
+            self.recorder.connected(&mut conn, self.file.life())?;
+            self.conn = Some(Watched::new(conn, self.file.life()));
             self.file.note_wal();
         }
         self.conn.as_mut().ok_or_else(|| Error::Unavailable("no connection".into())) // there is one now

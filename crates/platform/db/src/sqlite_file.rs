@@ -10,9 +10,11 @@ use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 use parking_lot::Mutex;
 use rustix::fs::{Access, access};
+use uuid::Uuid;
 
 use crate::Conn;
 use crate::error::{Error, Result};
+use crate::life::Life;
 use crate::storage::{REPLACED, Reason, StorageFault};
 
 /// Room that a probe asks for, in bytes: as much as a large group of units needs.
@@ -29,6 +31,7 @@ pub(crate) struct SqliteFile {
     path: PathBuf,
     /// The database file itself. The path must lead to this file for as long as the process lives.
     lock: File,
+    life: Life,
     opened: FileId,
     /// Write-ahead log and its file, while the writer has the log open.
     wal: (PathBuf, Mutex<Option<FileId>>),
@@ -70,7 +73,18 @@ impl SqliteFile {
         // SQLite has its log beside the file that links lead to
         let mut wal = fs::canonicalize(path).map_err(unavailable)?.into_os_string();
         wal.push("-wal");
-        Ok(Self { path: path.to_owned(), lock, opened, wal: (wal.into(), Mutex::new(None)) })
+        Ok(Self {
+            path: path.to_owned(),
+            lock,
+            life: Life::Run(Uuid::new_v4()),
+            opened,
+            wal: (wal.into(), Mutex::new(None)),
+        })
+    }
+
+    /// Returns the life that began when the file was opened.
+    pub(crate) fn life(&self) -> Life {
+        self.life
     }
 
     /// Lets another process have it, or this one again; readers that are still pooled do no harm.

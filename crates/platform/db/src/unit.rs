@@ -14,6 +14,7 @@ use telemetry::TraceContext;
 use crate::error::{Error, Result};
 use crate::flusher::IsThere;
 use crate::job::panic_text;
+use crate::life::Life;
 use crate::types::{Id, Time};
 use crate::{Conn, Prepare, clock, on_each};
 
@@ -45,6 +46,25 @@ pub trait Recorder: Send + Sync + 'static {
     /// # Errors
     /// Any error rolls the transaction back.
     fn record(&self, conn: &mut Conn, records: Vec<Staged>) -> Result<Recorded>;
+
+    /// Returns the name of a table whose file tells the database from a restored one.
+    fn witness(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Called with each new connection that is not SQLite's for reads, before any other statement.
+    ///
+    /// # Errors
+    /// The connection is not used.
+    fn connected(&self, _conn: &mut Conn, _life: Life) -> Result<()> {
+        Ok(())
+    }
+
+    /// Returns false if a connection leads to an older life of the storage than the newest connection. Such a connection
+    /// is replaced.
+    fn is_current(&self, _life: Life) -> bool {
+        true
+    }
 }
 
 /// Result of a recorder.
@@ -72,6 +92,7 @@ pub(crate) fn run_all(wakes: Vec<AfterCommit>) {
 /// It dereferences to [`Conn`], so that query functions take `&mut Conn` and are handed a `Tx`.
 pub struct Tx<'c> {
     conn: &'c mut Conn,
+    life: Life,
     staged: Vec<Staged>,
     now: Option<Time>,
     trace: Option<TraceContext>,
@@ -88,8 +109,8 @@ pub(crate) struct Done {
 }
 
 impl<'c> Tx<'c> {
-    pub(crate) fn new(conn: &'c mut Conn, trace: Option<TraceContext>) -> Self {
-        Self { conn, staged: Vec::new(), now: None, trace, after_commit: Vec::new(), may_be_lost: false }
+    pub(crate) fn new(conn: &'c mut Conn, life: Life, trace: Option<TraceContext>) -> Self {
+        Self { conn, life, staged: Vec::new(), now: None, trace, after_commit: Vec::new(), may_be_lost: false }
     }
 
     /// Answers the unit before its flush, unless the unit stages records or wakes somebody. A crash of the server may undo
@@ -121,6 +142,11 @@ impl<'c> Tx<'c> {
                 Ok(now)
             }
         }
+    }
+
+    /// Returns the life of the storage that the unit runs on.
+    pub fn life(&self) -> Life {
+        self.life
     }
 
     /// The trace that the unit belongs to.

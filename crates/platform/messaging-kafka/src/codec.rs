@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::DateTime;
 use db::types::{Id, Time};
-use messaging::{Event, UNNUMBERED};
+use messaging::{Event, FIRST_EPOCH, UNNUMBERED};
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use uuid::Uuid;
@@ -18,6 +18,8 @@ const TIME: &str = "ce_time";
 const SEQUENCE: &str = "ce_sequence";
 const VERSION: &str = "ce_dataversion";
 const AGGREGATE_VERSION: &str = "ce_aggregateversion";
+/// The epoch of the log in which the position was given; the first one has no header.
+const EPOCH: &str = "ce_logepoch";
 const TRACEPARENT: &str = "traceparent";
 
 /// The headers of an event's record; its value is the payload and its key the key.
@@ -33,10 +35,12 @@ pub(crate) fn headers(event: &Event) -> OwnedHeaders {
         ("content-type", "application/json".to_owned()),
     ];
     let sequence = (event.position != UNNUMBERED).then(|| (SEQUENCE, event.position.to_string()));
+    let epoch = (event.epoch != FIRST_EPOCH).then(|| (EPOCH, event.epoch.to_string()));
     let traceparent = event.traceparent.iter().map(|traceparent| (TRACEPARENT, traceparent.clone()));
-    let headers = OwnedHeaders::new_with_capacity(ours.len() + 2);
+    let headers = OwnedHeaders::new_with_capacity(ours.len() + 3);
     ours.into_iter()
         .chain(sequence)
+        .chain(epoch)
         .chain(traceparent)
         .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(&value) }))
 }
@@ -67,6 +71,7 @@ pub(crate) fn decode(record: &BorrowedMessage<'_>, topic: &Arc<str>) -> Result<E
     Ok(Event {
         id: Id(parsed::<Uuid>(ID, &header(ID)?)?),
         source: Id(parsed::<Uuid>(SOURCE, source)?),
+        epoch: header(EPOCH).map_or(Ok(FIRST_EPOCH), |epoch| parsed::<Uuid>(EPOCH, &epoch).map(Id))?,
         topic: topic.clone(),
         partition: record.partition(),
         position: header(SEQUENCE).map_or(Ok(record.offset()), |sequence| parsed(SEQUENCE, &sequence))?,

@@ -7,7 +7,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use db::types::Id;
 use messaging::{BusError, Event, Publisher};
 use parking_lot::Mutex;
 use rdkafka::client::OAuthToken;
@@ -25,8 +24,6 @@ use crate::codec;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// A producer that sent nothing to a partition for so long may be forgotten by the brokers.
 const LONG_IDLE: Duration = Duration::from_secs(600);
-/// Records at the end of a partition that are searched for the last position.
-const LOOK_BACK: i64 = 2000;
 
 /// What a batch rests on: see `docs/operating.md` for how the others were chosen.
 const PRODUCER: &[(&str, &str)] = &[
@@ -151,11 +148,6 @@ impl Publisher for KafkaPublisher {
         }
         live.sent_to(first);
         Ok(offsets)
-    }
-
-    async fn last_event(&self, topic: &str, partition: i32, source: Id) -> Result<Option<Event>, BusError> {
-        let records = self.kafka.newest(topic, partition, LOOK_BACK).await?;
-        Ok(records.into_iter().filter(|event| event.source == source).max_by_key(|event| event.position))
     }
 }
 

@@ -149,6 +149,16 @@ impl Subscriber for KafkaSubscriber {
     fn release(&self, topic: &str, partition: i32) {
         self.readers.lock().remove(&(topic.into(), partition));
     }
+
+    fn dropped(&self, topic: &str, partition: i32, after: i64) {
+        let reading = self.readers.lock().get(&(topic.into(), partition)).cloned();
+        // nobody else holds it, for a partition is asked for once at a time
+        if let Some(mut reading) = reading.as_ref().and_then(|reading| reading.try_lock().ok())
+            && let Some(reader) = &mut reading.0
+        {
+            (reader.from, reader.returned) = (after + 1, None);
+        }
+    }
 }
 
 impl KafkaSubscriber {
@@ -211,7 +221,7 @@ struct Reader {
     ahead: VecDeque<Read>,
     /// Asked for last, and not known to be handled yet.
     returned: Option<(i64, i64)>,
-    /// Everything from this position on is still to come.
+    /// Everything from this position on is still to come. Positions fall where the log gave some a second time.
     from: i64,
     /// It began at the start of the partition, and has not seen yet how far behind that is.
     from_the_start: bool,
@@ -318,7 +328,8 @@ impl Reader {
     }
 
     /// Skips `positions` behind `offset`. Every position is there at least once, so that they are at least as many
-    /// records; where some are there twice, it skips too few, which does no harm.
+    /// records; where some are there twice, it skips too few, which does no harm. Behind an orphan that came late it may
+    /// skip too many: those are read from the log.
     async fn skip(&self, positions: i64, offset: i64) -> Result<(), BusError> {
         if positions < WORTH_A_SEEK {
             return Ok(());

@@ -95,12 +95,10 @@ impl Worker {
 
     async fn park(&mut self, one: &Arc<[Event]>) -> Result<(), Stop> {
         let Some(expected) = self.state.as_ref().map(|state| state.position) else { return Err(Stop::Stale) };
-        let (place, events) = (self.place.clone(), one.clone());
+        let (place, events, log_has) = (self.place.clone(), one.clone(), self.log_has(one));
         let parked = self.context.db.write(move |tx| -> Result<(), UnitError> {
-            if !place::advance(tx, &place, expected, events[0].position)? || !dead::park(tx, &place, &events[0])? {
-                return Err(UnitError::Stale);
-            }
-            Ok(())
+            let is_due = log_has(tx) && place::advance(tx, &place, expected, events[0].position)?;
+            if is_due && dead::park(tx, &place, &events[0])? { Ok(()) } else { Err(UnitError::Stale) }
         });
         settled(parked.await)?;
         self.moved(one, outcome::PARKED)
@@ -109,9 +107,9 @@ impl Worker {
     async fn bury(&mut self, one: &Arc<[Event]>, failure: Failure) -> Result<(), Stop> {
         let Some(expected) = self.state.as_ref().map(|state| state.position) else { return Err(Stop::Stale) };
         let Failure { why, attempts } = failure;
-        let (place, events, error) = (self.place.clone(), one.clone(), why.clone());
+        let (place, events, error, log_has) = (self.place.clone(), one.clone(), why.clone(), self.log_has(one));
         let buried = self.context.db.write(move |tx| -> Result<(), UnitError> {
-            if !place::advance(tx, &place, expected, events[0].position)? {
+            if !log_has(tx) || !place::advance(tx, &place, expected, events[0].position)? {
                 return Err(UnitError::Stale);
             }
             dead::bury(tx, &place, &events[0], &error, attempts)?;

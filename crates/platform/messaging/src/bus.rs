@@ -68,6 +68,10 @@ pub trait Subscriber: Send + Sync + 'static {
     /// The member handles the partition no more; what was read ahead of it can go.
     fn release(&self, _topic: &str, _partition: i32) {}
 
+    /// The member has dropped orphans among the events that were fetched. All that lies behind `after` is still to come,
+    /// and comes behind these.
+    fn dropped(&self, _topic: &str, _partition: i32, _after: i64) {}
+
     /// How many events are behind `after`, where the bus knows better than the log.
     fn waiting(&self, _topic: &str, _partition: i32, _after: i64) -> Option<i64> {
         None
@@ -93,12 +97,6 @@ pub trait Publisher: Send + Sync + 'static {
     /// [`BusError::Unavailable`]; the same events may be sent again. [`BusError::Refused`], which says nothing of the
     /// others when there is more than one event.
     async fn publish(&self, events: &[Event]) -> Result<Vec<i64>, BusError>;
-
-    /// The event of `source` with the highest position that the end of the partition shows; `None` when it shows none.
-    ///
-    /// # Errors
-    /// [`BusError::Unavailable`]
-    async fn last_event(&self, topic: &str, partition: i32, source: Id) -> Result<Option<Event>, BusError>;
 }
 
 /// The bus inside one process, or among processes that share a PostgreSQL: it reads the event log.
@@ -236,6 +234,10 @@ impl Subscriber for SubscriberByTopic {
 
     fn release(&self, topic: &str, partition: i32) {
         self.of(topic).release(topic, partition);
+    }
+
+    fn dropped(&self, topic: &str, partition: i32, after: i64) {
+        self.of(topic).dropped(topic, partition, after);
     }
 
     fn waiting(&self, topic: &str, partition: i32, after: i64) -> Option<i64> {

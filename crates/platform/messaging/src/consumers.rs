@@ -66,6 +66,7 @@ pub(crate) struct Context {
     pub(crate) group: Group,
     pub(crate) options: ConsumerOptions,
     pub(crate) alarms: Arc<AtomicU64>,
+    pub(crate) orphans: Arc<AtomicU64>,
     /// When it was last said that a partition pauses.
     pub(crate) paused: Mutex<Option<Instant>>,
 }
@@ -104,6 +105,24 @@ impl Context {
         );
     }
 
+    /// Counts and names events of the bus that the log has lost.
+    pub(crate) fn orphans(&self, place: &Place, orphans: &[Event]) {
+        self.orphans.fetch_add(orphans.len() as u64, Ordering::Relaxed);
+        metrics::BUS_ORPHANS.of([place.group.into(), place.topic.clone().into()]).increment(orphans.len() as u64);
+        for orphan in orphans {
+            tracing::warn!(
+                group = place.group,
+                topic = &*place.topic,
+                partition = place.partition,
+                position = orphan.position,
+                event = %orphan.id,
+                key = orphan.key,
+                epoch = %orphan.epoch,
+                "orphan dropped: the log has lost this event"
+            );
+        }
+    }
+
     /// Of a batch its first event, which waited longest.
     pub(crate) fn delay(&self, place: &Place, event: &Event) {
         let micros = Time::now().micros().saturating_sub(event.occurred_at.micros()).max(0);
@@ -134,6 +153,7 @@ pub struct Consumers {
     stop: CancellationToken,
     members: Vec<JoinHandle<()>>,
     alarms: Arc<AtomicU64>,
+    orphans: Arc<AtomicU64>,
 }
 
 impl Consumers {
@@ -148,7 +168,7 @@ impl Consumers {
         groups: Vec<Group>,
         options: ConsumerOptions,
     ) -> db::Result<Self> {
-        let (stop, alarms) = (CancellationToken::new(), Arc::new(AtomicU64::new(0)));
+        let (stop, alarms, orphans) = (CancellationToken::new(), Arc::default(), Arc::default());
         // all before any begins, so that after an error nobody is left behind who handles
         for group in groups.clone() {
             let its_log = log.clone();
@@ -162,18 +182,24 @@ impl Consumers {
                 bus: bus.subscribe(group.name),
                 group,
                 options: options.clone(),
-                alarms: alarms.clone(),
+                alarms: Arc::clone(&alarms),
+                orphans: Arc::clone(&orphans),
                 paused: Mutex::default(),
             };
             let member = Member::new(Arc::new(context), stop.clone());
             members.push(tokio::spawn(member.run()));
         }
-        Ok(Self { stop, members, alarms })
+        Ok(Self { stop, members, alarms, orphans })
     }
 
     /// Gaps that the bus left and that were filled from the log.
     pub fn alarms(&self) -> u64 {
         self.alarms.load(Ordering::Relaxed)
+    }
+
+    /// Events that the bus delivered and the log has lost; one that was read again counts again.
+    pub fn orphans(&self) -> u64 {
+        self.orphans.load(Ordering::Relaxed)
     }
 
     /// Leaves the groups: what was begun is finished, and the partitions are let go.

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::log::Log;
-use crate::store;
+use crate::{log_epochs, store};
 
 /// Interval of looks at the ends though nobody notified. At rest, and while notifications arrive, it doubles up to the
 /// longest.
@@ -33,13 +33,14 @@ async fn say_ends(db: &Database, log: &Log) {
         std::future::pending::<()>().await;
     }
     loop {
-        let risen = log.risen().await;
+        let (epoch, risen) = log.risen().await;
+        let Some(epoch) = epoch else { continue };
         for risen in risen.chunks(SAID_AT_ONCE) {
             let lines = risen.iter().map(|((topic, partition), end)| {
                 let partitions = log.partitions(topic);
                 format!("\n{topic} {partition} {end} {partitions}")
             });
-            let said: String = std::iter::once(log.name().to_owned()).chain(lines).collect();
+            let said: String = std::iter::once(format!("{} {epoch}", log.name())).chain(lines).collect();
             // what is not said is polled
             if let Err(error) = db.notify(CHANNEL, said).await {
                 tracing::debug!(%error, "other processes were not told of new events");
@@ -67,7 +68,7 @@ async fn follow_ends(db: &Database, log: &Log) {
             // our own are known
             Some(Heard::Payload(said)) if said.starts_with(log.name()) => {}
             // said after a flush
-            Some(Heard::Payload(said)) => said.lines().for_each(|line| rise(log, line)),
+            Some(Heard::Payload(said)) => hear(log, &said),
             None => {}
         }
         if is_poll && let Err(error) = learn_ends(db, log, store::partitions).await {
@@ -84,23 +85,33 @@ async fn follow_ends(db: &Database, log: &Log) {
     }
 }
 
-/// Learns the ends that `read` finds. Events that are committed and not durable yet are not known before a flush.
+/// Learns the ends that `read` finds. Events that are committed and not durable yet are not known before a flush. If the
+/// log has another epoch than this process knows, the list of epochs is read instead.
 pub(crate) async fn learn_ends(
     db: &Database,
     log: &Log,
     read: impl Fn(&mut Conn) -> db::Result<Vec<store::PartitionRow>> + Send + 'static,
 ) -> db::Result<()> {
-    let rows = db.read_durable(read, |rows| log.is_news(rows)).await?;
-    log.learn(&rows);
+    // the epoch last: what was read before is of no newer one
+    let read = move |conn: &mut Conn| Ok((read(conn)?, log_epochs::newest(conn)?.id));
+    let (rows, epoch) = db.read_durable(read, |(rows, _)| log.is_news(rows)).await?;
+    if *log.epoch().borrow() == Some(epoch) {
+        log.learn_in(epoch, &rows);
+    } else {
+        log.renew_epochs(db.read(log_epochs::log_epochs).await?);
+    }
     Ok(())
 }
 
-fn rise(log: &Log, line: &str) {
-    let mut words = line.split(' ');
-    if let (Some(topic), Some(Ok(partition)), Some(Ok(next)), Some(Ok(partitions))) =
-        (words.next(), words.next().map(str::parse), words.next().map(str::parse), words.next().map(str::parse))
-    {
-        log.gain(topic, partitions);
-        log.rise(topic, partition, next);
-    }
+/// Learns what another process says: a line with its log and epoch, and a line for each partition.
+fn hear(log: &Log, said: &str) {
+    let mut lines = said.lines();
+    let epoch = lines.next().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
+    let end = |line: &str| -> Option<(String, i32, i64, i32)> {
+        let mut words = line.split(' ');
+        let topic = words.next()?.to_owned();
+        let (partition, end) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some((topic, partition, end, words.next()?.parse().ok()?))
+    };
+    log.hear(epoch, lines.filter_map(end));
 }

@@ -78,6 +78,13 @@ fn stage<E: DomainEvent>(tx: &mut Tx<'_>, event: &E, traceparent: Option<String>
 /// The position of an event that the bus is to number.
 pub const UNNUMBERED: i64 = -1;
 
+/// Id of the first epoch of a log, which has the events from before there were epochs.
+pub const FIRST_EPOCH: Id = Id(uuid::Uuid::nil());
+
+fn first_epoch() -> Id {
+    FIRST_EPOCH
+}
+
 /// An event out of the log, with its place in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
@@ -85,6 +92,9 @@ pub struct Event {
     pub id: Id,
     /// The log that numbered it.
     pub source: Id,
+    /// The [epoch](crate::LogEpoch) in which the log did.
+    #[serde(default = "first_epoch")]
+    pub epoch: Id,
     pub topic: Arc<str>,
     pub partition: i32,
     /// Its number in the partition: from 0, without gaps. (With gaps on a [direct](crate::Direct) topic.)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use db::Tx;
+use db::{Conn, Tx};
 use futures::FutureExt;
 use telemetry::TraceContext;
 use tokio::time::sleep_until;
@@ -13,8 +13,9 @@ use tokio::time::sleep_until;
 use crate::event::Event;
 use crate::handler::{EffectHandler, Handler, HandlerError, TransactionalHandler};
 use crate::place;
+use crate::relay::RELAY;
 use crate::worker::{Stop, Worker};
-use crate::{dead, fence, lease, marks};
+use crate::{dead, fence, lease, log_epochs, marks};
 
 /// Batches that were handled, and are recorded together.
 pub(crate) struct Unrecorded {
@@ -66,10 +67,11 @@ impl Worker {
             }
             Handler::Effect(handler) => {
                 let handler = handler.clone();
+                self.may_act(expected, events).await?;
                 match self.outside(&handler, events, trace).await? {
                     Ok(()) if !has_fence && handler.records_together() => {
                         if let Some(last) = events.last() {
-                            self.shared.reached.store(last.position, Ordering::Relaxed);
+                            self.shared.reach(last);
                         }
                         Ok(Ok(()))
                     }
@@ -86,6 +88,23 @@ impl Worker {
             Err(why) if !self.context.group.handler.gives_up() => Err(Stop::Away(why)),
             handled => Ok(handled),
         }
+    }
+
+    /// Checks epoch, offset and lease immediately before an effect, on a state that a crash does not undo. The relay needs
+    /// no check: readers see what is sent twice, and orphans.
+    async fn may_act(&self, expected: i64, events: &Arc<[Event]>) -> Result<(), Stop> {
+        if self.place.group == RELAY {
+            return Ok(());
+        }
+        let (place, held, epoch) = (self.place.clone(), self.lease.clone(), self.context.log.epoch());
+        let epoch = *epoch.borrow();
+        let look = move |conn: &mut Conn| -> db::Result<bool> {
+            Ok(Some(log_epochs::newest(conn)?.id) == epoch
+                && place::position(conn, &place)? == Some(expected)
+                && lease::number(conn, place.group, &held)? == Some(held.number))
+        };
+        let is_good = self.context.db.read_durable(look, |is_good| *is_good).await?;
+        if is_good && (self.has_holes() || self.context.log.owns(events)) { Ok(()) } else { Err(Stop::Stale) }
     }
 
     /// Whether the batch is recorded later.
@@ -134,7 +153,11 @@ impl Worker {
         let (Some(first), Some(last)) = (events.first(), events.last()) else { return Err(Stop::Stale) };
         let has_fence = self.state.as_ref().is_some_and(|state| state.fence.is_some());
         let (place, one, new) = (self.place.clone(), first.clone(), last.position);
+        let log_has = self.log_has(events);
         Ok(move |tx: &mut Tx<'_>| -> Result<(), UnitError> {
+            if !log_has(tx) {
+                return Err(UnitError::Stale);
+            }
             if !place::advance(tx, &place, expected, new)? {
                 return Err(UnitError::Stale);
             }
@@ -147,6 +170,12 @@ impl Worker {
             }
             Ok(())
         })
+    }
+
+    /// What a unit checks that moves the position past `events`: that the log has not lost them.
+    pub(crate) fn log_has(&self, events: &Arc<[Event]>) -> impl Fn(&Tx<'_>) -> bool + Send + use<> {
+        let of_log = (!self.has_holes()).then(|| (self.context.log.clone(), events.clone()));
+        move |tx| of_log.as_ref().is_none_or(|(log, events)| log.owns_in(tx.life(), events))
     }
 
     pub(crate) async fn transact(

@@ -7,13 +7,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use db::types::{Id, Time};
-use db::{Conn, Database, Recorded, Recorder, Staged, Tx};
+use db::{Conn, Database, Life, Recorded, Recorder, Staged, Tx};
 use diesel::pg::PgConnection;
 use parking_lot::{Mutex, RwLock};
 use telemetry::metrics;
 use tokio::sync::{Notify, watch};
 
-use crate::event::Event;
+use crate::event::{Event, FIRST_EPOCH};
+use crate::log_epochs::{self, Epochs, LogEpoch};
 use crate::partition::partition_of;
 use crate::pauses::Pauses;
 use crate::store::PartitionRow;
@@ -43,13 +44,15 @@ struct Shared {
     name: OnceLock<String>,
     topics: RwLock<HashMap<Arc<str>, Arc<Topic>>>,
     direct: OnceLock<Vec<Cow<'static, str>>>,
-    /// A bus was seen to have more than this log, and which.
-    behind: OnceLock<String>,
+    /// Before ends and recent events change, for those are of the newest epoch.
+    epochs: RwLock<Epochs>,
+    /// The newest epoch.
+    epoch: watch::Sender<Option<Id>>,
     /// Ends of partitions that rose by events of this process and that other processes were not told of.
     risen: Mutex<BTreeMap<Part, i64>>,
     /// Rung when there are such.
     rising: Notify,
-    /// A topic may have gained partitions in a unit that is not committed yet.
+    /// A topic may have gained partitions in a unit that is not committed yet, or the log an epoch.
     gaining: AtomicBool,
     /// Counts what an operator asked of the groups, so that they look at once.
     asked: watch::Sender<u64>,
@@ -109,16 +112,17 @@ impl Log {
         besides: impl Fn(&mut Tx<'_>) -> db::Result<()> + Send + 'static,
     ) -> db::Result<Id> {
         let specs = topics.to_vec();
-        let (source, rows) = db
+        let (source, rows, epochs, life) = db
             .write(move |tx| -> db::Result<_> {
                 store::lock_source(tx)?;
                 for spec in &specs {
                     store::insert_topic(tx, spec)?;
                 }
                 besides(tx)?;
-                Ok((store::source(tx)?, store::partitions(tx)?))
+                Ok((store::source(tx)?, store::partitions(tx)?, log_epochs::log_epochs(tx)?, tx.life()))
             })
             .await?;
+        self.set_epochs(life, epochs);
         let mut known = self.shared.topics.write();
         for row in &rows {
             let name: Arc<str> = row.topic.as_str().into();
@@ -157,19 +161,86 @@ impl Log {
         &self.shared.pauses
     }
 
-    /// Why nothing of the bus is to be handled any more.
-    pub(crate) fn is_behind(&self) -> Option<String> {
-        self.shared.behind.get().cloned()
+    /// The newest epoch, now and as it changes.
+    pub(crate) fn epoch(&self) -> watch::Receiver<Option<Id>> {
+        self.shared.epoch.subscribe()
     }
 
-    pub(crate) fn set_behind(&self, why: String) -> String {
-        self.shared.behind.get_or_init(|| why).clone()
+    /// Returns true if the log has all these events, as far as this process knows.
+    pub(crate) fn owns(&self, events: &[Event]) -> bool {
+        let epochs = self.shared.epochs.read();
+        events.iter().all(|event| epochs.owns(event))
     }
 
-    /// Waits for ends that have risen by events of this process, and takes them.
-    pub(crate) async fn risen(&self) -> Vec<(Part, i64)> {
+    /// Returns true if the log has all these events, in a unit that runs on the storage of `life`. If the list of epochs
+    /// is of another life, the unit is to run again.
+    pub(crate) fn owns_in(&self, life: Life, events: &[Event]) -> bool {
+        let epochs = self.shared.epochs.read();
+        epochs.life() == Some(life) && events.iter().all(|event| epochs.owns(event))
+    }
+
+    /// Divides events into those that the log has and orphans. The list of epochs is read once more if the list may lack
+    /// one of theirs.
+    pub(crate) async fn without_orphans(
+        &self,
+        db: &Database,
+        events: Vec<Event>,
+    ) -> db::Result<(Vec<Event>, Vec<Event>)> {
+        let may_lack = {
+            let epochs = self.shared.epochs.read();
+            events.iter().any(|event| epochs.may_lack(event))
+        };
+        if may_lack {
+            let rows = db.read(log_epochs::log_epochs).await?;
+            self.renew_epochs(rows);
+            self.shared.epochs.write().note_strangers(&events);
+        }
+        let epochs = self.shared.epochs.read();
+        Ok(events.into_iter().partition(|event| epochs.owns(event)))
+    }
+
+    /// Takes a list of epochs that was read on the storage of `life`.
+    pub(crate) fn set_epochs(&self, life: Life, rows: Vec<LogEpoch>) {
+        self.replace_epochs(&mut self.shared.epochs.write(), life, rows);
+    }
+
+    /// Takes a list of epochs that was read on the storage for which the list before was read, and no other.
+    pub(crate) fn renew_epochs(&self, rows: Vec<LogEpoch>) {
+        let mut epochs = self.shared.epochs.write();
+        if let (Some(life), Some(newest)) = (epochs.life(), rows.last())
+            && life.to_string() == newest.life
+        {
+            self.replace_epochs(&mut epochs, life, rows);
+        }
+    }
+
+    /// If the newest epoch is another one, positions may have been lost: ends fall to where the epoch begins, and recent
+    /// events that the log does not have are forgotten.
+    fn replace_epochs(&self, epochs: &mut Epochs, life: Life, rows: Vec<LogEpoch>) {
+        let (known, newest) = (epochs.last(), rows.last().map(|newest| (newest.ordinal, newest.id)));
+        if epochs.life() == Some(life) && newest < known {
+            return; // read before the other list
+        }
+        *epochs = Epochs::new(life, rows);
+        if newest == known {
+            return;
+        }
+        for topic in self.shared.topics.read().values() {
+            for (number, partition) in (0..).zip(&topic.partitions) {
+                let first = epochs.first_of_newest(&topic.name, number).unwrap_or(0);
+                partition.end.send_if_modified(|end| std::mem::replace(end, first.min(*end)) > first);
+                partition.tail.retain(|event| epochs.owns(event));
+            }
+        }
+        self.shared.risen.lock().clear();
+        self.shared.epoch.send_replace(epochs.newest());
+    }
+
+    /// Waits for ends that have risen by events of this process, and takes them with their epoch.
+    pub(crate) async fn risen(&self) -> (Option<Id>, Vec<(Part, i64)>) {
         self.shared.rising.notified().await;
-        std::mem::take(&mut *self.shared.risen.lock()).into_iter().collect()
+        let epochs = self.shared.epochs.read();
+        (epochs.newest(), std::mem::take(&mut *self.shared.risen.lock()).into_iter().collect())
     }
 
     /// Whether the topic's positions may have holes.
@@ -189,8 +260,15 @@ impl Log {
         topic.partitions.get(usize::try_from(partition).ok()?)?.tail.after(after, max)
     }
 
-    /// Learns how far all partitions of some topics have come.
-    pub(crate) fn learn(&self, rows: &[PartitionRow]) {
+    /// Learns how far all partitions of some topics have come, by a snapshot whose newest epoch is `epoch`.
+    pub(crate) fn learn_in(&self, epoch: Id, rows: &[PartitionRow]) {
+        let epochs = self.shared.epochs.read();
+        if epochs.newest() == Some(epoch) {
+            self.learn(rows);
+        }
+    }
+
+    fn learn(&self, rows: &[PartitionRow]) {
         // first, as `gain` wants it
         rows.iter().for_each(|row| self.gain(&row.topic, row.partition + 1));
         rows.iter().for_each(|row| self.rise(&row.topic, row.partition, row.next));
@@ -213,13 +291,24 @@ impl Log {
         }
     }
 
-    /// Reads the numbers of partitions from the database for the next unit.
+    /// Reads the numbers of partitions and the epochs from the database for the next unit.
     pub(crate) fn set_gaining(&self) {
         self.shared.gaining.store(true, Ordering::Relaxed);
     }
 
+    /// Learns ends that another process tells of, unless they are of another epoch.
+    pub(crate) fn hear(&self, epoch: &str, ends: impl Iterator<Item = (String, i32, i64, i32)>) {
+        let epochs = self.shared.epochs.read();
+        if epochs.newest().is_some_and(|newest| newest.to_string() == epoch) {
+            for (topic, partition, end, partitions) in ends {
+                self.gain(&topic, partitions);
+                self.rise(&topic, partition, end);
+            }
+        }
+    }
+
     /// Learns that a partition has come to `end`, and wakes who waits for it.
-    pub(crate) fn rise(&self, topic: &str, partition: i32, end: i64) {
+    fn rise(&self, topic: &str, partition: i32, end: i64) {
         if let Some(topic) = self.topic(topic)
             && let Some(partition) = topic.partitions.get(partition as usize)
         {
@@ -228,9 +317,11 @@ impl Log {
     }
 
     /// Keeps events that are durable for groups that keep up, wakes the groups, and has other processes told. Events are
-    /// in the order of topics, partitions and positions.
+    /// in the order of topics, partitions and positions. Events of an older epoch come too late.
     fn appended(&self, events: Vec<Event>) {
-        let mut events = events.into_iter().peekable();
+        let epochs = self.shared.epochs.read();
+        let newest = epochs.newest();
+        let mut events = events.into_iter().filter(|event| Some(event.epoch) == newest).peekable();
         while let Some(first) = events.next() {
             let (topic, number) = (first.topic.clone(), first.partition);
             let mut of_part = vec![first];
@@ -279,7 +370,11 @@ impl Log {
     /// Divides records by topic and partition, in order. Returns the partitions as the database has them, if there may be
     /// more than this process knows of.
     fn divide(&self, conn: &mut Conn, records: Vec<Staged>) -> db::Result<(Vec<PartitionRow>, Parts)> {
-        let gained = if self.shared.gaining.load(Ordering::Relaxed) { store::partitions(conn)? } else { Vec::new() };
+        let mut gained = Vec::new();
+        if self.shared.gaining.load(Ordering::Relaxed) {
+            self.renew_epochs(log_epochs::log_epochs(conn)?);
+            gained = store::partitions(conn)?;
+        }
         let mut parts = Parts::new();
         for record in records {
             let topic = self.topic_of(&record)?;
@@ -295,33 +390,42 @@ impl Log {
     /// SQLite: the writer is alone, so it numbers the events itself, just before the COMMIT.
     fn number(&self, conn: &mut Conn, parts: Parts) -> db::Result<Vec<Event>> {
         let (source, appended_at) = (self.source(), Time::now());
+        let (ordinal, epoch) = self.shared.epochs.read().last().ok_or_else(no_epoch)?;
         let mut events = Vec::new();
         for ((topic, partition), (_, records)) in parts {
             let next = store::advance_end(conn, &topic, partition, records.len() as i64)?;
             let first = next - records.len() as i64;
             for (position, record) in (first..).zip(records) {
-                let event = Event::of(record, source, topic.clone(), partition, position);
-                store::insert_event(conn, &event, appended_at)?;
+                let event = Event::of(record, source, epoch, topic.clone(), partition, position);
+                store::insert_event(conn, &event, ordinal, appended_at)?;
                 events.push(event);
             }
         }
         Ok(events)
     }
 
-    /// PostgreSQL: the last statement of the unit. A topic that has gained partitions has the unit run again.
+    /// PostgreSQL: the last statement of the unit. A topic that has gained partitions, or a log that has gained an epoch,
+    /// has the unit run again.
     fn append(&self, conn: &mut PgConnection, parts: Parts) -> db::Result<Vec<Event>> {
-        let source = self.source();
+        let (source, epoch) = (self.source(), self.shared.epochs.read().newest().ok_or_else(no_epoch)?);
         let (mut events, mut counts) = (Vec::new(), Vec::new());
         for ((topic, partition), (count, records)) in parts {
             counts.resize(counts.len() + records.len(), count);
-            events.extend(records.into_iter().map(|record| Event::of(record, source, topic.clone(), partition, -1)));
+            events.extend(
+                records.into_iter().map(|record| Event::of(record, source, epoch, topic.clone(), partition, -1)),
+            );
         }
-        let positions = store::append_events(conn, &events, &counts).inspect_err(|_| self.set_gaining())?;
+        let positions = store::append_events(conn, &events, &counts, epoch).inspect_err(|_| self.set_gaining())?;
         for (event, position) in events.iter_mut().zip(positions) {
             event.position = position;
         }
         Ok(events)
     }
+}
+
+/// Error of a process without a connection.
+fn no_epoch() -> db::Error {
+    db::Error::Defect("the log has no epoch".into())
 }
 
 /// A topic and the number of a partition.
@@ -331,6 +435,26 @@ type Part = (Arc<str>, i32);
 type Parts = BTreeMap<Part, (i32, Vec<Staged>)>;
 
 impl Recorder for Log {
+    fn witness(&self) -> Option<&'static str> {
+        Some("log_epoch")
+    }
+
+    fn connected(&self, conn: &mut Conn, life: Life) -> db::Result<()> {
+        let known = {
+            let epochs = self.shared.epochs.read();
+            epochs.newest().filter(|_| epochs.life() == Some(life))
+        };
+        // a list of this life is good unless the log has another epoch since
+        if known.is_none() || log_epochs::newest(conn).map(|newest| newest.id).ok() != known {
+            self.set_epochs(life, log_epochs::enter(conn, life)?);
+        }
+        Ok(())
+    }
+
+    fn is_current(&self, life: Life) -> bool {
+        self.shared.epochs.read().life() == Some(life)
+    }
+
     fn record(&self, conn: &mut Conn, records: Vec<Staged>) -> db::Result<Recorded> {
         let (gained, parts) = self.divide(conn, records)?;
         let events = match conn {
@@ -338,10 +462,10 @@ impl Recorder for Log {
             Conn::Pg(conn) => self.append(conn, parts)?,
         };
         let first = events.first().map(|event| (event.topic.clone(), event.partition, event.position, event.id));
-        let log = self.clone();
+        let (log, epoch) = (self.clone(), events.first().map_or(FIRST_EPOCH, |event| event.epoch));
         let wake = Box::new(move || {
             if !gained.is_empty() {
-                log.learn(&gained);
+                log.learn_in(epoch, &gained);
                 log.shared.gaining.store(false, Ordering::Relaxed);
             }
             log.appended(events);
@@ -355,10 +479,11 @@ impl Recorder for Log {
 }
 
 impl Event {
-    fn of(record: Staged, source: Id, topic: Arc<str>, partition: i32, position: i64) -> Self {
+    fn of(record: Staged, source: Id, epoch: Id, topic: Arc<str>, partition: i32, position: i64) -> Self {
         Self {
             id: record.id,
             source,
+            epoch,
             topic,
             partition,
             position,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use db::types::Id;
 use db::{Conn, Database};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Integer, Text};
@@ -17,13 +18,19 @@ pub(crate) struct Mark {
     pub(crate) place: Place,
     pub(crate) lease: Lease,
     pub(crate) position: i64,
+    /// Epoch of the event at the position.
+    pub(crate) epoch: Id,
 }
 
 /// Leases and positions are locked in order, and positions that are not lower stay. A holder that waits for a lease sees
-/// the position of the holder before.
+/// the position of the holder before. A position that the log has lost, or that another epoch owns, stays too.
 const RECORD: &str = r#"WITH mark AS (
-    SELECT * FROM unnest($2::text[], $3::integer[], $4::uuid[], $5::bigint[], $6::bigint[])
-        AS mark (topic, partition, source, number, position)
+    SELECT mark.* FROM unnest($2::text[], $3::integer[], $4::uuid[], $5::bigint[], $6::bigint[], $7::uuid[])
+        AS mark (topic, partition, source, number, position, epoch)
+    JOIN log_epoch epoch ON epoch.id = mark.epoch
+    WHERE NOT EXISTS (
+        SELECT FROM log_epoch_start later WHERE later.topic = mark.topic AND later.partition = mark.partition
+            AND later.ordinal > epoch.ordinal AND later.first <= mark.position)
 ), held AS MATERIALIZED (
     SELECT mark.* FROM mark JOIN group_lease lease
         ON lease.grp = $1 AND lease.topic = mark.topic AND lease.partition = mark.partition AND lease.number = mark.number
@@ -57,6 +64,7 @@ fn record_all(conn: &mut Conn, marks: &[Mark]) -> db::Result<()> {
         .bind::<Array<db::types::Uuid>, _>(marks.iter().map(|mark| mark.place.source).collect::<Vec<_>>())
         .bind::<Array<BigInt>, _>(all(|mark| mark.lease.number))
         .bind::<Array<BigInt>, _>(all(|mark| mark.position))
+        .bind::<Array<db::types::Uuid>, _>(marks.iter().map(|mark| mark.epoch).collect::<Vec<_>>())
         .execute(conn)?;
     Ok(())
 }

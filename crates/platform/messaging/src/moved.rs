@@ -82,6 +82,7 @@ pub fn events_of_key(
         .filter(event_log::key.eq(key))
         .filter(event_log::kind.ne(MOVED))
         .order(event_log::position)
+        .select(store::log_row())
         .load(conn)?;
     Ok(rows.into_iter().map(|row| row.into_event(source, topic.clone())).collect())
 }

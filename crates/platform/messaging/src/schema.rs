@@ -7,12 +7,35 @@ diesel::table! {
 }
 
 diesel::table! {
+    use diesel::sql_types::*;
+    use db::types::Uuid;
     topic_partition (topic, partition) {
         topic -> Text,
         partition -> Integer,
         next -> BigInt,
         relayed -> BigInt,
         floor -> BigInt,
+        epoch -> Uuid,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use db::types::{UtcTime, Uuid};
+    log_epoch (ordinal) {
+        ordinal -> BigInt,
+        id -> Uuid,
+        life -> Text,
+        opened_at -> UtcTime,
+    }
+}
+
+diesel::table! {
+    log_epoch_start (topic, partition, ordinal) {
+        topic -> Text,
+        partition -> Integer,
+        ordinal -> BigInt,
+        first -> BigInt,
     }
 }
 
@@ -41,6 +64,7 @@ diesel::table! {
         appended_at -> UtcTime,
         traceparent -> Nullable<Text>,
         payload -> Json,
+        epoch -> BigInt,
     }
 }
 

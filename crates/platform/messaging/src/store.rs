@@ -14,6 +14,7 @@ use diesel::sql_types::{BigInt, Text};
 
 use crate::event::Event;
 use crate::log::{Log, TopicSpec};
+use crate::log_epochs;
 use crate::place::{self, Place};
 use crate::relay::RELAY;
 use crate::schema::{event_log, log_source, topic_partition};
@@ -59,12 +60,15 @@ pub(crate) fn insert_topic(conn: &mut Conn, spec: &TopicSpec) -> db::Result<()> 
 }
 
 pub(crate) fn insert_partitions(conn: &mut Conn, topic: &str, partitions: Range<i32>) -> db::Result<()> {
+    let epoch = log_epochs::for_new_partition(conn)?;
     for partition in partitions {
-        let row = (topic_partition::topic.eq(topic), topic_partition::partition.eq(partition));
+        let (of_topic, number) = (topic_partition::topic.eq(topic), topic_partition::partition.eq(partition));
+        let row = (of_topic, number, topic_partition::epoch.eq(epoch.id));
         on_each!(conn, |conn| diesel::insert_into(topic_partition::table)
             .values(row)
             .on_conflict_do_nothing()
             .execute(conn))?;
+        log_epochs::begin(conn, topic, partition, &epoch)?;
     }
     if let Conn::Pg(conn) = conn {
         diesel::sql_query(
@@ -123,8 +127,12 @@ type PartitionColumns = (
 /// Columns of a [`PartitionRow`]. SQLite counts; on PostgreSQL the end is where the events end.
 fn partition_row(conn: &Conn) -> PartitionColumns {
     use topic_partition as part;
-    let next = if conn.is_pg() { LOG_END } else { "next" };
-    (part::topic, part::partition, sql(next), part::relayed, part::floor)
+    (part::topic, part::partition, sql(end_column(conn)), part::relayed, part::floor)
+}
+
+/// Returns SQL for the end of a partition.
+pub(crate) fn end_column(conn: &Conn) -> &'static str {
+    if conn.is_pg() { LOG_END } else { "next" }
 }
 
 /// Locks a topic against numbering, purge, reset, registration and more partitions until the unit ends.
@@ -195,13 +203,19 @@ mod function {
             occurred: Array<db::types::UtcTime>,
             traceparents: Array<Nullable<Text>>,
             payloads: Array<Text>,
+            of_epoch: db::types::Uuid,
         ) -> Array<BigInt>;
     }
 }
 
 /// Appends events to the log, and returns their positions. `counts` is the number of partitions by which the partition
-/// of each event was chosen.
-pub(crate) fn append_events(conn: &mut PgConnection, events: &[Event], counts: &[i32]) -> db::Result<Vec<i64>> {
+/// of each event was chosen, `epoch` the newest epoch.
+pub(crate) fn append_events(
+    conn: &mut PgConnection,
+    events: &[Event],
+    counts: &[i32],
+    epoch: Id,
+) -> db::Result<Vec<i64>> {
     fn all<'e, T>(events: &'e [Event], of: impl Fn(&'e Event) -> T) -> Vec<T> {
         events.iter().map(of).collect()
     }
@@ -217,6 +231,7 @@ pub(crate) fn append_events(conn: &mut PgConnection, events: &[Event], counts: &
         all(events, |event| event.occurred_at),
         all(events, |event| event.traceparent.as_deref()),
         all(events, |event| &*event.payload),
+        epoch,
     );
     Ok(diesel::select(append).get_result(conn)?)
 }
@@ -227,7 +242,8 @@ pub(crate) fn is_there(conn: &mut Conn, topic: &str, partition: i32, position: i
     Ok(found == Some(id))
 }
 
-pub(crate) fn insert_event(conn: &mut Conn, event: &Event, appended_at: Time) -> db::Result<()> {
+/// SQLite's; `epoch` is the ordinal of the event's epoch.
+pub(crate) fn insert_event(conn: &mut Conn, event: &Event, epoch: i64, appended_at: Time) -> db::Result<()> {
     let row = (
         event_log::topic.eq(&*event.topic),
         event_log::partition.eq(event.partition),
@@ -241,13 +257,14 @@ pub(crate) fn insert_event(conn: &mut Conn, event: &Event, appended_at: Time) ->
         event_log::appended_at.eq(appended_at),
         event_log::traceparent.eq(&event.traceparent),
         event_log::payload.eq(JsonText(event.payload.clone())),
+        event_log::epoch.eq(epoch),
     );
     // the concrete connection keeps the prepared statement without building the text again
     on_each!(conn, |conn| diesel::insert_into(event_log::table).values(row).execute(conn))?;
     Ok(())
 }
 
-/// A row of the log.
+/// A row of the log, with the id of its epoch.
 #[derive(Debug, Queryable)]
 pub(crate) struct LogRow {
     pub(crate) topic: String,
@@ -262,6 +279,32 @@ pub(crate) struct LogRow {
     pub(crate) appended_at: Time,
     pub(crate) traceparent: Option<String>,
     pub(crate) payload: JsonText,
+    pub(crate) epoch: Id,
+}
+
+/// Columns of a [`LogRow`]. The id of the epoch comes from the snapshot of the row.
+#[diesel::dsl::auto_type]
+pub(crate) fn log_row() -> _ {
+    let epoch: SqlLiteral<db::types::Uuid> = epoch_id();
+    (
+        event_log::topic,
+        event_log::partition,
+        event_log::position,
+        event_log::id,
+        event_log::key,
+        event_log::kind,
+        event_log::version,
+        event_log::aggregate_version,
+        event_log::occurred_at,
+        event_log::appended_at,
+        event_log::traceparent,
+        event_log::payload,
+        epoch,
+    )
+}
+
+fn epoch_id() -> SqlLiteral<db::types::Uuid> {
+    sql("(SELECT log_epoch.id FROM log_epoch WHERE log_epoch.ordinal = event_log.epoch)")
 }
 
 impl LogRow {
@@ -269,6 +312,7 @@ impl LogRow {
         Event {
             id: self.id,
             source,
+            epoch: self.epoch,
             topic,
             partition: self.partition,
             position: self.position,
@@ -300,6 +344,7 @@ pub(crate) async fn read_events(
             .filter(event_log::position.gt(after))
             .order(event_log::position)
             .limit(max as i64)
+            .select(log_row())
             .load(conn)?;
         Ok(rows.into_iter().map(|row| row.into_event(source, topic.clone())).collect())
     })

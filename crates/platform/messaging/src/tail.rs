@@ -37,6 +37,13 @@ impl Tail {
         }
     }
 
+    /// Forgets the events for which `keeps` says no.
+    pub(crate) fn retain(&self, keeps: impl Fn(&Event) -> bool) {
+        let mut kept = self.kept.lock();
+        kept.events.retain(|_, event| keeps(event));
+        kept.bytes = kept.events.values().map(|event| event.payload.len()).sum();
+    }
+
     /// At most `max` events from `after + 1` on, or `None` when that one is not kept.
     pub(crate) fn after(&self, after: i64, max: usize) -> Option<Vec<Event>> {
         let kept = self.kept.lock();

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use db::types::Id;
+use parking_lot::Mutex;
 use rand::RngExt;
 use telemetry::metrics::outcome;
 use tokio::sync::{Notify, watch};
@@ -21,8 +22,7 @@ use crate::handling::{Unrecorded, guarded};
 use crate::marks::Mark;
 use crate::pauses::Watch;
 use crate::place::{self, Place};
-use crate::relay::restored;
-use crate::{dead, fence, store};
+use crate::{dead, fence, log_epochs, store};
 
 /// The longest pause between two tries while something is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -41,28 +41,38 @@ const LONGEST_AT_FENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Shared {
     /// The position as the worker knows it.
     pub(crate) position: AtomicI64,
-    /// The position that is handled, if [positions are recorded together](crate::EffectHandler::records_together).
-    pub(crate) reached: AtomicI64,
+    /// The position that is handled and its event's epoch, if
+    /// [positions are recorded together](crate::EffectHandler::records_together).
+    reached: Mutex<Option<(i64, Id)>>,
     /// Rung when the database knows better: a reset, a replay, a discard.
     pub(crate) look: Notify,
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        Self { position: AtomicI64::new(i64::MIN), reached: AtomicI64::new(i64::MIN), look: Notify::new() }
+        Self { position: AtomicI64::new(i64::MIN), reached: Mutex::default(), look: Notify::new() }
     }
 }
 
 impl Shared {
     /// Returns true if a position is handled and not recorded.
     pub(crate) fn is_behind(&self) -> bool {
-        self.position.load(Ordering::Relaxed) < self.reached.load(Ordering::Relaxed)
+        self.unrecorded().is_some()
+    }
+
+    fn unrecorded(&self) -> Option<(i64, Id)> {
+        self.reached.lock().filter(|(position, _)| *position > self.position.load(Ordering::Relaxed))
+    }
+
+    /// Notes that a position is handled, for the next record.
+    pub(crate) fn reach(&self, event: &Event) {
+        *self.reached.lock() = Some((event.position, event.epoch));
     }
 
     /// Returns the mark to record, if there is one.
     pub(crate) fn mark(&self, place: &Place, lease: &Lease) -> Option<Mark> {
-        let position = self.reached.load(Ordering::Relaxed);
-        self.is_behind().then(|| Mark { place: place.clone(), lease: lease.clone(), position })
+        let (position, epoch) = self.unrecorded()?;
+        Some(Mark { place: place.clone(), lease: lease.clone(), position, epoch })
     }
 
     pub(crate) fn recorded(&self, position: i64) {
@@ -79,6 +89,8 @@ pub(crate) struct Worker {
     valid_until: watch::Receiver<Instant>,
     stop: CancellationToken,
     pub(crate) state: Option<State>,
+    /// The newest epoch of the log; what is known of the epochs before is forgotten.
+    epoch: watch::Receiver<Option<Id>>,
     /// The last holder did not let go, so that one of the events behind its position may have killed it: as far as
     /// this, events are handled one by one, with their attempts counted first. Not known before the first look.
     careful: Careful,
@@ -147,7 +159,7 @@ impl Worker {
     ) -> Self {
         let group = context.group.name;
         let place = Place { group, topic: lease.topic.clone(), partition: lease.partition, source };
-        let (careful, batch) = (Careful::Until(-1), context.options.batch);
+        let (careful, batch, epoch) = (Careful::Until(-1), context.options.batch, context.log.epoch());
         let pauses = Arc::new(context.log.pauses().watch(&place));
         Self {
             context,
@@ -157,6 +169,7 @@ impl Worker {
             valid_until,
             stop,
             state: None,
+            epoch,
             careful,
             counted: None,
             failing: None,
@@ -213,6 +226,11 @@ impl Worker {
         if !self.holds_lease().await {
             return Ok(());
         }
+        if self.epoch.has_changed().unwrap_or(false) {
+            self.epoch.mark_unchanged();
+            self.state = None;
+            self.context.bus.release(&self.place.topic, self.place.partition);
+        }
         if self.state.is_none() {
             self.look_up().await?;
         }
@@ -225,7 +243,7 @@ impl Worker {
             return Ok(());
         }
         self.waited_at_fence = 0;
-        let context = self.context.clone();
+        let (context, mut epoch) = (self.context.clone(), self.epoch.clone());
         let (topic, partition) = (self.place.topic.clone(), self.place.partition);
         let fetched = tokio::select! {
             () = self.stop.cancelled() => return Ok(()),
@@ -234,6 +252,8 @@ impl Worker {
                 return Ok(());
             }
             () = self.is_to_record() => return self.record_now().await,
+            // the next round forgets
+            _ = epoch.changed() => return Ok(()),
             fetched = self.pauses.idle(context.bus.fetch(&topic, partition, position, self.batch)) => fetched,
         };
         let events = fetched.map_err(|error| Stop::Away(error.to_string()))?;
@@ -242,12 +262,15 @@ impl Worker {
         } else if events.is_empty() {
             self.left_out(position).await?
         } else {
+            let events = self.without_orphans(position, events).await?;
             self.without_gaps(position, events).await?
         };
         if events.is_empty() || !self.holds_lease().await {
             return Ok(());
         }
-        self.has_log(&events).await?;
+        if !self.has_holes() && !self.has_log(&events).await? {
+            return Ok(());
+        }
         let events = self.before_fence(events);
         let pauses = self.pauses.clone();
         pauses.over("the handler does not end", self.handle(events)).await?;
@@ -265,7 +288,7 @@ impl Worker {
     }
 
     /// Whether the positions do, by right: the log did not give them.
-    fn has_holes(&self) -> bool {
+    pub(crate) fn has_holes(&self) -> bool {
         let log = &self.context.log;
         log.is_direct(&self.place.topic) || self.place.source != log.source()
     }
@@ -305,7 +328,7 @@ impl Worker {
             taken.map_err(|error| Stop::Away(error.to_string()))?;
         }
         // first, so that the member finds nothing to record in between
-        self.shared.reached.store(position, Ordering::Relaxed);
+        *self.shared.reached.lock() = None;
         self.shared.position.store(position, Ordering::Relaxed);
         self.state = Some(State { position, blocked, partitions, fence });
         for key in resumable {
@@ -356,25 +379,44 @@ impl Worker {
         Ok(events)
     }
 
-    /// Holds against a database that was restored from a backup: what the bus has and the log has not come to yet will
-    /// be numbered a second time.
-    async fn has_log(&self, events: &[Event]) -> Result<(), Stop> {
-        let (log, (topic, partition)) = (&self.context.log, (&self.place.topic, self.place.partition));
-        if let Some(why) = log.is_behind() {
-            return Err(Stop::Away(why));
+    /// Drops events of the bus that the log has lost. The bus goes on behind them, also where the log gives their positions
+    /// again.
+    async fn without_orphans(&self, position: i64, fetched: Vec<Event>) -> Result<Vec<Event>, Stop> {
+        let (events, orphans) = self.context.log.without_orphans(&self.context.db, fetched).await?;
+        if !orphans.is_empty() {
+            self.context.orphans(&self.place, &orphans);
+            let after = events.last().map_or(position, |last| last.position.max(position));
+            self.context.bus.dropped(&self.place.topic, self.place.partition, after);
         }
-        let (Some(last), Some(end)) = (events.last(), log.end(topic, partition)) else { return Ok(()) };
-        if log.is_direct(topic) || last.position < *end.borrow() {
-            return Ok(());
+        Ok(events)
+    }
+
+    /// Returns false if the log has not come to the last event. Then the log was restored in a way that the life of the
+    /// storage does not show: an epoch is opened, and the event is an orphan.
+    async fn has_log(&self, events: &[Event]) -> Result<bool, Stop> {
+        let (db, log, (topic, partition)) =
+            (&self.context.db, &self.context.log, (&self.place.topic, self.place.partition));
+        let Some(last) = events.last() else { return Ok(true) };
+        let is_known = || log.end(topic, partition).is_none_or(|end| last.position < *end.borrow());
+        if is_known() {
+            return Ok(true);
         }
-        // this process may not have heard of it yet
+        // this process may not have heard of the event yet
         let of = topic.clone();
-        learn_ends(&self.context.db, log, move |conn| store::partitions_of(conn, &of)).await?;
-        if log.end(topic, partition).is_some_and(|end| last.position < *end.borrow()) {
-            return Ok(());
+        learn_ends(db, log, move |conn| store::partitions_of(conn, &of)).await?;
+        if is_known() {
+            return Ok(true);
         }
-        // for as long as this process lives: new events will soon have the numbers of those that are there
-        Err(Stop::Away(log.set_behind(restored(topic, partition, last.position))))
+        let (last, its_log) = (last.clone(), log.clone());
+        let open = move |tx: &mut db::Tx<'_>| -> db::Result<()> {
+            if let Some(rows) = log_epochs::open_unseen(tx, &last)? {
+                let (log, life) = (its_log.clone(), tx.life());
+                tx.after_commit(move || log.set_epochs(life, rows));
+            }
+            Ok(())
+        };
+        db.write(open).await?;
+        Ok(false)
     }
 
     /// Where positions have holes: moves past what is no event.

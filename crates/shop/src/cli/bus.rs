@@ -1,4 +1,4 @@
-//! `shop bus` and `shop renew-log`.
+//! `shop bus`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -53,16 +53,6 @@ async fn of_requests(shop: &Shop, kafka_answers: bool) -> Result<String, Failure
             format!("Events of {topic} {way} (epoch {}); {waiting} wait", epoch.number)
         }
     })
-}
-
-/// Gives the log another source.
-pub(super) async fn renew_log(settings: Settings) -> Result<(), Failure> {
-    let shop = Shop::open(settings).await?;
-    let renewed = shop.db.write(admin::renew_log).await;
-    shop.close().await;
-    let source = renewed.map_err(|error| Failure::Failed(error.to_string()))?;
-    println!("the log is now {source}; the relay copies again what the log has kept");
-    Ok(())
 }
 
 /// Differences between Kafka's topics and the settings, if a topic is there.

@@ -50,8 +50,6 @@ enum Command {
     },
     /// Take no more requests for coupons, and have those handled that wait: before their topic moves to another cluster.
     Drain,
-    /// Make the event log another one, after its database was restored from a backup; nothing else may run.
-    RenewLog,
     /// Make a new password for the admin of admin.email, and print it.
     ResetAdminPassword,
 }
@@ -113,7 +111,6 @@ fn run_command(cli: Cli) -> Result<(), Failure> {
                 give_up::give_up(settings, &topic, yes).await
             }
             Command::Drain => drain::drain(settings).await,
-            Command::RenewLog => bus::renew_log(settings).await,
             Command::ResetAdminPassword => admin::reset_admin_password(settings).await,
             Command::CheckConfig => Ok(()),
         }

@@ -4,8 +4,8 @@ use consumers::incident::Incident;
 use contracts::IncidentId;
 use db::types::{Id, Time};
 use garde::Validate;
-use messaging::Event;
 use messaging::admin::{ConsumerLag, DeadLetter, EventView, GroupView, ResetTo, StoredEvent};
+use messaging::{Event, LogEpoch};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -26,6 +26,9 @@ pub(crate) struct EventBody {
     /// The log that numbered it.
     #[schema(value_type = uuid::Uuid)]
     pub source: Id,
+    /// The epoch of the log in which it did.
+    #[schema(value_type = uuid::Uuid)]
+    pub epoch: Id,
     pub key: String,
     pub aggregate_version: i64,
     #[schema(value_type = String, format = DateTime)]
@@ -38,12 +41,45 @@ pub(crate) struct EventBody {
 
 impl EventBody {
     fn new(event: Event) -> (Self, String, i32, i64) {
-        let Event { id, source, topic, partition, position, key, kind, .. } = event;
+        let Event { id, source, epoch, topic, partition, position, key, kind, .. } = event;
         let data = RawValue::from_string(event.payload).unwrap_or_else(|_| RawValue::NULL.to_owned());
         let (version, aggregate_version) = (event.version, event.aggregate_version);
         let (occurred_at, traceparent) = (event.occurred_at, event.traceparent);
-        let body = Self { id, kind, version, source, key, aggregate_version, occurred_at, traceparent, data };
+        let body = Self { id, kind, version, source, epoch, key, aggregate_version, occurred_at, traceparent, data };
         (body, topic.to_string(), partition, position)
+    }
+}
+
+/// Positions that the log gave in one life of its storage. A record of an epoch that does not own its position is of an
+/// event that the log has lost.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LogEpoch)]
+pub(crate) struct LogEpochView {
+    /// Orders the epochs.
+    pub ordinal: i64,
+    /// As in the header `ce_logepoch` of a record on Kafka.
+    #[schema(value_type = uuid::Uuid)]
+    pub id: Id,
+    #[schema(value_type = String, format = DateTime)]
+    pub opened_at: Time,
+    /// The first position of each partition; the epoch owns the positions up to the first one of the next epoch here. A
+    /// partition in which an earlier epoch owns nothing is left out.
+    pub starts: Vec<EpochStart>,
+}
+
+/// Where an epoch begins in a partition.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct EpochStart {
+    pub topic: String,
+    pub partition: i32,
+    pub first: i64,
+}
+
+impl From<LogEpoch> for LogEpochView {
+    fn from(epoch: LogEpoch) -> Self {
+        let LogEpoch { ordinal, id, opened_at, starts, .. } = epoch;
+        let start = |(topic, partition, first)| EpochStart { topic, partition, first };
+        Self { ordinal, id, opened_at, starts: starts.into_iter().map(start).collect() }
     }
 }
 

@@ -96,7 +96,7 @@ fn routes(config: &mut ServiceConfig<'_>) {
     config.service(notifications::issue_ticket).service(notifications::open_stream);
     config.service(coupons::create).service(coupons::close).service(coupons::list).service(coupons::one);
     config.service(admin::events::list).service(admin::events::one);
-    config.service(admin::events::consumers).service(admin::events::reset);
+    config.service(admin::events::consumers).service(admin::events::reset).service(admin::events::log_epochs);
     config.service(admin::dead_letters::list).service(admin::dead_letters::replay_all);
     config.service(admin::dead_letters::one).service(admin::dead_letters::replay).service(admin::dead_letters::discard);
     config.service(admin::figures::reconciliation).service(admin::figures::settlements);

@@ -261,7 +261,10 @@ pub async fn a_group_that_starts_now_misses_nothing_from_then_on(bed: Bed) {
     let consumers = bed.host(vec![group.clone()]).await;
     seen(6).await;
     consumers.stop().await;
-    let gained = format!("INSERT INTO topic_partition (topic, partition, next) VALUES ('{TICKS}', {PARTITIONS}, 7)");
+    let gained = format!(
+        "INSERT INTO topic_partition (topic, partition, next, epoch)
+         SELECT topic, {PARTITIONS}, 7, epoch FROM topic_partition WHERE topic = '{TICKS}' AND partition = 0"
+    );
     let gain = move |tx: &mut db::Tx<'_>| -> db::Result<()> { Ok(tx.batch_execute(&gained)?) };
     bed.database.db.write(gain).await.expect("one more partition");
     bed.host(vec![group]).await.stop().await;

@@ -187,9 +187,9 @@ pub async fn events_that_nobody_told_of_are_handled(bed: Bed) {
         let id = if tx.is_pg() { "gen_random_uuid()" } else { "randomblob(16)" };
         Ok(tx.batch_execute(&format!(
             "INSERT INTO event_log (topic, partition, position, id, key, kind, version, aggregate_version, occurred_at,
-                                    appended_at, payload)
+                                    appended_at, payload, epoch)
              SELECT topic, partition, position + 1, {id}, key, kind, version, 1, occurred_at, appended_at,
-                    '{{\"key\":\"key-0\",\"number\":1}}'
+                    '{{\"key\":\"key-0\",\"number\":1}}', epoch
              FROM event_log;
              UPDATE topic_partition SET next = 2 WHERE next = 1"
         ))?)

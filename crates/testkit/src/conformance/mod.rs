@@ -3,6 +3,7 @@
 //! A new backend is added to [`beds`], and nowhere else.
 
 pub mod direct;
+pub mod epochs;
 pub mod failures;
 pub mod groups;
 pub mod leases;
@@ -161,7 +162,7 @@ impl Bed {
     /// The same with a cluster as the bus, and a relay to it.
     async fn on_kafka(self, name: &str, cluster: Kafka, makes_partitions: bool) -> Self {
         let (db, log) = (self.database.db.clone(), self.database.log.clone());
-        let relay = relay_group(Arc::new(cluster.publisher(Duration::ZERO)), db.clone(), log.clone(), vec![TICKS]);
+        let relay = relay_group(Arc::new(cluster.publisher(Duration::ZERO)), vec![TICKS]);
         let relay = Consumers::start(db, log.clone(), self.bus.clone(), vec![relay], options()).await;
         Self {
             name: format!("{name} over {}", self.database.name),

@@ -2,7 +2,7 @@
 
 use testkit::PgServer;
 use testkit::conformance::direct::{self, beds_in_memory, direct_beds};
-use testkit::conformance::{bed_on, beds, beds_on_the_log, failures, groups, leases, log, partitions};
+use testkit::conformance::{bed_on, beds, beds_on_the_log, epochs, failures, groups, leases, log, partitions};
 
 macro_rules! on_every_bed {
     ($($module:ident :: $promise:ident),+ $(,)?) => {$(
@@ -76,6 +76,29 @@ async fn a_topic_of_many_partitions_is_numbered() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_start_together_make_one_log() {
     log::processes_that_start_together_make_one_log().await;
+}
+
+macro_rules! on_every_stage {
+    ($($promise:ident),+ $(,)?) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $promise() {
+            for stage in epochs::stages().await {
+                epochs::$promise(stage).await;
+            }
+        }
+    )+};
+}
+
+on_every_stage!(
+    a_file_that_is_copied_back_loses_events,
+    a_database_that_is_made_of_a_template_loses_events,
+    a_restore_that_the_life_does_not_show_is_noticed,
+    a_failover_to_a_lagging_standby_loses_events,
+);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_runs_again_when_the_log_has_a_new_epoch() {
+    epochs::a_unit_runs_again_when_the_log_has_a_new_epoch().await;
 }
 
 macro_rules! on_every_direct_bed {

@@ -108,7 +108,7 @@ async fn an_event_takes_few_statements() {
     let cluster = mock.connect().expect("its options");
     let complaints = Complaints::default();
     let publisher = Arc::new(cluster.publisher(Duration::ZERO));
-    let relay = relay_group(publisher, process.db.clone(), process.log.clone(), vec![TICKS]);
+    let relay = relay_group(publisher, vec![TICKS]);
     let relay = process.host(vec![relay], ConsumerOptions::relay()).await;
     let bus = Arc::new(cluster.bus(process.log.source()));
     let group = following("follows", &complaints);

@@ -37,6 +37,7 @@ pub(crate) fn logged(position: i64, request: &CouponIssueRequested) -> Event {
     Event {
         id: Id::new(),
         source: Id::new(),
+        epoch: messaging::FIRST_EPOCH,
         topic: topics::COUPON_ISSUE_REQUESTED.into(),
         partition: 0,
         position,

@@ -183,6 +183,7 @@ pub fn event(source: Id) -> Event {
     Event {
         id: Id::new(),
         source,
+        epoch: messaging::FIRST_EPOCH,
         topic: TOPIC.into(),
         partition: 0,
         position: 0,

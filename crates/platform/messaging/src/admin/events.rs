@@ -68,7 +68,7 @@ pub struct EventView {
 /// The database's.
 pub fn events(conn: &mut Conn, query: &EventQuery, limit: i64) -> db::Result<Vec<StoredEvent>> {
     let source = store::source_of(conn)?;
-    let mut rows = event_log::table.into_boxed();
+    let mut rows = event_log::table.select(store::log_row()).into_boxed();
     if let Some(topic) = &query.topic {
         rows = rows.filter(event_log::topic.eq(topic));
     }
@@ -91,7 +91,7 @@ pub fn behind(conn: &mut Conn, topic: &str, partition: i32, after: i64, limit: i
     let source = store::source_of(conn)?;
     let rows = event_log::table.filter(event_log::topic.eq(topic)).filter(event_log::partition.eq(partition));
     let rows = rows.filter(event_log::position.gt(after)).order(event_log::position).limit(limit);
-    let rows: Vec<LogRow> = rows.load(conn)?;
+    let rows: Vec<LogRow> = rows.select(store::log_row()).load(conn)?;
     Ok(rows.into_iter().map(|row| row.into_stored(source)).collect())
 }
 
@@ -101,7 +101,8 @@ pub fn behind(conn: &mut Conn, topic: &str, partition: i32, after: i64, limit: i
 /// The database's.
 pub fn events_of_key(conn: &mut Conn, key: &str) -> db::Result<Vec<EventView>> {
     let source = store::source_of(conn)?;
-    let rows: Vec<LogRow> = event_log::table.filter(event_log::key.eq(key)).order(event_log::id).load(conn)?;
+    let rows: Vec<LogRow> =
+        event_log::table.filter(event_log::key.eq(key)).order(event_log::id).select(store::log_row()).load(conn)?;
     rows.into_iter().map(|row| view(conn, row.into_stored(source))).collect()
 }
 
@@ -124,7 +125,8 @@ pub fn payloads(conn: &mut Conn, ids: &[Id]) -> db::Result<Vec<(Id, String)>> {
 /// The database's.
 pub fn event(conn: &mut Conn, id: Id) -> db::Result<Option<EventView>> {
     let source = store::source_of(conn)?;
-    let row: Option<LogRow> = event_log::table.filter(event_log::id.eq(id)).first(conn).optional()?;
+    let row: Option<LogRow> =
+        event_log::table.filter(event_log::id.eq(id)).select(store::log_row()).first(conn).optional()?;
     row.map(|row| view(conn, row.into_stored(source))).transpose()
 }
 

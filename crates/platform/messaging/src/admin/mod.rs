@@ -17,7 +17,7 @@ pub use self::events::{
     EventQuery, EventStatus, EventView, GroupView, StoredEvent, behind, event, event_on_bus, events, events_of_key,
     payloads,
 };
-pub use self::reset::{RenewError, ResetError, ResetTo, renew_log, reset};
+pub use self::reset::{ResetError, ResetTo, reset};
 use crate::direct::{self, Ends};
 use crate::relay::RELAY;
 use crate::schema::{consumer_group, group_position};

@@ -1,51 +1,12 @@
-//! Groups that begin elsewhere, and a log that becomes another one.
+//! Groups that begin elsewhere.
 
-use db::types::{Id, Time};
+use db::types::Time;
 use db::{Conn, Tx};
 use diesel::prelude::*;
 
 use crate::handler::{Group, Replay};
-use crate::relay::RELAY;
-use crate::schema::{event_log, group_member, group_position, log_source, topic_partition};
+use crate::schema::{event_log, group_position};
 use crate::{dead, place, store};
-
-/// Why a log was not renewed.
-#[derive(Debug, thiserror::Error)]
-pub enum RenewError {
-    /// Groups have members: processes run.
-    #[error("{0} members of groups are at work, or were killed less than a lease ago: stop all processes first")]
-    InUse(i64),
-    #[error(transparent)]
-    Database(#[from] db::Error),
-}
-
-/// Makes the log another one, after its database was restored from a backup: positions that it gives a second time are
-/// not mistaken for those that it gave before. Groups stay where they are; the relay copies again all that is kept.
-/// Returns the new source.
-///
-/// # Errors
-/// As [`RenewError`] says.
-pub fn renew_log(tx: &mut Tx<'_>) -> Result<Id, RenewError> {
-    store::lock_source(tx)?;
-    let now = tx.now()?;
-    let members = group_member::table.filter(group_member::expires_at.gt(now)).count();
-    match members.get_result(&mut **tx).map_err(db::Error::from)? {
-        0 => {}
-        members => return Err(RenewError::InUse(members)),
-    }
-    let source = Id(uuid::Uuid::new_v4());
-    let renew = |conn: &mut Conn| -> db::Result<()> {
-        let of_log = group_position::source.eq(store::source(conn)?);
-        diesel::update(log_source::table).set(log_source::id.eq(source)).execute(conn)?;
-        diesel::update(group_position::table.filter(of_log)).set(group_position::source.eq(source)).execute(conn)?;
-        diesel::update(topic_partition::table)
-            .set(topic_partition::relayed.eq(topic_partition::floor - 1))
-            .execute(conn)?;
-        store::partitions(conn)?.iter().try_for_each(|row| place::forget(conn, RELAY, &row.topic).map(drop))
-    };
-    renew(tx)?;
-    Ok(source)
-}
 
 /// Where a group is to begin again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -60,6 +60,7 @@ impl Event {
         Self {
             id: Id(uuid::Uuid::nil()),
             source: Id(uuid::Uuid::nil()),
+            epoch: event::FIRST_EPOCH,
             topic,
             partition,
             position,
@@ -288,6 +289,7 @@ impl Direct {
         let record = Event {
             id: Id::new(),
             source,
+            epoch: event::FIRST_EPOCH,
             topic: E::TOPIC.into(),
             partition: partition_of(&key, self.shared.log.partitions(E::TOPIC)),
             position: event::UNNUMBERED,

@@ -52,6 +52,8 @@ metrics! {
         "Time from the commit of an event until a group has handled the event.";
     Counter BUS_GAPS = "bus_gaps_total" ["group", "topic"] Count, Shop | Worker:
         "Gaps in the events that a bus delivered, repaired from the event log.";
+    Counter BUS_ORPHANS = "bus_orphans_total" ["group", "topic"] Count, Shop | Relay | Worker | Proxy:
+        "Events on a bus that the log has lost in a failover or a restore, dropped; an event that is read again counts again.";
     Counter BUS_SKIPPED = "bus_records_skipped_total" ["topic"] Count, Shop | Worker:
         "Records on a bus that are no events and were skipped; a record that is read again counts again.";
 

@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::Storefront;
 use crate::auth::Admin;
-use crate::dto::events::{ConsumerView, LoggedEventView, ResetRequest, TrackedEventView};
+use crate::dto::events::{ConsumerView, LogEpochView, LoggedEventView, ResetRequest, TrackedEventView};
 use crate::http::kinds;
 use crate::http::problem::{Answer, Problem, unavailable};
 
@@ -79,6 +79,14 @@ pub(crate) async fn one(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>) 
 #[get("/admin/consumers")]
 pub(crate) async fn consumers(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpResponse> {
     Ok(reply::ok(&Page::<ConsumerView>::all(shop.runtime.lags().await?)))
+}
+
+/// The epochs of the log, the oldest first.
+#[utoipa::path(operation_id = "listLogEpochs", tag = "admin",
+               responses((status = 200, body = Page<LogEpochView>)), security(("bearer" = ["admin"])))]
+#[get("/admin/log-epochs")]
+pub(crate) async fn log_epochs(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpResponse> {
+    Ok(reply::ok(&Page::<LogEpochView>::all(shop.db.read(messaging::log_epochs).await?)))
 }
 
 /// Has a group handle a topic anew from some point; 409 for a group that must not repeat. The answer is where the

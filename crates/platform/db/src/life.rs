@@ -1,0 +1,44 @@
+//! Lives of the storage. What a process knows of a database holds for one life: behind the next one the database may have
+//! lost commits.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+/// One uninterrupted life of the storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// Of a server. A server that restarts by itself after a crash keeps its life.
+    Server {
+        /// Start, in microseconds. Another one after a restart, a failover and a snapshot.
+        start: i64,
+        /// Object id. Another one for a database that was made from a copy.
+        database: i64,
+        /// File of the table that the recorder [names](crate::Recorder::witness). Another one after the restore of a
+        /// dump; 0 without a table.
+        file: i64,
+    },
+    /// Of SQLite: from the opening of the file to its close.
+    Run(Uuid),
+}
+
+impl Life {
+    /// Returns SQL for the columns `start`, `database` and `file` of a life. `witness` is the name of a table.
+    pub(crate) fn columns(witness: Option<&str>) -> String {
+        let file =
+            witness.map_or("0".into(), |table| format!("coalesce(pg_relation_filenode(to_regclass('{table}')), 0)"));
+        format!(
+            "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS start, \
+             (SELECT oid::bigint FROM pg_database WHERE datname = current_database()) AS database, {file}::bigint AS file"
+        )
+    }
+}
+
+impl fmt::Display for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server { start, database, file } => write!(f, "{start}/{database}/{file}"),
+            Self::Run(run) => run.fmt(f),
+        }
+    }
+}
