@@ -128,6 +128,7 @@ async fn routes_of_administrators_are_theirs_alone() {
         (Method::GET, "/admin/events".to_owned()),
         (Method::GET, format!("/admin/events/{id}")),
         (Method::GET, "/admin/consumers".to_owned()),
+        (Method::GET, "/admin/log-epochs".to_owned()),
         (Method::POST, "/admin/consumers/settlement/reset".to_owned()),
         (Method::GET, "/admin/dead-letters".to_owned()),
         (Method::POST, format!("/admin/dead-letters/{id}/replay")),

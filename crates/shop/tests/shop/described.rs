@@ -20,7 +20,7 @@ GET /admin/events; GET /admin/events/.; GET /admin/consumers; POST /admin/consum
 GET /admin/dead-letters; GET /admin/dead-letters/.; POST /admin/dead-letters/./replay; POST /admin/dead-letters/./discard
 POST /admin/dead-letters/replay; GET /admin/coupons/./reconciliation; GET /admin/orders; GET /admin/members
 GET /admin/settlements; GET /admin/deliveries; POST /admin/deliveries/./ship; POST /admin/deliveries/./deliver
-GET /admin/purchase-orders; POST /admin/purchase-orders/./receive; GET /admin/incidents
+GET /admin/purchase-orders; POST /admin/purchase-orders/./receive; GET /admin/incidents; GET /admin/log-epochs
 GET /admin/analytics/coupons; GET /admin/analytics/sales; GET /openapi.json";
 
 fn described(api: &Value) -> BTreeSet<String> {
