@@ -94,7 +94,7 @@ impl Server {
         command.arg(port.to_string()).env_remove("PGDATA").env_remove("PGPORT");
         if let Some(language) = language {
             // gettext reads the variable in every locale but C
-            command.arg("-c lc_messages=C.UTF-8").env("LANGUAGE", language);
+            command.args(["-c lc_messages=C.UTF-8"]).env("LANGUAGE", language);
         }
         // a group of its own: an interrupt at the terminal must not reach it before the tests are gone
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
