@@ -207,13 +207,15 @@ pub(crate) fn rest_again(conn: &mut Conn, id: Id, error: &str, attempts: i32) ->
     Ok(rested == 1)
 }
 
-/// Takes an event parked behind the dead letter `id`; false when it is parked there no more.
+/// Takes an event parked behind the dead letter `id`; false when the event is not the next one of its key. A crash of the
+/// server may have brought back what was replayed before.
 pub(crate) fn take_parked(conn: &mut Conn, place: &Place, event: &Event, id: Id) -> db::Result<bool> {
     let block = blocked_key::table.find((place.group, &*place.topic, &event.key));
     let held = diesel::update(block.filter(blocked_key::dead_letter.eq(id)))
         .set(blocked_key::parked.eq(blocked_key::parked - 1))
         .execute(conn)?;
-    if held == 0 {
+    let is_next = |next| matches!(next, Next::Parked(first) if first.id == event.id);
+    if held == 0 || !is_next(next(conn, place, &event.key, id)?) {
         return Ok(false);
     }
     let parked = parked_event::table

@@ -1,5 +1,6 @@
 //! Queries of the log, a function each.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::log::{Log, TopicSpec};
 use crate::log_epochs;
 use crate::place::{self, Place};
 use crate::relay::RELAY;
-use crate::schema::{event_log, log_source, topic_partition};
+use crate::schema::{event_log, log_epoch, log_source, topic_partition};
 
 /// Bytes after which a batch is read no further.
 const BATCH_BYTES: usize = 8 << 20;
@@ -338,17 +339,66 @@ pub(crate) async fn read_events(
 ) -> db::Result<Vec<Event>> {
     let (topic, source): (Arc<str>, Id) = (topic.into(), log.source());
     db.read(move |conn| {
-        let rows: Vec<LogRow> = event_log::table
-            .filter(event_log::topic.eq(&*topic))
-            .filter(event_log::partition.eq(partition))
-            .filter(event_log::position.gt(after))
-            .order(event_log::position)
+        use event_log as row;
+        // a look-up for each row would take longer
+        let epochs: HashMap<i64, Id> =
+            log_epoch::table.select((log_epoch::ordinal, log_epoch::id)).load(conn)?.into_iter().collect();
+        let rows: Vec<BatchRow> = event_log::table
+            .filter(row::topic.eq(&*topic))
+            .filter(row::partition.eq(partition))
+            .filter(row::position.gt(after))
+            .order(row::position)
             .limit(max as i64)
-            .select(log_row())
+            .select((
+                row::position,
+                row::id,
+                row::key,
+                row::kind,
+                row::version,
+                row::aggregate_version,
+                row::occurred_at,
+                row::traceparent,
+                row::payload,
+                row::epoch,
+            ))
             .load(conn)?;
-        Ok(rows.into_iter().map(|row| row.into_event(source, topic.clone())).collect())
+        let event = |row: BatchRow| {
+            let epoch = epochs.get(&row.epoch).copied();
+            let epoch = epoch.ok_or_else(|| db::Error::Defect(format!("the log has no epoch {}", row.epoch)))?;
+            Ok(Event {
+                id: row.id,
+                source,
+                epoch,
+                topic: topic.clone(),
+                partition,
+                position: row.position,
+                key: row.key,
+                kind: row.kind,
+                version: row.version,
+                aggregate_version: row.aggregate_version,
+                occurred_at: row.occurred_at,
+                traceparent: row.traceparent,
+                payload: row.payload.0,
+            })
+        };
+        rows.into_iter().map(event).collect()
     })
     .await
+}
+
+/// A row of one partition, with the ordinal of its epoch.
+#[derive(Queryable)]
+struct BatchRow {
+    position: i64,
+    id: Id,
+    key: String,
+    kind: String,
+    version: i16,
+    aggregate_version: i64,
+    occurred_at: Time,
+    traceparent: Option<String>,
+    payload: JsonText,
+    epoch: i64,
 }
 
 /// As [`read_events`], but no more once there are so many bytes of payloads: events may be large.
