@@ -68,7 +68,7 @@ async fn follow_ends(db: &Database, log: &Log) {
             // our own are known
             Some(Heard::Payload(said)) if said.starts_with(log.name()) => {}
             // said after a flush
-            Some(Heard::Payload(said)) => hear(log, &said),
+            Some(Heard::Payload(said)) => hear(log, said),
             None => {}
         }
         if is_poll && let Err(error) = learn_ends(db, log, store::partitions).await {
