@@ -113,7 +113,7 @@ pub(crate) fn partitions_of(conn: &mut Conn, topic: &str) -> db::Result<Vec<Part
     Ok(of_topic.order(topic_partition::partition).select(partition_row(conn)).load(conn)?)
 }
 
-/// As the function `log_end`, which takes twice as long.
+/// End of a partition, as `append_events` reads it.
 const LOG_END: &str = "greatest(next, floor, (SELECT max(position) + 1 FROM event_log \
                        WHERE topic = topic_partition.topic AND partition = topic_partition.partition))";
 
