@@ -222,8 +222,8 @@ impl Database {
         read.map_err(|error| E::from(Error::Panicked(error.to_string())))?
     }
 
-    /// As [`statement`](Self::statement). If `counts` says so of the result, it is returned only when everything that was
-    /// read is durable.
+    /// Reads without a snapshot: each statement of `query` sees what was committed before it. If `counts` says so of the
+    /// result, it is returned only when everything that was read is durable.
     ///
     /// # Errors
     /// As [`read`](Self::read).
