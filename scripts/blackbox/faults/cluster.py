@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from blackbox.audit import bus, shop
 from blackbox.audit.findings import Findings
-from blackbox.clients.postgres import Refused
+from blackbox.clients.http import Gone
 from blackbox.faults.suite import RECOVERY, Fault, Options, Suite
 from blackbox.faults.table import Cell, seconds
 from blackbox.load.market import Market
@@ -217,12 +217,12 @@ class ClusterRounds:
         """Returns the seconds until each group, the relay included, has passed the ends at the time of the repair."""
         cluster, admin = self.cluster, self.market.admin
         ends: dict[Partition, int] | None = None
-        behind, deadline, told = ["PostgreSQL does not answer"], mended + RECOVERY, mended
+        behind, deadline, told = ["the shop does not answer"], mended + RECOVERY, mended
         while time.monotonic() < deadline:
             try:
                 ends = ends or cluster.ends(admin)
                 behind = cluster.behind(ends, admin)
-            except Refused as error:
+            except (Gone, Failed) as error:
                 behind = [str(error)]
             now = time.monotonic()
             if not behind:

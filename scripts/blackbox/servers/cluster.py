@@ -23,7 +23,7 @@ SETTINGS = {
     **{f"SHOP__{name}": value for name, value in MANY_UNPAID.items()},
 }
 
-Partition = tuple[str, str]  # topic and partition, as text
+Partition = tuple[str, int]  # topic and partition
 
 
 class Cluster(ShopClient):
@@ -108,42 +108,25 @@ class Cluster(ShopClient):
                 if size:
                     yield b""  # fails the audit, for an empty line is no event
 
-    def direct(self, token: str) -> list[Json]:
-        """Returns the consumer positions of direct topics, whose ends only the shop knows. Raises postgres.Refused."""
-        topics = {topic for (topic,) in self.rows("SELECT DISTINCT topic FROM topic_epoch")}
+    def consumers(self, token: str) -> list[Json]:
+        """Returns the positions of all groups, the relay included. Raises Gone or Failed."""
         status, body = self.call("GET", "/admin/consumers", token=token)
         if status != 200:
-            raise postgres.Refused(f"/admin/consumers answers {status}")
-        return [item for item in body["items"] if item["topic"] in topics]
+            raise Failed(f"/admin/consumers answers {status}")
+        items: list[Json] = body["items"]
+        return items
 
     def ends(self, token: str) -> dict[Partition, int]:
         """Returns the last position of each partition."""
-        found = self.rows(
-            "SELECT topic, partition, log_end(t) - 1 "
-            "FROM topic_partition t WHERE topic NOT IN (SELECT topic FROM topic_epoch)"
-        )
-        ends = {(str(topic), str(partition)): int(str(end)) for topic, partition, end in found}
-        return ends | {(item["topic"], str(item["partition"])): item["end"] for item in self.direct(token)}
+        return {(item["topic"], item["partition"]): item["end"] for item in self.consumers(token)}
 
     def behind(self, ends: dict[Partition, int], token: str) -> list[str]:
         """Describes each group, the relay included, that has not passed these ends."""
-        found = [
-            (group, str(topic), str(partition), int(str(position)))
-            for group, topic, partition, position in self.rows(
-                "SELECT grp, topic, partition, position FROM group_position "
-                "WHERE topic NOT IN (SELECT topic FROM topic_epoch)"
-            )
-        ]
         # without lag a group has passed the end: positions have gaps between two epochs
-        found += [
-            (item["group"], item["topic"], str(item["partition"]), item["position"])
-            for item in self.direct(token)
-            if item["lag"]
-        ]
         return [
-            f"{group} is at {position} of {topic}/{partition}, which ends at {ends[topic, partition]}"
-            for group, topic, partition, position in found
-            if position < ends.get((topic, partition), -1)
+            f"{item['group']} is at {item['position']} of {item['topic']}/{item['partition']}, which ends at {end}"
+            for item in self.consumers(token)
+            if item["lag"] and item["position"] < (end := ends.get((item["topic"], item["partition"]), -1))
         ]
 
     def errors(self) -> Iterator[str]:
