@@ -4,37 +4,17 @@
 //! [`Proxy::open`], then [`Server::start`](http::Server::start). It is HTTP in front of the event log of the platform,
 //! and knows nothing of the shop.
 
-mod accept;
-pub mod admin;
-mod cloudevents;
-pub mod control;
-mod dead_letters;
+mod api;
+pub mod auth;
+pub mod cluster;
 mod delivery;
-mod door;
-mod event;
-mod held;
-mod housekeeping;
 pub mod http;
 mod ingest;
-mod intake;
-pub mod keys;
-mod ledger;
-mod pages;
-mod peers;
 mod proxy;
-mod quota;
-mod receipt;
-mod refusals;
-mod relay;
-mod room;
-mod routes;
-mod same;
 mod schema;
 pub mod settings;
-mod spans;
-mod topic_rows;
 mod topics;
-mod waiting;
+mod ui;
 
 pub use proxy::Proxy;
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use event_proxy::Proxy;
-use event_proxy::admin::PASSWORD_FILE;
+use event_proxy::auth::admin::PASSWORD_FILE;
 use event_proxy::http::Server;
 use event_proxy::settings::{SOURCES, Settings};
 use program::process::{self, Failure, Stop};

@@ -13,17 +13,17 @@ use program::settings::{SettingError, readable_secrets, writable_folder};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Access, PASSWORD_FILE, Password};
-use crate::control;
+use crate::auth::admin::{Access, PASSWORD_FILE, Password};
+use crate::auth::keys::Keys;
+use crate::cluster::control;
+use crate::cluster::peers::Peers;
+use crate::delivery::retention::Housekeeping;
+use crate::delivery::retry::Refusals;
 use crate::delivery::{Delivery, Means, Working};
-use crate::housekeeping::Housekeeping;
 use crate::http::tls;
-use crate::intake::Intake;
-use crate::keys::Keys;
-use crate::peers::Peers;
-use crate::receipt::Receipts;
-use crate::refusals::Refusals;
-use crate::room::Room;
+use crate::ingest::capacity::Room;
+use crate::ingest::receipt::Receipts;
+use crate::ingest::writer::Intake;
 use crate::settings::Settings;
 use crate::topics::Topics;
 

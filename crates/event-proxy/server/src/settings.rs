@@ -17,9 +17,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use telemetry::Process;
 
-use crate::door::is_of_this_machine;
-use crate::event::is_name;
-use crate::peers;
+use crate::cluster::peers;
+use crate::http::loopback_guard::is_of_this_machine;
+use crate::ingest::event::is_name;
 
 /// Where they come from.
 pub const SOURCES: Sources = Sources { prefix: "EVENT_PROXY", file: "config/event-proxy.toml" };

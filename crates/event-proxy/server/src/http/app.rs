@@ -20,10 +20,11 @@ use utoipa_actix_web::scope::scope;
 use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::http::{health, kinds};
-use crate::keys::tell_quota;
-use crate::routes::{api_keys, audit, dead_letters, events, ledger, receipts, topics};
-use crate::{Proxy, door, pages};
+use crate::api::{api_keys, audit, dead_letters, events, ledger, receipts, topics};
+use crate::auth::caller::tell_quota;
+use crate::http::loopback_guard;
+use crate::http::{health, problems};
+use crate::{Proxy, ui};
 
 /// Before every route of the API.
 const PREFIX: &str = "/v1";
@@ -46,10 +47,10 @@ struct Frame;
 /// Problems by the shape of an operation, beside the common ones.
 const RULES: &[Rule] = &[
     // the guard before all routes
-    (|_| true, &[&kinds::NOT_ALLOWED_WITHOUT_KEYS]),
-    (|shape| shape.is_secured, &[&kinds::UNAUTHORIZED]),
+    (|_| true, &[&problems::NOT_ALLOWED_WITHOUT_KEYS]),
+    (|shape| shape.is_secured, &[&problems::UNAUTHORIZED]),
     // the admin of a page's session sends its token
-    (|shape| shape.needs_role && shape.changes, &[&kinds::WRONG_CSRF_TOKEN]),
+    (|shape| shape.needs_role && shape.changes, &[&problems::WRONG_CSRF_TOKEN]),
 ];
 
 /// Refusals by operation. Tests compare them with the answers that they get.
@@ -57,17 +58,17 @@ const REFUSALS: &[Refusals] = &[
     (
         "postEvents",
         &[
-            &kinds::SERVICE_NOT_ALLOWED,
-            &kinds::UNKNOWN_TOPIC,
-            &kinds::TOO_MANY_TOPICS,
-            &kinds::QUOTA_EXCEEDED,
-            &kinds::LOG_FULL,
-            &kinds::ID_REUSED,
-            &kinds::REFUSED_BY_KAFKA,
+            &problems::SERVICE_NOT_ALLOWED,
+            &problems::UNKNOWN_TOPIC,
+            &problems::TOO_MANY_TOPICS,
+            &problems::QUOTA_EXCEEDED,
+            &problems::LOG_FULL,
+            &problems::ID_REUSED,
+            &problems::REFUSED_BY_KAFKA,
         ],
     ),
-    ("getReceipt", &[&kinds::FORGOTTEN, &kinds::PEER_AWAY]),
-    ("deleteTopic", &[&kinds::TOPIC_BUSY]),
+    ("getReceipt", &[&problems::FORGOTTEN, &problems::PEER_AWAY]),
+    ("deleteTopic", &[&problems::TOPIC_BUSY]),
 ];
 
 /// The OpenAPI document of the routes.
@@ -113,7 +114,7 @@ pub(super) fn app(
     app.service(livez)
         .service(health::readyz)
         .service(health::metrics)
-        .configure(pages::routes)
+        .configure(ui::routes)
         .service(docs::docs)
         .service(docs::problems)
         .service(docs::problem_kind)
@@ -129,7 +130,7 @@ pub(super) fn app(
         .wrap(from_fn(check_request))
         .wrap(from_fn(tell_quota))
         .wrap(from_fn(close_at_the_end))
-        .wrap(from_fn(door::watch))
+        .wrap(from_fn(loopback_guard::watch))
         .wrap(Condition::new(tls, DefaultHeaders::new().add((STRICT_TRANSPORT_SECURITY, "max-age=31536000"))))
         .wrap(from_fn(observe))
         .wrap(from_fn(bounded))

@@ -2,10 +2,11 @@
 
 mod app;
 mod health;
-pub mod kinds;
+pub(crate) mod loopback_guard;
+pub mod problems;
 mod server;
 pub(crate) mod tls;
 
-pub use crate::pages::ROUTES as PAGES;
+pub use crate::ui::ROUTES as PAGES;
 pub use app::openapi;
 pub use server::Server;

@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::app::{app, openapi};
-use super::kinds;
-use crate::{Proxy, pages};
+use super::problems;
+use crate::{Proxy, ui};
 
 /// A proxy that answers requests.
 pub struct Server {
@@ -31,7 +31,7 @@ impl Server {
     /// When the listener can't be used.
     pub fn start(proxy: &Proxy, listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let (of_apps, described) = (Data::new(proxy.clone()), Described::new(&openapi(), pages::ROUTES, kinds::ALL));
+        let (of_apps, described) = (Data::new(proxy.clone()), Described::new(&openapi(), ui::ROUTES, problems::ALL));
         let (http, is_tls) = (&proxy.settings.http, proxy.tls.is_some());
         let (limits, threads) = (&http.limits, threads::count(http.workers));
         let bodies = Bodies::new(limits, http.trust_forwarded, proxy.stopping.clone());

@@ -31,7 +31,7 @@ fn every_operation_has_a_name_of_its_own_and_describes_each_answer() {
 fn every_type_of_problem_is_an_answer_of_some_operation() {
     let api = serde_json::to_value(event_proxy::http::openapi()).unwrap();
     let described = api["paths"].to_string();
-    for kind in event_proxy::http::kinds::ALL {
+    for kind in event_proxy::http::problems::ALL {
         assert!(described.contains(&format!("`{}`", kind.code)), "no operation answers {}", kind.code);
     }
 }

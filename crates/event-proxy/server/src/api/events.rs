@@ -1,0 +1,301 @@
+//! `POST /v1/events`
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::LOCATION;
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse, ResponseError, post};
+use garde::Validate;
+use rest::Problem;
+use rest::body::{Incoming, Whole};
+use rest::fair::pause;
+use rest::input::Params;
+use rest::kinds::Kind;
+use rest::problem::Document;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::Proxy;
+use crate::api::lines::Lines;
+use crate::auth::caller::Caller;
+use crate::ingest::event::{Entry, Posted};
+use crate::ingest::parse::{self, Form};
+use crate::ingest::service::Ack;
+use crate::ingest::writer::Taken;
+
+/// When the events are acknowledged.
+#[derive(Deserialize, Validate, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AckQuery {
+    /// `disk` unless given.
+    #[param(inline)]
+    #[garde(skip)]
+    #[serde(default)]
+    ack: Ack,
+}
+
+/// An event that was taken.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(crate) struct TakenView {
+    /// Ask `/v1/receipts/{receipt}` what became of it.
+    receipt: String,
+    /// Of the event, the same on every bus.
+    #[schema(value_type = uuid::Uuid)]
+    id: db::types::Id,
+    /// It had been taken before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    duplicate: bool,
+    /// Kafka did not have it in time, or has had it for longer: the receipt tells.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    fallback: bool,
+    /// Where Kafka has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<i64>,
+}
+
+impl TakenView {
+    fn status(&self) -> StatusCode {
+        if self.topic.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED }
+    }
+}
+
+/// What became of one of several events; described as [`Described`].
+#[derive(Serialize)]
+pub(super) struct Item {
+    status: u16,
+    /// Line, from 1, of an NDJSON body of which not every line has an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) line: Option<usize>,
+    #[serde(flatten)]
+    pub(super) fate: Fate,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Fate {
+    Taken(TakenView),
+    Refused { problem: Option<Box<RawValue>> },
+}
+
+impl Fate {
+    /// Bytes of the texts of a refusal.
+    pub(super) fn texts(&self) -> usize {
+        match self {
+            Self::Refused { problem: Some(problem) } => problem.get().len(),
+            _ => 0,
+        }
+    }
+}
+
+/// What became of one of several events.
+#[derive(utoipa::ToSchema)]
+#[schema(as = Item)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it only describes")]
+enum Described {
+    Taken(TakenItem),
+    Refused(RefusedItem),
+}
+
+/// An event of several that was taken.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "it only describes")]
+struct TakenItem {
+    status: u16,
+    #[serde(flatten)]
+    taken: TakenView,
+}
+
+/// An event of several that was refused.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "it only describes")]
+struct RefusedItem {
+    status: u16,
+    /// Line, from 1, of an NDJSON body of which not every line has an answer.
+    line: Option<usize>,
+    #[schema(value_type = Document)]
+    problem: Document,
+}
+
+/// What became of several events.
+#[derive(Default, Serialize, utoipa::ToSchema)]
+pub(crate) struct Items {
+    /// In the order in which they came.
+    #[schema(value_type = Vec<Described>)]
+    pub(super) items: Vec<Item>,
+    /// How many were taken, where not every line has an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) accepted: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) refused: Option<usize>,
+    /// Lines of an NDJSON body that were not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unread: Option<Unread>,
+}
+
+/// End of an NDJSON body that was not read to its end.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(super) struct Unread {
+    /// First line, from 1, that was neither taken nor refused: send it and all behind it again.
+    pub(super) from_line: usize,
+    /// Reason why the body was read no further.
+    #[schema(value_type = Document)]
+    pub(super) problem: Option<Box<RawValue>>,
+}
+
+/// One event is answered by itself, several by an item each.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+enum Answer {
+    One(TakenView),
+    Several(Items),
+}
+
+/// What is posted as `application/json`.
+#[derive(utoipa::ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it only describes")]
+enum Json {
+    One(Posted<'static>),
+    Several(Vec<Posted<'static>>),
+}
+
+/// Takes events: one, an array of them, or one a line; CloudEvents too, in each of their modes.
+#[utoipa::path(operation_id = "postEvents", tag = "events", params(AckQuery),
+    request_body(content(
+        (Json = "application/json"),
+        (String = "application/x-ndjson"),
+        (Object = "application/cloudevents+json"),
+        (Vec<Object> = "application/cloudevents-batch+json"),
+    )),
+    responses((status = 200, body = Answer), (status = 202, body = Answer), (status = 207, body = Items)),
+    security((), ("bearer" = [])))]
+#[post("/events")]
+pub(crate) async fn post(
+    proxy: Data<Proxy>,
+    caller: Caller,
+    request: HttpRequest,
+    query: Params<AckQuery>,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    let (form, ack) = (Form::of(request.headers())?, query.0.ack);
+    if ack == Ack::Kafka && !proxy.delivery.is_there() {
+        return Err(Problem::new(&rest::kinds::INVALID_QUERY).field("ack", "events do not go to Kafka here"));
+    }
+    let body = Incoming::of(&request, payload.into_inner(), true)?;
+    if form == Form::Lines {
+        return Lines::new(&proxy, &caller, ack, body).read().await;
+    }
+    let ingest = &proxy.settings.ingest;
+    let Whole { bytes, mut memory } = body.whole(ingest.max_body.0).await?;
+    let mut read = parse::read(form, request.headers(), &bytes, ingest.max_event.0).await?;
+    memory.resize(bytes.capacity() + read.entries.iter().flatten().map(Entry::memory).sum::<usize>())?;
+    drop(bytes);
+    let cost = caller.admit(&mut read.entries)?;
+    let mut taken = proxy.accept(read.entries, ack).await.inspect_err(|_| caller.give_back(cost))?;
+    match (read.alone, taken.pop()) {
+        (true, Some(one)) => {
+            let view = view(&proxy, one?);
+            let location = format!("/v1/receipts/{}", view.receipt);
+            Ok(HttpResponse::build(view.status()).insert_header((LOCATION, location)).json(Answer::One(view)))
+        }
+        (_, last) => {
+            taken.extend(last);
+            let (mut tally, mut items) = (Tally::default(), Vec::with_capacity(taken.len()));
+            for one in taken {
+                pause().await;
+                tally.count(&one);
+                items.push(item(&proxy, one));
+            }
+            let mut response = tally.answer(Items { items, ..Items::default() });
+            // until the answer is sent
+            response.extensions_mut().insert(memory);
+            Ok(response)
+        }
+    }
+}
+
+fn view(proxy: &Proxy, taken: Taken) -> TakenView {
+    let Taken { id, duplicate, fallback, place } = taken;
+    let offset = place.as_ref().map(|place| place.offset);
+    let partition = place.as_ref().map(|place| place.partition);
+    let topic = place.map(|place| place.topic.to_string());
+    TakenView { receipt: proxy.receipts.of(id), id, duplicate, fallback, topic, partition, offset }
+}
+
+pub(super) fn item(proxy: &Proxy, taken: Result<Taken, Problem>) -> Item {
+    match taken {
+        Ok(taken) => {
+            let view = view(proxy, taken);
+            Item { status: view.status().as_u16(), line: None, fate: Fate::Taken(view) }
+        }
+        Err(problem) => {
+            let document = RawValue::from_string(problem.document(None)).ok();
+            Item { status: problem.status_code().as_u16(), line: None, fate: Fate::Refused { problem: document } }
+        }
+    }
+}
+
+/// What became of several events, counted.
+#[derive(Default)]
+pub(super) struct Tally {
+    /// On Kafka.
+    delivered: usize,
+    queued: usize,
+    pub(super) refused: usize,
+    /// Kind that stands for all refusals.
+    kind: Option<&'static Kind>,
+    wait: Option<Duration>,
+}
+
+impl Tally {
+    pub(super) fn count(&mut self, taken: &Result<Taken, Problem>) {
+        match taken {
+            Ok(Taken { place: Some(_), .. }) => self.delivered += 1,
+            Ok(_) => self.queued += 1,
+            Err(problem) => {
+                self.refused += 1;
+                self.wait = self.wait.max(problem.wait());
+                self.kind = Some(self.kind.map_or(problem.kind(), |kind| common(kind, problem.kind())));
+            }
+        }
+    }
+
+    pub(super) fn accepted(&self) -> usize {
+        self.delivered + self.queued
+    }
+
+    /// Answers several events: if all were refused, with a problem that has the items.
+    pub(super) fn answer(&self, items: Items) -> HttpResponse {
+        let status = match (self.delivered, self.queued, self.refused) {
+            (0, 0, 1..) => {
+                let problem = Problem::new(self.kind.unwrap_or(&rest::kinds::INVALID_REQUEST));
+                let problem = problem.detail("no event was taken; `items` has the reasons").with_all(&items);
+                return match self.wait {
+                    Some(wait) => problem.retry_after(wait).error_response(),
+                    None => problem.error_response(),
+                };
+            }
+            _ if items.unread.is_some() => StatusCode::MULTI_STATUS,
+            (1.., 0, 0) => StatusCode::OK,
+            (0, _, 0) => StatusCode::ACCEPTED,
+            _ => StatusCode::MULTI_STATUS,
+        };
+        HttpResponse::build(status).json(Answer::Several(items))
+    }
+}
+
+/// The kind for refusals of two kinds: one that may pass, so that the client sends all of it again.
+fn common(one: &'static Kind, other: &'static Kind) -> &'static Kind {
+    let may_pass = |kind: &Kind| kind.status == StatusCode::TOO_MANY_REQUESTS || kind.status.is_server_error();
+    match () {
+        () if one == other || may_pass(one) => one,
+        () if may_pass(other) => other,
+        () => &rest::kinds::INVALID_REQUEST,
+    }
+}

@@ -1,0 +1,260 @@
+//! The admin: one password, sessions of browsers that showed it, and the extractor of the routes that ask for it.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+
+use actix_web::cookie::Cookie;
+use actix_web::dev::Payload;
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::web::Data;
+use actix_web::{FromRequest, HttpRequest};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use db::types::Time;
+use db::{Database, Tx};
+use parking_lot::RwLock;
+use program::{Secret, kept_secret};
+use rest::throttle::LoginThrottle;
+use rest::{Problem, client};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use telemetry::metrics::EVENT_PROXY_WRONG_PASSWORDS;
+
+use crate::Proxy;
+use crate::auth::ended_sessions;
+pub use crate::auth::session::Session;
+use crate::auth::session::Sessions;
+use crate::cluster::audit;
+use crate::http::problems;
+use crate::settings::{HttpSettings, Settings};
+
+/// The admin's name, for HTTP Basic and in the audit log.
+pub const NAME: &str = "admin";
+/// The header in which a page sends its CSRF token.
+pub const CSRF_HEADER: &str = "x-csrf-token";
+/// The scheme by which peers ask.
+const PEER: &str = "Peer";
+/// The file in `data_dir` with a password that was made.
+pub const PASSWORD_FILE: &str = "admin-password";
+
+/// Whoever asks showed the admin's password, or has a session that began with it.
+pub struct Admin {
+    /// For the audit log.
+    pub who: String,
+    /// Unless the password itself was shown.
+    pub session: Option<Session>,
+}
+
+/// The admin's password, and whether it was made at this start.
+pub struct Password {
+    text: Secret,
+    is_new: bool,
+}
+
+impl Password {
+    /// The password of the settings, or that kept in `data_dir`, which is made if there is none.
+    ///
+    /// # Errors
+    /// When the file can't be read or written.
+    pub fn open(settings: &Settings) -> io::Result<Self> {
+        let (set, folder) = (&settings.admin.password, &settings.data_dir);
+        let is_new = set.is_empty() && !folder.join(PASSWORD_FILE).exists();
+        let text = if set.is_empty() { kept_secret(folder, PASSWORD_FILE)? } else { set.clone() };
+        Ok(Self { text, is_new })
+    }
+}
+
+/// Knows the admin's password and the sessions that began with it.
+pub struct Access {
+    password: Password,
+    sessions: Sessions,
+    /// Sessions that were ended, until their cookie expires: here, or as last read from the control database.
+    ended: RwLock<HashMap<ended_sessions::Hash, Time>>,
+    throttle: LoginThrottle,
+    control: Database,
+    trust_forwarded: bool,
+}
+
+impl Access {
+    /// Where TLS is served, browsers send their cookies in no other way.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn open(password: Password, http: &HttpSettings, control: &Database) -> db::Result<Self> {
+        let secret = control.write(ended_sessions::secret).await?;
+        let access = Self {
+            sessions: Sessions::new(&password.text, &secret, http.tls.is_on()),
+            password,
+            ended: RwLock::default(),
+            throttle: LoginThrottle::new(true),
+            control: control.clone(),
+            trust_forwarded: http.trust_forwarded,
+        };
+        access.renew().await?;
+        Ok(access)
+    }
+
+    /// Reads which sessions were ended, at other proxies as well.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn renew(&self) -> db::Result<()> {
+        let read = self.control.read(ended_sessions::all).await?;
+        let mut ended = self.ended.write();
+        // those that this proxy ended meanwhile stay
+        ended.extend(read);
+        ended.retain(|_, expires_at| *expires_at > Time::now());
+        Ok(())
+    }
+
+    /// The password, if it was made just now and nobody knows it yet.
+    pub fn new_password(&self) -> Option<&str> {
+        self.password.is_new.then(|| self.password.text.expose())
+    }
+
+    /// Begins a session for whoever knows the password: the cookie to set.
+    ///
+    /// # Errors
+    /// `unauthorized`, `too-many-requests`
+    pub async fn sign_in(&self, request: &HttpRequest, password: &str) -> Result<Cookie<'static>, Problem> {
+        self.check_password(request, password).await?;
+        Ok(self.sessions.begin())
+    }
+
+    /// The session of the request's cookie.
+    pub fn session(&self, request: &HttpRequest) -> Option<Session> {
+        self.sessions.of(request).filter(|session| self.is_live(session))
+    }
+
+    /// Returns true until a session expires or is ended.
+    pub fn is_live(&self, session: &Session) -> bool {
+        session.expires_at > Time::now() && !self.ended.read().contains_key(&ended_sessions::hash(session))
+    }
+
+    /// What forms and scripts of the session's pages send along, and other sites' can't.
+    pub fn csrf_token(&self, session: &Session) -> String {
+        self.sessions.csrf_token(session)
+    }
+
+    /// Whether `token` is that of the session.
+    pub fn is_csrf_token(&self, session: &Session, token: &str) -> bool {
+        self.sessions.is_csrf_token(session, token)
+    }
+
+    /// Ends a session, here at once and within seconds at every proxy: the cookie to set.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn sign_out(&self, session: Session) -> db::Result<Cookie<'static>> {
+        self.ended.write().insert(ended_sessions::hash(&session), session.expires_at);
+        self.control.write(move |tx| ended_sessions::insert(tx, session)).await?;
+        Ok(self.sessions.end())
+    }
+
+    /// What peers with the same password are asked with; it tells them no password.
+    pub fn credentials(&self) -> String {
+        format!("{PEER} {}", self.sessions.peer)
+    }
+
+    /// Whether a peer asks that has the same password. A wrong one costs no guess: nobody can guess it.
+    fn is_of_peer(&self, headers: &HeaderMap) -> bool {
+        let sent = headers.get(header::AUTHORIZATION).and_then(|sent| sent.to_str().ok()?.split_once(' '));
+        sent.is_some_and(|(scheme, token)| {
+            scheme == PEER && token.as_bytes().ct_eq(self.sessions.peer.as_bytes()).into()
+        })
+    }
+
+    /// Whether the request says that it is the admin's.
+    pub fn is_asked_for(&self, request: &HttpRequest) -> bool {
+        basic(request.headers()).is_some() || self.session(request).is_some()
+    }
+
+    /// The session that asks; `None` where the password or a peer does.
+    async fn check(&self, request: &HttpRequest) -> Result<Option<Session>, Problem> {
+        let headers = request.headers();
+        if request.method().is_safe() && self.is_of_peer(headers) {
+            return Ok(None);
+        }
+        if let Some((name, password)) = basic(headers).filter(|_| !is_of_another_site(headers)) {
+            // a wrong name costs a guess, too
+            let password = if name == NAME { password.as_str() } else { "" };
+            return self.check_password(request, password).await.map(|()| None);
+        }
+        let unauthorized =
+            || Problem::new(&problems::UNAUTHORIZED).detail("this is for the admin").challenge(way(request));
+        let session = self.session(request).ok_or_else(unauthorized)?;
+        let token = headers.get(CSRF_HEADER).and_then(|token| token.to_str().ok()).unwrap_or_default();
+        if request.method().is_safe() || self.is_csrf_token(&session, token) {
+            return Ok(Some(session));
+        }
+        Err(Problem::new(&problems::WRONG_CSRF_TOKEN).detail(format_args!("send it as {CSRF_HEADER}")))
+    }
+
+    async fn check_password(&self, request: &HttpRequest, password: &str) -> Result<(), Problem> {
+        let from = client::address(request, self.trust_forwarded);
+        let attempt = self.throttle.turn(NAME, from).await?;
+        // of the same length whatever was sent, so that the time tells nothing
+        let [sent, set] = [password, self.password.text.expose()].map(Sha256::digest);
+        if sent.as_slice().ct_eq(set.as_slice()).into() {
+            attempt.right();
+            return Ok(());
+        }
+        self.note_wrong(from, attempt.number()).await;
+        Err(Problem::new(&problems::UNAUTHORIZED).detail("the password is wrong").challenge(BASIC))
+    }
+
+    /// Logs the first wrong passwords of an address, and then each doubling, so that guesses fill no disk.
+    async fn note_wrong(&self, from: IpAddr, count: u32) {
+        EVENT_PROXY_WRONG_PASSWORDS.of([]).increment(1);
+        if count != 3 && !count.is_power_of_two() {
+            return;
+        }
+        tracing::warn!(%from, count, "wrong password of the admin");
+        let record = move |tx: &mut Tx<'_>| {
+            audit::record(tx, &from.to_string(), "admin.wrong-password", NAME, &format!("{count} from this address"))
+        };
+        if let Err(error) = self.control.write(record).await {
+            tracing::warn!(%error, "the audit log lacks a wrong password");
+        }
+    }
+}
+
+impl FromRequest for Admin {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let proxy = request.app_data::<Data<Proxy>>().ok_or_else(|| Problem::internal("no proxy"))?;
+            let session = proxy.admin.check(&request).await?;
+            Ok(Self { who: NAME.to_owned(), session })
+        })
+    }
+}
+
+/// How pages are signed in to.
+pub const BY_SESSION: &str = "Session realm=\"event-proxy\"";
+const BASIC: &str = "Basic realm=\"event-proxy\", charset=\"UTF-8\"";
+
+/// How to sign in: Basic, for which a browser would open a window of its own, so not where a page asks.
+fn way(request: &HttpRequest) -> &'static str {
+    let headers = request.headers();
+    let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let of_page = accepts.contains("text/html") || headers.contains_key(CSRF_HEADER);
+    if of_page || headers.contains_key("sec-fetch-mode") { BY_SESSION } else { BASIC }
+}
+
+/// A browser that was once given the password sends it along whichever site has it ask.
+fn is_of_another_site(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
+}
+
+fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+    let (scheme, encoded) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let decoded = BASE64_STANDARD.decode(encoded.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let (name, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some((name.to_owned(), password.to_owned()))
+}

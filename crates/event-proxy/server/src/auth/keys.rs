@@ -1,0 +1,268 @@
+//! API keys: who may hand over events, of which services, and how many.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use db::Database;
+use db::types::{Id, Time};
+use garde::Validate;
+use parking_lot::RwLock;
+use rest::Problem;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+use crate::auth::admin::Access;
+use crate::auth::key_rows;
+use crate::cluster::audit;
+use crate::ingest::event::is_name;
+use crate::ingest::quota::Quota;
+
+/// How often the keys are read anew, so that what another proxy changed counts here: twice as often as is promised.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// Services that a key may be bound to.
+const MAX_SERVICES: usize = 100;
+
+/// SHA-256 of a key.
+pub(super) type Hash = [u8; 32];
+
+/// What a key is to be.
+#[derive(Debug, Deserialize, Validate, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewKey {
+    /// For people: whose it is.
+    #[garde(length(chars, min = 1, max = 100), custom(printable))]
+    #[schema(min_length = 1, max_length = 100)]
+    pub name: String,
+    /// The only ones whose events are taken; all unless given.
+    #[garde(length(max = MAX_SERVICES), inner(custom(service)))]
+    #[schema(max_items = 100)]
+    #[serde(default)]
+    pub services: Vec<String>,
+    #[garde(range(min = 1, max = 1_000_000_000))]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    pub events_per_second: Option<i64>,
+    /// Of events as they are stored.
+    #[garde(range(min = 1, max = 1_000_000_000))]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    pub bytes_per_second: Option<i64>,
+}
+
+/// A key, without what it is proved by.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+pub struct ApiKey {
+    #[schema(value_type = uuid::Uuid)]
+    pub id: Id,
+    pub name: String,
+    /// The only ones whose events are taken; empty: all.
+    pub services: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub events_per_second: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<i64>,
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
+    pub created_at: Time,
+    /// When it was last given a new key.
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotated_at: Option<Time>,
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<Time>,
+}
+
+/// A key and the text that proves it, which is never shown again.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct ShownKey {
+    #[serde(flatten)]
+    pub api_key: ApiKey,
+    /// For `Authorization: Bearer …`.
+    pub key: String,
+}
+
+/// A key in force, as requests meet it.
+pub(super) struct Known {
+    id: Id,
+    pub(super) services: Vec<String>,
+    pub(super) quota: Option<Quota>,
+}
+
+/// The keys of the control database, and those in force as they were last read.
+pub struct Keys {
+    control: Database,
+    known: RwLock<HashMap<Hash, Arc<Known>>>,
+    /// One reads at a time: who began earlier must not have the last word.
+    reading: Mutex<()>,
+    away: AtomicBool,
+}
+
+impl Keys {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn open(control: &Database) -> db::Result<Arc<Self>> {
+        let (known, reading) = (RwLock::default(), Mutex::default());
+        let keys = Self { control: control.clone(), known, reading, away: AtomicBool::new(false) };
+        keys.renew().await?;
+        Ok(Arc::new(keys))
+    }
+
+    /// Goes on reading them, and the ended sessions of `admin`, until it is aborted. While the database is away those
+    /// known last are in force.
+    pub fn keep_renewing(self: &Arc<Self>, admin: Arc<Access>) -> JoinHandle<()> {
+        let keys = self.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(RENEW_EVERY).await;
+                let was_away = keys.are_old();
+                let renewed = match keys.renew().await {
+                    Ok(()) => admin.renew().await,
+                    away => away,
+                };
+                match renewed {
+                    Err(error) if !was_away => tracing::warn!(%error, "the control database is away"),
+                    Ok(()) if was_away => tracing::info!("the control database is back"),
+                    _ => {}
+                }
+            }
+        })
+    }
+
+    /// Whether the control database could not be read the last time.
+    pub fn are_old(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
+    }
+
+    /// All that there ever were, the newest first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn list(&self) -> db::Result<Vec<ApiKey>> {
+        self.control.read(key_rows::all).await
+    }
+
+    /// Makes one.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn create(&self, who: &str, new: NewKey) -> Result<ShownKey, Problem> {
+        let (key, hash) = new_key();
+        let (who, id, detail) = (who.to_owned(), Id::new(), described(&new));
+        let created = self.control.write(move |tx| {
+            let created = key_rows::insert(tx, id, &hash, &new)?;
+            audit::record(tx, &who, "api-key.create", &id.to_string(), &detail)?;
+            Ok::<_, db::Error>(created)
+        });
+        self.shown(created.await?, key).await
+    }
+
+    /// Gives it a new key; the old one is refused from now on.
+    ///
+    /// # Errors
+    /// `not-found`, also for one that is revoked, and the database's.
+    pub async fn rotate(&self, who: &str, id: Id) -> Result<ShownKey, Problem> {
+        let (key, hash) = new_key();
+        let who = who.to_owned();
+        let rotated = self.control.write(move |tx| {
+            let Some(rotated) = key_rows::rotate(tx, id, &hash)? else { return Ok(None) };
+            audit::record(tx, &who, "api-key.rotate", &id.to_string(), &rotated.name)?;
+            Ok::<_, db::Error>(Some(rotated))
+        });
+        let rotated = rotated.await?.ok_or_else(|| Problem::not_found("API key in force"))?;
+        self.shown(rotated, key).await
+    }
+
+    /// Has it refused from now on.
+    ///
+    /// # Errors
+    /// As [`rotate`](Self::rotate).
+    pub async fn revoke(&self, who: &str, id: Id) -> Result<(), Problem> {
+        let who = who.to_owned();
+        let revoked = self.control.write(move |tx| {
+            let Some(revoked) = key_rows::revoke(tx, id)? else { return Ok(None) };
+            audit::record(tx, &who, "api-key.revoke", &id.to_string(), &revoked.name)?;
+            Ok::<_, db::Error>(Some(()))
+        });
+        revoked.await?.ok_or_else(|| Problem::not_found("API key in force"))?;
+        self.changed().await;
+        Ok(())
+    }
+
+    async fn shown(&self, api_key: ApiKey, key: String) -> Result<ShownKey, Problem> {
+        self.changed().await;
+        Ok(ShownKey { api_key, key })
+    }
+
+    /// What was changed here counts here at once. It is committed: if it can't be read, the next turn will.
+    async fn changed(&self) {
+        if let Err(error) = self.renew().await {
+            tracing::warn!(%error, "the keys could not be read again after a change");
+        }
+    }
+
+    async fn renew(&self) -> db::Result<()> {
+        let _turn = self.reading.lock().await;
+        let read = self.control.read(key_rows::in_force).await;
+        self.away.store(read.is_err(), Ordering::Relaxed);
+        let read = read?;
+        let mut known = self.known.write();
+        // what is used of its quota goes on counting, whatever its key is now
+        let mut before: HashMap<Id, Arc<Known>> = known.drain().map(|(_, key)| (key.id, key)).collect();
+        for (hash, key) in read {
+            let Ok(hash) = hash.try_into() else { continue };
+            known.insert(hash, before.remove(&key.id).unwrap_or_else(|| Arc::new(key.into())));
+        }
+        Ok(())
+    }
+
+    /// The key in force that this text proves.
+    pub(super) fn find(&self, key: &str) -> Option<Arc<Known>> {
+        // found by its hash: how long that takes tells nothing of the key
+        let hash: Hash = Sha256::digest(key).into();
+        self.known.read().get(&hash).cloned()
+    }
+}
+
+impl From<ApiKey> for Known {
+    fn from(key: ApiKey) -> Self {
+        let quota = Quota::new(key.events_per_second, key.bytes_per_second);
+        Self { id: key.id, services: key.services, quota }
+    }
+}
+
+impl Known {
+    pub(super) fn may(&self, service: &str) -> bool {
+        self.services.is_empty() || self.services.iter().any(|known| known == service)
+    }
+}
+
+/// 256 random bits, and what is kept of them.
+fn new_key() -> (String, Hash) {
+    let key = format!("ep_{}", BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
+    let hash = Sha256::digest(&key).into();
+    (key, hash)
+}
+
+/// For the audit log.
+fn described(new: &NewKey) -> String {
+    let services = if new.services.is_empty() { "all services".to_owned() } else { new.services.join(", ") };
+    let events = new.events_per_second.map(|rate| format!("; {rate} events/s"));
+    let bytes = new.bytes_per_second.map(|rate| format!("; {rate} bytes/s"));
+    format!("{}: {services}{}{}", new.name, events.unwrap_or_default(), bytes.unwrap_or_default())
+}
+
+/// Text that people see holds no control characters, which also keeps NUL from the databases.
+fn printable(text: &str, _: &()) -> garde::Result {
+    let holds = !text.chars().any(char::is_control);
+    if holds { Ok(()) } else { Err(garde::Error::new("must not hold control characters")) }
+}
+
+fn service(name: &str, _: &()) -> garde::Result {
+    if is_name(name) { Ok(()) } else { Err(garde::Error::new("must be 1 to 64 letters, digits, _ or -")) }
+}

@@ -1,0 +1,153 @@
+//! The other proxies of the same installation, which are asked about the receipts that they gave out.
+
+use std::time::Duration;
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse};
+use futures::future::join_all;
+use program::settings::SettingError;
+use reqwest::{Client, Response, Url};
+use rest::Problem;
+use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::http::problems;
+
+/// Marks a question of a proxy: it is answered, and not passed on again.
+const ASKED_BY: &str = "x-event-proxy-peer";
+/// How long a peer is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a peer is waited for by who looks at a page.
+const SOON: Duration = Duration::from_secs(2);
+/// When to ask again about a peer that is away.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// The peers of a proxy.
+pub(crate) struct Peers {
+    name: String,
+    urls: Vec<Url>,
+    client: Client,
+    /// Connections that are kept outlive the HTTP thread that opened them.
+    runtime: Handle,
+}
+
+/// What a peer said of a receipt.
+enum Said {
+    /// Answer, or that the receipt is forgotten.
+    Known { status: u16, media: Option<header::HeaderValue>, body: Vec<u8> },
+    /// That it is not its own.
+    NotMine,
+    /// Nothing that is an answer.
+    Away,
+}
+
+impl Peers {
+    /// Of the proxy `name`.
+    ///
+    /// # Errors
+    /// `node.peers`
+    pub(crate) fn new(name: &str, urls: &[String]) -> Result<Self, SettingError> {
+        let bad = |error: &dyn std::fmt::Display| SettingError::new("node.peers", error.to_string());
+        let urls = urls.iter().map(|url| parse(url)).collect::<Result<Vec<_>, _>>()?;
+        let client = Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build();
+        let client = client.map_err(|error| bad(&error))?;
+        Ok(Self { name: name.to_owned(), urls, client, runtime: Handle::current() })
+    }
+
+    /// What each peer answers to the admin at `path`, by its URL; `None` of one that is away.
+    pub(crate) async fn look<T: DeserializeOwned + Send + 'static>(
+        &self,
+        path: &str,
+        credentials: &str,
+    ) -> Vec<(String, Option<T>)> {
+        let questions = self.urls.iter().map(|url| {
+            let root = url.as_str().trim_end_matches('/');
+            let question = self.client.get(format!("{root}{path}")).header(ASKED_BY, &self.name).timeout(SOON);
+            let question = question.header("authorization", credentials);
+            let answer = async move { question.send().await?.error_for_status()?.json().await };
+            let answer: JoinHandle<reqwest::Result<T>> = self.runtime.spawn(answer);
+            async move { (root.to_owned(), answer.await.ok().and_then(Result::ok)) }
+        });
+        join_all(questions).await
+    }
+
+    /// What the peers say of a receipt that is not this proxy's; `None` when it is, or when nobody is to be asked.
+    ///
+    /// # Errors
+    /// `peer-away` when none of those that answer knows it, and not all answer.
+    pub(crate) async fn ask(&self, request: &HttpRequest, receipt: &str) -> Result<Option<HttpResponse>, Problem> {
+        if is_of_peer(request) || self.urls.is_empty() || node_of(receipt).is_none_or(|node| node == self.name) {
+            return Ok(None);
+        }
+        let questions = self.urls.iter().map(|url| {
+            let mut question = self.client.get(of_receipt(url, receipt)).header(ASKED_BY, &self.name);
+            // as bytes: reqwest has types of headers of its own
+            if let Some(authorization) = request.headers().get(header::AUTHORIZATION) {
+                question = question.header("authorization", authorization.as_bytes());
+            }
+            self.runtime.spawn(async move { said(question.send().await).await })
+        });
+        let (mut answer, mut is_one_away) = (None, false);
+        for said in join_all(questions).await {
+            match said.unwrap_or(Said::Away) {
+                Said::Known { status, media, body } => answer = Some((status, media, body)),
+                Said::NotMine => {}
+                Said::Away => is_one_away = true,
+            }
+        }
+        let Some((status, media, body)) = answer else {
+            let away = || Problem::new(&problems::PEER_AWAY).retry_after(RETRY_AFTER);
+            return if is_one_away { Err(away()) } else { Ok(None) };
+        };
+        let mut response = HttpResponse::build(StatusCode::from_u16(status).unwrap_or_default());
+        if let Some(media) = media {
+            response.insert_header((header::CONTENT_TYPE, media));
+        }
+        Ok(Some(response.body(body)))
+    }
+}
+
+/// Whether a peer asks, who is told only what is this proxy's own.
+pub(crate) fn is_of_peer(request: &HttpRequest) -> bool {
+    request.headers().contains_key(ASKED_BY)
+}
+
+/// The URL of a peer, as the settings have it.
+///
+/// # Errors
+/// `node.peers`
+pub(crate) fn parse(url: &str) -> Result<Url, SettingError> {
+    let is_one = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none();
+    let expected = || SettingError::new("node.peers", format!("expected URLs like http://host:8090, got {url:?}"));
+    Url::parse(url).ok().filter(is_one).ok_or_else(expected)
+}
+
+/// The proxy whose receipt it is; `None` when it can't be any's.
+fn node_of(receipt: &str) -> Option<&str> {
+    let (node, rest) = receipt.rsplit_once('.')?;
+    // both are letters, digits, _ and - only
+    let is_one = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    (is_one(node) && is_one(rest)).then_some(node)
+}
+
+fn of_receipt(peer: &Url, receipt: &str) -> String {
+    format!("{}/v1/receipts/{receipt}", peer.as_str().trim_end_matches('/'))
+}
+
+async fn said(answer: reqwest::Result<Response>) -> Said {
+    let Ok(answer) = answer else { return Said::Away };
+    let status = answer.status();
+    if status == reqwest::StatusCode::NOT_FOUND {
+        return Said::NotMine;
+    }
+    if !status.is_success() && status != reqwest::StatusCode::GONE {
+        return Said::Away;
+    }
+    let media = answer.headers().get(reqwest::header::CONTENT_TYPE);
+    let media = media.and_then(|media| header::HeaderValue::from_bytes(media.as_bytes()).ok());
+    match answer.bytes().await {
+        Ok(body) => Said::Known { status: status.as_u16(), media, body: body.to_vec() },
+        Err(_) => Said::Away,
+    }
+}

@@ -1,0 +1,159 @@
+//! What is done about events that Kafka refused: found, sent again, or given up.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use db::types::{Id, Time};
+use db::{Conn, Tx};
+use diesel::prelude::*;
+
+use crate::Proxy;
+use crate::delivery::ledger::{self, Change};
+use crate::delivery::quarantine::{self, Held, State};
+use crate::delivery::retry::{Part, Pin, append_again};
+use crate::schema::held as table;
+
+/// Events sent again in one unit of work.
+const CHUNK: i64 = 500;
+
+/// Which events.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    pub ids: Option<Vec<Id>>,
+    pub topic: Option<String>,
+    pub service: Option<String>,
+    pub kind: Option<String>,
+    pub key: Option<String>,
+    /// Part of the reason.
+    pub error: Option<String>,
+    /// Refused for the first time at this time or later.
+    pub after: Option<Time>,
+    /// Refused for the first time before this.
+    pub before: Option<Time>,
+}
+
+/// A boxed query of [`table`], filtered.
+macro_rules! filtered {
+    ($filter:expr, $rows:expr) => {{
+        let filter = $filter;
+        let mut rows = $rows;
+        if let Some(ids) = &filter.ids {
+            rows = rows.filter(table::id.eq_any(ids.clone()));
+        }
+        if let Some(topic) = &filter.topic {
+            rows = rows.filter(table::topic.eq(topic.clone()));
+        }
+        if let Some(service) = &filter.service {
+            rows = rows.filter(table::kind.like(format!("{}.%", literal(service))).escape('!'));
+        }
+        if let Some(kind) = &filter.kind {
+            rows = rows.filter(table::kind.like(format!("%.{}", literal(kind))).escape('!'));
+        }
+        if let Some(key) = &filter.key {
+            rows = rows.filter(table::key.eq(key.clone()));
+        }
+        if let Some(error) = &filter.error {
+            rows = rows.filter(table::reason.like(format!("%{}%", literal(error))).escape('!'));
+        }
+        if let Some(after) = filter.after {
+            rows = rows.filter(table::refused_at.ge(after));
+        }
+        if let Some(before) = filter.before {
+            rows = rows.filter(table::refused_at.lt(before));
+        }
+        rows
+    }};
+}
+
+/// A text as LIKE finds it, with `!` as the escape.
+fn literal(text: &str) -> String {
+    text.replace('!', "!!").replace('%', "!%").replace('_', "!_")
+}
+
+/// Held events in some states, the newest event first, from behind the event `before`.
+///
+/// # Errors
+/// The database's.
+pub(crate) fn list(
+    conn: &mut Conn,
+    filter: &Filter,
+    states: &[State],
+    before: Option<Id>,
+    limit: i64,
+) -> db::Result<Vec<Held>> {
+    let rows = table::table.filter(table::state.eq_any(states.to_vec())).into_boxed();
+    let mut rows = filtered!(filter, rows);
+    if let Some(before) = before {
+        rows = rows.filter(table::id.lt(before));
+    }
+    Ok(rows.order(table::id.desc()).limit(limit).load(conn)?)
+}
+
+/// How many dead events a filter finds.
+///
+/// # Errors
+/// The database's.
+pub(crate) fn count(conn: &mut Conn, filter: &Filter) -> db::Result<i64> {
+    let rows = table::table.filter(table::state.eq(State::Dead)).into_boxed();
+    Ok(filtered!(filter, rows).count().get_result(conn)?)
+}
+
+/// Events that were dead before `since`, in the order in which they were refused: one that is refused again at once is
+/// not found twice.
+fn next_dead(conn: &mut Conn, filter: &Filter, since: Time) -> db::Result<Vec<(Id, String, i32)>> {
+    let rows = table::table.filter(table::state.eq(State::Dead)).into_boxed();
+    let rows = filtered!(filter, rows).filter(table::changed_at.lt(since));
+    let rows = rows.order((table::refused_at, table::position)).limit(CHUNK);
+    Ok(rows.select((table::id, table::topic, table::partition)).load(conn)?)
+}
+
+impl Proxy {
+    /// Has the dead events of a filter sent again, with all their attempts before them; later events of their keys may
+    /// be on Kafka already. Returns how many.
+    ///
+    /// # Errors
+    /// The database's; what was begun before goes on.
+    pub async fn redrive(&self, filter: Filter) -> db::Result<usize> {
+        let (mut redriven, since) = (0, self.db.read(db::now).await?);
+        loop {
+            let of_chunk = filter.clone();
+            let dead = self.db.read(move |conn| next_dead(conn, &of_chunk, since)).await?;
+            if dead.is_empty() {
+                return Ok(redriven);
+            }
+            let ids: Vec<Id> = dead.iter().map(|(id, ..)| *id).collect();
+            let parts: HashSet<Part> = dead.into_iter().map(|(_, topic, part)| (Arc::from(topic), part)).collect();
+            let _pins: Vec<Pin> = parts.into_iter().map(|part| self.refusals.pin(part)).collect();
+            redriven += self.db.write(move |tx| redrive(tx, &ids)).await?;
+        }
+    }
+
+    /// Gives a dead event up, for this reason; whether there was one.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn discard(&self, id: Id, reason: String) -> db::Result<bool> {
+        let bytes = self.db.write(move |tx| discard(tx, id, &reason)).await?;
+        bytes.into_iter().for_each(|bytes| self.room.discarded(bytes));
+        Ok(bytes.is_some())
+    }
+}
+
+fn redrive(tx: &mut Tx<'_>, ids: &[Id]) -> db::Result<usize> {
+    let dead = table::table.filter(table::id.eq_any(ids)).filter(table::state.eq(State::Dead));
+    let dead: Vec<Held> = dead.order((table::refused_at, table::position)).load(&mut **tx)?;
+    for held in &dead {
+        diesel::update(table::table.find(held.id)).set(table::attempts.eq(0)).execute(&mut **tx)?;
+        append_again(tx, held)?;
+    }
+    Ok(dead.len())
+}
+
+fn discard(tx: &mut Tx<'_>, id: Id, reason: &str) -> db::Result<Option<usize>> {
+    let Some(held) = quarantine::one(tx, id)?.filter(|held| held.state == State::Dead) else { return Ok(None) };
+    let nothing = (table::payload.eq(db::types::JsonText("null".into())), table::reason.eq(Some(reason)));
+    diesel::update(table::table.find(id)).set(nothing).execute(&mut **tx)?;
+    quarantine::set_state(tx, id, State::Discarded)?;
+    ledger::change(tx, &held.topic, Change { discarded: 1, ..Change::default() })?;
+    Ok(Some(held.payload.0.len()))
+}

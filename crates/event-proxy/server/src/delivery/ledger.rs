@@ -1,0 +1,103 @@
+//! What became of all events, by topic. Each number is counted by itself, so that it shows when one is lost: what was
+//! accepted by the positions that were given, what was delivered by the relay's position, the rest by rows.
+
+use std::collections::BTreeMap;
+
+use db::{Conn, Tx, on_each};
+use diesel::dsl::count_star;
+use diesel::prelude::*;
+use messaging::{admin, moved};
+use serde::{Deserialize, Serialize};
+
+use crate::delivery::quarantine::State;
+use crate::schema::{held, ledger};
+
+/// What became of all events of a topic: `accepted` is the sum of the others.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub(crate) struct TopicLedger {
+    pub accepted: i64,
+    /// Kafka has them; or they are in the log, and go nowhere else.
+    pub delivered: i64,
+    /// In the log, on their way to Kafka.
+    pub queued: i64,
+    /// Kafka refused them, or one of their key before them; they are sent again.
+    pub retrying: i64,
+    /// Kafka refused them for good; they rest until someone acts.
+    pub dead: i64,
+    /// Given up by someone.
+    pub discarded: i64,
+}
+
+impl TopicLedger {
+    /// What the events are that the relay has not come to.
+    fn ahead(&mut self, to_kafka: bool) -> &mut i64 {
+        if to_kafka { &mut self.queued } else { &mut self.delivered }
+    }
+}
+
+/// A change of what is counted of a topic.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Change {
+    /// Positions given to events that had one already.
+    pub appended_again: i64,
+    /// Positions that the relay passed and did not deliver.
+    pub passed: i64,
+    pub discarded: i64,
+}
+
+/// Counts a change, in the unit that makes it.
+///
+/// # Errors
+/// The database's.
+pub(crate) fn change(tx: &mut Tx<'_>, topic: &str, change: Change) -> db::Result<()> {
+    let first = (
+        ledger::topic.eq(topic),
+        ledger::appended_again.eq(change.appended_again),
+        ledger::passed.eq(change.passed),
+        ledger::discarded.eq(change.discarded),
+    );
+    let more = (
+        ledger::appended_again.eq(ledger::appended_again + change.appended_again),
+        ledger::passed.eq(ledger::passed + change.passed),
+        ledger::discarded.eq(ledger::discarded + change.discarded),
+    );
+    let row = diesel::insert_into(ledger::table).values(first).on_conflict(ledger::topic).do_update().set(more);
+    on_each!(&mut **tx, |conn| row.execute(conn))?;
+    Ok(())
+}
+
+/// All topics' counts. Without Kafka, what is in the log is delivered.
+///
+/// # Errors
+/// The database's.
+pub(crate) fn count(conn: &mut Conn, to_kafka: bool) -> db::Result<BTreeMap<String, TopicLedger>> {
+    let mut topics = BTreeMap::<String, TopicLedger>::new();
+    for place in admin::partitions(conn)? {
+        let (end, mark) = (place.end + 1, place.relayed + 1);
+        let ahead = moved::left(conn, &place.topic, place.partition, mark..=i64::MAX)?.len() as i64;
+        let topic = topics.entry(place.topic).or_default();
+        topic.accepted += end;
+        topic.delivered += mark;
+        *topic.ahead(to_kafka) += end - mark - ahead;
+    }
+    for (topic, appended_again, passed, discarded) in ledger::table.load::<(String, i64, i64, i64)>(conn)? {
+        let topic = topics.entry(topic).or_default();
+        topic.accepted -= appended_again;
+        topic.delivered -= passed;
+        topic.discarded += discarded;
+    }
+    let by_state = held::table.group_by((held::topic, held::state)).select((held::topic, held::state, count_star()));
+    for (topic, state, events) in by_state.load::<(String, State, i64)>(conn)? {
+        let topic = topics.entry(topic).or_default();
+        match state {
+            State::Retrying | State::Behind => topic.retrying += events,
+            State::Resending => {
+                topic.retrying += events;
+                *topic.ahead(to_kafka) -= events;
+            }
+            State::Dead => topic.dead += events,
+            State::Discarded => {}
+        }
+    }
+    Ok(topics)
+}

@@ -1,0 +1,233 @@
+//! The one way into the log, for all events whatever they are acknowledged by: a queue in memory, of which all that
+//! there is goes into the log at once, in its order.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use db::types::Id;
+use db::{Database, Staged, Tx};
+use messaging::admin;
+use rest::Problem;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::sleep;
+
+use crate::delivery::acks::Place;
+use crate::delivery::quarantine;
+use crate::http::problems;
+use crate::ingest::capacity::Reserved;
+use crate::ingest::event::Entry;
+use crate::ingest::same::is_same;
+use crate::topics::Topics;
+
+/// Events that one unit of work takes, or a few more.
+const MOST: usize = 4096;
+/// Before what nobody waits for is written again, after a failure.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// An event that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    pub id: Id,
+    /// It had been taken before.
+    pub duplicate: bool,
+    /// Where Kafka has it, if that was waited for.
+    pub place: Option<Place>,
+    /// Kafka did not have it in time.
+    pub fallback: bool,
+}
+
+impl Taken {
+    /// In the log, or on its way there.
+    pub fn new(id: Id, duplicate: bool) -> Self {
+        Self { id, duplicate, place: None, fallback: false }
+    }
+}
+
+/// An event with the topic it goes to.
+pub(crate) struct Routed {
+    pub entry: Entry,
+    pub topic: String,
+    /// W3C `traceparent` of the request.
+    pub traceparent: Option<String>,
+}
+
+/// What becomes of each event of a batch.
+type Fates = Vec<Result<Taken, Problem>>;
+
+/// The queue.
+pub(crate) struct Intake {
+    queue: mpsc::UnboundedSender<Batch>,
+    /// Memory of the events that are in it.
+    memory: Arc<Semaphore>,
+    limit: u32,
+    topics: Arc<Topics>,
+}
+
+/// Events that came together.
+struct Batch {
+    events: Arc<[Routed]>,
+    room: Reserved,
+    /// `None` when they are acknowledged already.
+    answer: Option<oneshot::Sender<db::Result<Fates>>>,
+    _memory: OwnedSemaphorePermit,
+}
+
+impl Intake {
+    /// Into the log of `db`, with so many bytes on the way at the most.
+    pub(crate) fn start(db: Database, limit: usize, topics: Arc<Topics>) -> Self {
+        let (queue, waiting) = mpsc::unbounded_channel();
+        tokio::spawn(run(db, waiting, topics.clone()));
+        let limit = u32::try_from(limit.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
+        Self { queue, memory: Arc::new(Semaphore::new(limit as usize)), limit, topics }
+    }
+
+    /// Queues the events: they are in the log once the answer comes.
+    ///
+    /// # Errors
+    /// `log-full` when too much is on its way already.
+    pub(crate) fn take(
+        &self,
+        events: Vec<Routed>,
+        room: Reserved,
+    ) -> Result<oneshot::Receiver<db::Result<Fates>>, Problem> {
+        let (answer, answered) = oneshot::channel();
+        self.enqueue(events, room, Some(answer))?;
+        Ok(answered)
+    }
+
+    /// Queues events that are acknowledged with this; they will be in the log unless the process is killed.
+    ///
+    /// # Errors
+    /// `log-full` when too much is on its way already.
+    pub(crate) fn take_later(&self, events: Vec<Routed>, room: Reserved) -> Result<Fates, Problem> {
+        let taken = events.iter().map(|event| Ok(Taken::new(event.entry.id, false))).collect();
+        self.enqueue(events, room, None)?;
+        Ok(taken)
+    }
+
+    fn enqueue(
+        &self,
+        events: Vec<Routed>,
+        room: Reserved,
+        answer: Option<oneshot::Sender<db::Result<Fates>>>,
+    ) -> Result<(), Problem> {
+        let bytes: usize = events.iter().map(|event| event.entry.memory()).sum();
+        let full = || {
+            let problem = Problem::new(&problems::LOG_FULL).detail("too much is on its way");
+            events.iter().for_each(|event| self.topics.count_refused(Some(&event.entry.service), &problem));
+            problem.retry_after(Duration::from_secs(1))
+        };
+        let bytes = u32::try_from(bytes).map_err(|_| full())?;
+        let memory = self.memory.clone().try_acquire_many_owned(bytes).map_err(|_| full())?;
+        let batch = Batch { events: events.into(), room, answer, _memory: memory };
+        self.queue.send(batch).map_err(|_| rest::problem::unavailable("the proxy is stopping"))
+    }
+
+    /// Waits until all that was queued is in the log.
+    pub(crate) async fn finish(&self) {
+        drop(self.memory.acquire_many(self.limit).await);
+    }
+}
+
+async fn run(db: Database, mut queue: mpsc::UnboundedReceiver<Batch>, topics: Arc<Topics>) {
+    while let Some(first) = queue.recv().await {
+        let (mut events, mut batches) = (first.events.len(), vec![first]);
+        while events < MOST
+            && let Ok(batch) = queue.try_recv()
+        {
+            events += batch.events.len();
+            batches.push(batch);
+        }
+        write(&db, batches, &topics).await;
+    }
+}
+
+/// Writes the batches, and answers. After a failure those who wait are told; what nobody waits for is written again,
+/// for it is acknowledged already.
+async fn write(db: &Database, mut batches: Vec<Batch>, topics: &Topics) {
+    let mut is_again = false;
+    while !batches.is_empty() {
+        let events: Vec<_> = batches.iter().map(|batch| batch.events.clone()).collect();
+        let error = match db.write(move |tx| stage_all(tx, &events, is_again)).await {
+            Ok(taken) => return batches.into_iter().zip(taken).for_each(|(batch, taken)| batch.done(taken, topics)),
+            Err(error) => error,
+        };
+        batches = batches.into_iter().filter_map(|batch| batch.failed(&error)).collect();
+        // what failed may have been committed, so all may be known
+        is_again = true;
+        sleep(PAUSE).await;
+    }
+}
+
+/// Stages what is not known already; what becomes of each event of each batch.
+fn stage_all(tx: &mut Tx<'_>, batches: &[Arc<[Routed]>], may_be_known: bool) -> db::Result<Vec<Fates>> {
+    let all = || batches.iter().flat_map(|events| events.iter());
+    let own: Vec<Id> = all().map(|it| &it.entry).filter(|it| may_be_known || it.may_be_known).map(|it| it.id).collect();
+    let mut known: HashMap<Id, Cow<'_, str>> = HashMap::new();
+    if !own.is_empty() {
+        let stored = admin::payloads(tx, &own)?.into_iter().chain(quarantine::payloads(tx, &own)?);
+        known.extend(stored.map(|(id, payload)| (id, payload.into())));
+    }
+    let mut fates = Vec::with_capacity(batches.len());
+    for events in batches {
+        let fates_of_batch = events.iter().map(|event| {
+            let entry = &event.entry;
+            match known.get(&entry.id) {
+                Some(stored) if !is_same(stored, &entry.payload) => return Err(Problem::new(&problems::ID_REUSED)),
+                Some(_) => return Ok(Taken::new(entry.id, true)),
+                None if may_be_known || entry.may_be_known => drop(known.insert(entry.id, (&*entry.payload).into())),
+                None => {}
+            }
+            tx.stage(event.staged());
+            Ok(Taken::new(entry.id, false))
+        });
+        fates.push(fates_of_batch.collect());
+    }
+    Ok(fates)
+}
+
+impl Batch {
+    fn done(self, taken: Fates, topics: &Topics) {
+        let mut bytes = 0;
+        for (event, taken) in self.events.iter().zip(&taken) {
+            match taken {
+                Ok(taken) if taken.duplicate => {}
+                Ok(_) => bytes += event.entry.payload.len(),
+                Err(problem) => topics.count_refused(Some(&event.entry.service), problem),
+            }
+        }
+        self.room.keep(bytes);
+        if let Some(answer) = self.answer {
+            drop(answer.send(Ok(taken))); // who waited may be gone
+        }
+    }
+
+    /// The batch, if it is to be written again.
+    fn failed(self, error: &db::Error) -> Option<Self> {
+        let may_pass = matches!(error, db::Error::Unavailable(_) | db::Error::UnknownOutcome(_));
+        match self.answer {
+            None if may_pass => return Some(self),
+            None => tracing::error!(%error, "events that were acknowledged from memory are lost"),
+            Some(answer) => drop(answer.send(Err(error.clone()))),
+        }
+        None
+    }
+}
+
+impl Routed {
+    fn staged(&self) -> Staged {
+        Staged {
+            id: self.entry.id,
+            topic: self.topic.clone().into(),
+            key: self.entry.key.clone(),
+            kind: format!("{}.{}", self.entry.service, self.entry.kind).into(),
+            version: 1,
+            aggregate_version: 0,
+            occurred_at: self.entry.occurred_at,
+            traceparent: self.traceparent.clone(),
+            payload: self.entry.payload.clone(),
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Which topic an event goes to, and topics that are made: for new services and types, or by hand.
+
+pub(crate) mod rows;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use db::types::Time;
+use db::{Database, Tx};
+use messaging::{Log, TopicSpec, begin_relaying};
+use messaging_kafka::{Cluster, SeeToTopics, TopicOptions};
+use parking_lot::RwLock;
+use rest::Problem;
+use telemetry::metrics;
+use tokio::sync::Mutex;
+
+use crate::delivery::Delivery;
+use crate::http::problems;
+use crate::settings::TopicSettings;
+use crate::topics::rows::{NewTopic, TopicRow};
+
+/// How long a topic that was made may be unknown to a broker.
+const HEARD_OF: Duration = Duration::from_secs(30);
+
+/// What a topic is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum TopicState {
+    /// It takes events, and Kafka has it.
+    Active,
+    /// It takes events, which wait until Kafka has it.
+    Creating,
+    /// It takes events, which wait: it was deleted on Kafka, and is made there again only by hand.
+    Missing,
+    /// It takes no events until it is made again by hand.
+    Deleted,
+}
+
+/// The topics that there are.
+pub(crate) struct Topics {
+    /// Of the log.
+    db: Database,
+    /// That proxies share.
+    control: Database,
+    log: Log,
+    settings: TopicSettings,
+    delivery: Arc<Delivery>,
+    /// As the control database has them.
+    rows: RwLock<HashMap<String, TopicRow>>,
+    /// Those that were made on Kafka, and are not there any more.
+    missing: RwLock<HashSet<String>>,
+    /// Services whose events have a topic, as far as this process took any; there are at most as many as topics.
+    services: RwLock<HashSet<String>>,
+    /// One is made at a time.
+    making: Mutex<()>,
+    /// One reads at a time: who began earlier must not have the last word.
+    reading: Mutex<()>,
+}
+
+impl Topics {
+    /// Topics of the control database, and of the log, which is open.
+    ///
+    /// # Errors
+    /// The control database's.
+    pub(crate) async fn open(
+        db: &Database,
+        control: &Database,
+        log: &Log,
+        settings: &TopicSettings,
+        delivery: Arc<Delivery>,
+    ) -> db::Result<Self> {
+        let (db, control, log, settings) = (db.clone(), control.clone(), log.clone(), settings.clone());
+        let (rows, missing, services, making, reading) = Default::default();
+        let topics = Self { db, control, log, settings, delivery, rows, missing, services, making, reading };
+        topics.refresh().await?;
+        let rows = topics.rows();
+        for name in topics.log.topics().into_iter().filter(|name| !rows.contains_key(&**name)) {
+            // events are in these partitions already
+            let partitions = topics.log.partitions(&name);
+            topics.insert(NewTopic { partitions, ..topics.new_topic(&name) }).await?;
+        }
+        topics.refresh().await?;
+        Ok(topics)
+    }
+
+    /// Reads again what other proxies may have changed.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn refresh(&self) -> db::Result<()> {
+        let _turn = self.reading.lock().await;
+        let all = self.control.read(rows::all).await?;
+        let all = all.into_iter().map(|row| (row.name.clone(), row)).collect();
+        *self.rows.write() = all;
+        Ok(())
+    }
+
+    /// All of them, by name.
+    pub(crate) fn rows(&self) -> HashMap<String, TopicRow> {
+        self.rows.read().clone()
+    }
+
+    /// What a topic is.
+    pub(crate) fn state(&self, row: &TopicRow) -> TopicState {
+        let is_missing = || self.missing.read().contains(&row.name);
+        match (row.deleted_at, row.made_at) {
+            (Some(_), _) => TopicState::Deleted,
+            (None, None) if self.delivery.is_there() => TopicState::Creating,
+            _ if is_missing() => TopicState::Missing,
+            _ => TopicState::Active,
+        }
+    }
+
+    /// The names of topics that were deleted on Kafka, though they take events.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        let mut missing: Vec<_> = self.missing.read().iter().cloned().collect();
+        missing.sort_unstable();
+        missing
+    }
+
+    /// The names of topics whose events wait for somebody to act.
+    pub(crate) fn at_rest(&self) -> HashSet<String> {
+        let rows = self.rows.read();
+        let deleted = rows.values().filter(|row| row.deleted_at.is_some()).map(|row| row.name.clone());
+        deleted.chain(self.missing()).collect()
+    }
+
+    /// The topic of a service and a type.
+    pub(crate) fn name(&self, service: &str, kind: &str) -> String {
+        self.settings.template.replace("{service}", service).replace("{type}", kind)
+    }
+
+    /// The topic of a service and a type, which is there then.
+    ///
+    /// # Errors
+    /// `unknown-topic` where none is made of itself, `too-many-topics`, and the database's.
+    pub(crate) async fn ensure(&self, service: &str, kind: &str) -> Result<String, Problem> {
+        let topic = self.find_or_make(service, kind).await?;
+        if !self.services.read().contains(service) {
+            self.services.write().insert(service.to_owned());
+        }
+        Ok(topic)
+    }
+
+    /// Counts a refused event. A service without a topic counts as `other`, so that clients make no labels.
+    pub(crate) fn count_refused(&self, service: Option<&str>, problem: &Problem) {
+        let known = service.filter(|service| self.services.read().contains(*service));
+        let labels = [known.unwrap_or("other").to_owned().into(), problem.kind().code.into()];
+        metrics::EVENT_PROXY_REFUSED_EVENTS.of(labels).increment(1);
+    }
+
+    async fn find_or_make(&self, service: &str, kind: &str) -> Result<String, Problem> {
+        let topic = self.name(service, kind);
+        if self.takes_events(&topic)? {
+            return Ok(topic);
+        }
+        if !self.settings.allows(service, kind) {
+            return Err(unknown(format_args!("{service} may not post {kind} here")));
+        }
+        if !self.is_known(&topic) {
+            self.check_more(&topic)?;
+        }
+        let _turn = self.making.lock().await;
+        if self.takes_events(&topic)? {
+            return Ok(topic);
+        }
+        // another proxy may have made it, or more of them
+        self.refresh().await?;
+        if !self.is_known(&topic) {
+            self.check_more(&topic)?;
+            self.insert(self.new_topic(&topic)).await?;
+            self.refresh().await?;
+        }
+        self.takes_events_once_made(topic).await
+    }
+
+    /// Makes a topic by hand; one that is deleted or missing comes back.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn make(&self, topic: NewTopic) -> Result<TopicRow, Problem> {
+        let _turn = self.making.lock().await;
+        let name = topic.name.clone();
+        self.control.write(move |tx| rows::renew(tx, &topic)).await?;
+        self.missing.write().remove(&name);
+        self.refresh().await?;
+        self.takes_events_once_made(name.clone()).await?;
+        self.rows().remove(&name).ok_or_else(|| Problem::internal("a topic that was made is gone"))
+    }
+
+    /// Deletes a topic, on Kafka too.
+    ///
+    /// # Errors
+    /// `unavailable` while Kafka is away, and the database's.
+    pub(crate) async fn delete(&self, name: &str) -> Result<(), Problem> {
+        let _turn = self.making.lock().await;
+        let topic = name.to_owned();
+        self.control.write(move |tx| rows::set_deleted(tx, &topic)).await?;
+        self.refresh().await?;
+        if let Some(cluster) = self.delivery.cluster() {
+            let deleted = cluster.kafka().delete_topic(name).await;
+            deleted.map_err(|error| rest::problem::unavailable(&error.to_string()))?;
+        }
+        tracing::info!(topic = name, "a topic was deleted");
+        Ok(())
+    }
+
+    /// As the rules have it made.
+    pub(crate) fn new_topic(&self, name: &str) -> NewTopic {
+        let rule = self.settings.rule(name);
+        NewTopic {
+            name: name.to_owned(),
+            partitions: rule.and_then(|rule| rule.partitions).unwrap_or(self.settings.partitions).get() as i32,
+            replication: rule.and_then(|rule| rule.replication).map(|copies| copies.get().into()),
+            retention: rule.and_then(|rule| rule.retention).map(|retention| retention.as_millis() as i64),
+        }
+    }
+
+    fn note_missing(&self, gone: HashSet<String>) {
+        let mut missing = self.missing.write();
+        for topic in gone.difference(&missing) {
+            tracing::error!(topic, "the topic was deleted on Kafka; its events wait until it is made again by hand");
+        }
+        *missing = gone;
+    }
+
+    /// False where the topic has to be made.
+    fn takes_events(&self, topic: &str) -> Result<bool, Problem> {
+        let rows = self.rows.read();
+        match rows.get(topic) {
+            Some(row) if row.deleted_at.is_some() => Err(unknown(format_args!("the topic {topic} was deleted"))),
+            Some(_) => Ok(self.log.partitions(topic) > 0),
+            None if self.settings.auto_create => Ok(false),
+            None => Err(unknown(format_args!("there is no topic {topic}"))),
+        }
+    }
+
+    /// Has the log take events of a topic that the control database has.
+    async fn takes_events_once_made(&self, topic: String) -> Result<String, Problem> {
+        if self.takes_events(&topic)? {
+            self.delivery.more.notify_one();
+            return Ok(topic);
+        }
+        let partitions = self.rows().get(&topic).map_or(1, |row| row.partitions);
+        let spec = TopicSpec { name: topic.clone().into(), partitions, direct: false };
+        let (log, name, on_kafka) = (self.log.clone(), topic.clone(), self.delivery.is_there());
+        let relay = move |tx: &mut Tx<'_>| if on_kafka { begin_relaying(tx, &log, &[&name]) } else { Ok(()) };
+        self.log.add(&self.db, &[spec], relay).await?;
+        self.delivery.more.notify_one();
+        self.log.ask_groups();
+        tracing::info!(topic, partitions, "a topic was made");
+        Ok(topic)
+    }
+
+    fn is_known(&self, topic: &str) -> bool {
+        self.rows.read().contains_key(topic)
+    }
+
+    fn check_more(&self, topic: &str) -> Result<(), Problem> {
+        if !self.settings.auto_create {
+            return Err(unknown(format_args!("there is no topic {topic}")));
+        }
+        let rows = self.rows.read();
+        let count = rows.values().filter(|row| row.deleted_at.is_none()).count();
+        match count < self.settings.max.get() as usize {
+            true => Ok(()),
+            false => Err(Problem::new(&problems::TOO_MANY_TOPICS).detail(format_args!("there are {count} topics"))),
+        }
+    }
+
+    async fn insert(&self, topic: NewTopic) -> db::Result<()> {
+        self.control.write(move |tx| rows::insert(tx, &topic)).await
+    }
+}
+
+#[async_trait]
+impl SeeToTopics for Topics {
+    /// Makes on Kafka what was never made there, and notes what is not there any more.
+    async fn see_to(&self, cluster: &Cluster, _: bool) -> Result<(), String> {
+        let there = cluster.kafka().topics().await.map_err(|error| error.to_string())?;
+        let rows: Vec<_> = self.rows().into_values().filter(|row| row.deleted_at.is_none()).collect();
+        let (made, new): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.made_at.is_some());
+        let long_ago = Time::now() - HEARD_OF;
+        let gone = made.into_iter().filter(|row| row.made_at < Some(long_ago) && !there.contains(&row.name));
+        self.note_missing(gone.map(|row| row.name).collect());
+        for row in new {
+            // one that can't be made keeps no other from it, nor is Kafka away for it
+            if let Err(why) = self.make_on_kafka(cluster, &row).await {
+                tracing::warn!(topic = row.name, why, "the topic is not on Kafka yet; its events wait");
+            }
+        }
+        self.refresh().await.or_else(|error| {
+            tracing::warn!(%error, "what other proxies changed is not known");
+            Ok(())
+        })
+    }
+}
+
+impl Topics {
+    async fn make_on_kafka(&self, cluster: &Cluster, row: &TopicRow) -> Result<(), String> {
+        let options = TopicOptions {
+            replication: row.replication.map(|copies| copies as i16).or(cluster.topic_options().replication),
+            retention: row.retention().or(cluster.topic_options().retention),
+            ..cluster.topic_options().clone()
+        };
+        let topic = [(row.name.clone(), row.partitions)];
+        let made = cluster.kafka().ensure_topics(&topic, &options).await.map_err(|error| error.to_string())?;
+        made.iter().for_each(|difference| tracing::warn!("on Kafka {difference}"));
+        let name = row.name.clone();
+        self.control.write(move |tx| rows::set_made(tx, &name)).await.map_err(|error| error.to_string())
+    }
+}
+
+fn unknown(detail: std::fmt::Arguments<'_>) -> Problem {
+    Problem::new(&problems::UNKNOWN_TOPIC).detail(detail)
+}
