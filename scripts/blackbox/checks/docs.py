@@ -26,9 +26,9 @@ Malformed HTTP, a slow head and a large head are answered 400, 408 and 431 befor
 `request_id`, and the server closes the connection.
 
 `type` is the path of the description at the shop itself: `GET /problems/insufficient-stock`; `GET /problems` lists all
-types. `code` is the last part of `type`, and never changes its meaning: clients can switch on it. `detail` describes this
-occurrence, and `errors` names each wrong field (`field`, `detail`). `request_id` identifies the request in the log, and
-is also in the header `x-request-id`.
+types. `code` is the last part of `type`, and never changes its meaning: clients can switch on it. `detail` describes
+this occurrence, and `errors` names each wrong field (`field`, `detail`). `request_id` identifies the request in the
+log, and is also in the header `x-request-id`.
 
 `scripts/check problems` prints this page, and `scripts/test` compares the page with the shop.
 

@@ -30,12 +30,12 @@ const HEAD: &str = "# Events
 
 Every event of the shop: the change behind the event, its fields, and the consumer groups that read the event.
 
-*Printed from the code by the test `crates/consumers/tests/consumers/catalogue.rs`. The test fails when this page and the
-code differ. `GOLDEN=write cargo test -p consumers catalogue` prints the page anew.*
+*Printed from the code by the test `crates/consumers/tests/consumers/catalogue.rs`. The test fails when this page and
+the code differ. `GOLDEN=write cargo test -p consumers catalogue` prints the page anew.*
 
-Every group handles the events of a **key** in their order. Across keys and topics there is no order; a reader of several
-topics compares the **version** of the changed object after the change. The payload of a version of a type never changes;
-readers ignore unknown fields. [Operating](operating.md#kafka) describes the records on Kafka.
+Every group handles the events of a **key** in their order. Across keys and topics there is no order; a reader of
+several topics compares the **version** of the changed object after the change. The payload of a version of a type never
+changes; readers ignore unknown fields. [Operating](operating.md#kafka) describes the records on Kafka.
 ";
 
 /// A struct, an enum of texts, or an id.
