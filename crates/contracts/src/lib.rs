@@ -1,10 +1,11 @@
-//! What domains and consumers share: ids, money, topics and the events of the shop.
+//! What domains and consumers share: ids, money, days, topics and the events of the shop.
 
 pub mod events;
 mod ids;
 mod money;
 mod schema;
 pub mod topics;
+mod zone;
 
 pub use ids::{
     CouponId, DeliveryId, IncidentId, MemberId, OrderId, OwnedCouponId, PaymentId, ProductId, PurchaseOrderId,
@@ -12,3 +13,4 @@ pub use ids::{
 };
 pub use money::{Currency, CurrencyError, Money, MoneyError};
 pub use schema::MIGRATIONS;
+pub use zone::{ShopZone, ZoneError, day_of, shown};

@@ -159,7 +159,8 @@ impl FromStr for Money {
         if !is_number(whole) || fraction.is_some_and(|fraction| !is_number(fraction)) {
             return Err(not_decimal());
         }
-        let fraction = fraction.unwrap_or_default().trim_end_matches('0');
+        // zeros count: 20.000 may mean twenty thousand where it was written
+        let fraction = fraction.unwrap_or_default();
         if fraction.len() > decimals as usize {
             return Err(MoneyError::TooPrecise(text.into(), decimals));
         }

@@ -42,7 +42,7 @@ fn amounts_may_leave_cents_out_but_not_add_to_them() {
     let money = cents(19_900);
     assert_eq!("199".parse(), Ok(money));
     assert_eq!("199.0".parse(), Ok(money));
-    assert_eq!("199.000".parse(), Ok(money));
+    assert_eq!("199.000".parse::<Money>(), Err(MoneyError::TooPrecise("199.000".into(), 2)));
     assert_eq!("199.001".parse::<Money>(), Err(MoneyError::TooPrecise("199.001".into(), 2)));
     assert_eq!("92233720368547758.07".parse(), Ok(cents(i64::MAX)));
     assert_eq!("92233720368547758.08".parse::<Money>(), Err(MoneyError::OutOfRange));

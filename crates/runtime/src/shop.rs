@@ -62,13 +62,14 @@ impl Shop {
     /// [`OpenError::Setting`] names the setting that must be changed.
     pub async fn open(settings: Settings) -> Result<Self, OpenError> {
         settings.check_start()?;
-        fixed::set_currency(&settings.currency)?;
+        fixed::set(&settings)?;
         let (db, log) = open_database(&settings).await?;
         // whatever the settings say now
         let waits_there = db.read(|conn| Direct::is_waited_for(conn, &topics::DIRECT)).await?;
         let buses = Buses::new(&settings, waits_there)?;
         let direct = buses.direct(&db, &log, &settings);
-        fixed::check_currency(&db).await?;
+        fixed::check(&db).await?;
+        fixed::settle_search_form(&db).await?;
         let (hub, issuer_wake) = (Hub::new(), IssuerWake::default());
         let of_consumers = settings.of_consumers();
         let foreign = buses.foreign(&db, &log, subscriptions(&of_consumers));

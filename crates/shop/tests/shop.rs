@@ -41,3 +41,5 @@ mod repeats;
 mod start;
 #[path = "shop/storage.rs"]
 mod storage;
+#[path = "shop/values.rs"]
+mod values;

@@ -1,7 +1,7 @@
 //! Figures for the shop window and for marketing: popular products, sales and coupons.
 //!
 //! Units sold are counted from payments, in the hour of the payment, and a refund takes them out of that hour again;
-//! orders from their creation; revenue from payments and coupons from their issue, by UTC day. All of it is plain
+//! orders from their creation; revenue from payments and coupons from their issue, by day of the shop. All of it is plain
 //! sums, which come out the same whichever topic is read first.
 
 mod model;

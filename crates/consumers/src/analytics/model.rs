@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 use contracts::events::{CouponIssued, OrderCreated, OrderLine, PaymentCompleted, PaymentRefunded};
-use contracts::{CouponId, Money, MoneyError, ProductId};
+use contracts::{CouponId, Money, MoneyError, ProductId, day_of};
 use db::types::Time;
 use diesel::Queryable;
 
@@ -22,7 +22,7 @@ pub struct Popular {
     pub sold: i64,
 }
 
-/// The sales of a UTC day.
+/// The sales of a day of the shop.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
 pub struct SalesDay {
     pub date: NaiveDate,
@@ -45,11 +45,11 @@ pub struct CouponFigures {
     pub name: String,
     /// In all.
     pub issued: i64,
-    /// By UTC day, oldest first; days without any are left out.
+    /// By day of the shop, oldest first; days without any are left out.
     pub days: Vec<CouponDay>,
 }
 
-/// How many of a coupon were issued on a UTC day.
+/// How many of a coupon were issued on a day of the shop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CouponDay {
     pub date: NaiveDate,
@@ -96,7 +96,7 @@ impl Sums {
     }
 
     pub(super) fn issue(&mut self, coupon: CouponIssued) {
-        let key = (coupon.coupon_id, date_of(coupon.issued_at));
+        let key = (coupon.coupon_id, day_of(coupon.issued_at));
         self.coupons.entry(key).or_insert((coupon.coupon_name, 0)).1 += 1;
     }
 
@@ -109,12 +109,8 @@ impl Sums {
     }
 
     fn day(&mut self, at: Time) -> &mut SalesSums {
-        self.sales.entry(date_of(at)).or_default()
+        self.sales.entry(day_of(at)).or_default()
     }
-}
-
-fn date_of(at: Time) -> NaiveDate {
-    at.to_chrono().date_naive()
 }
 
 /// The beginning of the hour.

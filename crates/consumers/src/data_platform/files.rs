@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::NaiveDate;
+use contracts::day_of;
 use db::types::Time;
 use db::{Database, Tx};
 use messaging::{EffectHandler, Event, HandlerError, Lease};
@@ -101,7 +102,7 @@ impl Files {
         partition: &Partition,
         size: u64,
     ) -> Result<u64, HandlerError> {
-        let today = (self.clock)().to_chrono().date_naive();
+        let today = day_of((self.clock)());
         let mut sequence = 0;
         if let Some(open) = writer.as_ref().filter(|open| open.id.lease == lease.number) {
             let offset = self.settle(partition, &open.id).await?;

@@ -41,7 +41,7 @@ pub enum SinkKind {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FilesSettings {
-    /// A new file begins before one gets larger than this, in bytes, and with each day (UTC).
+    /// A new file begins before one gets larger than this, in bytes, and with each day of the shop.
     pub max_bytes: u64,
 }
 

@@ -83,8 +83,8 @@ struct Fields {
 
 /// Seconds since 1970, exact to the microsecond.
 fn seconds(time: Time) -> Result<Box<RawValue>, HandlerError> {
-    let micros = time.micros();
-    let text = format!("{}.{:06}", micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
+    let (micros, sign) = (time.micros().unsigned_abs(), if time.micros() < 0 { "-" } else { "" });
+    let text = format!("{sign}{}.{:06}", micros / 1_000_000, micros % 1_000_000);
     RawValue::from_string(text).map_err(|error| HandlerError::Failed(error.to_string()))
 }
 

@@ -4,7 +4,7 @@ use contracts::events::{
     CancelReason, CouponIssued, DeliveryChanged, DeliveryStatus, IncidentOpened, OrderCancelled, OrderLine,
     PaymentCompleted, StockLow,
 };
-use contracts::{Currency, MemberId, Money};
+use contracts::{Currency, MemberId, Money, shown};
 use db::types::{Id, Time};
 use messaging::{DomainEvent, Event, HandlerError};
 use serde::Serialize;
@@ -128,7 +128,7 @@ fn payment_text(paid: &PaymentCompleted) -> String {
 fn coupon_text(issued: &CouponIssued) -> String {
     let coupon = format!("You won the coupon {}, number {}", issued.coupon_name, issued.ordinal);
     match issued.expires_at {
-        Some(end) => format!("{coupon}; it is valid until {}.", end.to_chrono().format("%Y-%m-%d %H:%M UTC")),
+        Some(end) => format!("{coupon}; it is valid until {}.", shown(end)),
         None => format!("{coupon}."),
     }
 }

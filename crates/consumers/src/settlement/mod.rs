@@ -1,4 +1,4 @@
-//! What the shop took and gave back, by UTC day, exact to the minor unit.
+//! What the shop took and gave back, by day of the shop, exact to the minor unit.
 //!
 //! It keeps plain sums, which come out the same whichever of payments and refunds is read first.
 
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use contracts::events::{PaymentCompleted, PaymentRefunded};
-use contracts::{MoneyError, topics};
+use contracts::{MoneyError, day_of, topics};
 use db::Tx;
 use messaging::{Event, Group, Handler, HandlerError, Replay, Start, TransactionalHandler};
 
@@ -41,10 +41,10 @@ impl TransactionalHandler for Settle {
         for event in events {
             if event.is::<PaymentCompleted>() {
                 let payment: PaymentCompleted = event.decode()?;
-                days.entry(payment.paid_at.to_chrono().date_naive()).or_default().pay(&payment).map_err(failed)?;
+                days.entry(day_of(payment.paid_at)).or_default().pay(&payment).map_err(failed)?;
             } else {
                 let refund: PaymentRefunded = event.decode()?;
-                days.entry(refund.refunded_at.to_chrono().date_naive()).or_default().refund(&refund).map_err(failed)?;
+                days.entry(day_of(refund.refunded_at)).or_default().refund(&refund).map_err(failed)?;
             }
         }
         Ok(store::add(tx, &days)?)

@@ -4,7 +4,7 @@ use chrono::NaiveDate;
 use contracts::events::{PaymentCompleted, PaymentRefunded};
 use contracts::{Money, MoneyError};
 
-/// What a day brought. A payment counts on the UTC day it was made, a refund on the UTC day it was given back, which
+/// What a day brought. A payment counts on the day of the shop it was made, a refund on the day it was given back, which
 /// may be another: the figures of a day that is over no longer change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Day {

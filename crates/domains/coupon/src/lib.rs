@@ -11,7 +11,7 @@ mod store;
 
 pub use error::CouponError;
 pub use model::{
-    Availability, Coupon, Discount, IssueRequest, IssueStatus, NewCoupon, OwnedCoupon, OwnedStatus, Reconciliation,
+    Availability, Coupon, Discount, IssueRequest, IssueStatus, NAME, NewCoupon, OwnedCoupon, OwnedStatus, Reconciliation,
     RejectReason,
 };
 pub use service::issuing::{issue, owned_by, reconciliation, request, requests};

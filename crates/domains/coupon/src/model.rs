@@ -1,6 +1,7 @@
 //! What a coupon is, what it takes off an order, and how requests for it end.
 
 use contracts::{CouponId, MemberId, Money, MoneyError, OrderId, OwnedCouponId, RequestId};
+use db::text::Line;
 use db::types::Time;
 use rust_decimal::Decimal;
 use std::time::Duration;
@@ -67,20 +68,24 @@ pub struct NewCoupon {
     pub valid_days: Option<i32>,
 }
 
-/// In characters.
-const MAX_NAME: usize = 100;
+/// Rule for the name of a campaign.
+pub const NAME: Line = Line::new(100, "must have 1 to 100 characters");
 /// Ten years.
 const MAX_VALID_DAYS: i32 = 3_650;
 
 impl NewCoupon {
+    /// Returns the name as it is kept.
+    ///
+    /// # Errors
+    /// [`CouponError::Invalid`]
+    pub(crate) fn kept_name(&self) -> Result<String, CouponError> {
+        NAME.kept(&self.name).map_err(|reason| CouponError::Invalid { field: "name", reason })
+    }
+
     /// # Errors
     /// [`CouponError::Invalid`] names the field.
     pub(crate) fn check(&self) -> Result<(), CouponError> {
         let refused = |field, reason| Err(CouponError::Invalid { field, reason });
-        let name = self.name.trim();
-        if name.is_empty() || name.chars().count() > MAX_NAME {
-            return refused("name", "is empty or longer than 100 characters");
-        }
         if self.min_order < Money::ZERO {
             return refused("min_order", "is less than nothing");
         }

@@ -19,7 +19,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewCoupon) -> Result<Coupon, CouponError> {
     new.check()?;
     let coupon = Coupon {
         id: CouponId::new(),
-        name: new.name.trim().to_owned(),
+        name: new.kept_name()?,
         discount: new.discount.clone(),
         min_order: new.min_order,
         quantity: new.quantity,

@@ -12,7 +12,7 @@ pub enum MemberError {
     /// There is no such member.
     #[error("no such member")]
     NotFound,
-    /// The refresh token is unknown, expired, used before, or of a session that was revoked.
+    /// The refresh token is unknown, expired, used too long before, or of a session that was revoked.
     #[error("the refresh token is not valid")]
     InvalidRefresh,
     #[error(transparent)]

@@ -10,7 +10,7 @@ mod service;
 mod store;
 
 pub use error::MemberError;
-pub use model::{Credentials, Member, NewMember, Role, Rotation, SessionId, checked_email, normalised_email};
+pub use model::{Credentials, Member, NAME, NewMember, Role, Rotation, SessionId, checked_email, normalised_email};
 pub use service::{
     admins, credentials, credentials_of, get, insert_admin_if_absent, page, purge_sessions, register, rename,
     revoke_session, rotate_session, session_is_live, set_password, start_session,

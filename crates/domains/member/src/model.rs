@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use contracts::MemberId;
+use db::text::Line;
 use db::types::Time;
 use lettre::message::Mailbox;
 
@@ -51,8 +52,8 @@ pub struct NewMember {
 
 /// Longest address that SMTP can carry (RFC 5321, 4.5.3.1.3), in bytes.
 const MAX_EMAIL_BYTES: usize = 254;
-/// In characters.
-const MAX_NAME: usize = 100;
+/// Rule for the name of a member.
+pub const NAME: Line = Line::new(100, "must have 1 to 100 characters");
 
 impl NewMember {
     /// The e-mail address and name as they are kept.
@@ -94,14 +95,7 @@ pub fn checked_email(email: &str) -> Result<String, MemberError> {
 /// # Errors
 /// [`MemberError::Invalid`]
 pub(crate) fn checked_name(name: &str) -> Result<String, MemberError> {
-    let refused = |reason| MemberError::Invalid { field: "name", reason };
-    let name = name.trim();
-    match name.chars().count() {
-        0 => Err(refused("is empty")),
-        1..=MAX_NAME if name.chars().any(char::is_control) => Err(refused("has control characters")),
-        1..=MAX_NAME => Ok(name.to_owned()),
-        _ => Err(refused("is longer than 100 characters")),
-    }
+    NAME.kept(name).map_err(|reason| MemberError::Invalid { field: "name", reason })
 }
 
 /// What became of a refresh token that was handed in.
@@ -111,11 +105,11 @@ pub(crate) fn checked_name(name: &str) -> Result<String, MemberError> {
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rotation {
-    /// The session goes on under the new token.
+    /// The session goes on under the new token; also for a repeat soon after.
     Renewed(SessionId, Member),
     /// Never given out, expired, or its session was revoked.
     Refused,
-    /// It had been rotated out before: the session is revoked now, for both who hold one of its tokens.
+    /// It had been rotated out too long before: the session is revoked now, for both who hold one of its tokens.
     Reused(SessionId),
 }
 

@@ -1,5 +1,7 @@
 //! Registering, signing in, and staying signed in.
 
+use std::time::Duration;
+
 use contracts::MemberId;
 use db::types::Time;
 use db::{Conn, Tx};
@@ -127,34 +129,37 @@ pub fn start_session(
     Ok(id)
 }
 
-/// Changes a refresh token for a new one, and lets the session last until `expires_at`.
+/// Time for which a token that was rotated out still gives its successor: the answer may be lost, and a client may send
+/// the token twice at once.
+const REPEATED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Changes a refresh token for its successor, and lets the session last until `expires_at`. The same token has the same
+/// successor each time.
 ///
-/// A token that was rotated out before ends its session: either it was stolen, or the one that replaced it was. Commit
+/// A token that was rotated out more than 30 s before ends its session: either it was stolen, or its successor was. Commit
 /// what this does whatever the answer is, and take [`Rotation::granted`] of it afterwards.
 ///
 /// # Errors
 /// Whatever the database says.
 pub fn rotate_session(tx: &mut Tx<'_>, old_hash: &[u8], new_hash: &[u8], expires_at: Time) -> db::Result<Rotation> {
     let now = tx.now()?;
-    let Some(session) = store::rotate_out(tx, old_hash, now)? else {
-        return refuse(tx, old_hash, now);
+    let is_first = store::rotate_out(tx, old_hash, now)?;
+    let Some((session, rotated_at)) = store::rotated(tx, old_hash)? else {
+        return Ok(Rotation::Refused);
     };
+    let is_repeat = now <= rotated_at + REPEATED_WITHIN && store::is_token_of(tx, new_hash, session)?;
+    if !is_first && !is_repeat {
+        store::revoke(tx, session, now)?;
+        return Ok(Rotation::Reused(session));
+    }
     let Some(member) = store::extend(tx, session, now, expires_at)? else {
         return Ok(Rotation::Refused);
     };
-    store::insert_token(tx, new_hash, session, expires_at)?;
+    if is_first {
+        store::insert_token(tx, new_hash, session, expires_at)?;
+    }
     let member = store::by_id(tx, member)?.ok_or(db::Error::NotFound)?;
     Ok(Rotation::Renewed(session, member.into()))
-}
-
-fn refuse(tx: &mut Tx<'_>, hash: &[u8], now: Time) -> db::Result<Rotation> {
-    match store::session_of_rotated(tx, hash)? {
-        Some(session) => {
-            store::revoke(tx, session, now)?;
-            Ok(Rotation::Reused(session))
-        }
-        None => Ok(Rotation::Refused),
-    }
 }
 
 /// Signs out. `false` when the session is unknown or was revoked before.

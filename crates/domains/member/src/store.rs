@@ -105,20 +105,26 @@ pub(crate) fn insert_token(conn: &mut Conn, hash: &[u8], session: SessionId, exp
     Ok(())
 }
 
-/// Uses a token up. `None` when it is unknown, expired, or was used up before.
-pub(crate) fn rotate_out(conn: &mut Conn, hash: &[u8], now: Time) -> db::Result<Option<SessionId>> {
+/// Uses a token up. `false` when it is unknown, expired, or was used up before.
+pub(crate) fn rotate_out(conn: &mut Conn, hash: &[u8], now: Time) -> db::Result<bool> {
     let used_up = diesel::update(refresh_token::table.find(hash))
         .filter(refresh_token::rotated_at.is_null())
         .filter(refresh_token::expires_at.gt(now))
-        .set(refresh_token::rotated_at.eq(now))
-        .returning(refresh_token::session_id);
-    Ok(used_up.get_result(conn).optional()?)
+        .set(refresh_token::rotated_at.eq(now));
+    Ok(used_up.execute(conn)? == 1)
 }
 
-/// The session of a token that was used up before.
-pub(crate) fn session_of_rotated(conn: &mut Conn, hash: &[u8]) -> db::Result<Option<SessionId>> {
-    let rotated = refresh_token::table.find(hash).filter(refresh_token::rotated_at.is_not_null());
-    Ok(rotated.select(refresh_token::session_id).first(conn).optional()?)
+/// The session of a token that was used up, and the time of its use.
+pub(crate) fn rotated(conn: &mut Conn, hash: &[u8]) -> db::Result<Option<(SessionId, Time)>> {
+    let token = refresh_token::table.find(hash).select((refresh_token::session_id, refresh_token::rotated_at));
+    let token: Option<(SessionId, Option<Time>)> = token.first(conn).optional()?;
+    Ok(token.and_then(|(session, rotated_at)| Some((session, rotated_at?))))
+}
+
+/// Returns true if the session has had the token.
+pub(crate) fn is_token_of(conn: &mut Conn, hash: &[u8], session: SessionId) -> db::Result<bool> {
+    let token = refresh_token::table.find(hash).filter(refresh_token::session_id.eq(session));
+    Ok(diesel::select(exists(token)).get_result(conn)?)
 }
 
 /// Lets a live session last until `expires_at`. `None` when it was revoked or has expired.

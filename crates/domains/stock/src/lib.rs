@@ -10,6 +10,8 @@ mod service;
 mod store;
 
 pub use error::StockError;
-pub use model::{Cursor, MAX_NAME_CHARS, MAX_PRICE, MAX_UNITS, NewProduct, Product, ProductChange, ProductQuery, Sort};
+pub use model::{
+    Cursor, MAX_PRICE, MAX_UNITS, NAME, NewProduct, Product, ProductChange, ProductQuery, REASON, Sort,
+};
 pub use service::{adjust, change, create, create_many, reserve, restore};
-pub use store::{StockBalance, balances, by_ids, get, page};
+pub use store::{StockBalance, balances, by_ids, get, page, renew_search_names, taken_names};

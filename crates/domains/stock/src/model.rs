@@ -1,19 +1,20 @@
 //! Products, and what may be asked of them.
 
 use contracts::{Money, ProductId};
+use db::text::{Line, search_form};
 use db::types::Time;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StockError;
 
-/// The most characters of a product's name.
-pub const MAX_NAME_CHARS: usize = 200;
+/// Rule for the name of a product.
+pub const NAME: Line = Line::new(200, "must have 1 to 200 characters");
+/// Rule for the reason of an adjustment.
+pub const REASON: Line = Line::new(200, "must have 1 to 200 characters");
 /// The highest price of one unit. With it the total of the largest order stays within 64 bits.
 pub const MAX_PRICE: Money = Money::from_minor(1_000_000_000_000);
 /// The most units that are kept of one product, and that are brought in or written off at once.
 pub const MAX_UNITS: i64 = 1_000_000_000;
-/// The most characters of the reason for an adjustment.
-const MAX_REASON_CHARS: usize = 200;
 
 /// A product as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +66,11 @@ impl NewProduct {
             stock: valid_units("stock", stock)?,
             low_stock_threshold: valid_units("low_stock_threshold", low_stock_threshold)?,
         })
+    }
+
+    /// The name in its search form: two products of an import never share one.
+    pub fn search_name(&self) -> String {
+        search_form(&self.name)
     }
 
     /// The product it becomes.
@@ -121,7 +127,7 @@ impl ProductChange {
 /// Which products are listed, and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProductQuery {
-    /// Part of the name, in upper or lower case.
+    /// Part of the name; compared in its search form.
     pub text: Option<String>,
     pub sort: Sort,
     /// The end of the page before; one that does not [fit](Cursor::fits) `sort` gives an empty page.
@@ -136,7 +142,7 @@ pub enum Sort {
     Newest,
     PriceAsc,
     PriceDesc,
-    /// By the letters in lower case, in the order of Unicode.
+    /// By the name in its search form, in the order of Unicode.
     Name,
 }
 
@@ -149,7 +155,7 @@ pub enum Cursor {
     PriceAsc(i64, ProductId),
     /// Minor units.
     PriceDesc(i64, ProductId),
-    /// In lower case.
+    /// In its search form.
     Name(String, ProductId),
 }
 
@@ -165,16 +171,8 @@ impl Cursor {
     }
 }
 
-/// How a name is searched and sorted: the databases differ in what they take for lower case, so neither is asked.
-pub(crate) fn search_form(name: &str) -> String {
-    name.to_lowercase()
-}
-
-/// The LIKE pattern, with `\` for escape, of names that contain `text`; `None` when no name can.
-pub(crate) fn search_pattern(text: &str) -> Option<String> {
-    if text.chars().count() > MAX_NAME_CHARS || text.contains('\0') {
-        return None;
-    }
+/// The LIKE pattern, with `\` for escape, of names that contain `text`.
+pub(crate) fn search_pattern(text: &str) -> String {
     let mut pattern = String::from("%");
     for letter in search_form(text).chars() {
         if matches!(letter, '%' | '_' | '\\') {
@@ -183,18 +181,11 @@ pub(crate) fn search_pattern(text: &str) -> Option<String> {
         pattern.push(letter);
     }
     pattern.push('%');
-    Some(pattern)
+    pattern
 }
 
 fn valid_name(name: &str) -> Result<String, StockError> {
-    let name = name.trim();
-    if name.is_empty() || name.chars().count() > MAX_NAME_CHARS {
-        return Err(StockError::Invalid { field: "name", rule: "must have 1 to 200 characters" });
-    }
-    if name.chars().any(char::is_control) {
-        return Err(StockError::Invalid { field: "name", rule: "must have no control characters" });
-    }
-    Ok(name.to_owned())
+    NAME.kept(name).map_err(|rule| StockError::Invalid { field: "name", rule })
 }
 
 fn valid_price(price: Money) -> Result<Money, StockError> {
@@ -218,10 +209,6 @@ pub(crate) fn valid_delta(delta: i64) -> Result<(), StockError> {
     Ok(())
 }
 
-pub(crate) fn valid_reason(reason: &str) -> Result<&str, StockError> {
-    let reason = reason.trim();
-    if reason.is_empty() || reason.chars().count() > MAX_REASON_CHARS || reason.contains('\0') {
-        return Err(StockError::Invalid { field: "reason", rule: "must have 1 to 200 characters" });
-    }
-    Ok(reason)
+pub(crate) fn valid_reason(reason: &str) -> Result<String, StockError> {
+    REASON.kept(reason).map_err(|rule| StockError::Invalid { field: "reason", rule })
 }

@@ -58,7 +58,7 @@ pub fn change(tx: &mut Tx<'_>, id: ProductId, change: &ProductChange) -> Result<
 /// [`StockError::Unknown`], [`StockError::Invalid`]
 pub fn adjust(tx: &mut Tx<'_>, id: ProductId, delta: i64, reason: &str) -> Result<i64, StockError> {
     valid_delta(delta)?;
-    let reason = valid_reason(reason)?;
+    let reason = &valid_reason(reason)?;
     let Some(available) = store::adjust(tx, id, delta)? else {
         let product = store::get(tx, id)?.ok_or(StockError::Unknown { product: id })?;
         return Err(if delta > 0 { StockError::TooMany { product: id } } else { insufficient(product, -delta) });

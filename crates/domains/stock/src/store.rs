@@ -1,11 +1,14 @@
 //! The SQL of products and stock.
 
+use std::collections::HashSet;
+
 use contracts::{Money, ProductId};
+use db::text::search_form;
 use db::types::{Id, Time};
 use db::{Conn, MultiBackend, Prepare, on_each};
 use diesel::prelude::*;
 
-use crate::model::{Cursor, MAX_UNITS, Product, ProductChange, ProductQuery, Sort, search_form, search_pattern};
+use crate::model::{Cursor, MAX_UNITS, NewProduct, Product, ProductChange, ProductQuery, Sort, search_pattern};
 use crate::schema::{product, stock_adjustment};
 
 /// Rows an INSERT, so that its values stay below the number that SQLite can bind.
@@ -63,8 +66,7 @@ pub fn by_ids(conn: &mut Conn, ids: &[ProductId]) -> db::Result<Vec<Product>> {
 pub fn page(conn: &mut Conn, query: &ProductQuery, limit: i64) -> db::Result<Vec<Product>> {
     let mut select = product::table.select(COLUMNS).into_boxed::<MultiBackend>();
     if let Some(text) = query.text.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
-        let Some(pattern) = search_pattern(text) else { return Ok(Vec::new()) };
-        select = select.filter(product::search_name.like(pattern).escape('\\'));
+        select = select.filter(product::search_name.like(search_pattern(text)).escape('\\'));
     }
     if query.after.as_ref().is_some_and(|cursor| !cursor.fits(query.sort)) {
         return Ok(Vec::new());
@@ -113,6 +115,34 @@ pub(crate) fn insert_products(conn: &mut Conn, products: &[Product]) -> db::Resu
             })
             .collect();
         on_each!(conn, |c| diesel::insert_into(product::table).values(&rows).execute(c))?;
+    }
+    Ok(())
+}
+
+/// Those of `new` whose names, in the search form, are in the catalogue already, by their places.
+///
+/// # Errors
+/// The database's.
+pub fn taken_names(conn: &mut Conn, new: &[NewProduct]) -> db::Result<Vec<usize>> {
+    let names: Vec<String> = new.iter().map(NewProduct::search_name).collect();
+    let taken: Vec<String> =
+        product::table.filter(product::search_name.eq_any(&names)).select(product::search_name).load(conn)?;
+    let taken: HashSet<String> = taken.into_iter().collect();
+    Ok((0..names.len()).filter(|at| taken.contains(&names[*at])).collect())
+}
+
+/// Brings the names of all products into the search form, where an earlier version kept another one.
+///
+/// # Errors
+/// The database's.
+pub fn renew_search_names(conn: &mut Conn) -> db::Result<()> {
+    let names: Vec<(ProductId, String, String)> =
+        product::table.select((product::id, product::name, product::search_name)).load(conn)?;
+    for (id, name, kept) in names {
+        let form = search_form(&name);
+        if form != kept {
+            diesel::update(product::table.find(id)).set(product::search_name.eq(form)).execute(conn)?;
+        }
     }
     Ok(())
 }

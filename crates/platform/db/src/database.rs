@@ -62,6 +62,17 @@ struct Shared {
 const POOLED_BY_TRANSACTION: &str = "the database URL leads to a pooler in transaction mode, which mixes up the settings \
     and notifications of sessions; set the pooler to session mode (pool_mode = session), or name the server itself";
 
+/// Refuses a PostgreSQL database that cannot keep every text, as one in SQL_ASCII cannot.
+fn check_encoding(conn: &mut Conn) -> Result<()> {
+    use diesel::dsl::sql;
+    let encoding: String = diesel::select(sql::<Text>("current_setting('server_encoding')")).get_result(conn)?;
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    let remedy = "make one with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0";
+    Err(Error::Defect(format!("the encoding of the database is {encoding}, which cannot keep every text; {remedy}")))
+}
+
 enum Kind {
     Sqlite(GroupWriter),
     Postgres { units: Arc<Units>, place: Arc<PostgresPlace> },
@@ -92,6 +103,7 @@ impl Database {
                 if runtime.block_on(place.is_pooled_by_transaction()) {
                     return Err(Error::Defect(POOLED_BY_TRANSACTION.into()));
                 }
+                check_encoding(&mut conn)?;
                 migrations.run(&mut conn)?;
                 drop(conn);
                 let lanes = Lanes::new(Connector::Postgres(place.clone(), recorder.clone()), &options);

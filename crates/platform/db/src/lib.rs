@@ -23,6 +23,7 @@ mod progress;
 mod sqlite;
 mod sqlite_file;
 mod storage;
+pub mod text;
 pub mod types;
 mod unit;
 

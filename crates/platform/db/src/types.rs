@@ -6,10 +6,12 @@
 //! | [`UtcTime`] | `timestamptz` | `INTEGER`, microseconds since 1970 |
 //! | [`Json`] | `json` | `TEXT` |
 
+use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
-use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use diesel::deserialize::{FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
 use diesel::pg::Pg;
@@ -18,7 +20,7 @@ use diesel::serialize::{IsNull, Output, ToSql};
 use diesel::sql_types::{self, HasSqlType, SqlType};
 use diesel::sqlite::Sqlite;
 use diesel::{deserialize, serialize};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::conn::MultiBackend;
 
@@ -54,13 +56,22 @@ on_the_multi_backend!(Uuid, UtcTime, Json);
 /// Microseconds between 1970 and 2000, where PostgreSQL begins to count.
 const PG_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
-/// A point in time, to the microsecond, the precision of both databases. In JSON an RFC 3339 string in UTC.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, AsExpression, FromSqlRow,
-)]
+/// First time of year 0, in microseconds since 1970.
+const MIN_MICROS: i64 = -62_167_219_200_000_000;
+/// Last time of year 9999, in microseconds since 1970.
+const MAX_MICROS: i64 = 253_402_300_799_999_999;
+
+/// A point in time of the years 0 to 9999, to the microsecond, the precision of both databases. In JSON an RFC 3339
+/// string in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, AsExpression, FromSqlRow)]
 #[diesel(sql_type = UtcTime)]
-#[serde(from = "DateTime<Utc>", into = "DateTime<Utc>")]
+#[serde(into = "DateTime<Utc>")]
 pub struct Time(DateTime<Utc>);
+
+/// The text is no time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be a time as in RFC 3339, like 2026-03-01T09:00:00Z, of the years 0000 to 9999")]
+pub struct TimeError;
 
 impl Time {
     /// The time by this process's clock. In a unit of work take [`crate::Tx::now`], the database's.
@@ -73,9 +84,14 @@ impl Time {
         self.0.timestamp_micros()
     }
 
-    /// `None` outside the years that chrono can show.
+    /// `None` outside the years 0 to 9999.
     pub fn from_micros(micros: i64) -> Option<Self> {
-        DateTime::from_timestamp_micros(micros).map(Self)
+        (MIN_MICROS..=MAX_MICROS).contains(&micros).then(|| Self::nearest(micros))
+    }
+
+    /// The time, or the nearest of the years 0 to 9999.
+    fn nearest(micros: i64) -> Self {
+        Self(DateTime::from_timestamp_micros(micros.clamp(MIN_MICROS, MAX_MICROS)).unwrap_or_default())
     }
 
     /// As chrono has it.
@@ -84,10 +100,41 @@ impl Time {
     }
 }
 
+/// The nearest time of the years 0 to 9999.
 impl From<DateTime<Utc>> for Time {
     fn from(time: DateTime<Utc>) -> Self {
-        Self(time.trunc_subsecs(6))
+        Self::nearest(time.timestamp_micros())
     }
+}
+
+impl FromStr for Time {
+    type Err = TimeError;
+
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        let bytes = text.as_bytes();
+        // chrono also takes a blank for the T, and the second 60
+        let is_strict = text.is_ascii() && matches!(bytes.get(10), Some(b'T' | b't')) && bytes.get(17) != Some(&b'6');
+        let time = DateTime::parse_from_rfc3339(text).ok().filter(|_| is_strict).ok_or(TimeError)?;
+        Self::from_micros(time.timestamp_micros()).ok_or(TimeError)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Reads a day of the years 0 to 9999, for `#[serde(deserialize_with)]`: ten characters, as in RFC 3339.
+///
+/// # Errors
+/// The text is no day.
+pub fn day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NaiveDate>, D::Error> {
+    let Some(text) = Option::<Cow<'de, str>>::deserialize(deserializer)? else { return Ok(None) };
+    let has_shape = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    let day = text.parse().ok().filter(|_| has_shape && !text.starts_with('-'));
+    day.map(Some).ok_or_else(|| serde::de::Error::custom("must be a day like 2026-03-01"))
 }
 
 impl From<Time> for DateTime<Utc> {
@@ -102,7 +149,7 @@ impl fmt::Display for Time {
     }
 }
 
-/// Saturates at the ends of time.
+/// Saturates at the last time of year 9999.
 impl std::ops::Add<Duration> for Time {
     type Output = Self;
     fn add(self, duration: Duration) -> Self {
@@ -111,7 +158,7 @@ impl std::ops::Add<Duration> for Time {
     }
 }
 
-/// Saturates at the ends of time.
+/// Saturates at the first time of year 0.
 impl std::ops::Sub<Duration> for Time {
     type Output = Self;
     fn sub(self, duration: Duration) -> Self {
@@ -130,7 +177,7 @@ impl ToSql<UtcTime, Sqlite> for Time {
 impl FromSql<UtcTime, Sqlite> for Time {
     fn from_sql(bytes: <Sqlite as diesel::backend::Backend>::RawValue<'_>) -> deserialize::Result<Self> {
         let micros = <i64 as FromSql<sql_types::BigInt, Sqlite>>::from_sql(bytes)?;
-        Time::from_micros(micros).ok_or_else(|| "a time out of range".into())
+        Ok(Time::nearest(micros))
     }
 }
 
@@ -143,7 +190,7 @@ impl ToSql<UtcTime, Pg> for Time {
 impl FromSql<UtcTime, Pg> for Time {
     fn from_sql(bytes: diesel::pg::PgValue<'_>) -> deserialize::Result<Self> {
         let micros = <i64 as FromSql<sql_types::BigInt, Pg>>::from_sql(bytes)?;
-        micros.checked_add(PG_EPOCH_MICROS).and_then(Time::from_micros).ok_or_else(|| "a time out of range".into())
+        Ok(Time::nearest(micros.saturating_add(PG_EPOCH_MICROS)))
     }
 }
 

@@ -23,5 +23,7 @@ mod reads;
 mod storage;
 #[path = "db/units.rs"]
 mod units;
+#[path = "db/values.rs"]
+mod values;
 #[path = "db/wakes.rs"]
 mod wakes;

@@ -14,6 +14,7 @@ const COMMON: &str = include_str!("common-passwords.txt");
 
 /// Returns why nobody may choose a password, in upper or lower case and with or without blanks around, or `None` for a good one.
 pub fn weakness(password: &str) -> Option<&'static str> {
+    let password = db::text::typed(password);
     if password.chars().count() < MIN_LENGTH {
         return Some("is shorter than 8 characters");
     }
@@ -35,6 +36,7 @@ mod tests {
             "a",
             "1234567",
             "비밀번호일이삼",
+            "\u{1107}\u{1175}\u{1106}\u{1175}\u{11af}\u{1107}\u{1165}\u{11ab}", // three syllables of a keyboard that sends letters
             "12345678",
             "password",
             "PassWord1",

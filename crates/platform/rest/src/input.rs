@@ -8,6 +8,7 @@ use actix_web::web;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use garde::Validate;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 
 use crate::body::{Incoming, Memory, Whole};
 use crate::depth::{self, MAX_DEPTH};
@@ -99,6 +100,9 @@ pub fn parse<T: DeserializeOwned + Validate<Context = ()>>(bytes: &[u8]) -> Resu
         let json: Result<IgnoredAny, _> = serde_json::from_slice(bytes);
         json.map_err(|error| Problem::new(&kinds::MALFORMED_JSON).detail(error))?;
     }
+    if let Some(field) = nul_in(bytes) {
+        return Err(Problem::new(&kinds::INVALID_REQUEST).field(&field, "must have no NUL character"));
+    }
     // structs would also be taken from arrays
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return Err(Problem::new(&kinds::INVALID_REQUEST).field("body", "must be an object"));
@@ -110,6 +114,28 @@ pub fn parse<T: DeserializeOwned + Validate<Context = ()>>(bytes: &[u8]) -> Resu
         let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
         Problem::new(&kinds::INVALID_REQUEST).field(if field == "." { "body" } else { &field }, text)
     })?)
+}
+
+/// Returns the field whose text has a NUL character, which PostgreSQL cannot keep.
+fn nul_in(json: &[u8]) -> Option<String> {
+    fn place(value: &Value) -> Option<String> {
+        let below = |at: String, value| {
+            place(value).map(|rest| match rest.chars().next() {
+                None | Some('[') => at + &rest,
+                Some(_) => format!("{at}.{rest}"),
+            })
+        };
+        match value {
+            Value::String(text) => text.contains('\0').then(String::new),
+            Value::Array(items) => items.iter().enumerate().find_map(|(at, item)| below(format!("[{at}]"), item)),
+            Value::Object(members) => members.iter().find_map(|(name, member)| below(name.clone(), member)),
+            _ => None,
+        }
+    }
+    // JSON has it as an escape only
+    let escape = b"\\u0000";
+    let may_have = json.windows(escape.len()).any(|window| window == escape);
+    may_have.then(|| serde_json::from_slice(json).ok()).flatten().and_then(|value| place(&value))
 }
 
 /// `value`, or a document that names each of its wrong fields.

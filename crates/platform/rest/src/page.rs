@@ -14,6 +14,8 @@ use crate::problem::Problem;
 pub const DEFAULT_LIMIT: i64 = 20;
 /// Items of a page at most.
 pub const MAX_LIMIT: i64 = 100;
+/// Bytes of a cursor at most: a cursor may hold a name in its search form, of 33 bytes a character.
+const MAX_CURSOR: usize = 16 * 1024;
 
 /// The parameters of every list.
 #[derive(Debug, Default, Deserialize, Validate, utoipa::IntoParams)]
@@ -24,7 +26,7 @@ pub struct PageQuery {
     #[param(minimum = 1, maximum = 100)]
     pub limit: Option<i64>,
     /// `next_cursor` of the page before.
-    #[garde(length(bytes, max = 500))]
+    #[garde(length(bytes, max = MAX_CURSOR))]
     pub cursor: Option<String>,
 }
 

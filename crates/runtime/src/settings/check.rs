@@ -45,6 +45,7 @@ impl Settings {
         positive("auth.access_ttl", self.auth.access_ttl)?;
         positive("auth.refresh_ttl", self.auth.refresh_ttl)?;
         expect("auth.refresh_ttl", self.auth.refresh_ttl >= self.auth.access_ttl, "expected no less than access_ttl")?;
+        self.shop.zone()?;
         self.currency.currency()?;
         positive("order.expires_after", self.order.expires_after)?;
         self.event_proxy.check()?;

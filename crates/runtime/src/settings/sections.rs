@@ -5,7 +5,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use contracts::Currency;
+use contracts::{Currency, ShopZone};
 pub use messaging_kafka::{Backend, KafkaSettings};
 use program::settings::{Address, Bytes, DatabaseUrl, LogSettings, SettingError, TelemetrySettings, expect};
 use program::{Secret, defaults};
@@ -25,6 +25,7 @@ pub struct Settings {
     pub events: EventsSettings,
     pub admin: AdminSettings,
     pub auth: AuthSettings,
+    pub shop: ShopSettings,
     pub currency: CurrencySettings,
     pub order: OrderSettings,
     pub coupon: CouponSettings,
@@ -49,6 +50,7 @@ impl Default for Settings {
             events: EventsSettings::default(),
             admin: AdminSettings::default(),
             auth: AuthSettings::default(),
+            shop: ShopSettings::default(),
             currency: CurrencySettings::default(),
             order: OrderSettings::default(),
             coupon: CouponSettings::default(),
@@ -211,6 +213,27 @@ pub struct AuthSettings {
     pub refresh_ttl: Duration,
 }
 defaults!(AuthSettings { token_secret: Secret::default(), access_ttl: 15 * MINUTE, refresh_ttl: 30 * DAY });
+
+/// Where the shop is.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShopSettings {
+    /// IANA. Figures, export files and mails have its days.
+    pub time_zone: String,
+}
+defaults!(ShopSettings { time_zone: "UTC".into() });
+
+impl ShopSettings {
+    /// The time zone of the settings.
+    ///
+    /// # Errors
+    /// `shop.time_zone`
+    pub fn zone(&self) -> Result<ShopZone, SettingError> {
+        let name = &self.time_zone;
+        let reason = format!("expected a time zone of IANA like Asia/Seoul, got {name:?}");
+        ShopZone::named(name).ok_or_else(|| SettingError::new("shop.time_zone", reason))
+    }
+}
 
 /// The one currency of the shop.
 #[derive(Debug, Clone, Deserialize)]

@@ -50,13 +50,23 @@ async fn a_shop_opens_again_with_what_it_made_at_first() {
 }
 
 #[tokio::test]
-async fn a_database_of_another_currency_is_refused() {
+async fn a_database_of_another_currency_or_time_zone_is_refused() {
+    let usd = "UPDATE shop_setting SET value = 'USD with 2 decimals' WHERE name = 'currency'";
+    let currency = "setting currency.code: the database was made with USD with 2 decimals, and its amounts stay in it; \
+                    got KRW with 0 decimals";
+    let seoul = "UPDATE shop_setting SET value = 'Asia/Seoul' WHERE name = 'time zone'";
+    let zone = "setting shop.time_zone: the database was made with Asia/Seoul, and its days stay; got UTC";
+    for (change, told) in [(usd, currency), (seoul, zone)] {
+        is_refused_after(change, told).await;
+    }
+}
+
+async fn is_refused_after(change: &'static str, told: &str) {
     for place in testkit::places().await {
         let folder = TempDir::new().unwrap();
         let shop = Shop::open(settings(folder.path(), &place.url)).await.unwrap();
-        let changed = shop.db.write(|tx| -> db::Result<usize> {
-            let usd = "UPDATE shop_setting SET value = 'USD with 2 decimals' WHERE name = 'currency'";
-            Ok(on_each!(&mut **tx, |conn| sql_query(usd).execute(conn))?)
+        let changed = shop.db.write(move |tx| -> db::Result<usize> {
+            Ok(on_each!(&mut **tx, |conn| sql_query(change).execute(conn))?)
         });
         assert_eq!(changed.await.unwrap(), 1);
         shop.close().await;
@@ -67,11 +77,7 @@ async fn a_database_of_another_currency_is_refused() {
                 break refusal;
             }
         };
-        assert_eq!(
-            refusal,
-            "setting currency.code: the database was made with USD with 2 decimals, and its amounts stay in it; \
-             got KRW with 0 decimals"
-        );
+        assert_eq!(refusal, told);
     }
 }
 

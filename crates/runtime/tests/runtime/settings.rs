@@ -179,6 +179,11 @@ fn a_bad_variable_is_one_line_that_names_the_setting() {
             "host.relay: must be true with SQLite, whose file belongs to one process: no other could do it",
         ),
         ("SHOP__LOG__FORMAT", "xml", r#"log.format: expected one of pretty, json, got "xml""#),
+        (
+            "SHOP__SHOP__TIME_ZONE",
+            "Seoul",
+            r#"shop.time_zone: expected a time zone of IANA like Asia/Seoul, got "Seoul""#,
+        ),
         ("SHOP__CURRENCY__CODE", "won", r#"currency.code: expected a currency of ISO 4217 like KRW, got "won""#),
         ("SHOP__CURRENCY__CODE", "ABC", r#"currency.code: expected a currency of ISO 4217 like KRW, got "ABC""#),
         ("SHOP__CURRENCY__CODE", "XAU", r#"currency.code: expected a currency of ISO 4217 like KRW, got "XAU""#),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use db::text::typed;
 use rest::turns::Turns;
 use telemetry::metrics::SIGN_IN_FAILURES;
 use tokio::sync::Semaphore;
@@ -28,7 +29,7 @@ pub struct Passwords {
 impl Passwords {
     /// At most `at_once` at the same time.
     pub fn new(at_once: usize) -> Self {
-        let decoy = hash(&rand::random::<[u8; 16]>()).expect("argon2 takes any password of 16 bytes");
+        let decoy = hash(&rand::random::<u128>().to_string()).expect("argon2 takes any password of 38 bytes");
         let turns = Arc::new(Semaphore::new(at_once.max(1)));
         Self { turns, networks: Arc::default(), decoy: decoy.into() }
     }
@@ -38,7 +39,7 @@ impl Passwords {
     /// # Errors
     /// When the turn does not come in time.
     pub async fn hash(&self, password: String, from: IpAddr) -> Result<String, Problem> {
-        self.in_turn(from, move || hash(password.as_bytes())).await?.map_err(Problem::internal)
+        self.in_turn(from, move || hash(&password)).await?.map_err(Problem::internal)
     }
 
     /// Whether `password` is the one of `stored`; without one it is wrong, in the same time.
@@ -49,7 +50,10 @@ impl Passwords {
         let decoy = self.decoy.clone();
         self.in_turn(from, move || {
             let hash = stored.as_deref().unwrap_or(&decoy);
-            let right = Argon2::default().verify_password(password.as_bytes(), hash).is_ok();
+            let is_of = |password: &str| Argon2::default().verify_password(password.as_bytes(), hash).is_ok();
+            let typed = typed(&password);
+            // earlier versions hashed a password as it was sent
+            let right = is_of(&typed) || (typed != password && is_of(&password));
             right && stored.is_some()
         })
         .await
@@ -82,6 +86,6 @@ pub(crate) fn note_wrong_password(from: IpAddr) {
 }
 
 /// The hash of `password` as a PHC string, on this thread.
-pub(crate) fn hash(password: &[u8]) -> Result<String, argon2::password_hash::Error> {
-    Ok(Argon2::default().hash_password(password)?.to_string())
+pub(crate) fn hash(password: &str) -> Result<String, argon2::password_hash::Error> {
+    Ok(Argon2::default().hash_password(typed(password).as_bytes())?.to_string())
 }

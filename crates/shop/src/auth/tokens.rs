@@ -5,12 +5,13 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use contracts::MemberId;
+use hmac::Mac;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use member::{Role, SessionId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::keys::Keys;
+use super::keys::{Keys, keyed};
 use crate::http::kinds;
 use crate::http::problem::Problem;
 
@@ -36,6 +37,8 @@ pub struct Tokens {
     verify: DecodingKey,
     rules: Validation,
     lifetime: Duration,
+    /// Makes successors of refresh tokens.
+    successor: [u8; 32],
 }
 
 impl Tokens {
@@ -46,7 +49,8 @@ impl Tokens {
         rules.set_issuer(&[ISSUER]);
         rules.set_required_spec_claims(&["exp", "iss", "sub"]);
         rules.leeway = 0;
-        Self { sign: EncodingKey::from_secret(&key), verify: DecodingKey::from_secret(&key), rules, lifetime }
+        let successor = keys.derive("refresh-token");
+        Self { sign: EncodingKey::from_secret(&key), verify: DecodingKey::from_secret(&key), rules, lifetime, successor }
     }
 
     /// A token for the member's session, good for [`lifetime`](Self::lifetime).
@@ -62,6 +66,13 @@ impl Tokens {
     /// How long a token is good for.
     pub fn lifetime(&self) -> Duration {
         self.lifetime
+    }
+
+    /// The token that follows a refresh token: the same each time, so that a repeat of a refresh has the same answer.
+    pub(crate) fn successor(&self, of: &RefreshToken) -> RefreshToken {
+        let mut mac = keyed(&self.successor);
+        mac.update(of.0.as_bytes());
+        RefreshToken(BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
     }
 
     /// What `token` says, if it is one of ours and not expired.
@@ -80,7 +91,7 @@ impl Tokens {
     }
 }
 
-/// A refresh token: 256 random bits, shown once.
+/// A refresh token: 256 random bits, or made of such a token by [`Tokens::successor`].
 pub(crate) struct RefreshToken(String);
 
 impl RefreshToken {

@@ -69,7 +69,7 @@ fn new_password() -> String {
 
 async fn hashed(password: &str) -> Result<String, Failure> {
     let password = password.to_owned();
-    let hash = tokio::task::spawn_blocking(move || hash_password(password.as_bytes())).await;
+    let hash = tokio::task::spawn_blocking(move || hash_password(&password)).await;
     let hash = hash.map_err(|error| Failure::Failed(error.to_string()))?;
     hash.map_err(|error| Failure::Usage(format!("setting admin.password: {error}")))
 }

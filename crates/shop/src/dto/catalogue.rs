@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use stock::Product;
 use utoipa::ToSchema;
 
-use super::printable;
+use super::line;
 use crate::http::problem::Problem;
 
 /// A new product.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProductEntry {
-    #[garde(length(chars, min = 1, max = stock::MAX_NAME_CHARS), custom(printable))]
+    #[garde(custom(line(&stock::NAME)))]
     #[schema(min_length = 1, max_length = 200, example = "Mug")]
     pub name: String,
     /// Of one unit.
@@ -44,7 +44,7 @@ impl ProductEntry {
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProductPatch {
-    #[garde(length(chars, min = 1, max = stock::MAX_NAME_CHARS), custom(printable_if_given))]
+    #[garde(inner(custom(line(&stock::NAME))))]
     #[schema(min_length = 1, max_length = 200)]
     pub name: Option<String>,
     #[garde(inner(custom(not_negative)))]
@@ -69,11 +69,6 @@ fn not_negative(price: &Money, _: &()) -> garde::Result {
     if *price < Money::ZERO { Err(garde::Error::new("must not be negative")) } else { Ok(()) }
 }
 
-#[allow(clippy::ref_option)] // the shape that garde calls
-fn printable_if_given(text: &Option<String>, context: &()) -> garde::Result {
-    text.as_deref().map_or(Ok(()), |text| printable(text, context))
-}
-
 /// Units brought in or written off.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -82,7 +77,7 @@ pub(crate) struct StockAdjustment {
     #[garde(range(min = -stock::MAX_UNITS, max = stock::MAX_UNITS))]
     #[schema(minimum = -1_000_000_000, maximum = 1_000_000_000, example = -3)]
     pub delta: i64,
-    #[garde(length(chars, min = 1, max = 200), custom(printable))]
+    #[garde(custom(line(&stock::REASON)))]
     #[schema(min_length = 1, max_length = 200, example = "damaged")]
     pub reason: String,
 }

@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::{printable, texts};
+use super::{line, texts};
 use crate::http::kinds;
 use crate::http::problem::Problem;
 
@@ -18,7 +18,7 @@ use crate::http::problem::Problem;
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CouponEntry {
-    #[garde(length(chars, min = 1, max = 100), custom(printable))]
+    #[garde(custom(line(&coupon::NAME)))]
     #[schema(min_length = 1, max_length = 100, example = "first 100")]
     pub name: String,
     #[garde(dive)]

@@ -11,7 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::{printable, texts};
+use super::texts;
 
 /// An event as it was emitted.
 #[derive(Serialize, ToSchema)]
@@ -200,7 +200,7 @@ impl From<ConsumerLag> for ConsumerView {
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ResetRequest {
-    #[garde(length(bytes, min = 1, max = 200), custom(printable))]
+    #[garde(length(bytes, min = 1, max = 200))]
     #[schema(min_length = 1, max_length = 200, example = "payment-completed")]
     pub topic: String,
     #[garde(dive)]
@@ -283,11 +283,11 @@ impl DeadLetterDetail {
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReplayRequest {
-    #[garde(length(bytes, min = 1, max = 200), custom(printable))]
+    #[garde(length(bytes, min = 1, max = 200))]
     #[schema(min_length = 1, max_length = 200, example = "settlement")]
     pub group: String,
-    #[garde(length(bytes, min = 1, max = 200))]
-    #[schema(min_length = 1, max_length = 200)]
+    #[garde(length(bytes, min = 1, max = 249))]
+    #[schema(min_length = 1, max_length = 249)]
     pub topic: Option<String>,
 }
 

@@ -7,7 +7,7 @@ use member::{Member, MemberError, Role};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{printable, texts};
+use super::{line, texts};
 
 /// The rule for every e-mail address: mail can be sent there.
 fn mailbox(text: &str, _: &()) -> garde::Result {
@@ -27,13 +27,13 @@ fn strong(text: &str, _: &()) -> garde::Result {
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Registration {
-    #[garde(length(bytes, max = 254), custom(printable), custom(mailbox))]
+    #[garde(custom(mailbox))]
     #[schema(format = Email, max_length = 254, example = "kim@example.com")]
     pub email: String,
     #[garde(length(chars, max = 200), custom(strong))]
     #[schema(format = Password, min_length = 8, max_length = 200)]
     pub password: String,
-    #[garde(length(chars, min = 1, max = 100), custom(printable))]
+    #[garde(custom(line(&member::NAME)))]
     #[schema(min_length = 1, max_length = 100, example = "Kim")]
     pub name: String,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Registration {
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SignIn {
-    #[garde(length(bytes, max = 254), custom(printable), custom(mailbox))]
+    #[garde(custom(mailbox))]
     #[schema(format = Email, max_length = 254, example = "kim@example.com")]
     pub email: String,
     #[garde(length(chars, max = 200))]
@@ -63,7 +63,7 @@ pub(crate) struct Refresh {
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProfileChange {
-    #[garde(length(chars, min = 1, max = 100), custom(printable))]
+    #[garde(custom(line(&member::NAME)))]
     #[schema(min_length = 1, max_length = 100, example = "Kim")]
     pub name: String,
 }
@@ -90,7 +90,7 @@ pub(crate) struct TokenPair {
     /// Seconds that the access token is good for.
     #[schema(example = 900)]
     pub expires_in: u64,
-    /// Good for one refresh, which gives a new one.
+    /// Good for one refresh, which gives a new one; a repeat of that refresh within 30 s gives the same.
     pub refresh_token: String,
 }
 

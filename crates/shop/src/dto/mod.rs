@@ -1,5 +1,7 @@
 //! What goes over the wire: requests, validated field by field, and answers. Shapes only; no rules, no SQL.
 
+use db::text::Line;
+
 pub(crate) mod catalogue;
 pub(crate) mod checkout;
 pub(crate) mod coupons;
@@ -9,10 +11,7 @@ pub(crate) mod members;
 pub(crate) mod notifications;
 pub(crate) mod texts;
 
-/// Text that people see holds no control characters, which also keeps NUL from the databases.
-pub(crate) fn printable(text: &str, _: &()) -> garde::Result {
-    match text.chars().any(char::is_control) {
-        true => Err(garde::Error::new("must have no control characters")),
-        false => Ok(()),
-    }
+/// The rule of a domain for text of one line, for `#[garde(custom(…))]`.
+pub(crate) fn line<T: AsRef<str> + ?Sized>(rule: &'static Line) -> impl FnOnce(&T, &()) -> garde::Result {
+    |text, ()| rule.kept(text.as_ref()).map(drop).map_err(garde::Error::new)
 }

@@ -75,10 +75,15 @@ pub(crate) struct Ticket {
     /// From `POST /me/notifications/stream-tickets`, instead of a bearer token.
     #[garde(length(bytes, max = 200))]
     ticket: Option<String>,
+    /// As the header `Last-Event-ID`, which a new `EventSource` cannot send; the header goes before it.
+    #[garde(range(min = 0))]
+    #[param(minimum = 0)]
+    last_event_id: Option<i64>,
 }
 
 /// The member's notifications as they come (Server-Sent Events). `Last-Event-ID` resumes behind that number; without
-/// it the stream begins with what comes next.
+/// it, or with a number that no notification has yet, the stream begins with what comes next. A ticket has one stream at a
+/// time: a reconnect ends the stream before.
 #[utoipa::path(operation_id = "streamNotifications", tag = "notifications",
                params(Ticket, ("Last-Event-ID" = Option<i64>, Header)),
                responses((status = 200, content_type = "text/event-stream", body = String)),
@@ -89,7 +94,7 @@ pub(crate) async fn open_stream(
     request: HttpRequest,
     ticket: Params<Ticket>,
 ) -> Answer<HttpResponse> {
-    let (member, session, ticket) = match &ticket.0.ticket {
+    let (member, session, ticket_id) = match &ticket.0.ticket {
         Some(ticket) => {
             let ticket = shop.tickets.verify(ticket, |id| shop.streams.knows(id))?;
             (ticket.member, ticket.session, Some(ticket.id))
@@ -97,13 +102,11 @@ pub(crate) async fn open_stream(
         None => Caller::of(&request).await.map(|caller| (caller.id, caller.session, None))?,
     };
     shop.sessions.check(session).await?;
-    let stream = shop.streams.open(member, ticket)?;
+    let stream = shop.streams.open(member, ticket_id)?;
     // first listen, then look: nothing falls between
     let listener = shop.hub.listen(member);
-    let after = match last_event_id(&request) {
-        Some(number) => number,
-        None => shop.db.read(move |conn| notification::last_number(conn, member)).await?,
-    };
+    let end = shop.db.read(move |conn| notification::last_number(conn, member)).await?;
+    let after = last_event_id(&request).or(ticket.0.last_event_id).map_or(end, |number| number.min(end));
     let feed = Feed { shop, member, session, stream, listener, after, ready: VecDeque::new() };
     let events = sse::Sse::from_stream(feed.events()).with_keep_alive(KEEP_ALIVE).with_retry_duration(RETRY);
     Ok(events.respond_to(&request).map_into_boxed_body())

@@ -24,9 +24,9 @@ use crate::idempotency::{self, Done, OptionalKey, RequiredKey};
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Search {
-    /// Part of the name, in any case.
-    #[garde(length(chars, max = 200))]
-    #[param(max_length = 200)]
+    /// Part of the name, in any case, width and composition.
+    #[garde(length(chars, max = 1000))]
+    #[param(max_length = 1000)]
     q: Option<String>,
     /// `newest` unless given.
     #[garde(skip)]

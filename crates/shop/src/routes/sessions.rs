@@ -39,18 +39,19 @@ pub(crate) async fn sign_in(shop: Data<Storefront>, request: HttpRequest, body: 
     token_pair(&shop, id, member.role, session, refresh)
 }
 
-/// Goes on with a session; the refresh token is good for once, and a new one comes with the answer.
+/// Goes on with a session; the refresh token is good for once, and a new one comes with the answer. The same token again
+/// within 30 s, after a lost answer, brings the same new one; later it ends the session.
 #[utoipa::path(operation_id = "refreshSession", tag = "sessions",
                request_body = Refresh, responses((status = 201, body = TokenPair)))]
 #[post("/sessions/refresh")]
 pub(crate) async fn renew(shop: Data<Storefront>, request: HttpRequest, body: Body<Refresh>) -> Answer<HttpResponse> {
     shop.limits.credentials(&request)?;
-    let old = RefreshToken::given(body.value.refresh_token).hash();
-    let (new, expires_at) = (RefreshToken::generate(), Time::now() + shop.refresh_lifetime);
-    let new_hash = new.hash();
+    let old = RefreshToken::given(body.value.refresh_token);
+    let (new, expires_at) = (shop.tokens.successor(&old), Time::now() + shop.refresh_lifetime);
+    let (old, new_hash) = (old.hash(), new.hash());
     let rotation = shop.db.write(move |tx| member::rotate_session(tx, &old, &new_hash, expires_at)).await?;
     if let Rotation::Reused(session) = &rotation {
-        tracing::warn!(%session, "a refresh token was used twice; its session was ended");
+        tracing::warn!(%session, "a refresh token was used again after 30 s; its session was ended");
         shop.sessions.forget(*session);
     }
     let (session, member) = rotation.granted()?;

@@ -69,6 +69,14 @@ async fn a_stream_resumes_behind_the_last_event_that_came() {
     let events = read(open, all.len() - 1).await;
     let resumed: Vec<i64> = events.iter().map(|(id, _)| *id).collect();
     assert_eq!(resumed, (2..=all.len() as i64).collect::<Vec<_>>());
+    let ticket = buyer.post("/me/notifications/stream-tickets", json!({})).send().await.expect(201).text("ticket");
+    let path = format!("/me/notifications/stream?ticket={ticket}&last_event_id=1");
+    let events = read(shop.api().get(&path).open().await, all.len() - 1).await;
+    assert_eq!(events[0].0, 2, "as the header");
+    let beyond = stream(&buyer).header("Last-Event-ID", "1000000").open().await;
+    buys(&shop, &buyer).await;
+    assert_eq!(read(beyond, 1).await[0].0, all.len() as i64 + 1, "begins at the end");
+    shop.api().get("/me/notifications/stream?last_event_id=x").send().await.expect_problem(400, "invalid-query");
     let marked = buyer.post("/me/notifications/read", json!({ "up_to": 2 })).send().await.expect(200);
     assert_eq!(marked.body["marked"], 2);
     let read: Vec<bool> = buyer.all("/me/notifications").await.iter().map(|n| n["read"].as_bool().unwrap()).collect();

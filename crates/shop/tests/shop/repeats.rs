@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use db::on_each;
 use diesel::prelude::*;
+use reqwest::Method;
 use serde_json::json;
 use shop::http::server::purge_answers;
 
@@ -20,6 +21,9 @@ async fn the_same_key_replays_status_body_and_location() {
         assert_eq!(first.header("location"), second.header("location"));
         let otherwise = buyer.post("//api/v1/%6frders", json!({ "items": [{ "product_id": product, "quantity": 2 }] }));
         assert_eq!(otherwise.key(&key).send().await.expect(201).text, first.text, "{shop}: the same route");
+        let spaced = format!(r#" {{ "items" :[ {{"quantity":2, "product\u005fid":"{product}"}} ] }} "#);
+        let spaced = buyer.call(Method::POST, "/orders").header("content-type", "application/json").raw(spaced);
+        assert_eq!(spaced.key(&key).send().await.expect(201).text, first.text, "{shop}: the same value");
         assert_eq!(shop.available(&product).await, 3);
 
         let other = json!({ "items": [{ "product_id": product, "quantity": 1 }] });

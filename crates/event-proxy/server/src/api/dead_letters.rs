@@ -2,7 +2,6 @@
 
 use actix_web::web::Data;
 use actix_web::{HttpResponse, get, post};
-use chrono::{DateTime, Utc};
 use db::types::{Id, Time};
 use garde::Validate;
 use rest::input::{Body, Params, Segment};
@@ -54,10 +53,12 @@ pub(crate) struct DeadLetterQuery {
     pub error: Option<String>,
     /// Refused for the first time then or later.
     #[garde(skip)]
-    pub after: Option<DateTime<Utc>>,
+    #[param(value_type = Option<chrono::DateTime<chrono::Utc>>)]
+    pub after: Option<Time>,
     /// Refused for the first time before that.
     #[garde(skip)]
-    pub before: Option<DateTime<Utc>>,
+    #[param(value_type = Option<chrono::DateTime<chrono::Utc>>)]
+    pub before: Option<Time>,
 }
 
 /// Which events, all of these at once; all of them unless anything is given.
@@ -85,11 +86,13 @@ pub struct RedriveFilter {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     #[garde(skip)]
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<DateTime<Utc>>,
+    pub after: Option<Time>,
     #[garde(skip)]
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<DateTime<Utc>>,
+    pub before: Option<Time>,
 }
 
 /// Events to be sent again.
@@ -138,9 +141,9 @@ pub(crate) struct DeadLetterView {
     /// Deliveries that were refused.
     pub attempts: i32,
     pub reason: Option<String>,
-    #[schema(value_type = DateTime<Utc>)]
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub first_failed_at: Time,
-    #[schema(value_type = Option<DateTime<Utc>>)]
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_attempt_at: Option<Time>,
     /// As it was posted.
@@ -171,7 +174,7 @@ impl From<Held> for DeadLetterView {
 impl From<RedriveFilter> for Filter {
     fn from(filter: RedriveFilter) -> Self {
         let RedriveFilter { ids, topic, service, kind, key, error, after, before } = filter;
-        Self { ids, topic, service, kind, key, error, after: after.map(Time::from), before: before.map(Time::from) }
+        Self { ids, topic, service, kind, key, error, after, before }
     }
 }
 
@@ -198,7 +201,6 @@ pub(crate) async fn letters(
     page: &PageQuery,
 ) -> Result<Page<DeadLetterView>, Problem> {
     let DeadLetterQuery { state, topic, service, kind, key, error, after, before } = query;
-    let (after, before) = (after.map(Time::from), before.map(Time::from));
     let filter = Filter { ids: None, topic, service, kind, key, error, after, before };
     let states: &[State] = if state == Which::Dead { &[State::Dead] } else { &MOVING };
     let (behind, fetch) = (page.after::<Id>()?, page.fetch());

@@ -8,10 +8,11 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use db::Database;
+use db::text::Line;
 use db::types::{Id, Time};
 use garde::Validate;
 use parking_lot::RwLock;
-use rest::Problem;
+use rest::{Problem, kinds};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
@@ -28,6 +29,9 @@ const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// Services that a key may be bound to.
 const MAX_SERVICES: usize = 100;
 
+/// Rule for the name of a key.
+const NAME: Line = Line::new(100, "must have 1 to 100 characters");
+
 /// SHA-256 of a key.
 pub(super) type Hash = [u8; 32];
 
@@ -36,7 +40,7 @@ pub(super) type Hash = [u8; 32];
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
     /// For people: whose it is.
-    #[garde(length(chars, min = 1, max = 100), custom(printable))]
+    #[garde(custom(|name: &str, _: &()| NAME.kept(name).map(drop).map_err(garde::Error::new)))]
     #[schema(min_length = 1, max_length = 100)]
     pub name: String,
     /// The only ones whose events are taken; all unless given.
@@ -153,6 +157,8 @@ impl Keys {
     /// The database's.
     pub async fn create(&self, who: &str, new: NewKey) -> Result<ShownKey, Problem> {
         let (key, hash) = new_key();
+        let wrong = |rule| Problem::new(&kinds::INVALID_REQUEST).field("name", rule);
+        let new = NewKey { name: NAME.kept(&new.name).map_err(wrong)?, ..new };
         let (who, id, detail) = (who.to_owned(), Id::new(), described(&new));
         let created = self.control.write(move |tx| {
             let created = key_rows::insert(tx, id, &hash, &new)?;
@@ -255,12 +261,6 @@ fn described(new: &NewKey) -> String {
     let events = new.events_per_second.map(|rate| format!("; {rate} events/s"));
     let bytes = new.bytes_per_second.map(|rate| format!("; {rate} bytes/s"));
     format!("{}: {services}{}{}", new.name, events.unwrap_or_default(), bytes.unwrap_or_default())
-}
-
-/// Text that people see holds no control characters, which also keeps NUL from the databases.
-fn printable(text: &str, _: &()) -> garde::Result {
-    let holds = !text.chars().any(char::is_control);
-    if holds { Ok(()) } else { Err(garde::Error::new("must not hold control characters")) }
 }
 
 fn service(name: &str, _: &()) -> garde::Result {

@@ -7,7 +7,7 @@ use db::types::{Id, Time};
 use rest::Problem;
 use rest::depth::{self, MAX_DEPTH};
 use rest::kinds;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -52,7 +52,7 @@ pub(crate) struct Posted<'a> {
     #[serde(borrow, default)]
     pub id: Option<Cow<'a, str>>,
     /// When it happened; now, unless given.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "strict")]
     pub time: Option<DateTime<Utc>>,
     #[serde(default)]
     pub level: Option<Level>,
@@ -63,6 +63,11 @@ pub(crate) struct Posted<'a> {
     /// CloudEvents attribute: an id counts within its source.
     #[serde(skip)]
     pub source: Option<Cow<'a, str>>,
+}
+
+/// RFC 3339, as [`Time`] has it.
+fn strict<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DateTime<Utc>>, D::Error> {
+    Ok(Option::<Time>::deserialize(deserializer)?.map(Time::to_chrono))
 }
 
 /// An event that cannot be taken.

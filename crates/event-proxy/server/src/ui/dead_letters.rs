@@ -4,8 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpResponse, get, post};
 use askama::Template;
-use chrono::{DateTime, SecondsFormat, Utc};
-use db::types::Id;
+use db::types::{Id, Time};
 use garde::Validate;
 use rest::Problem;
 use rest::input::{Segment, parse};
@@ -53,8 +52,8 @@ struct RedrivePage {
     matched: i64,
 }
 
-fn at(time: &Option<DateTime<Utc>>) -> String {
-    time.map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true)).unwrap_or_default()
+fn at(time: &Option<Time>) -> String {
+    time.map(|time| time.to_string()).unwrap_or_default()
 }
 
 fn text(text: &Option<String>) -> String {

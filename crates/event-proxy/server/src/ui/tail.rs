@@ -9,6 +9,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, Responder, get};
 use actix_web_lab::sse;
 use db::Conn;
+use db::text::search_form;
 use db::types::{Id, Time};
 use futures::future::select_all;
 use futures::{Stream, stream};
@@ -82,7 +83,7 @@ pub(crate) async fn tail(
 ) -> Result<HttpResponse, Problem> {
     let topic = view(&proxy, &name.0).await?.name;
     let mut wanted = query.0;
-    wanted.text = wanted.text.map(|text| text.to_lowercase());
+    wanted.text = wanted.text.map(|text| search_form(&text));
     let mut feed = Tail {
         proxy,
         session: admin.session,
@@ -245,7 +246,7 @@ impl TailQuery {
         let event = &stored.event;
         event.kind != MOVED
             && self.key.as_ref().is_none_or(|key| *key == event.key)
-            && self.text.as_ref().is_none_or(|text| event.payload.to_lowercase().contains(text.as_str()))
+            && self.text.as_ref().is_none_or(|text| search_form(&event.payload).contains(text.as_str()))
     }
 }
 

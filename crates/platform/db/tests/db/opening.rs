@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use db::{Database, Error, Migrations, Options};
 use diesel::prelude::*;
-use testkit::places;
+use testkit::{PgServer, places};
 
 use crate::ground::{Book, MIGRATIONS, NEWER, grounds, insert, sqlite};
 
@@ -145,4 +145,18 @@ async fn migrations_run_once_however_many_start_at_once() {
         Ok(diesel::select(sql::<BigInt>("(SELECT count(*) FROM __diesel_schema_migrations)")).get_result(conn)?)
     };
     assert_eq!(db.read(versions).await.expect("the versions"), 2);
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_keep_every_text_is_refused() {
+    let Some(server) = tokio::task::spawn_blocking(PgServer::start).await.expect("no panic") else { return };
+    for (name, encoding) in [("ascii", "SQL_ASCII"), ("korean", "EUC_KR")] {
+        server.set_up(&format!(
+            "CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+        ));
+        let url = server.url().replace("/postgres", &format!("/{name}"));
+        let error = refused(open(&url, &MIGRATIONS).await);
+        assert!(matches!(&error, Error::Defect(why) if why.contains(encoding) && why.contains("UTF8")), "{error}");
+    }
+    open(&server.url(), &MIGRATIONS).await.expect("UTF8 opens");
 }

@@ -27,8 +27,8 @@ pub(crate) struct DeadLetterFilter {
     #[garde(length(bytes, max = 200))]
     #[param(max_length = 200)]
     group: Option<String>,
-    #[garde(length(bytes, max = 200))]
-    #[param(max_length = 200)]
+    #[garde(length(bytes, max = 249))]
+    #[param(max_length = 249)]
     topic: Option<String>,
 }
 

@@ -23,8 +23,8 @@ use crate::http::problem::{Answer, Problem, unavailable};
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct EventFilter {
-    #[garde(length(bytes, max = 200))]
-    #[param(max_length = 200)]
+    #[garde(length(bytes, max = 249))]
+    #[param(max_length = 249)]
     topic: Option<String>,
     #[garde(length(bytes, max = 200))]
     #[param(max_length = 200)]

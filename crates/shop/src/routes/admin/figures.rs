@@ -6,7 +6,7 @@ use actix_web::web::Data;
 use actix_web::{HttpResponse, get};
 use chrono::NaiveDate;
 use consumers::{analytics, settlement};
-use contracts::CouponId;
+use contracts::{CouponId, day_of};
 use db::types::Time;
 use garde::Validate;
 use rest::input::{Params, Segment};
@@ -32,9 +32,11 @@ const MOST_DAYS: i64 = 3_660;
 pub(crate) struct Days {
     /// 30 days ago unless given.
     #[garde(skip)]
+    #[serde(default, deserialize_with = "db::types::day")]
     from: Option<NaiveDate>,
-    /// Today (UTC) unless given.
+    /// Today in the time zone of the shop unless given.
     #[garde(skip)]
+    #[serde(default, deserialize_with = "db::types::day")]
     to: Option<NaiveDate>,
 }
 
@@ -45,8 +47,8 @@ pub(crate) struct Days {
 #[get("/admin/settlements")]
 pub(crate) async fn settlements(shop: Data<Storefront>, _admin: Admin, days: Params<Days>) -> Answer<HttpResponse> {
     let now = Time::now();
-    let to = days.0.to.unwrap_or_else(|| now.to_chrono().date_naive());
-    let from = days.0.from.unwrap_or_else(|| (now - LATELY).to_chrono().date_naive().min(to));
+    let to = days.0.to.unwrap_or_else(|| day_of(now));
+    let from = days.0.from.unwrap_or_else(|| day_of(now - LATELY).min(to));
     if from > to || (to - from).num_days() > MOST_DAYS {
         return Err(Problem::new(&kinds::INVALID_QUERY).field("from", "must not be after to, nor 10 years before it"));
     }
