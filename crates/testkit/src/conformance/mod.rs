@@ -20,7 +20,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use messaging::{
     Bus, ConsumerOptions, Consumers, DomainEvent, EffectHandler, Event, Group, Handler, HandlerError, InProcess, Lease,
-    Replay, Start, TopicSpec, TransactionalHandler, emit, follow_log, relay_group,
+    RefusedKey, Replay, Start, TopicSpec, TransactionalHandler, emit, follow_log, relay_group,
 };
 use messaging_kafka::{Kafka, MockKafka};
 use parking_lot::Mutex;
@@ -162,7 +162,7 @@ impl Bed {
     /// The same with a cluster as the bus, and a relay to it.
     async fn on_kafka(self, name: &str, cluster: Kafka, makes_partitions: bool) -> Self {
         let (db, log) = (self.database.db.clone(), self.database.log.clone());
-        let relay = relay_group(Arc::new(cluster.publisher(Duration::ZERO)), vec![TICKS]);
+        let relay = relay_group(Arc::new(cluster.publisher(Duration::ZERO)), vec![TICKS], RefusedKey::Waits);
         let relay = Consumers::start(db, log.clone(), self.bus.clone(), vec![relay], options()).await;
         Self {
             name: format!("{name} over {}", self.database.name),
