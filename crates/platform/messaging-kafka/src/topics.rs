@@ -219,7 +219,9 @@ impl Kafka {
             let described = admin.describe_configs([&resource], &within()).await.map_err(|error| away(&error))?.pop();
             let described = described.and_then(Result::ok);
             let has = |(name, value): &(&str, &str)| {
-                described.as_ref().is_some_and(|topic| topic.get(name).is_some_and(|it| it.value.as_deref() == Some(value)))
+                described
+                    .as_ref()
+                    .is_some_and(|topic| topic.get(name).is_some_and(|it| it.value.as_deref() == Some(value)))
             };
             if properties.iter().all(has) {
                 return Ok(());

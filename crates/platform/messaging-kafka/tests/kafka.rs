@@ -9,6 +9,7 @@ use futures::future::join_all;
 use messaging::{Bus, Event, FIRST_EPOCH, ForeignBus, Publisher, Subscriber};
 use messaging_kafka::{Kafka, KafkaOptions, MockKafka, Refusal, TopicOptions};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{BorrowedMessage, Headers};
 use rdkafka::{ClientConfig, Message, Offset, Timestamp, TopicPartitionList};
 use tokio::time::timeout;
 
@@ -209,15 +210,20 @@ async fn nothing_passes_an_event_that_a_broker_refuses() {
     assert_eq!(first_seen, expected);
 }
 
-/// Timestamps of records, by position.
-fn timestamps(kafka: &Kafka, count: usize) -> Vec<Timestamp> {
+/// Timestamps and `ce_sequence` of the first records.
+fn times_and_sequences(kafka: &Kafka, count: usize) -> Vec<(Timestamp, String)> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", std::env::var("KAFKA_BOOTSTRAP_SERVERS").expect("a cluster")).set("group.id", "t");
     let consumer: BaseConsumer = config.create().expect("a consumer");
     let mut from = TopicPartitionList::new();
     from.add_partition_offset(&kafka.named(TOPIC), 0, Offset::Beginning).expect("a partition");
     consumer.assign(&from).expect("assigned");
-    consumer.iter().take(count).map(|record| record.expect("a record").timestamp()).collect()
+    let read = |record: BorrowedMessage<'_>| {
+        let headers = record.headers().expect("headers");
+        let sequence = headers.iter().find(|header| header.key == "ce_sequence").and_then(|header| header.value);
+        (record.timestamp(), String::from_utf8(sequence.expect("a position").to_vec()).expect("a text"))
+    };
+    consumer.iter().take(count).map(|record| read(record.expect("a record"))).collect()
 }
 
 /// The clock of the shop is two hours ahead, or its events are older than Kafka keeps records.
@@ -226,7 +232,7 @@ async fn the_time_of_an_event_is_not_the_time_of_its_record() {
     let hour = Duration::from_secs(3600);
     let Some(kafka) = testkit::kafka(&[(TOPIC, 1)]).await else { return };
     let (source, publisher) = (Id::new(), kafka.publisher(Duration::ZERO));
-    let mut all = events(source, 0..4);
+    let mut all = events(source, 8..12);
     (all[0].occurred_at, all[1].occurred_at) = (Time::now() + 2 * hour, Time::now() - 24 * 30 * hour);
     (all[2].occurred_at, all[3].occurred_at) = (all[0].occurred_at, all[1].occurred_at);
     let begun = Time::now().micros() / 1000;
@@ -236,7 +242,9 @@ async fn the_time_of_an_event_is_not_the_time_of_its_record() {
     let made_elsewhere = publisher.publish(&all[2..]).await.expect("Kafka answers");
     assert_eq!((made_elsewhere.stored.len(), made_elsewhere.refused), (2, None));
     assert_eq!(kafka.records(TOPIC, 0).await.expect("Kafka answers"), all, "the event keeps its time");
-    let times = tokio::task::spawn_blocking(move || timestamps(&kafka, 4)).await.expect("no panic");
+    let read = tokio::task::spawn_blocking(move || times_and_sequences(&kafka, 4)).await.expect("no panic");
+    let (times, sequences): (Vec<_>, Vec<_>) = read.into_iter().unzip();
+    assert!(sequences.is_sorted(), "texts have the order of the positions: {sequences:?}");
     let ended = Time::now().micros() / 1000;
     let now = |time: i64| (begun..=ended).contains(&time);
     for (at, time) in times.into_iter().enumerate() {
@@ -255,17 +263,15 @@ async fn what_the_rules_rest_on_is_compared() {
     let (topics, options) = ([(TOPIC.to_owned(), 1)], TopicOptions::default());
     let compare = async || kafka.ensure_topics(&topics, &options).await.expect("Kafka answers");
     assert_eq!(compare().await, [], "just made");
-    let others = [
-        ("cleanup.policy", "compact"),
-        ("max.message.bytes", "1000"),
-        ("message.timestamp.type", "CreateTime"),
-    ];
+    let others =
+        [("cleanup.policy", "compact"), ("max.message.bytes", "1000"), ("message.timestamp.type", "CreateTime")];
     kafka.set_topic(TOPIC, &others).await.expect("Kafka answers");
     let found: Vec<_> = compare().await.into_iter().map(|it| (it.what, it.found)).collect();
     let mut expected = others.map(|(name, value)| (name, value.to_owned())).to_vec();
     expected.sort_by_key(|(name, _)| found.iter().position(|(found, _)| found == name));
     assert_eq!(found, expected);
-    let more = [("cleanup.policy", "delete"), ("max.message.bytes", "9000000"), ("message.timestamp.type", "LogAppendTime")];
+    let more =
+        [("cleanup.policy", "delete"), ("max.message.bytes", "9000000"), ("message.timestamp.type", "LogAppendTime")];
     kafka.set_topic(TOPIC, &more).await.expect("Kafka answers");
     assert_eq!(compare().await, [], "a topic may take larger records");
 }

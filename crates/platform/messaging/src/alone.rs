@@ -119,7 +119,8 @@ impl Worker {
             Ok(dead::forget_attempts(tx, &place, &events[0])?)
         });
         settled(buried.await)?;
-        let (group, topic, Event { id, partition, position, key, .. }) = (self.place.group, &*self.place.topic, &one[0]);
+        let (group, topic, Event { id, partition, position, key, .. }) =
+            (self.place.group, &*self.place.topic, &one[0]);
         tracing::error!(group, topic, partition, position, event = %id, key, why, "a dead letter");
         if let Some(state) = self.state.as_mut().filter(|_| key_waits) {
             state.blocked.insert(one[0].key.clone());
