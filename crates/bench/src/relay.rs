@@ -10,7 +10,7 @@ use db::types::Id;
 use db::{Database, Tx};
 use messaging::{
     Bus, BusError, ConsumerOptions, Consumers, DomainEvent, Event, Group, Handler, HandlerError, InProcess, Log,
-    Publisher, Replay, Start, TopicSpec, TransactionalHandler, follow_log, relay_group,
+    Published, Publisher, RefusedKey, Replay, Start, TopicSpec, TransactionalHandler, follow_log, relay_group,
 };
 use messaging_kafka::{Kafka, KafkaOptions, KafkaPublisher, TopicOptions};
 use parking_lot::Mutex;
@@ -95,7 +95,7 @@ impl Stage {
     /// Starts a relay; `wrap` may put a publisher before Kafka's.
     pub(crate) async fn relay(&self, wrap: impl FnOnce(KafkaPublisher) -> Arc<dyn Publisher>) -> Consumers {
         let publisher = wrap(self.kafka.publisher(Duration::ZERO));
-        let group = relay_group(publisher, vec![TOPIC]);
+        let group = relay_group(publisher, vec![TOPIC], RefusedKey::Waits);
         let bus = Arc::new(InProcess::new(self.db.clone(), self.log.clone()));
         let (db, log) = (self.db.clone(), self.log.clone());
         Consumers::start(db, log, bus, vec![group], ConsumerOptions::relay()).await.expect("the relay starts")
@@ -237,13 +237,13 @@ struct Timed(KafkaPublisher, Arc<Watch>);
 
 #[async_trait]
 impl Publisher for Timed {
-    async fn publish(&self, events: &[Event]) -> Result<Vec<i64>, BusError> {
+    async fn publish(&self, events: &[Event]) -> Result<Published, BusError> {
         let begun = Instant::now();
-        let offsets = self.0.publish(events).await?;
+        let published = self.0.publish(events).await?;
         self.1.arrived(events.iter().map(|event| event.id), &self.1.to_kafka);
         self.1.publishing.lock().get_or_insert((begun, begun)).1 = Instant::now();
         self.1.published.fetch_add(events.len() as u64, Ordering::Relaxed);
-        Ok(offsets)
+        Ok(published)
     }
 }
 

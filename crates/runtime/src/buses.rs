@@ -6,7 +6,8 @@ use std::time::Duration;
 use contracts::topics;
 use db::Database;
 use messaging::{
-    Bus, ByTopic, Direct, DirectBus, DirectTopic, Foreign, ForeignBus, Group, InProcess, Log, Subscription, relay_group,
+    Bus, ByTopic, Direct, DirectBus, DirectTopic, Foreign, ForeignBus, Group, InProcess, Log, RefusedKey, Subscription,
+    relay_group,
 };
 use messaging_kafka::{Cluster, Difference};
 use program::settings::SettingError;
@@ -20,6 +21,7 @@ pub struct Buses {
     on_kafka: Arc<[&'static str]>,
     /// When a topic is there, or others' are read there.
     cluster: Option<Cluster>,
+    refused_key: RefusedKey,
 }
 
 impl Buses {
@@ -43,7 +45,7 @@ impl Buses {
         }
         let is_needed = !on_kafka.is_empty() || waits_there || foreign.is_some();
         let cluster = if is_needed { Some(Cluster::new(&settings.kafka)?) } else { None };
-        Ok(Self { on_kafka, cluster })
+        Ok(Self { on_kafka, cluster, refused_key: settings.refused_key })
     }
 
     /// The topics whose events need not go through the log.
@@ -95,12 +97,17 @@ impl Buses {
         let cluster = self.cluster.as_ref()?;
         let topics = self.relayed();
         let publisher = Arc::new(cluster.kafka().publisher(Duration::ZERO));
-        (!topics.is_empty()).then(|| relay_group(publisher, topics))
+        (!topics.is_empty()).then(|| relay_group(publisher, topics, self.refused_key))
     }
 
     /// Why Kafka is not to be reached, as long as it is needed and is not.
     pub fn kafka_is_away(&self) -> Option<String> {
         self.cluster.as_ref()?.away()
+    }
+
+    /// Topics on Kafka that differ from the settings, by the last look.
+    pub fn differences(&self) -> Vec<Difference> {
+        self.cluster.as_ref().map(Cluster::differences).unwrap_or_default()
     }
 
     /// Asks Kafka once if it answers within `patience`. Succeeds if nothing is there.

@@ -138,7 +138,8 @@ impl Shop {
     pub fn degraded(&self) -> Vec<String> {
         let kafka = self.buses.kafka_is_away().map(|away| format!("kafka: {away}"));
         let requests = self.direct.away().map(|away| format!("coupon requests: {away}"));
-        kafka.into_iter().chain(requests).chain(self.log.paused(LONG_PAUSE)).collect()
+        let differences = self.buses.differences().into_iter().map(|difference| format!("kafka: {difference}"));
+        kafka.into_iter().chain(requests).chain(differences).chain(self.log.paused(LONG_PAUSE)).collect()
     }
 
     /// Finishes what was queued; nothing is taken afterwards.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use contracts::topics;
 use db::Database;
 use messaging::{Log, TopicSpec};
+use messaging_kafka::{Kafka, KafkaOptions};
 
 use crate::kafka::kafka_place;
 use crate::{PgServer, left_out, postgres};
@@ -66,6 +67,17 @@ pub fn on_kafka(place: Place) -> Option<Place> {
         ("SHOP__BUS__KAFKA__PREFIX", prefix),
     ];
     Some(Place { name, bus, ..place })
+}
+
+/// The cluster of a [place on Kafka](on_kafka).
+///
+/// # Panics
+/// When the place is not on Kafka.
+pub fn cluster_of(place: &Place) -> Kafka {
+    let setting = |name: &str| place.bus.iter().find(|(known, _)| *known == name).expect("a place on Kafka").1.clone();
+    let bootstrap_servers = setting("SHOP__BUS__KAFKA__BOOTSTRAP_SERVERS");
+    let prefix = setting("SHOP__BUS__KAFKA__PREFIX");
+    Kafka::new(KafkaOptions { bootstrap_servers, prefix, ..KafkaOptions::default() }).expect("good options")
 }
 
 /// A migrated database of each kind, with the shop's topics: SQLite always, PostgreSQL when it is to be had.

@@ -17,7 +17,9 @@ use std::io::Write;
 use parking_lot::Mutex;
 
 pub use again::again_with;
-pub use databases::{Place, TestDatabase, combinations, database_on, databases, databases_with, on_kafka, places};
+pub use databases::{
+    Place, TestDatabase, cluster_of, combinations, database_on, databases, databases_with, on_kafka, places,
+};
 pub use description::Description;
 pub use http::{Http, Request};
 pub use kafka::{kafka, kafka_place, kafka_with};

@@ -269,10 +269,11 @@ pub(crate) fn away(error: &KafkaError) -> BusError {
     BusError::Unavailable(format!("kafka: {}", text(error)))
 }
 
-/// Whether another event would have been taken: Kafka is there, and the topic too.
+/// Whether another event would have been taken: Kafka is there, and the topic too. A timestamp is the time of sending, so
+/// that a refused one tells of a clock.
 fn is_of_the_event(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{InvalidMessage, InvalidRecord, InvalidTimestamp, MessageSizeTooLarge};
-    let of_events = [MessageSizeTooLarge, InvalidMessage, InvalidRecord, InvalidTimestamp];
+    use RDKafkaErrorCode::{InvalidMessage, InvalidRecord, MessageSizeTooLarge};
+    let of_events = [MessageSizeTooLarge, InvalidMessage, InvalidRecord];
     error.rdkafka_error_code().is_some_and(|code| of_events.contains(&code))
 }
 

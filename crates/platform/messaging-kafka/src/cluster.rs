@@ -93,6 +93,7 @@ pub struct Cluster {
     servers: Arc<str>,
     options: TopicOptions,
     found: Arc<Mutex<Found>>,
+    differences: Arc<Mutex<Vec<Difference>>>,
 }
 
 /// What the last look came to.
@@ -123,7 +124,8 @@ impl Cluster {
             min_insync_replicas: settings.min_insync_replicas.map(NonZeroU16::get),
             retention: settings.retention,
         };
-        Ok(Self { kafka, servers: servers.into(), options, found: Arc::new(Mutex::new(Found::NotAsked)) })
+        let found = Arc::new(Mutex::new(Found::NotAsked));
+        Ok(Self { kafka, servers: servers.into(), options, found, differences: Arc::default() })
     }
 
     /// To make clients of it.
@@ -143,6 +145,20 @@ impl Cluster {
             Found::NotAsked => Some(format!("{}: not asked yet", self.servers)),
             Found::Away(reason) => Some(format!("{}: {reason}", self.servers)),
         }
+    }
+
+    /// Topics that differ from the settings, by the last look.
+    pub fn differences(&self) -> Vec<Difference> {
+        self.differences.lock().clone()
+    }
+
+    /// Keeps the differences of all topics, and logs new ones.
+    pub fn note_differences(&self, found: Vec<Difference>) {
+        let mut known = self.differences.lock();
+        for difference in found.iter().filter(|difference| !known.contains(difference)) {
+            tracing::warn!(topic = difference.topic, "on Kafka {difference}");
+        }
+        *known = found;
     }
 
     /// Returns once a broker answers, or fails after `patience`.
@@ -186,9 +202,8 @@ impl Cluster {
         while !stop.is_cancelled() {
             looks = looks.wrapping_add(1);
             // after a failure again, for it may come back as another cluster; now and then for a topic that was deleted
-            let is_first = failures > 0 || is_due;
-            let looked = if is_first || looks.is_multiple_of(ENSURE_EVERY) {
-                topics.see_to(self, is_first).await
+            let looked = if failures > 0 || is_due || looks.is_multiple_of(ENSURE_EVERY) {
+                topics.see_to(self).await
             } else {
                 self.kafka.check().await.map_err(reason)
             };
@@ -219,11 +234,11 @@ impl Cluster {
 /// Sees to the topics of a cluster.
 #[async_trait]
 pub trait SeeToTopics: Sync {
-    /// Called once the cluster is there, when there are more topics (`is_first`), and now and then.
+    /// Called once the cluster is there, when there are more topics, and now and then.
     ///
     /// # Errors
     /// Why the cluster is not to be reached, or did not do it.
-    async fn see_to(&self, cluster: &Cluster, is_first: bool) -> Result<(), String>;
+    async fn see_to(&self, cluster: &Cluster) -> Result<(), String>;
 }
 
 /// Topics that are to be there.
@@ -231,11 +246,8 @@ struct Wanted<F>(F);
 
 #[async_trait]
 impl<F: Fn() -> Vec<(String, i32)> + Sync> SeeToTopics for Wanted<F> {
-    async fn see_to(&self, cluster: &Cluster, is_first: bool) -> Result<(), String> {
-        let differences = cluster.ensure(&(self.0)()).await?;
-        if is_first {
-            differences.iter().for_each(|difference| tracing::warn!("on Kafka {difference}"));
-        }
+    async fn see_to(&self, cluster: &Cluster) -> Result<(), String> {
+        cluster.note_differences(cluster.ensure(&(self.0)()).await?);
         Ok(())
     }
 }

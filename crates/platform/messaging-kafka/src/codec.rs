@@ -14,7 +14,8 @@ const SOURCE: &str = "ce_source";
 const ID: &str = "ce_id";
 const KIND: &str = "ce_type";
 const TIME: &str = "ce_time";
-/// The event's position, but where the offset is; "sequence" is CloudEvents' extension of that name.
+/// The event's position, but where the offset is; "sequence" is CloudEvents' extension of that name, whose order is that of
+/// texts. So the position has leading zeros.
 const SEQUENCE: &str = "ce_sequence";
 const VERSION: &str = "ce_dataversion";
 const AGGREGATE_VERSION: &str = "ce_aggregateversion";
@@ -34,7 +35,7 @@ pub(crate) fn headers(event: &Event) -> OwnedHeaders {
         (AGGREGATE_VERSION, event.aggregate_version.to_string()),
         ("content-type", "application/json".to_owned()),
     ];
-    let sequence = (event.position != UNNUMBERED).then(|| (SEQUENCE, event.position.to_string()));
+    let sequence = (event.position != UNNUMBERED).then(|| (SEQUENCE, format!("{:019}", event.position)));
     let epoch = (event.epoch != FIRST_EPOCH).then(|| (EPOCH, event.epoch.to_string()));
     let traceparent = event.traceparent.iter().map(|traceparent| (TRACEPARENT, traceparent.clone()));
     let headers = OwnedHeaders::new_with_capacity(ours.len() + 3);

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use messaging::{BusError, Event, Publisher};
+use messaging::{BusError, Event, Published, Publisher};
 use parking_lot::Mutex;
 use rdkafka::client::OAuthToken;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -36,12 +36,29 @@ const PRODUCER: &[(&str, &str)] = &[
     ("topic.metadata.refresh.interval.ms", "60000"),
 ];
 
+/// An event that a topic may refuse is sent by a producer of its own, with nothing behind it: a refusal ends no other
+/// producer, and needs no state of the broker. The broker alone limits the size.
+const LONE_PRODUCER: &[(&str, &str)] = &[
+    ("acks", "all"),
+    ("message.timeout.ms", "0"),
+    ("message.max.bytes", "1000000000"),
+    ("compression.type", "lz4"),
+    ("topic.metadata.refresh.interval.ms", "60000"),
+];
+
+/// Bytes of a record beside key and payload: headers, and the batch around it.
+const AROUND_A_RECORD: usize = 600;
+
 /// Sends to a cluster; a producer that failed is replaced.
 pub struct KafkaPublisher {
     kafka: Kafka,
     /// `linger.ms`
     linger: String,
     current: Mutex<Option<Arc<Live>>>,
+    lone: Mutex<Option<Arc<Sender>>>,
+    /// Largest batch in bytes of topics that have refused one. If the topic takes more since, events that might be over
+    /// the limit are only sent alone.
+    limits: Mutex<HashMap<Arc<str>, usize>>,
 }
 
 /// A producer, and when it last sent to each partition.
@@ -103,7 +120,8 @@ impl ProducerContext for Reports {
 
 impl KafkaPublisher {
     pub(crate) fn new(kafka: Kafka, linger: Duration) -> Self {
-        Self { kafka, linger: (linger.as_secs_f64() * 1000.0).to_string(), current: Mutex::new(None) }
+        let linger = (linger.as_secs_f64() * 1000.0).to_string();
+        Self { kafka, linger, current: Mutex::default(), lone: Mutex::default(), limits: Mutex::default() }
     }
 
     fn live(&self) -> Result<Arc<Live>, BusError> {
@@ -128,16 +146,80 @@ impl KafkaPublisher {
 
 #[async_trait]
 impl Publisher for KafkaPublisher {
-    async fn publish(&self, events: &[Event]) -> Result<Vec<i64>, BusError> {
+    async fn publish(&self, events: &[Event]) -> Result<Published, BusError> {
+        let Some(first) = events.first() else { return Ok(Published::default()) };
+        let topic = self.kafka.named(&first.topic);
+        let mut limit = self.limits.lock().get(&first.topic).copied();
+        let mut stored = Vec::with_capacity(events.len());
+        // up to this event each goes alone: one of them was refused, and its size does not tell which
+        let mut doubtful = 0;
+        while stored.len() < events.len() {
+            let rest = &events[stored.len()..];
+            let together = if stored.len() < doubtful { 0 } else { fitting(rest, limit) };
+            if together == 0 {
+                match self.send_alone(&topic, &rest[..1]).await {
+                    Ok(offsets) => stored.extend(offsets),
+                    Err(BusError::Refused(why)) => return Ok(Published { stored, refused: Some(why) }),
+                    Err(error) => return Err(error),
+                }
+                continue;
+            }
+            match self.send_together(&topic, &rest[..together]).await {
+                Ok(offsets) => stored.extend(offsets),
+                Err(BusError::Refused(_)) => {
+                    // not every user may ask for it
+                    if let Ok(found) = self.kafka.largest_batch(&first.topic).await {
+                        limit = Some(found);
+                        self.limits.lock().insert(first.topic.clone(), found);
+                    }
+                    if fitting(&rest[..together], limit) == together {
+                        doubtful = stored.len() + together;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Published { stored, refused: None })
+    }
+}
+
+/// Number of events from the front that fit into one batch; 0 if the first one does not.
+fn fitting(events: &[Event], limit: Option<usize>) -> usize {
+    let Some(limit) = limit else { return events.len() };
+    let mut size = 0;
+    let fits = |event: &&Event| {
+        size += event.payload.len() + event.key.len() + AROUND_A_RECORD;
+        size <= limit
+    };
+    events.iter().take_while(fits).count()
+}
+
+impl KafkaPublisher {
+    async fn send_alone(&self, topic: &str, one: &[Event]) -> Result<Vec<i64>, BusError> {
+        let sender = {
+            let mut lone = self.lone.lock();
+            match &*lone {
+                Some(sender) => sender.clone(),
+                None => lone.insert(Arc::new(Sender::new(&self.kafka, LONE_PRODUCER)?)).clone(),
+            }
+        };
+        let sent = timeout(PATIENCE, sender.send(topic, one)).await.unwrap_or_else(|_| Err(sender.late()));
+        if matches!(sent, Err(BusError::Unavailable(_))) {
+            self.lone.lock().take_if(|lone| Arc::ptr_eq(lone, &sender));
+        }
+        sent
+    }
+
+    async fn send_together(&self, topic: &str, events: &[Event]) -> Result<Vec<i64>, BusError> {
         let Some(first) = events.first() else { return Ok(Vec::new()) };
-        let (live, topic) = (self.live()?, self.kafka.named(&first.topic));
+        let live = self.live()?;
         // A broker that does not know the producer takes any sequence number from it: were the first batch refused,
         // the second could be stored, and both be reported as such (KAFKA-15591). So the first goes alone.
         let alone = if live.is_known(first) { 0 } else { 1 };
         let (alone, rest) = events.split_at(alone);
         let mut offsets = Vec::with_capacity(events.len());
         for part in [alone, rest].into_iter().filter(|part| !part.is_empty()) {
-            let sent = timeout(PATIENCE, live.sender.send(&topic, part)).await;
+            let sent = timeout(PATIENCE, live.sender.send(topic, part)).await;
             match sent.unwrap_or_else(|_| Err(live.sender.late())) {
                 Ok(stored) => offsets.extend(stored),
                 Err(error) => {
@@ -186,7 +268,6 @@ impl Sender {
                 .partition(event.partition)
                 .key(&event.key)
                 .payload(&event.payload)
-                .timestamp(event.occurred_at.micros() / 1000)
                 .headers(codec::headers(event));
             while let Err((error, refused)) = self.0.send(record) {
                 if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {

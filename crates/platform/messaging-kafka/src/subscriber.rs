@@ -328,8 +328,8 @@ impl Reader {
     }
 
     /// Skips `positions` behind `offset`. Every position is there at least once, so that they are at least as many
-    /// records; where some are there twice, it skips too few, which does no harm. Behind an orphan that came late it may
-    /// skip too many: those are read from the log.
+    /// records; where some are there twice, it skips too few, which does no harm. Behind an orphan that came late, or
+    /// events that were set aside, it may skip too many: those are read from the log.
     async fn skip(&self, positions: i64, offset: i64) -> Result<(), BusError> {
         if positions < WORTH_A_SEEK {
             return Ok(());

@@ -15,8 +15,17 @@ use crate::client::{Heard, Kafka, away};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Time between two looks for what a broker has not heard of yet.
 const HEARING: Duration = Duration::from_millis(20);
+const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 const RETENTION_MS: &str = "retention.ms";
+
+/// Settings of every topic, whatever the brokers' defaults are. Only age deletes records, and the age counts from the time
+/// at which a broker stored the record: the clocks of those who emit and relay events do no harm.
+const ALWAYS: &[(&str, &str)] = &[
+    ("cleanup.policy", "delete"),
+    ("message.timestamp.type", "LogAppendTime"),
+    (MAX_MESSAGE_BYTES, "1048588"), // the usual default; a topic may take more
+];
 
 /// How topics are to be made; what is `None` is left to the brokers.
 #[derive(Debug, Clone, Default)]
@@ -123,7 +132,8 @@ impl Kafka {
         for ((topic, partitions), described) in found.iter().zip(described) {
             let mut compare = |what, wanted: &str, found: &str| {
                 // a broker that has only heard of the topic knows nothing of its settings yet
-                if wanted != found && !found.is_empty() {
+                let suffices = what == MAX_MESSAGE_BYTES && found.parse::<u64>().ok() >= wanted.parse().ok();
+                if wanted != found && !found.is_empty() && !suffices {
                     let (topic, wanted, found) = (topic.clone(), wanted.to_owned(), found.to_owned());
                     differences.push(Difference { topic, what, wanted, found });
                 }
@@ -172,18 +182,52 @@ impl Kafka {
         Ok(())
     }
 
+    /// Size in bytes over which the brokers refuse a batch of records of the topic.
+    pub(crate) async fn largest_batch(&self, topic: &str) -> Result<usize, BusError> {
+        let (admin, name): (AdminClient<Heard>, _) = (self.client(&[])?, self.named(topic));
+        let described = admin.describe_configs([&ResourceSpecifier::Topic(&name)], &within()).await;
+        let described = described.map_err(|error| away(&error))?.pop();
+        let limit = described.and_then(Result::ok).and_then(|topic| topic.get(MAX_MESSAGE_BYTES)?.value.clone());
+        let limit = limit.and_then(|limit| limit.parse().ok());
+        limit.ok_or_else(|| BusError::Unavailable(format!("kafka: {name}: {MAX_MESSAGE_BYTES} is not known")))
+    }
+
     /// Sets the size in bytes over which the brokers refuse records of a topic. For tests.
     ///
     /// # Errors
     /// [`BusError::Unavailable`]
     pub async fn limit_messages(&self, topic: &str, bytes: u32) -> Result<(), BusError> {
+        self.set_topic(topic, &[(MAX_MESSAGE_BYTES, &bytes.to_string())]).await
+    }
+
+    /// Sets properties of a topic, as an operator does; the others fall back to the brokers' defaults. For tests.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`]
+    pub async fn set_topic(&self, topic: &str, properties: &[(&str, &str)]) -> Result<(), BusError> {
         let admin: AdminClient<Heard> = self.client(&[])?;
-        let (name, bytes) = (self.named(topic), bytes.to_string());
-        let change = AlterConfig::new(ResourceSpecifier::Topic(&name)).set("max.message.bytes", &bytes);
+        let name = self.named(topic);
+        let change = AlterConfig::new(ResourceSpecifier::Topic(&name));
+        let change = properties.iter().fold(change, |change, (name, value)| change.set(name, value));
         let altered = admin.alter_configs([&change], &AdminOptions::new()).await.map_err(|error| away(&error))?;
         altered.into_iter().try_for_each(|altered| {
             altered.map(drop).map_err(|(_, code)| BusError::Unavailable(format!("kafka: {name}: {code}")))
-        })
+        })?;
+        // brokers hear of it some time after the controller
+        let resource = ResourceSpecifier::Topic(&name);
+        loop {
+            let described = admin.describe_configs([&resource], &within()).await.map_err(|error| away(&error))?.pop();
+            let described = described.and_then(Result::ok);
+            let has = |(name, value): &(&str, &str)| {
+                described
+                    .as_ref()
+                    .is_some_and(|topic| topic.get(name).is_some_and(|it| it.value.as_deref() == Some(value)))
+            };
+            if properties.iter().all(has) {
+                return Ok(());
+            }
+            tokio::time::sleep(HEARING).await;
+        }
     }
 
     async fn there(&self) -> Result<HashMap<String, Found>, BusError> {
@@ -268,6 +312,6 @@ impl TopicOptions {
     fn settings(&self) -> Vec<(&'static str, String)> {
         let min = self.min_insync_replicas.map(|min| (MIN_INSYNC_REPLICAS, min.to_string()));
         let retention = self.retention.map(|retention| (RETENTION_MS, retention.as_millis().to_string()));
-        min.into_iter().chain(retention).collect()
+        ALWAYS.iter().map(|(name, value)| (*name, (*value).to_owned())).chain(min).chain(retention).collect()
     }
 }

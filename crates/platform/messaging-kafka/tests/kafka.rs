@@ -1,6 +1,6 @@
 //! What the publisher and the subscriber promise, on librdkafka's mock cluster, which can be told to fail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +8,9 @@ use db::types::{Id, Time};
 use futures::future::join_all;
 use messaging::{Bus, Event, FIRST_EPOCH, ForeignBus, Publisher, Subscriber};
 use messaging_kafka::{Kafka, KafkaOptions, MockKafka, Refusal, TopicOptions};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{BorrowedMessage, Headers};
+use rdkafka::{ClientConfig, Message, Offset, Timestamp, TopicPartitionList};
 use tokio::time::timeout;
 
 const TOPIC: &str = "things";
@@ -178,25 +181,99 @@ async fn nothing_is_stored_without_all_before_it() {
     }
 }
 
-/// A broker refuses one event for its size, while many that follow it are on their way.
+/// A broker refuses one event for its size, while many that follow it are on their way. The topic takes smaller batches
+/// than the producer makes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_passes_an_event_that_a_broker_refuses() {
     let plain = [("compression.type", "none")];
     let Some(kafka) = testkit::kafka_with(&[(TOPIC, 1)], plain).await else { return };
     let (source, publisher) = (Id::new(), kafka.publisher(Duration::ZERO));
     let mut all = events(source, 0..5000);
-    all[3000].payload = format!("\"{}\"", "x".repeat(800_000));
+    all[3000].payload = format!("\"{}\"", "x".repeat(1_200_000));
     kafka.limit_messages(TOPIC, 300_000).await.expect("a limit");
     publisher.publish(&all[..100]).await.expect("stored");
-    publisher.publish(&all[100..]).await.expect_err("one is too large");
-    publisher.publish(&all[100..]).await.expect_err("and stays so");
-    let before = kafka.records(TOPIC, 0).await.expect("Kafka answers");
-    assert!(before.iter().all(|event| event.position < 3000), "{:?}", before.iter().map(|it| it.position).max());
-    kafka.limit_messages(TOPIC, 1_000_000).await.expect("no limit");
-    // a broker may hear of the new limit a moment later
-    let stored = async { while publisher.publish(&all[100..]).await.is_err() {} };
+    for when in ["one is too large", "and stays so"] {
+        let published = publisher.publish(&all[100..]).await.expect("Kafka answers");
+        assert_eq!(published.stored.len(), 2900, "{when}");
+        assert!(published.refused.is_some_and(|why| why.contains("large")), "{when}");
+    }
+    assert_in_order(&kafka.records(TOPIC, 0).await.expect("Kafka answers"), source, 3000, "too large");
+    let others = publisher.publish(&all[3001..]).await.expect("Kafka answers");
+    assert_eq!((others.stored.len(), others.refused), (1999, None));
+    kafka.limit_messages(TOPIC, 2_000_000).await.expect("no limit");
+    let stored = async { while publisher.publish(&all[3000..3001]).await.is_ok_and(|it| it.refused.is_some()) {} };
     timeout(Duration::from_secs(60), stored).await.expect("stored");
-    assert_in_order(&kafka.records(TOPIC, 0).await.expect("Kafka answers"), source, 5000, "too large");
+    let mut first_seen = positions(&kafka.records(TOPIC, 0).await.expect("Kafka answers"));
+    let mut seen = HashSet::new();
+    first_seen.retain(|position| seen.insert(*position));
+    let expected: Vec<i64> = (0..3000).chain(3001..5000).chain([3000]).collect();
+    assert_eq!(first_seen, expected);
+}
+
+/// Timestamps and `ce_sequence` of the first records.
+fn times_and_sequences(kafka: &Kafka, count: usize) -> Vec<(Timestamp, String)> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", std::env::var("KAFKA_BOOTSTRAP_SERVERS").expect("a cluster")).set("group.id", "t");
+    let consumer: BaseConsumer = config.create().expect("a consumer");
+    let mut from = TopicPartitionList::new();
+    from.add_partition_offset(&kafka.named(TOPIC), 0, Offset::Beginning).expect("a partition");
+    consumer.assign(&from).expect("assigned");
+    let read = |record: BorrowedMessage<'_>| {
+        let headers = record.headers().expect("headers");
+        let sequence = headers.iter().find(|header| header.key == "ce_sequence").and_then(|header| header.value);
+        (record.timestamp(), String::from_utf8(sequence.expect("a position").to_vec()).expect("a text"))
+    };
+    consumer.iter().take(count).map(|record| read(record.expect("a record"))).collect()
+}
+
+/// The clock of the shop is two hours ahead, or its events are older than Kafka keeps records.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_time_of_an_event_is_not_the_time_of_its_record() {
+    let hour = Duration::from_secs(3600);
+    let Some(kafka) = testkit::kafka(&[(TOPIC, 1)]).await else { return };
+    let (source, publisher) = (Id::new(), kafka.publisher(Duration::ZERO));
+    let mut all = events(source, 8..12);
+    (all[0].occurred_at, all[1].occurred_at) = (Time::now() + 2 * hour, Time::now() - 24 * 30 * hour);
+    (all[2].occurred_at, all[3].occurred_at) = (all[0].occurred_at, all[1].occurred_at);
+    let begun = Time::now().micros() / 1000;
+    let made_here = publisher.publish(&all[..2]).await.expect("Kafka answers");
+    assert_eq!((made_here.stored.len(), made_here.refused), (2, None));
+    kafka.set_topic(TOPIC, &[("message.timestamp.type", "CreateTime")]).await.expect("as topics of others are");
+    let made_elsewhere = publisher.publish(&all[2..]).await.expect("Kafka answers");
+    assert_eq!((made_elsewhere.stored.len(), made_elsewhere.refused), (2, None));
+    assert_eq!(kafka.records(TOPIC, 0).await.expect("Kafka answers"), all, "the event keeps its time");
+    let read = tokio::task::spawn_blocking(move || times_and_sequences(&kafka, 4)).await.expect("no panic");
+    let (times, sequences): (Vec<_>, Vec<_>) = read.into_iter().unzip();
+    assert!(sequences.is_sorted(), "texts have the order of the positions: {sequences:?}");
+    let ended = Time::now().micros() / 1000;
+    let now = |time: i64| (begun..=ended).contains(&time);
+    for (at, time) in times.into_iter().enumerate() {
+        match time {
+            Timestamp::LogAppendTime(time) => assert!(at < 2 && now(time), "{at}: {time}"),
+            Timestamp::CreateTime(time) => assert!(at >= 2 && now(time), "{at}: {time}"),
+            Timestamp::NotAvailable => panic!("{at} has no time"),
+        }
+    }
+}
+
+/// An operator changed a topic, or the cluster has other defaults.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_rules_rest_on_is_compared() {
+    let Some(kafka) = testkit::kafka(&[(TOPIC, 1)]).await else { return };
+    let (topics, options) = ([(TOPIC.to_owned(), 1)], TopicOptions::default());
+    let compare = async || kafka.ensure_topics(&topics, &options).await.expect("Kafka answers");
+    assert_eq!(compare().await, [], "just made");
+    let others =
+        [("cleanup.policy", "compact"), ("max.message.bytes", "1000"), ("message.timestamp.type", "CreateTime")];
+    kafka.set_topic(TOPIC, &others).await.expect("Kafka answers");
+    let found: Vec<_> = compare().await.into_iter().map(|it| (it.what, it.found)).collect();
+    let mut expected = others.map(|(name, value)| (name, value.to_owned())).to_vec();
+    expected.sort_by_key(|(name, _)| found.iter().position(|(found, _)| found == name));
+    assert_eq!(found, expected);
+    let more =
+        [("cleanup.policy", "delete"), ("max.message.bytes", "9000000"), ("message.timestamp.type", "LogAppendTime")];
+    kafka.set_topic(TOPIC, &more).await.expect("Kafka answers");
+    assert_eq!(compare().await, [], "a topic may take larger records");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -27,6 +27,8 @@ pub(crate) enum Way {
 pub(crate) struct Failure {
     pub(crate) why: String,
     pub(crate) attempts: i32,
+    /// Later events of the key wait behind the dead letter.
+    pub(crate) key_waits: bool,
 }
 
 impl Worker {
@@ -49,7 +51,8 @@ impl Worker {
             let attempt = self.begin_attempt(one).await?;
             if attempt > most {
                 self.counted = None;
-                return Ok(Err(Failure { why: "it ended the process each time".into(), attempts: attempt - 1 }));
+                let why = "it ended the process each time".into();
+                return Ok(Err(Failure { why, attempts: attempt - 1, key_waits: true }));
             }
             let tried = match way {
                 Way::InTurn => self.try_events(one, true).await,
@@ -64,7 +67,7 @@ impl Worker {
             match tried {
                 Ok(()) => return Ok(Ok(())),
                 Err(why) if attempt >= most || matches!(way, Way::DeadLetter(_)) => {
-                    return Ok(Err(Failure { why, attempts: attempt }));
+                    return Ok(Err(Failure { why, attempts: attempt, key_waits: true }));
                 }
                 Err(why) => {
                     self.context.count(&self.place, outcome::FAILED, 1);
@@ -93,7 +96,7 @@ impl Worker {
         }
     }
 
-    async fn park(&mut self, one: &Arc<[Event]>) -> Result<(), Stop> {
+    pub(crate) async fn park(&mut self, one: &Arc<[Event]>) -> Result<(), Stop> {
         let Some(expected) = self.state.as_ref().map(|state| state.position) else { return Err(Stop::Stale) };
         let (place, events, log_has) = (self.place.clone(), one.clone(), self.log_has(one));
         let parked = self.context.db.write(move |tx| -> Result<(), UnitError> {
@@ -104,20 +107,22 @@ impl Worker {
         self.moved(one, outcome::PARKED)
     }
 
-    async fn bury(&mut self, one: &Arc<[Event]>, failure: Failure) -> Result<(), Stop> {
+    pub(crate) async fn bury(&mut self, one: &Arc<[Event]>, failure: Failure) -> Result<(), Stop> {
         let Some(expected) = self.state.as_ref().map(|state| state.position) else { return Err(Stop::Stale) };
-        let Failure { why, attempts } = failure;
+        let Failure { why, attempts, key_waits } = failure;
         let (place, events, error, log_has) = (self.place.clone(), one.clone(), why.clone(), self.log_has(one));
         let buried = self.context.db.write(move |tx| -> Result<(), UnitError> {
             if !log_has(tx) || !place::advance(tx, &place, expected, events[0].position)? {
                 return Err(UnitError::Stale);
             }
-            dead::bury(tx, &place, &events[0], &error, attempts)?;
+            dead::bury(tx, &place, &events[0], &error, attempts, key_waits)?;
             Ok(dead::forget_attempts(tx, &place, &events[0])?)
         });
         settled(buried.await)?;
-        tracing::error!(group = self.place.group, event = %one[0].id, key = one[0].key, why, "a dead letter");
-        if let Some(state) = &mut self.state {
+        let (group, topic, Event { id, partition, position, key, .. }) =
+            (self.place.group, &*self.place.topic, &one[0]);
+        tracing::error!(group, topic, partition, position, event = %id, key, why, "a dead letter");
+        if let Some(state) = self.state.as_mut().filter(|_| key_waits) {
             state.blocked.insert(one[0].key.clone());
         }
         self.moved(one, outcome::DEAD)

@@ -83,20 +83,28 @@ pub trait Subscriber: Send + Sync + 'static {
     }
 }
 
+/// What became of events that were handed to a bus.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Published {
+    /// Numbers on the bus of the stored events, from the first event on.
+    pub stored: Vec<i64>,
+    /// Why the bus refuses the next event for its content. No event behind it is stored.
+    pub refused: Option<String>,
+}
+
 /// Copies the log to a bus that is elsewhere.
 #[async_trait]
 pub trait Publisher: Send + Sync + 'static {
-    /// Stores `events`, which follow each other in one partition of one topic, and returns once all are safe: the number
-    /// that each has on the bus.
+    /// Stores `events` of one partition of one topic, in ascending order of their positions, and returns once all are safe,
+    /// or all before one that the bus refuses.
     ///
     /// - They are stored in the order given, in the partition that they have, and none without all before it.
     /// - After an error an unknown number from the front is stored. The same events may be sent again: then those are
     ///   there twice, and whoever reads them tells by their positions.
     ///
     /// # Errors
-    /// [`BusError::Unavailable`]; the same events may be sent again. [`BusError::Refused`], which says nothing of the
-    /// others when there is more than one event.
-    async fn publish(&self, events: &[Event]) -> Result<Vec<i64>, BusError>;
+    /// [`BusError::Unavailable`]; the same events may be sent again.
+    async fn publish(&self, events: &[Event]) -> Result<Published, BusError>;
 }
 
 /// The bus inside one process, or among processes that share a PostgreSQL: it reads the event log.

@@ -282,7 +282,7 @@ impl Member {
         let mut asked = self.context.log.asked();
         let mut tick = every(self.context.options.lease / 4);
         let mut record = every(RECORD_EVERY);
-        let records = self.context.group.handler.records_together();
+        let records = self.context.group.handler.recorded_together().is_some();
         while !self.stop.is_cancelled() {
             tokio::select! {
                 () = self.stop.cancelled() => break,

@@ -12,7 +12,9 @@ use diesel::prelude::*;
 
 use crate::event::Event;
 use crate::place::Place;
+use crate::relay::RELAY;
 use crate::schema::{blocked_key, dead_letter, handling_attempt, parked_event};
+use crate::set_aside;
 
 pub(crate) const DEAD: &str = "dead";
 pub(crate) const REPLAY: &str = "replay";
@@ -37,15 +39,27 @@ pub(crate) fn blocked(conn: &mut Conn, place: &Place) -> db::Result<HashSet<Stri
     Ok(keys.into_iter().collect())
 }
 
-/// The keys of the group that may go on.
+/// The keys of the group that may go on, and dead letters to be replayed that block no key.
 pub(crate) fn resumable(conn: &mut Conn, group: &str) -> db::Result<Vec<Resumable>> {
-    Ok(blocked_key::table
+    let mut keys: Vec<Resumable> = blocked_key::table
         .left_join(dead_letter::table.on(dead_letter::id.eq(blocked_key::dead_letter)))
         .filter(blocked_key::grp.eq(group))
         .filter(dead_letter::status.nullable().is_null().or(dead_letter::status.nullable().ne(DEAD)))
         .order((blocked_key::topic, blocked_key::key))
         .select((blocked_key::topic, blocked_key::partition, blocked_key::key, blocked_key::dead_letter))
-        .load(conn)?)
+        .load(conn)?;
+    let replayed: Vec<Resumable> = dead_letter::table
+        .filter(dead_letter::grp.eq(group))
+        .filter(dead_letter::status.eq(REPLAY))
+        .order(dead_letter::id)
+        .select((dead_letter::topic, dead_letter::partition, dead_letter::key, dead_letter::id))
+        .load(conn)?;
+    for letter in replayed {
+        if !keys.iter().any(|key| key.dead_letter == letter.dead_letter) {
+            keys.push(letter);
+        }
+    }
+    Ok(keys)
 }
 
 /// Counts an attempt before it is made, so that an event that kills the process also comes to an end.
@@ -82,8 +96,16 @@ pub(crate) fn forget_attempts(conn: &mut Conn, place: &Place, event: &Event) -> 
     Ok(())
 }
 
-/// Makes the event a dead letter, which blocks its key. Returns the dead letter's id.
-pub(crate) fn bury(tx: &mut Tx<'_>, place: &Place, event: &Event, error: &str, attempts: i32) -> db::Result<Id> {
+/// Makes the event a dead letter, which blocks its key if `key_waits`.
+pub(crate) fn bury(
+    tx: &mut Tx<'_>,
+    place: &Place,
+    event: &Event,
+    error: &str,
+    attempts: i32,
+    key_waits: bool,
+) -> db::Result<()> {
+    note_set_aside(tx, place, event)?;
     let id = Id::new();
     let failed_at = tx.now()?;
     diesel::insert_into(dead_letter::table)
@@ -102,6 +124,9 @@ pub(crate) fn bury(tx: &mut Tx<'_>, place: &Place, event: &Event, error: &str, a
             dead_letter::failed_at.eq(failed_at),
         ))
         .execute(&mut **tx)?;
+    if !key_waits {
+        return Ok(());
+    }
     let block = (
         blocked_key::grp.eq(place.group),
         blocked_key::topic.eq(&*place.topic),
@@ -115,7 +140,12 @@ pub(crate) fn bury(tx: &mut Tx<'_>, place: &Place, event: &Event, error: &str, a
         .do_update()
         .set(blocked_key::dead_letter.eq(id))
         .execute(conn))?;
-    Ok(id)
+    Ok(())
+}
+
+/// The bus lacks what the relay does not copy.
+fn note_set_aside(conn: &mut Conn, place: &Place, event: &Event) -> db::Result<()> {
+    if place.group == RELAY { set_aside::note(conn, event) } else { Ok(()) }
 }
 
 /// Parks the event behind its key's dead letter; false when the key is blocked no more.
@@ -126,6 +156,7 @@ pub(crate) fn park(conn: &mut Conn, place: &Place, event: &Event) -> db::Result<
     if locked == 0 {
         return Ok(false);
     }
+    note_set_aside(conn, place, event)?;
     let last: Option<i64> =
         parked(place, &event.key).order(parked_event::seq.desc()).select(parked_event::seq).first(conn).optional()?;
     diesel::insert_into(parked_event::table)
@@ -182,10 +213,12 @@ pub(crate) fn next(conn: &mut Conn, place: &Place, key: &str, id: Id) -> db::Res
     parked.map_or(Ok(Next::Free), |event| Ok(Next::Parked(from_json(&event)?)))
 }
 
-/// Locks the key against everybody else who resumes it; false when it is not blocked by this dead letter any more.
+/// Locks the key against everybody else who resumes it; false when another dead letter blocks it.
 pub(crate) fn hold(conn: &mut Conn, place: &Place, key: &str, id: Id) -> db::Result<bool> {
-    let block = blocked_key::table.find((place.group, &*place.topic, key)).filter(blocked_key::dead_letter.eq(id));
-    Ok(diesel::update(block).set(blocked_key::dead_letter.eq(id)).execute(conn)? == 1)
+    let block = blocked_key::table.find((place.group, &*place.topic, key));
+    let held = diesel::update(block.filter(blocked_key::dead_letter.eq(id))).set(blocked_key::dead_letter.eq(id));
+    let held = held.execute(conn)? == 1;
+    Ok(held || block.select(blocked_key::dead_letter).first::<Id>(conn).optional()?.is_none())
 }
 
 /// Takes a dead letter that is to be replayed; false when it is no more.

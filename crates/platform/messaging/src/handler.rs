@@ -18,6 +18,20 @@ pub enum HandlerError {
     /// This event cannot be handled: it becomes a dead letter after a few tries.
     #[error("failed: {0}")]
     Failed(String),
+    /// A bus refuses an event for its content.
+    #[error("refused: {}", .0.why)]
+    Refused(Refused),
+}
+
+/// An event of a batch that a bus refuses for its content. If [positions are recorded
+/// together](EffectHandler::records_together), the event becomes a dead letter at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Number of events before the refused one, which are handled.
+    pub handled: usize,
+    pub why: String,
+    /// Later events of the key wait behind the dead letter.
+    pub key_waits: bool,
 }
 
 impl From<db::Error> for HandlerError {
@@ -78,7 +92,8 @@ pub trait EffectHandler: Send + Sync + 'static {
 
     /// Returns true if the positions of what was handled are recorded twice a second, for all partitions of the member
     /// together: if the process is killed before, events are handled again. [`record`](Self::record) is not called then,
-    /// and the handler must not [give up](Self::gives_up).
+    /// and the handler must not [give up](Self::gives_up). An event that a bus [refuses](HandlerError::Refused) is a dead
+    /// letter all the same.
     fn records_together(&self) -> bool {
         false
     }
@@ -117,10 +132,11 @@ impl Handler {
         }
     }
 
-    pub(crate) fn records_together(&self) -> bool {
+    /// Returns the handler if its positions are recorded together.
+    pub(crate) fn recorded_together(&self) -> Option<&Arc<dyn EffectHandler>> {
         match self {
-            Self::Transactional(_) => false,
-            Self::Effect(handler) => handler.records_together(),
+            Self::Effect(handler) if handler.records_together() => Some(handler),
+            Self::Transactional(_) | Self::Effect(_) => None,
         }
     }
 }

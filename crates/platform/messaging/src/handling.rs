@@ -11,7 +11,7 @@ use telemetry::TraceContext;
 use tokio::time::sleep_until;
 
 use crate::event::Event;
-use crate::handler::{EffectHandler, Handler, HandlerError, TransactionalHandler};
+use crate::handler::{EffectHandler, Handler, HandlerError, Refused, TransactionalHandler};
 use crate::place;
 use crate::relay::RELAY;
 use crate::worker::{Stop, Worker};
@@ -69,12 +69,6 @@ impl Worker {
                 let handler = handler.clone();
                 self.may_act(expected, events).await?;
                 match self.outside(&handler, events, trace).await? {
-                    Ok(()) if !has_fence && handler.records_together() => {
-                        if let Some(last) = events.last() {
-                            self.shared.reach(last);
-                        }
-                        Ok(Ok(()))
-                    }
                     Ok(()) if !has_fence && self.puts_off(&handler, expected, events) => Ok(Ok(())),
                     Ok(()) => {
                         self.unrecorded = None;
@@ -237,7 +231,7 @@ impl Worker {
     }
 }
 
-async fn traced<F: Future>(trace: Option<TraceContext>, work: F) -> F::Output {
+pub(crate) async fn traced<F: Future>(trace: Option<TraceContext>, work: F) -> F::Output {
     match trace {
         Some(trace) => trace.child().scope(work).await,
         None => work.await,
@@ -257,7 +251,7 @@ fn told(unit: Result<(), UnitError>) -> Handled {
         Ok(()) => Ok(Ok(())),
         Err(UnitError::Stale) => Err(Stop::Stale),
         Err(UnitError::Handler(HandlerError::Unavailable(why))) => Err(Stop::Away(why)),
-        Err(UnitError::Handler(HandlerError::Failed(why))) => Ok(Err(why)),
+        Err(UnitError::Handler(HandlerError::Failed(why) | HandlerError::Refused(Refused { why, .. }))) => Ok(Err(why)),
     }
 }
 

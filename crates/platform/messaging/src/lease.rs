@@ -47,6 +47,7 @@ SELECT ARRAY[
     (SELECT coalesce(bit_xor(hash_record_extended(place, 0)), 0) FROM group_position place WHERE grp = $1),
     (SELECT count(*) FROM blocked_key LEFT JOIN dead_letter ON id = dead_letter
      WHERE blocked_key.grp = $1 AND status IS DISTINCT FROM 'dead')
+    + (SELECT count(*) FROM dead_letter WHERE grp = $1 AND status = 'replay')
 ] AS digest FROM me"#;
 
 /// Renews the member, and with it its leases, for `ttl`, by one statement. Returns the digest of what the group's members

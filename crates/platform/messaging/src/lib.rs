@@ -32,11 +32,13 @@ mod relay;
 mod resume;
 mod retention;
 mod schema;
+mod set_aside;
+mod setting_aside;
 mod store;
 mod tail;
 mod worker;
 
-pub use bus::{Bus, BusError, ByTopic, InProcess, Numbers, Publisher, Subscriber};
+pub use bus::{Bus, BusError, ByTopic, InProcess, Numbers, Published, Publisher, Subscriber};
 pub use consumers::{ConsumerOptions, Consumers};
 pub use depth::report_depths;
 pub use direct::{Direct, DirectBus, DirectTopic, EmitError, Ends, Epoch, GiveUpError, Lost};
@@ -44,11 +46,13 @@ pub use ends::follow_log;
 pub use event::{DomainEvent, Event, FIRST_EPOCH, MAX_PAYLOAD_BYTES, UNNUMBERED, emit, emit_because};
 pub use fence::{MAX_PARTITIONS, RaiseError, raise_partitions};
 pub use foreign::{Foreign, ForeignBus, Subscription};
-pub use handler::{EffectHandler, Group, Handler, HandlerError, Lease, Replay, Start, TransactionalHandler};
+pub use handler::{EffectHandler, Group, Handler, HandlerError, Lease, Refused, Replay, Start, TransactionalHandler};
 pub use log::{Log, TopicSpec};
 pub use log_epochs::{LogEpoch, log_epochs};
 pub use paced::Paced;
 pub use partition::partition_of;
-pub use relay::{RELAY, begin_relaying, end_relaying, oldest_unrelayed, relay_group, relay_group_by, unrelayed_bytes};
+pub use relay::{
+    RELAY, RefusedKey, begin_relaying, end_relaying, oldest_unrelayed, relay_group, relay_group_by, unrelayed_bytes,
+};
 pub use retention::{Purged, purge};
 pub use store::log_bytes;

@@ -10,11 +10,12 @@ use async_trait::async_trait;
 use db::types::Time;
 use db::{Conn, Tx};
 use diesel::prelude::*;
+use serde::Deserialize;
 
 use crate::admin::{self, PartitionStatus};
 use crate::bus::Publisher;
 use crate::event::Event;
-use crate::handler::{EffectHandler, Group, Handler, HandlerError, Lease, Replay, Start};
+use crate::handler::{EffectHandler, Group, Handler, HandlerError, Lease, Refused, Replay, Start};
 use crate::log::Log;
 use crate::schema::event_log;
 use crate::{place, store};
@@ -22,11 +23,22 @@ use crate::{place, store};
 /// The group's name.
 pub const RELAY: &str = "relay";
 
-/// The group that copies `topics` of the log to `publisher`.
+/// Later events of the key of an event that the bus refuses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusedKey {
+    /// They wait until the event is sent again or discarded.
+    #[default]
+    Waits,
+    /// They are copied; the refused event comes behind them, if it is sent again.
+    GoesOn,
+}
+
+/// The group that copies `topics` of the log to `publisher`. An event that the bus refuses becomes a dead letter.
 ///
 /// It must read the log itself, whatever the topics' consumers read.
-pub fn relay_group(publisher: Arc<dyn Publisher>, topics: Vec<&'static str>) -> Group {
-    relay_group_by(Arc::new(Relay { publisher }), topics)
+pub fn relay_group(publisher: Arc<dyn Publisher>, topics: Vec<&'static str>, refused_key: RefusedKey) -> Group {
+    relay_group_by(Arc::new(Relay { publisher, refused_key }), topics)
 }
 
 /// The group that copies `topics` by a handler of its own.
@@ -67,13 +79,17 @@ pub fn end_relaying(tx: &mut Tx<'_>, topics: &[&str]) -> db::Result<()> {
 
 struct Relay {
     publisher: Arc<dyn Publisher>,
+    refused_key: RefusedKey,
 }
 
 #[async_trait]
 impl EffectHandler for Relay {
     async fn handle(&self, _: &Lease, events: &[Event]) -> Result<(), HandlerError> {
-        let sent = self.publisher.publish(events).await;
-        sent.map(drop).map_err(|error| HandlerError::Unavailable(error.to_string()))
+        let published = self.publisher.publish(events).await;
+        let published = published.map_err(|error| HandlerError::Unavailable(error.to_string()))?;
+        let Some(why) = published.refused else { return Ok(()) };
+        let key_waits = self.refused_key == RefusedKey::Waits;
+        Err(HandlerError::Refused(Refused { handled: published.stored.len(), why, key_waits }))
     }
 
     fn gives_up(&self) -> bool {

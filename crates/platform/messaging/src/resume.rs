@@ -68,7 +68,7 @@ impl Worker {
 
     /// The dead letter is dead as before; a parked event becomes one, and the others wait behind it.
     async fn replay_failed(&mut self, one: &Arc<[Event]>, way: Way, failure: Failure) -> Result<(), Stop> {
-        let Failure { why, attempts } = failure;
+        let Failure { why, attempts, .. } = failure;
         tracing::error!(group = self.place.group, event = %one[0].id, why, "a replay failed");
         let (place, events) = (self.place.clone(), one.clone());
         let rested = self.context.db.write(move |tx| -> Result<(), UnitError> {
@@ -84,7 +84,7 @@ impl Worker {
                 return Err(UnitError::Stale);
             }
             if let Way::Parked(_) = way {
-                dead::bury(tx, &place, event, &why, attempts)?;
+                dead::bury(tx, &place, event, &why, attempts, true)?;
             }
             Ok(dead::forget_attempts(tx, &place, event)?)
         });

@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use crate::handler::{Group, Replay};
 use crate::log::Log;
 use crate::schema::{event_log, group_position};
-use crate::store;
+use crate::{set_aside, store};
 
 /// Events deleted in one transaction, so that nobody waits long for the writer.
 const CHUNK: i64 = 1000;
@@ -89,5 +89,6 @@ fn purge_chunk(tx: &mut Tx<'_>, topic: &str, partition: i32, keep: Duration) -> 
     let bytes: i64 = event_log::table.filter(old).select(store::payload_bytes()).first(&mut **tx)?;
     let events = diesel::delete(event_log::table.filter(old)).execute(&mut **tx)?;
     store::set_floor(tx, topic, partition, floor)?;
+    set_aside::forget(tx, topic, partition, floor)?;
     Ok(Purged { events: events as u64, bytes: bytes as u64 })
 }

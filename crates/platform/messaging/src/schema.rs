@@ -189,5 +189,13 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    set_aside (topic, partition, position) {
+        topic -> Text,
+        partition -> Integer,
+        position -> BigInt,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(blocked_key, dead_letter);
 diesel::allow_tables_to_appear_in_same_query!(consumer_group, group_position);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
+use db::Conn;
 use db::types::Id;
 use parking_lot::Mutex;
 use rand::RngExt;
@@ -22,7 +23,7 @@ use crate::handling::{Unrecorded, guarded};
 use crate::marks::Mark;
 use crate::pauses::Watch;
 use crate::place::{self, Place};
-use crate::{dead, fence, log_epochs, store};
+use crate::{dead, fence, log_epochs, set_aside, store};
 
 /// The longest pause between two tries while something is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -358,10 +359,14 @@ impl Worker {
                 continue;
             }
             if event.position > due {
-                self.context.alarm(&self.place, due, event.position);
                 let missing = ((event.position - due) as usize).min(self.context.options.batch);
                 let place = &self.place;
                 let (db, log) = (&self.context.db, &self.context.log);
+                let (topic, partition) = (place.topic.clone(), place.partition);
+                let set_aside = move |conn: &mut Conn| set_aside::run(conn, &topic, partition, due - 1, missing);
+                if db.read(set_aside).await? < missing {
+                    self.context.alarm(place, due, event.position);
+                }
                 let found = store::read_events(db, log, &place.topic, place.partition, due - 1, missing).await?;
                 if !found.iter().map(|event| event.position).eq(due..due + missing as i64) {
                     return Err(Stop::Away(format!(
@@ -440,21 +445,28 @@ impl Worker {
             return Ok(Vec::new()); // there is nothing more anywhere
         }
         let (topic, partition, source) = (place.topic.clone(), place.partition, place.source);
-        let relayed = db.read(move |conn| store::relayed(conn, &topic, partition, source)).await?;
+        let batch = self.context.options.batch;
+        let look = move |conn: &mut Conn| -> db::Result<_> {
+            let set_aside = set_aside::run(conn, &topic, partition, position, batch)?;
+            Ok((store::relayed(conn, &topic, partition, source)?, set_aside))
+        };
+        let (relayed, set_aside) = db.read(look).await?;
         if relayed <= position {
             return Ok(Vec::new());
         }
-        // it may have been acknowledged just now, and be on its way here
-        match self.missed {
-            Some((missed, since)) if missed == position && since.elapsed() > ON_ITS_WAY => {}
-            Some((missed, _)) if missed == position => return Ok(Vec::new()),
-            _ => {
-                self.missed = Some((position, Instant::now()));
-                return Ok(Vec::new());
+        if set_aside == 0 {
+            // it may have been acknowledged just now, and be on its way here
+            match self.missed {
+                Some((missed, since)) if missed == position && since.elapsed() > ON_ITS_WAY => {}
+                Some((missed, _)) if missed == position => return Ok(Vec::new()),
+                _ => {
+                    self.missed = Some((position, Instant::now()));
+                    return Ok(Vec::new());
+                }
             }
+            self.context.alarm(place, position + 1, relayed + 1);
         }
-        self.context.alarm(place, position + 1, relayed + 1);
-        let missing = ((relayed - position) as usize).min(self.context.options.batch);
+        let missing = if set_aside > 0 { set_aside } else { ((relayed - position) as usize).min(batch) };
         let found = store::read_events(db, log, &place.topic, place.partition, position, missing).await?;
         if !found.iter().map(|event| event.position).eq(position + 1..=position + missing as i64) {
             return Err(Stop::Away(format!("events from {} on are neither on the bus nor in the log", position + 1)));
@@ -463,6 +475,9 @@ impl Worker {
     }
 
     async fn handle(&mut self, events: Vec<Event>) -> Result<(), Stop> {
+        if let Some(handler) = self.context.group.handler.recorded_together().cloned() {
+            return self.handle_in_runs(&handler, &events).await;
+        }
         let Some(state) = &self.state else { return Ok(()) };
         let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(()) };
         let careful_until = match self.careful {
@@ -490,7 +505,7 @@ impl Worker {
         Ok(())
     }
 
-    pub(crate) fn moved(&mut self, events: &Arc<[Event]>, how: &'static str) -> Result<(), Stop> {
+    pub(crate) fn moved(&mut self, events: &[Event], how: &'static str) -> Result<(), Stop> {
         if let (Some(state), Some(last)) = (&mut self.state, events.last()) {
             self.pauses.resume();
             state.position = last.position;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use contracts::{Currency, ShopZone};
+use messaging::RefusedKey;
 pub use messaging_kafka::{Backend, KafkaSettings};
 use program::settings::{Address, Bytes, DatabaseUrl, LogSettings, SettingError, TelemetrySettings, expect};
 use program::{Secret, defaults};
@@ -156,6 +157,8 @@ pub struct BusSettings {
     pub backend: Backend,
     /// By topic, where it differs.
     pub topics: BTreeMap<String, Backend>,
+    /// Later events of the key of an event that Kafka refused.
+    pub refused_key: RefusedKey,
     pub kafka: KafkaSettings,
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use contracts::topics;
-use messaging::Direct;
-use messaging::admin::{self, PartitionStatus};
+use messaging::admin::{self, DeadLetterQuery, PartitionStatus};
+use messaging::{Direct, RELAY};
 use program::process::Failure;
 use runtime::settings::{BusSettings, Settings};
 use runtime::{Shop, recorded_buses};
@@ -15,13 +15,18 @@ const COLUMNS: [&str; 7] = ["topic", "partition", "by setting", "by record", "en
 /// Maximum time for Kafka's answer. A cluster that is away is reported after this time.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Maximum number of dead letters that are looked at, the newest first.
+const SHOWN: i64 = 100;
+
 /// Shows which bus each topic is on and how far it has come there. Fails if Kafka is needed and does not answer, after
 /// what the database knows was shown.
 pub(super) async fn status(settings: Settings) -> Result<(), Failure> {
     let shop = Shop::open(settings).await?;
-    let read = |conn: &mut db::Conn| -> db::Result<_> { Ok((admin::partitions(conn)?, recorded_buses(conn)?)) };
-    let (partitions, recorded) = shop.db.read(read).await?;
-    print!("{}", table(&shop.settings.bus, &recorded, partitions));
+    let read = |conn: &mut db::Conn| -> db::Result<_> {
+        Ok((admin::partitions(conn)?, recorded_buses(conn)?, refused(conn)?))
+    };
+    let (partitions, recorded, refused) = shop.db.read(read).await?;
+    print!("{}{refused}", table(&shop.settings.bus, &recorded, partitions));
     let answers = shop.buses.check_kafka(PATIENCE).await;
     println!("\n{}", of_requests(&shop, answers.is_ok()).await?);
     let said = match answers {
@@ -33,6 +38,18 @@ pub(super) async fn status(settings: Settings) -> Result<(), Failure> {
     let said = said.map_err(|reason| Failure::Failed(format!("{at} does not answer: {reason}")))?;
     said.iter().for_each(|said| println!("\n{at} answers, {said}"));
     Ok(())
+}
+
+/// Events that Kafka refused and that nobody has sent again or discarded.
+fn refused(conn: &mut db::Conn) -> db::Result<String> {
+    let query = DeadLetterQuery { group: Some(RELAY.into()), ..DeadLetterQuery::default() };
+    let letters = admin::dead_letters(conn, &query, SHOWN)?;
+    let lines = letters.iter().filter(|letter| letter.status == "dead").map(|letter| {
+        let admin::DeadLetter { id, topic, partition, position, error, .. } = letter;
+        format!("  {topic} {partition}, position {position}: {error} (dead letter {id})\n")
+    });
+    let lines: String = lines.collect();
+    Ok(if lines.is_empty() { lines } else { format!("\nKafka refused events, which are set aside:\n{lines}") })
 }
 
 /// Positions of that topic begin anew with each move, so that the table tells little of it.

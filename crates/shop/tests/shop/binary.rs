@@ -380,6 +380,67 @@ async fn without_kafka_the_requests_that_wait_there_are_not_counted() {
     assert!(text.ends_with(" go straight to Kafka (epoch 0); an unknown number wait\n"), "{text}");
 }
 
+/// An operator gave a topic other settings; Kafka refuses an event for its size.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_kafka_refuses_is_shown_and_sent_again() {
+    const TOPIC: &str = "payment-completed";
+    let Some(place) = testkit::places().await.into_iter().next().and_then(testkit::on_kafka) else { return };
+    let kafka = testkit::cluster_of(&place);
+    let on_kafka = async || {
+        let mut records = 0;
+        for partition in 0..4 {
+            records += kafka.records(TOPIC, partition).await.unwrap().len();
+        }
+        records
+    };
+    let mut settings = vec![("SHOP__ADMIN__PASSWORD", ADMIN.1)];
+    settings.extend(place.bus.iter().map(|(name, value)| (*name, value.as_str())));
+    let mut shop = Binary::new(&settings);
+    let api = shop.start().await;
+    eventually("the topic is there", || async { kafka.records(TOPIC, 0).await.ok().map(drop) }).await;
+    kafka.limit_messages(TOPIC, 100).await.unwrap();
+    let mug = json!({ "name": "Mug", "price": "10", "stock": 5 });
+    let product = admin(&api).await.post("/products", mug).send().await.expect(201).text("id");
+    let buyer = shopper(&api, "100").await;
+    let order = buyer.order(&product, 2).send().await.expect(201).text("id");
+    buyer.pay(&order).send().await.expect(201);
+    let refused = async |api: &Api| admin(api).await.all("/admin/dead-letters?group=relay").await;
+    eventually("it is set aside", || async { (refused(&api).await.len() == 1).then_some(()) }).await;
+    let letter = refused(&api).await.remove(0);
+    assert_eq!((&letter["topic"], letter["error"].as_str().unwrap().contains("large")), (&json!(TOPIC), true));
+    eventually("it is handled all the same", || async {
+        let days = admin(&api).await.get("/admin/settlements").send().await.expect(200).body;
+        (days["items"][0]["payments"] == 1).then_some(())
+    })
+    .await;
+    assert_eq!(on_kafka().await, 0);
+    assert_eq!(shop.terminate().await, Some(0), "{}", shop.log());
+    assert_eq!(shop.log().matches("ALARM").count(), 0, "{}", shop.log());
+
+    let text = String::from_utf8(shop.run(&["bus", "status"]).stdout).unwrap();
+    assert!(text.contains("Kafka refused events, which are set aside:\n"), "{text}");
+    let line = format!("(dead letter {})\n", letter["id"].as_str().unwrap());
+    assert!(text.contains(&line), "{text}");
+    let difference = format!("{} has max.message.bytes 100, and should have ", kafka.named(TOPIC));
+    assert!(text.contains(&difference), "{text}");
+    let api = shop.start().await;
+    eventually("readiness tells it", || async {
+        let ready = api.get("//readyz").send().await.expect(200).body;
+        ready["degraded"].as_array()?.iter().any(|item| item.as_str().unwrap().contains(&difference)).then_some(())
+    })
+    .await;
+
+    let good = [("cleanup.policy", "delete"), ("message.timestamp.type", "LogAppendTime")];
+    kafka.set_topic(TOPIC, &good).await.unwrap();
+    let replay = json!({ "group": "relay" });
+    admin(&api).await.post("/admin/dead-letters/replay", replay).send().await.expect(202);
+    eventually("it is on Kafka", || async { (on_kafka().await == 1).then_some(()) }).await;
+    eventually("nothing is set aside", || async { refused(&api).await.is_empty().then_some(()) }).await;
+    assert_eq!(shop.terminate().await, Some(0), "{}", shop.log());
+    let text = String::from_utf8(shop.run(&["bus", "status"]).stdout).unwrap();
+    assert!(!text.contains("refused") && text.contains("its topics are as the settings have them\n"), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_shop_goes_on() {
     let Some(place) = testkit::places().await.into_iter().next().and_then(testkit::on_kafka) else { return };

@@ -12,7 +12,7 @@ use db::types::Id;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use messaging::admin::{self, EventQuery};
-use messaging::{Bus, Consumers, InProcess, Log, TopicSpec, follow_log, log_epochs, relay_group};
+use messaging::{Bus, Consumers, InProcess, Log, RefusedKey, TopicSpec, follow_log, log_epochs, relay_group};
 use messaging_kafka::{Kafka, MockKafka};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
@@ -78,7 +78,7 @@ impl Process {
         let in_process: Arc<dyn Bus> = Arc::new(InProcess::new(db.clone(), log.clone()));
         let (mut relay, mut bus) = (None, in_process.clone());
         if let Some(cluster) = &stage.cluster {
-            let group = relay_group(Arc::new(cluster.publisher(Duration::ZERO)), vec![TICKS]);
+            let group = relay_group(Arc::new(cluster.publisher(Duration::ZERO)), vec![TICKS], RefusedKey::Waits);
             let started = Consumers::start(db.clone(), log.clone(), in_process, vec![group], options()).await;
             relay = Some(started.expect("the relay starts"));
             bus = Arc::new(cluster.bus(log.source()));

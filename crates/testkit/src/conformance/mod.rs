@@ -9,6 +9,7 @@ pub mod groups;
 pub mod leases;
 pub mod log;
 pub mod partitions;
+pub mod refused;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use messaging::{
     Bus, ConsumerOptions, Consumers, DomainEvent, EffectHandler, Event, Group, Handler, HandlerError, InProcess, Lease,
-    Replay, Start, TopicSpec, TransactionalHandler, emit, follow_log, relay_group,
+    RefusedKey, Replay, Start, TopicSpec, TransactionalHandler, emit, follow_log, relay_group,
 };
 use messaging_kafka::{Kafka, MockKafka};
 use parking_lot::Mutex;
@@ -59,18 +60,24 @@ impl Drop for Relay {
 
 /// A fresh bed of each kind that is to be had here.
 pub async fn beds() -> Vec<Bed> {
-    let topics = [(TICKS, PARTITIONS)];
     let mut beds = beds_on_the_log(PARTITIONS).await;
     if let Some(on_sqlite) = beds_on_the_log(PARTITIONS).await.into_iter().next() {
         // it can't give a topic more partitions later
         let mock = MockKafka::new(&[(TICKS, partitions::MOST)]);
         let cluster = mock.connect().expect("its options");
-        let bed = on_sqlite.on_kafka("librdkafka's mock cluster", cluster, false).await;
+        let bed = on_sqlite.on_kafka("librdkafka's mock cluster", cluster, false, RefusedKey::Waits).await;
         beds.push(Bed { _mock: Some(mock), ..bed });
     }
+    beds.extend(beds_on_kafka(RefusedKey::Waits).await);
+    beds
+}
+
+/// Those whose bus is a Kafka cluster.
+pub async fn beds_on_kafka(refused_key: RefusedKey) -> Vec<Bed> {
+    let mut beds = Vec::new();
     for bed in beds_on_the_log(PARTITIONS).await {
-        if let Some(cluster) = kafka(&topics).await {
-            beds.push(bed.on_kafka("Kafka", cluster, true).await);
+        if let Some(cluster) = kafka(&[(TICKS, PARTITIONS)]).await {
+            beds.push(bed.on_kafka("Kafka", cluster, true, refused_key).await);
         }
     }
     beds
@@ -160,9 +167,9 @@ pub fn tick(tx: &mut Tx<'_>, key: &str) -> db::Result<()> {
 
 impl Bed {
     /// The same with a cluster as the bus, and a relay to it.
-    async fn on_kafka(self, name: &str, cluster: Kafka, makes_partitions: bool) -> Self {
+    async fn on_kafka(self, name: &str, cluster: Kafka, makes_partitions: bool, refused_key: RefusedKey) -> Self {
         let (db, log) = (self.database.db.clone(), self.database.log.clone());
-        let relay = relay_group(Arc::new(cluster.publisher(Duration::ZERO)), vec![TICKS]);
+        let relay = relay_group(Arc::new(cluster.publisher(Duration::ZERO)), vec![TICKS], refused_key);
         let relay = Consumers::start(db, log.clone(), self.bus.clone(), vec![relay], options()).await;
         Self {
             name: format!("{name} over {}", self.database.name),

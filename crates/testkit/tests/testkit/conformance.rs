@@ -1,8 +1,11 @@
 //! Every promise of the bus on every bus: see `testkit::conformance`.
 
+use messaging::RefusedKey;
 use testkit::PgServer;
 use testkit::conformance::direct::{self, beds_in_memory, direct_beds};
-use testkit::conformance::{bed_on, beds, beds_on_the_log, epochs, failures, groups, leases, log, partitions};
+use testkit::conformance::{
+    bed_on, beds, beds_on_kafka, beds_on_the_log, epochs, failures, groups, leases, log, partitions, refused,
+};
 
 macro_rules! on_every_bed {
     ($($module:ident :: $promise:ident),+ $(,)?) => {$(
@@ -64,6 +67,20 @@ async fn no_language_of_the_server_makes_dead_letters() {
     let server = tokio::task::spawn_blocking(|| PgServer::start_speaking("ko")).await.expect("no panic");
     let Some(server) = server else { return };
     failures::locks_and_cancelled_statements_make_no_dead_letter(bed_on(&server).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_event_is_set_aside_and_its_key_waits() {
+    for bed in beds_on_kafka(RefusedKey::Waits).await {
+        refused::a_refused_event_is_set_aside_and_its_key_waits(bed).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_event_is_set_aside_and_its_key_goes_on() {
+    for bed in beds_on_kafka(RefusedKey::GoesOn).await {
+        refused::a_refused_event_is_set_aside_and_its_key_goes_on(bed).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

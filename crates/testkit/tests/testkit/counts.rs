@@ -8,7 +8,7 @@ use db::Database;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
-use messaging::{ConsumerOptions, Consumers, Group, InProcess, Log, TopicSpec, follow_log, relay_group};
+use messaging::{ConsumerOptions, Consumers, Group, InProcess, Log, RefusedKey, TopicSpec, follow_log, relay_group};
 use messaging_kafka::MockKafka;
 use testkit::PgServer;
 use testkit::conformance::{Complaints, TICKS, effecting, following, tick, until};
@@ -108,7 +108,7 @@ async fn an_event_takes_few_statements() {
     let cluster = mock.connect().expect("its options");
     let complaints = Complaints::default();
     let publisher = Arc::new(cluster.publisher(Duration::ZERO));
-    let relay = relay_group(publisher, vec![TICKS]);
+    let relay = relay_group(publisher, vec![TICKS], RefusedKey::Waits);
     let relay = process.host(vec![relay], ConsumerOptions::relay()).await;
     let bus = Arc::new(cluster.bus(process.log.source()));
     let group = following("follows", &complaints);

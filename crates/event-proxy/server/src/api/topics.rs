@@ -150,7 +150,7 @@ pub(crate) async fn create(proxy: &Proxy, who: &str, request: TopicRequest) -> R
         proxy.topics.make(topic).await?;
     }
     if let Some(cluster) = proxy.delivery.cluster()
-        && let Err(why) = proxy.topics.see_to(cluster, true).await
+        && let Err(why) = proxy.topics.see_to(cluster).await
     {
         tracing::warn!(why, "topics that were asked for are not on Kafka yet");
     }

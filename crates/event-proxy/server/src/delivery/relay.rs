@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use db::types::Id;
 use db::{Conn, Database, Tx};
 use messaging::moved::{self, MOVED};
-use messaging::{BusError, EffectHandler, Event, HandlerError, Lease, Publisher};
+use messaging::{BusError, EffectHandler, Event, HandlerError, Lease, Published, Publisher};
 use parking_lot::Mutex;
 use tokio::time::sleep;
 
@@ -65,11 +65,15 @@ impl EffectHandler for Relay {
     async fn handle(&self, lease: &Lease, events: &[Event]) -> Result<(), HandlerError> {
         let part = (lease.topic.clone(), lease.partition);
         let batch = match self.refusals.of(&part) {
-            None if events.iter().all(|event| event.kind != MOVED) => match self.publish(&part, events).await {
-                Ok(places) => Batch { spans: Span::all(places), ..Batch::default() },
-                Err(BusError::Refused(_)) => self.bring_what_can_be(&part, events, Known::default()).await?,
-                Err(BusError::Unavailable(why)) => return Err(HandlerError::Unavailable(why)),
-            },
+            None if events.iter().all(|event| event.kind != MOVED) => {
+                let (places, refused) = self.publish(&part, events).await?;
+                let rest = &events[places.len()..];
+                let batch = Batch { spans: Span::all(places), ..Batch::default() };
+                match refused {
+                    None => batch,
+                    Some(_) => batch.and(self.bring_what_can_be(&part, rest, Known::default()).await?),
+                }
+            }
             version => {
                 let known = self.look(&part, version, events).await?;
                 self.bring_what_can_be(&part, events, known).await?
@@ -162,38 +166,21 @@ impl Relay {
 
     /// Brings all events to Kafka but those that it refuses, and those of their keys.
     async fn bring_what_can_be(&self, part: &Part, events: &[Event], known: Known) -> Result<Batch, HandlerError> {
-        let Known { mut blocked, left, attempts } = known;
+        let Known { blocked, left, attempts } = known;
         let there = |event: &&Event| event.kind != MOVED && !left.contains(&event.position);
         let (mut behind, mut queue): (Vec<Event>, Vec<Event>) =
             events.iter().filter(there).cloned().partition(|event| blocked.contains(&event.key));
         let (mut places, mut at_last, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-        let mut size = queue.len();
         while !queue.is_empty() {
-            size = size.clamp(1, queue.len());
-            match self.publish(part, &queue[..size]).await {
-                Ok(there) => {
-                    places.extend(there);
-                    at_last.extend(queue.drain(..size).map(|event| event.id).filter(|id| attempts.contains_key(id)));
-                    size *= 2;
-                }
-                // one of them: fewer, until it is alone
-                Err(BusError::Refused(_)) if size > 1 => size /= 2,
-                Err(BusError::Refused(reason)) => {
-                    let event = queue.remove(0);
-                    let (topic, partition, position) = (&*part.0, part.1, event.position);
-                    tracing::warn!(
-                        topic,
-                        partition,
-                        position,
-                        reason,
-                        "Kafka refused an event; it is sent again later"
-                    );
-                    blocked.insert(event.key.clone());
-                    behind.extend(queue.extract_if(.., |later| later.key == event.key));
-                    refused.push((event, reason));
-                }
-                Err(BusError::Unavailable(why)) => return Err(HandlerError::Unavailable(why)),
-            }
+            let (there, reason) = self.publish(part, &queue).await?;
+            at_last.extend(queue.drain(..there.len()).map(|event| event.id).filter(|id| attempts.contains_key(id)));
+            places.extend(there);
+            let Some(reason) = reason else { break };
+            let event = queue.remove(0);
+            let (topic, partition, position) = (&*part.0, part.1, event.position);
+            tracing::warn!(topic, partition, position, reason, "Kafka refused an event; it is sent again later");
+            behind.extend(queue.extract_if(.., |later| later.key == event.key));
+            refused.push((event, reason));
         }
         refused.iter().for_each(|(event, reason)| self.waiting.refuse(&event.id, reason));
         behind.iter().for_each(|event| self.waiting.refuse(&event.id, "an event of its key before it was refused"));
@@ -201,12 +188,15 @@ impl Relay {
         Ok(Batch { spans: Span::all(places), refused, behind, at_last, attempts, passed })
     }
 
-    /// Where Kafka has the events: their positions and offsets.
-    async fn publish(&self, part: &Part, events: &[Event]) -> Result<Vec<(i64, i64)>, BusError> {
-        let offsets = self.publisher.publish(events).await?;
-        self.waiting.tell(events, &offsets);
-        self.room.delivered(part, events);
-        Ok(events.iter().map(|event| event.position).zip(offsets).collect())
+    /// Where Kafka has the first events: their positions and offsets; and why it refuses the next one, if it does.
+    async fn publish(&self, part: &Part, events: &[Event]) -> Result<(Vec<(i64, i64)>, Option<String>), HandlerError> {
+        let published = self.publisher.publish(events).await;
+        let away = |(BusError::Unavailable(why) | BusError::Refused(why))| HandlerError::Unavailable(why);
+        let Published { stored, refused } = published.map_err(away)?;
+        let there = &events[..stored.len()];
+        self.waiting.tell(there, &stored);
+        self.room.delivered(part, there);
+        Ok((there.iter().map(|event| event.position).zip(stored).collect(), refused))
     }
 
     /// Of a partition where something was refused; once nothing of it is left, the partition is like any other.

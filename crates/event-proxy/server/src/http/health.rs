@@ -3,6 +3,7 @@
 use actix_web::web::Data;
 use actix_web::{HttpResponse, get};
 use db::types::Time;
+use messaging_kafka::Cluster;
 use rest::health::{self, Readiness};
 use rest::{Problem, reply};
 use telemetry::metrics::{
@@ -29,7 +30,10 @@ pub(crate) async fn readyz(proxy: Data<Proxy>) -> Result<HttpResponse, Problem> 
     let keys = proxy.keys.are_old().then(|| "control database: away; the API keys known last are in force".to_owned());
     let control =
         proxy.control.storage_fault().map(|fault| format!("control database: {fault}; no key can be changed"));
-    Ok(reply::ok(&Readiness::ready(kafka.into_iter().chain(missing).chain(keys).chain(control).collect())))
+    let differences = proxy.delivery.cluster().map(Cluster::differences).unwrap_or_default();
+    let differences = differences.iter().map(|difference| format!("kafka: {difference}"));
+    let degraded = kafka.into_iter().chain(missing).chain(differences).chain(keys).chain(control);
+    Ok(reply::ok(&Readiness::ready(degraded.collect())))
 }
 
 /// Metrics in the text format of Prometheus; gauges of the proxy are read when they are asked for.

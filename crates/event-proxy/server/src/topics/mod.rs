@@ -278,13 +278,15 @@ impl Topics {
 #[async_trait]
 impl SeeToTopics for Topics {
     /// Makes on Kafka what was never made there, and notes what is not there any more.
-    async fn see_to(&self, cluster: &Cluster, _: bool) -> Result<(), String> {
+    async fn see_to(&self, cluster: &Cluster) -> Result<(), String> {
         let there = cluster.kafka().topics().await.map_err(|error| error.to_string())?;
         let rows: Vec<_> = self.rows().into_values().filter(|row| row.deleted_at.is_none()).collect();
         let (made, new): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.made_at.is_some());
         let long_ago = Time::now() - HEARD_OF;
-        let gone = made.into_iter().filter(|row| row.made_at < Some(long_ago) && !there.contains(&row.name));
+        let (there, gone): (Vec<_>, Vec<_>) = made.into_iter().partition(|row| there.contains(&row.name));
+        let gone = gone.into_iter().filter(|row| row.made_at < Some(long_ago));
         self.note_missing(gone.map(|row| row.name).collect());
+        self.compare(cluster, there).await?;
         for row in new {
             // one that can't be made keeps no other from it, nor is Kafka away for it
             if let Err(why) = self.make_on_kafka(cluster, &row).await {
@@ -299,17 +301,36 @@ impl SeeToTopics for Topics {
 }
 
 impl Topics {
+    /// Notes how topics on Kafka differ from the way in which they are made.
+    async fn compare(&self, cluster: &Cluster, rows: Vec<TopicRow>) -> Result<(), String> {
+        let mut alike = HashMap::<_, Vec<_>>::new();
+        for row in rows {
+            alike.entry((row.replication, row.retention())).or_default().push(row);
+        }
+        let mut differences = Vec::new();
+        for rows in alike.into_values() {
+            let topics: Vec<_> = rows.iter().map(|row| (row.name.clone(), row.partitions)).collect();
+            let compared = cluster.kafka().compare_topics(&topics, &options(cluster, &rows[0])).await;
+            differences.extend(compared.map_err(|error| error.to_string())?);
+        }
+        cluster.note_differences(differences);
+        Ok(())
+    }
+
     async fn make_on_kafka(&self, cluster: &Cluster, row: &TopicRow) -> Result<(), String> {
-        let options = TopicOptions {
-            replication: row.replication.map(|copies| copies as i16).or(cluster.topic_options().replication),
-            retention: row.retention().or(cluster.topic_options().retention),
-            ..cluster.topic_options().clone()
-        };
-        let topic = [(row.name.clone(), row.partitions)];
-        let made = cluster.kafka().ensure_topics(&topic, &options).await.map_err(|error| error.to_string())?;
-        made.iter().for_each(|difference| tracing::warn!("on Kafka {difference}"));
+        let (topic, options) = ([(row.name.clone(), row.partitions)], options(cluster, row));
+        cluster.kafka().ensure_topics(&topic, &options).await.map_err(|error| error.to_string())?;
         let name = row.name.clone();
         self.control.write(move |tx| rows::set_made(tx, &name)).await.map_err(|error| error.to_string())
+    }
+}
+
+/// How the topic is made on Kafka.
+fn options(cluster: &Cluster, row: &TopicRow) -> TopicOptions {
+    TopicOptions {
+        replication: row.replication.map(|copies| copies as i16).or(cluster.topic_options().replication),
+        retention: row.retention().or(cluster.topic_options().retention),
+        ..cluster.topic_options().clone()
     }
 }
 

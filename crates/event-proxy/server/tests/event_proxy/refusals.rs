@@ -1,7 +1,9 @@
 //! Events that Kafka refuses by themselves.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use db::types::Time;
 use messaging_kafka::Kafka;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -151,6 +153,64 @@ async fn a_refused_event_is_dead_in_the_end_and_its_key_goes_on() {
     assert_eq!(actions, ["dead-letters.redrive", "dead-letters.discard"]);
     proxy.restart().await;
     assert_eq!(ledger(&proxy).await, counts);
+    proxy.stop().await;
+}
+
+/// In one partition as many events are refused as are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn good_events_do_not_wait_for_those_that_are_refused() {
+    // one resend would already be queued behind the good ones
+    let patient = [("EVENT_PROXY__DELIVERY__RESEND_AFTER", "1h"), ("EVENT_PROXY__DELIVERY__LONGEST_PAUSE", "1h")];
+    let one_partition = ("EVENT_PROXY__TOPICS__PARTITIONS", "1");
+    let Some((kafka, mut proxy)) = limited(&[patient[0], patient[1], one_partition]).await else { return };
+    let size = |n: u64| if n % 2 == 0 { LARGE } else { 0 };
+    let events: Vec<_> = (0..200).map(|n| event(&format!("k{n}"), n, size(n))).collect();
+    for events in events.chunks(50) {
+        reply(proxy.post("", "application/json", Value::from(events.to_vec()).to_string())).await.expect(202);
+    }
+    until("every event is delivered or held", async || {
+        let ledger = ledger(&proxy).await;
+        (&ledger["delivered"], &ledger["retrying"]) == (&json!(101), &json!(100))
+    })
+    .await;
+    let good: Vec<_> = kafka.records("order.paid", 0).await.unwrap().into_iter().map(|event| event.key).collect();
+    let expected = (0..200).filter(|n| size(*n) == 0).map(|n| format!("k{n}"));
+    assert_eq!(good, Vec::from_iter(["first".to_owned()].into_iter().chain(expected)));
+    proxy.stop().await;
+}
+
+/// The clocks of services are wrong, and an operator has changed the topic.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_any_time_is_delivered_and_a_changed_topic_is_reported() {
+    let Some((kafka, settings)) = place() else { return };
+    let mut proxy = start(&settings, &[]).await;
+    let post = |event: Value| reply(proxy.post("?ack=kafka", "application/json", event.to_string()));
+    post(event("a", 0, 0)).await.expect(200);
+    let changed = [("cleanup.policy", "compact"), ("message.timestamp.type", "CreateTime")];
+    kafka.set_topic("order.paid", &changed).await.unwrap();
+    let ahead = (Time::now() + Duration::from_secs(9 * 3600)).to_string();
+    for (n, time) in ["0001-01-01T00:00:00Z", &ahead, "2020-02-02T02:02:02Z"].into_iter().enumerate() {
+        let mut event = event("b", n as u64, 0);
+        event["time"] = json!(time);
+        post(event).await.expect(200);
+    }
+    assert_eq!(numbers(&kafka).await["b"], [0, 1, 2]);
+    let another = json!({ "service": "order", "type": "made", "data": 1 });
+    post(another).await.expect(200); // all topics are looked at when one is made
+    until("readiness reports the topic", async || {
+        let ready = proxy.get("/readyz").await.expect(200);
+        let reported = |name: &str| {
+            ready["degraded"].as_array().is_some_and(|all| {
+                all.iter().any(|it| {
+                    it.as_str().is_some_and(|it| {
+                        it.starts_with("kafka: ") && it.contains("order.paid has") && it.contains(name)
+                    })
+                })
+            })
+        };
+        changed.iter().all(|(name, _)| reported(name))
+    })
+    .await;
     proxy.stop().await;
 }
 

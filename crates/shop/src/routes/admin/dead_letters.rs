@@ -7,6 +7,7 @@ use actix_web::{HttpResponse, get, post};
 use db::types::Id;
 use db::{Conn, Tx};
 use garde::Validate;
+use messaging::RELAY;
 use messaging::admin::{self, DeadLetterQuery};
 use rest::input::{Body, NoBody, Params, Segment};
 use rest::page::{Page, PageQuery};
@@ -97,8 +98,9 @@ pub(crate) async fn replay_all(
 ) -> Answer<HttpResponse> {
     let ReplayRequest { group, topic } = body.value;
     let wrong = |field, detail| Problem::new(&kinds::INVALID_REQUEST).field(field, detail);
-    let known = shop.groups.iter().find(|known| known.name == group);
-    let topics = &known.ok_or_else(|| wrong("group", "there is no such consumer group"))?.topics;
+    let known = shop.groups.iter().find(|known| known.name == group).map(|group| &*group.topics);
+    let known = known.or_else(|| (group == RELAY).then(|| shop.buses.on_kafka()));
+    let topics = known.ok_or_else(|| wrong("group", "there is no such consumer group"))?;
     let reads = topic.as_ref().is_none_or(|topic| topics.contains(&topic.as_str()));
     let location = at(format_args!("admin/dead-letters?group={group}"));
     let replayed = shop.db.write(move |tx| admin::request_replay_all(tx, &group, topic.as_deref())).await?;
