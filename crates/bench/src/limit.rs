@@ -31,7 +31,7 @@ pub(crate) async fn purchases_without_http(products: usize, at_once: usize, time
     let db = Database::open(options, &contracts::MIGRATIONS, log.recorder()).await.expect("the database opens");
     let specs: Vec<_> = topics::ALL
         .iter()
-        .map(|name| TopicSpec { name: (*name).into(), partitions: PARTITIONS, direct: topics::DIRECT.contains(name) })
+        .map(|name| TopicSpec { name: (*name).into(), partitions: PARTITIONS })
         .collect();
     log.open(&db, &specs).await.expect("the log opens");
     let stock = db.write(move |tx| stock::create_many(tx, &new_products(products))).await.expect("the products");

@@ -2,7 +2,6 @@
 //!
 //! A new backend is added to [`beds`], and nowhere else.
 
-pub mod direct;
 pub mod epochs;
 pub mod failures;
 pub mod groups;
@@ -91,7 +90,7 @@ pub async fn bed_on(server: &PgServer) -> Bed {
 }
 
 fn ticks(partitions: i32) -> TopicSpec {
-    TopicSpec { name: TICKS.into(), partitions, direct: false }
+    TopicSpec { name: TICKS.into(), partitions }
 }
 
 async fn bed_on_the_log(database: TestDatabase) -> Bed {
@@ -247,7 +246,7 @@ impl Bed {
             let rows = self
                 .database
                 .db
-                .read(|conn| messaging::admin::consumers(conn, &Default::default()))
+                .read(messaging::admin::consumers)
                 .await
                 .expect("the lag");
             rows.iter().filter(|row| row.group == messaging::RELAY).all(|row| row.lag == 0)
