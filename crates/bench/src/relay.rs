@@ -78,7 +78,7 @@ impl Stage {
         let log = Log::new();
         let options = db::Options::new(database_url);
         let db = Database::open(options, &contracts::MIGRATIONS, log.recorder()).await.expect("the database opens");
-        log.open(&db, &[TopicSpec { name: TOPIC.into(), partitions, direct: false }]).await.expect("the log opens");
+        log.open(&db, &[TopicSpec { name: TOPIC.into(), partitions }]).await.expect("the log opens");
         let options = KafkaOptions { bootstrap_servers: servers.into(), prefix: prefix.into(), ..Default::default() };
         let kafka = Kafka::new(options).expect("good options");
         let topics = [(TOPIC, partitions), (BARE, PARTITIONS)].map(|(topic, count)| (topic.to_owned(), count));

@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use contracts::topics;
 use db::Database;
-use messaging::{
-    Bus, ByTopic, Direct, DirectBus, DirectTopic, Foreign, ForeignBus, Group, InProcess, Log, RefusedKey, Subscription,
-    relay_group,
-};
+use messaging::{Bus, ByTopic, Foreign, ForeignBus, Group, InProcess, Log, RefusedKey, Subscription, relay_group};
 use messaging_kafka::{Cluster, Difference};
 use program::settings::SettingError;
 use tokio_util::sync::CancellationToken;
@@ -25,38 +22,21 @@ pub struct Buses {
 }
 
 impl Buses {
-    /// By the settings; nothing is connected. `waits_there` when there is something to read on Kafka though no topic
-    /// may be there.
+    /// By the settings; nothing is connected.
     ///
     /// # Errors
     /// A setting of Kafka that can't be used, when Kafka is needed, or one that needs Kafka.
-    pub(crate) fn new(settings: &Settings, waits_there: bool) -> Result<Self, SettingError> {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, SettingError> {
         let foreign = settings.reading_others();
         let settings = &settings.bus;
         let is_there = |topic: &&'static str| settings.of(topic) == Backend::Kafka;
         let on_kafka: Arc<[&'static str]> = topics::ALL.into_iter().filter(is_there).collect();
-        if waits_there && settings.kafka.bootstrap_servers.is_none() {
-            let reason = "must still be set: requests for coupons wait on Kafka (shop drain, with the settings as they \
-                          were, has them handled before the topic moves)";
-            return Err(SettingError { key: "bus.kafka.bootstrap_servers".into(), reason: reason.into() });
-        }
         if let Some(setting) = foreign.filter(|_| settings.kafka.bootstrap_servers.is_none()) {
             return Err(SettingError::new(setting, "needs bus.kafka.bootstrap_servers: its topics are on Kafka"));
         }
-        let is_needed = !on_kafka.is_empty() || waits_there || foreign.is_some();
+        let is_needed = !on_kafka.is_empty() || foreign.is_some();
         let cluster = if is_needed { Some(Cluster::new(&settings.kafka)?) } else { None };
         Ok(Self { on_kafka, cluster, refused_key: settings.refused_key })
-    }
-
-    /// The topics whose events need not go through the log.
-    pub(crate) fn direct(&self, db: &Database, log: &Log, settings: &Settings) -> Direct {
-        let topic = |name| DirectTopic {
-            name,
-            direct: self.on_kafka.contains(&name),
-            max_waiting: settings.coupon.max_waiting_requests.get().into(),
-        };
-        let bus = self.cluster.as_ref().map(|cluster| Arc::new(cluster.kafka().direct()) as Arc<dyn DirectBus>);
-        Direct::new(db.clone(), log.clone(), bus, topics::DIRECT.into_iter().map(topic).collect())
     }
 
     /// The topics that others write to Kafka.
@@ -67,37 +47,29 @@ impl Buses {
         Foreign::new(db.clone(), log.clone(), bus, subscriptions, own)
     }
 
-    /// The topics that the relay copies to Kafka.
-    fn relayed(&self) -> Vec<&'static str> {
-        self.on_kafka.iter().copied().filter(|topic| !topics::DIRECT.contains(topic)).collect()
-    }
-
     /// The topics on Kafka.
     pub fn on_kafka(&self) -> &[&'static str] {
         &self.on_kafka
     }
 
     /// What groups read from.
-    pub(crate) fn of_consumers(&self, db: &Database, log: &Log, direct: &Direct, foreign: &Foreign) -> Arc<dyn Bus> {
+    pub(crate) fn of_consumers(&self, db: &Database, log: &Log, foreign: &Foreign) -> Arc<dyn Bus> {
         let in_process: Arc<dyn Bus> = Arc::new(InProcess::new(db.clone(), log.clone()));
-        let direct = direct.bus(in_process.clone());
-        let sequenced = match &self.cluster {
+        let ours = match &self.cluster {
             Some(cluster) => {
                 let kafka = Arc::new(cluster.kafka().bus(log.source()));
-                Arc::new(ByTopic::new(self.relayed().into(), kafka, in_process))
+                Arc::new(ByTopic::new(self.on_kafka.clone(), kafka, in_process))
             }
             None => in_process,
         };
-        let ours = Arc::new(ByTopic::new(topics::DIRECT.into(), direct, sequenced));
         Arc::new(ByTopic::new(topics::ALL.into(), ours, foreign.bus()))
     }
 
     /// The group that copies to Kafka what is there; `None` when nothing is.
     pub(crate) fn relay(&self) -> Option<Group> {
         let cluster = self.cluster.as_ref()?;
-        let topics = self.relayed();
         let publisher = Arc::new(cluster.kafka().publisher(Duration::ZERO));
-        (!topics.is_empty()).then(|| relay_group(publisher, topics, self.refused_key))
+        (!self.on_kafka.is_empty()).then(|| relay_group(publisher, self.on_kafka.to_vec(), self.refused_key))
     }
 
     /// Why Kafka is not to be reached, as long as it is needed and is not.

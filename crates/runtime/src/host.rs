@@ -4,7 +4,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contracts::topics;
 use futures::future::join_all;
 use messaging::{Bus, ConsumerOptions, Consumers, Group, InProcess, Paced};
 use tokio::task::JoinSet;
@@ -82,7 +81,7 @@ impl Shop {
 impl Hosted {
     async fn join_groups(&mut self, shop: &Shop, role: &Role) -> db::Result<()> {
         let host = &shop.settings.host;
-        let mut bus = shop.buses.of_consumers(&shop.db, &shop.log, &shop.direct, &shop.foreign);
+        let mut bus = shop.buses.of_consumers(&shop.db, &shop.log, &shop.foreign);
         let groups = match role {
             Role::Shop if host.consumers => shop.groups.to_vec(),
             Role::Shop | Role::Relay => Vec::new(),
@@ -133,11 +132,6 @@ impl Hosted {
         let reads_others = |groups: &[Group]| groups.iter().any(|group| shop.foreign.is_read_by(group.name));
         if matches!(role, Role::Shop) || matches!(role, Role::Consumer(groups) if reads_others(groups)) {
             self.spawn("topics of others", shop, &below, |shop, stop| shop.foreign.keep(stop));
-        }
-        let is_direct = |topic: &&str| topics::DIRECT.contains(topic);
-        let reads_direct = |groups: &[Group]| groups.iter().any(|group| group.topics.iter().any(is_direct));
-        if matches!(role, Role::Shop) || matches!(role, Role::Consumer(groups) if reads_direct(groups)) {
-            self.spawn("epochs", shop, &below, |shop, stop| shop.direct.keep(stop));
         }
         self.spawn("kafka", shop, &below, |shop, stop| shop.buses.watch(shop.log, stop));
     }

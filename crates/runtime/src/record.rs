@@ -7,7 +7,7 @@ use std::time::Duration;
 use contracts::topics;
 use db::{Conn, Tx, on_each};
 use diesel::prelude::*;
-use messaging::{Direct, Log};
+use messaging::Log;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -41,8 +41,8 @@ pub fn recorded_buses(conn: &mut Conn) -> db::Result<BTreeMap<String, String>> {
 /// # Errors
 /// The database's.
 pub(crate) async fn record(shop: &Shop) -> db::Result<()> {
-    let (of, log, direct) = (shop.settings.clone(), shop.log.clone(), shop.direct.clone());
-    let before = shop.db.write(move |tx| settle(tx, &log, &direct, &of.bus)).await?;
+    let (of, log) = (shop.settings.clone(), shop.log.clone());
+    let before = shop.db.write(move |tx| settle(tx, &log, &of.bus)).await?;
     for bus in [Backend::InProcess, Backend::Kafka] {
         let moved = |topic: &&str| {
             shop.settings.bus.of(topic) == bus && before.get(*topic).is_some_and(|before| before != bus.as_str())
@@ -56,7 +56,7 @@ pub(crate) async fn record(shop: &Shop) -> db::Result<()> {
 }
 
 /// The record as it was before.
-fn settle(tx: &mut Tx<'_>, log: &Log, direct: &Direct, settings: &BusSettings) -> db::Result<Rows> {
+fn settle(tx: &mut Tx<'_>, log: &Log, settings: &BusSettings) -> db::Result<Rows> {
     let before = recorded_buses(tx)?;
     let mut all = topics::ALL;
     all.sort_unstable(); // rows are taken in one order by everybody
@@ -69,11 +69,10 @@ fn settle(tx: &mut Tx<'_>, log: &Log, direct: &Direct, settings: &BusSettings) -
             .set(bus)
             .execute(conn))?;
     }
-    let is_relayed = |topic: &&str| settings.of(topic) == Backend::Kafka && !topics::DIRECT.contains(topic);
+    let is_relayed = |topic: &&str| settings.of(topic) == Backend::Kafka;
     let (there, here): (Vec<_>, Vec<_>) = all.into_iter().partition(is_relayed);
     messaging::end_relaying(tx, &here)?;
     messaging::begin_relaying(tx, log, &there)?;
-    direct.settle(tx)?;
     Ok(before)
 }
 

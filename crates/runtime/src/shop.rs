@@ -10,7 +10,7 @@ use consumers::{Parts, groups, subscriptions};
 use contracts::topics;
 use db::{Conn, Database, Tx};
 use messaging::admin::{self, ConsumerLag};
-use messaging::{Direct, Foreign, Group, Log, TopicSpec};
+use messaging::{Foreign, Group, Log, TopicSpec};
 use program::{Secret, kept_secret};
 use tokio::time::timeout;
 
@@ -47,8 +47,6 @@ pub struct Shop {
     /// Wakes requests that wait for their coupon.
     pub issuer_wake: IssuerWake,
     pub buses: Buses,
-    /// Takes requests for coupons.
-    pub direct: Direct,
     /// Reads what others write to Kafka.
     pub foreign: Foreign,
     pub(crate) purges: Vec<(&'static str, Purge)>,
@@ -64,10 +62,7 @@ impl Shop {
         settings.check_start()?;
         fixed::set(&settings)?;
         let (db, log) = open_database(&settings).await?;
-        // whatever the settings say now
-        let waits_there = db.read(|conn| Direct::is_waited_for(conn, &topics::DIRECT)).await?;
-        let buses = Buses::new(&settings, waits_there)?;
-        let direct = buses.direct(&db, &log, &settings);
+        let buses = Buses::new(&settings)?;
         fixed::check(&db).await?;
         fixed::settle_search_form(&db).await?;
         let (hub, issuer_wake) = (Hub::new(), IssuerWake::default());
@@ -81,7 +76,7 @@ impl Shop {
         };
         let groups = groups(&of_consumers, &parts)?.into();
         let settings = Arc::new(settings);
-        Ok(Self { settings, db, log, groups, hub, issuer_wake, buses, direct, foreign, purges: purges() })
+        Ok(Self { settings, db, log, groups, hub, issuer_wake, buses, foreign, purges: purges() })
     }
 
     /// What signs tokens: `auth.token_secret`, or the one kept in `data_dir`, made if there is none.
@@ -125,9 +120,9 @@ impl Shop {
     /// # Errors
     /// The database's.
     pub async fn lags(&self) -> db::Result<Vec<ConsumerLag>> {
-        let (direct, foreign) = (self.direct.ends().await?, self.foreign.clone());
+        let foreign = self.foreign.clone();
         let read = move |conn: &mut Conn| -> db::Result<_> {
-            let mut lags = admin::consumers(conn, &direct)?;
+            let mut lags = admin::consumers(conn)?;
             lags.extend(foreign.lags(conn)?);
             Ok(lags)
         };
@@ -137,9 +132,8 @@ impl Shop {
     /// What does not work, though the shop does: an item for each, for operators.
     pub fn degraded(&self) -> Vec<String> {
         let kafka = self.buses.kafka_is_away().map(|away| format!("kafka: {away}"));
-        let requests = self.direct.away().map(|away| format!("coupon requests: {away}"));
         let differences = self.buses.differences().into_iter().map(|difference| format!("kafka: {difference}"));
-        kafka.into_iter().chain(requests).chain(differences).chain(self.log.paused(LONG_PAUSE)).collect()
+        kafka.into_iter().chain(differences).chain(self.log.paused(LONG_PAUSE)).collect()
     }
 
     /// Finishes what was queued; nothing is taken afterwards.
@@ -166,7 +160,7 @@ async fn open_database(settings: &Settings) -> Result<(Database, Log), OpenError
     })?;
     // check() holds them under a thousand
     let partitions = settings.events.partitions.get() as i32;
-    let spec = |name: &'static str| TopicSpec { name: name.into(), partitions, direct: topics::DIRECT.contains(&name) };
+    let spec = |name: &'static str| TopicSpec { name: name.into(), partitions };
     let specs: Vec<_> = topics::ALL.into_iter().map(spec).collect();
     log.open(&db, &specs).await?;
     Ok((db, log))

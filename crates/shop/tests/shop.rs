@@ -15,8 +15,6 @@ mod cost;
 mod coupons;
 #[path = "shop/described.rs"]
 mod described;
-#[path = "shop/direct.rs"]
-mod direct;
 #[path = "shop/door.rs"]
 mod door;
 #[path = "shop/failures.rs"]

@@ -102,10 +102,7 @@ pub async fn database_on(server: &PgServer, topics: &[TopicSpec]) -> TestDatabas
 }
 
 fn shop_topics() -> Vec<TopicSpec> {
-    topics::ALL
-        .iter()
-        .map(|name| TopicSpec { name: (*name).into(), partitions: PARTITIONS, direct: topics::DIRECT.contains(name) })
-        .collect()
+    topics::ALL.iter().map(|name| TopicSpec { name: (*name).into(), partitions: PARTITIONS }).collect()
 }
 
 fn sqlite() -> Place {

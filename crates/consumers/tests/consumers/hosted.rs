@@ -61,7 +61,7 @@ async fn caught_up(of: &TestDatabase) {
     let begun = Instant::now();
     loop {
         let lag: i64 = {
-            let groups = of.db.read(|conn| admin::consumers(conn, &Default::default())).await.expect("read");
+            let groups = of.db.read(admin::consumers).await.expect("read");
             groups.iter().map(|group| group.lag).sum()
         };
         if lag == 0 {

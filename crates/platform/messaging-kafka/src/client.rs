@@ -20,7 +20,6 @@ use rdkafka::producer::{BaseProducer, Producer, ProducerContext, ThreadedProduce
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::direct::KafkaDirect;
 use crate::foreign::KafkaForeign;
 use crate::publisher::KafkaPublisher;
 use crate::subscriber::{KafkaBus, Reads};
@@ -50,8 +49,8 @@ const OURS: &[&str] = &[
     "transactional.id",
 ];
 
-/// Properties that events are as safe with as without, at this value: it is what they are sent with that the log does not
-/// number. The second is another name of the first.
+/// Properties with the only value that can be set: a producer refuses large values. The second is another name of the
+/// first.
 const AT_MOST: &[(&str, &str)] = &[("max.in.flight.requests.per.connection", "1"), ("max.in.flight", "1")];
 
 /// What all clients are told, unless the operator says otherwise.
@@ -137,11 +136,6 @@ impl Kafka {
     /// What groups read from: the events of the log `source`.
     pub fn bus(&self, source: Id) -> KafkaBus {
         KafkaBus::new(self.clone(), Reads::Log(source))
-    }
-
-    /// What takes events that go straight there.
-    pub fn direct(&self) -> KafkaDirect {
-        KafkaDirect::new(self.clone())
     }
 
     /// Topics that other programs write, under the names that they have there.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::DateTime;
 use db::types::{Id, Time};
-use messaging::{Event, FIRST_EPOCH, UNNUMBERED};
+use messaging::{Event, FIRST_EPOCH};
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use uuid::Uuid;
@@ -14,8 +14,8 @@ const SOURCE: &str = "ce_source";
 const ID: &str = "ce_id";
 const KIND: &str = "ce_type";
 const TIME: &str = "ce_time";
-/// The event's position, but where the offset is; "sequence" is CloudEvents' extension of that name, whose order is that of
-/// texts. So the position has leading zeros.
+/// The event's position; "sequence" is CloudEvents' extension of that name, whose order is that of texts. So the position
+/// has leading zeros. Other programs may leave it out.
 const SEQUENCE: &str = "ce_sequence";
 const VERSION: &str = "ce_dataversion";
 const AGGREGATE_VERSION: &str = "ce_aggregateversion";
@@ -33,14 +33,13 @@ pub(crate) fn headers(event: &Event) -> OwnedHeaders {
         (TIME, event.occurred_at.to_string()),
         (VERSION, event.version.to_string()),
         (AGGREGATE_VERSION, event.aggregate_version.to_string()),
+        (SEQUENCE, format!("{:019}", event.position)),
         ("content-type", "application/json".to_owned()),
     ];
-    let sequence = (event.position != UNNUMBERED).then(|| (SEQUENCE, format!("{:019}", event.position)));
     let epoch = (event.epoch != FIRST_EPOCH).then(|| (EPOCH, event.epoch.to_string()));
     let traceparent = event.traceparent.iter().map(|traceparent| (TRACEPARENT, traceparent.clone()));
-    let headers = OwnedHeaders::new_with_capacity(ours.len() + 3);
+    let headers = OwnedHeaders::new_with_capacity(ours.len() + 2);
     ours.into_iter()
-        .chain(sequence)
         .chain(epoch)
         .chain(traceparent)
         .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(&value) }))

@@ -1,13 +1,11 @@
 //! Kafka as a bus: the only crate that names rdkafka.
 //!
 //! Records are CloudEvents in binary mode: any Kafka client reads them. A record is in the partition that the log gave
-//! its event, with the event's position as `ce_sequence`. Offsets mean nothing, but for topics that the log does not
-//! number.
+//! its event, with the event's position as `ce_sequence`. Offsets mean nothing, but for topics that other programs write.
 
 mod client;
 mod cluster;
 mod codec;
-mod direct;
 mod foreign;
 mod mock;
 mod peek;
@@ -20,7 +18,6 @@ mod topics;
 
 pub use client::{BadProperty, Kafka, KafkaOptions};
 pub use cluster::{Backend, Cluster, KafkaSettings, SeeToTopics};
-pub use direct::KafkaDirect;
 pub use foreign::KafkaForeign;
 pub use mock::{MockKafka, Refusal};
 pub use publisher::KafkaPublisher;

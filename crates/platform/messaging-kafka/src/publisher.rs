@@ -68,7 +68,7 @@ struct Live {
 }
 
 /// A producer.
-pub(crate) struct Sender(Aside<ThreadedProducer<Reports>>);
+struct Sender(Aside<ThreadedProducer<Reports>>);
 
 /// Events on their way together.
 #[derive(Default)]
@@ -246,22 +246,17 @@ impl Live {
 }
 
 impl Sender {
-    pub(crate) fn new(kafka: &Kafka, ours: &[(&str, &str)]) -> Result<Self, BusError> {
+    fn new(kafka: &Kafka, ours: &[(&str, &str)]) -> Result<Self, BusError> {
         Ok(Self(Aside::new(kafka.client(ours)?)))
     }
 
-    /// False after an error that another producer may not have.
-    pub(crate) fn works(&self) -> bool {
-        self.0.client().fatal_error().is_none()
-    }
-
     /// What to say of events that are not acknowledged in time.
-    pub(crate) fn late(&self) -> BusError {
+    fn late(&self) -> BusError {
         self.0.context().0.explain(&KafkaError::MessageProduction(RDKafkaErrorCode::OperationTimedOut))
     }
 
     /// Returns once all are acknowledged by all in-sync replicas: the offset of each.
-    pub(crate) async fn send(&self, topic: &str, events: &[Event]) -> Result<Vec<i64>, BusError> {
+    async fn send(&self, topic: &str, events: &[Event]) -> Result<Vec<i64>, BusError> {
         let batch = Arc::new(Batch { left: AtomicUsize::new(events.len()), ..Batch::default() });
         for event in events {
             let mut record = BaseRecord::with_opaque_to(topic, batch.clone())

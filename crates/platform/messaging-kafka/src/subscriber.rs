@@ -51,10 +51,9 @@ const CONSUMER: &[(&str, &str)] = &[
 pub(crate) enum Reads {
     /// The events of this log, by its positions.
     Log(Id),
-    /// All records. Their positions are their offsets.
-    Records,
-    /// The same, of a topic that others write: a repeat of an event is skipped as far as that is noticed.
-    RecordsOfOthers,
+    /// All records of a topic that others write. Their positions are their offsets, and a repeat of an event is skipped as
+    /// far as that is noticed.
+    Others,
 }
 
 /// The events of topics, as a cluster has them.
@@ -96,7 +95,7 @@ impl Part {
     fn source(&self) -> Option<Id> {
         match self.reads {
             Reads::Log(source) => Some(source),
-            Reads::Records | Reads::RecordsOfOthers => None,
+            Reads::Others => None,
         }
     }
 }
@@ -375,9 +374,9 @@ fn understood(record: Result<BorrowedMessage<'_>, KafkaError>, part: &Part) -> R
     Ok(match (part.reads, decoded) {
         (Reads::Log(source), Ok(event)) => (event.source == source).then_some(Read { event, offset }),
         (Reads::Log(_), Err(_)) => None,
-        (_, Err(_)) => Some(skipped()),
-        (Reads::RecordsOfOthers, Ok(event)) if part.met.is_repeat(event.id, offset) => Some(skipped()),
-        (_, Ok(event)) => Some(Read { event: Event { position: offset, ..event }, offset }),
+        (Reads::Others, Err(_)) => Some(skipped()),
+        (Reads::Others, Ok(event)) if part.met.is_repeat(event.id, offset) => Some(skipped()),
+        (Reads::Others, Ok(event)) => Some(Read { event: Event { position: offset, ..event }, offset }),
     })
 }
 
@@ -427,8 +426,7 @@ impl Client {
         .map_err(explain)?;
         let Some(source) = part.source() else {
             // of others' topics a group is to have what is still there when it begins
-            let has_begun = part.reads == Reads::Records || after >= 0;
-            if has_begun && low > after + 1 {
+            if after >= 0 && low > after + 1 {
                 let (topic, partition, lost) = (&*part.topic, part.partition, low - after - 1);
                 tracing::error!(topic, partition, lost, "ALARM: Kafka deleted records before they were handled");
             }

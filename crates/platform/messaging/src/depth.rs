@@ -53,10 +53,6 @@ fn depths(conn: &mut Conn, log: &Log) -> db::Result<BTreeMap<String, Depth>> {
         depth.events += row.next - row.floor;
         depth.oldest = [depth.oldest, oldest].into_iter().flatten().min();
     }
-    for (topic, depth) in depths.iter_mut().filter(|(topic, _)| log.is_direct(topic)) {
-        // counted, for positions have holes
-        depth.events = event_log::table.filter(event_log::topic.eq(topic)).count().get_result(conn)?;
-    }
     Ok(depths)
 }
 

@@ -49,7 +49,7 @@ pub fn emit_because<E: DomainEvent>(tx: &mut Tx<'_>, cause: &Event, event: &E) -
 }
 
 /// The event as JSON, if it is not too large for any bus.
-pub(crate) fn payload<E: DomainEvent>(event: &E) -> db::Result<String> {
+fn payload<E: DomainEvent>(event: &E) -> db::Result<String> {
     let payload = serde_json::to_string(event).map_err(|e| db::Error::Defect(format!("{}: {e}", E::TYPE)))?;
     if payload.len() > MAX_PAYLOAD_BYTES {
         return Err(db::Error::Defect(format!("{}: a payload of {} bytes is over the limit", E::TYPE, payload.len())));
@@ -75,9 +75,6 @@ fn stage<E: DomainEvent>(tx: &mut Tx<'_>, event: &E, traceparent: Option<String>
     Ok(id)
 }
 
-/// The position of an event that the bus is to number.
-pub const UNNUMBERED: i64 = -1;
-
 /// Id of the first epoch of a log, which has the events from before there were epochs.
 pub const FIRST_EPOCH: Id = Id(uuid::Uuid::nil());
 
@@ -97,7 +94,7 @@ pub struct Event {
     pub epoch: Id,
     pub topic: Arc<str>,
     pub partition: i32,
-    /// Its number in the partition: from 0, without gaps. (With gaps on a [direct](crate::Direct) topic.)
+    /// Its number in the partition: from 0, without gaps. (The record's offset in a topic that other programs write.)
     pub position: i64,
     pub key: String,
     /// [`DomainEvent::TYPE`].
@@ -111,7 +108,34 @@ pub struct Event {
     pub payload: String,
 }
 
+/// The kind of what stands for a record that nobody handles, so that a group moves past it.
+const SKIPPED: &str = "";
+
 impl Event {
+    /// Stands for a record that is no event, in a topic where every record counts.
+    pub fn skipped(topic: Arc<str>, partition: i32, position: i64) -> Self {
+        Self {
+            id: Id(uuid::Uuid::nil()),
+            source: Id(uuid::Uuid::nil()),
+            epoch: FIRST_EPOCH,
+            topic,
+            partition,
+            position,
+            key: String::new(),
+            kind: SKIPPED.into(),
+            version: 0,
+            aggregate_version: 0,
+            occurred_at: Time::now(),
+            traceparent: None,
+            payload: String::new(),
+        }
+    }
+
+    /// Returns true if it stands for a record that is no event.
+    pub fn is_skipped(&self) -> bool {
+        self.kind == SKIPPED
+    }
+
     /// Whether it is an `E`.
     pub fn is<E: DomainEvent>(&self) -> bool {
         self.kind == E::TYPE

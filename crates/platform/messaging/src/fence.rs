@@ -21,9 +21,6 @@ pub const MAX_PARTITIONS: i32 = 1_000;
 pub enum RaiseError {
     #[error("there is no topic {0}")]
     NoSuchTopic(String),
-    /// What a bus has numbered without the log has no ends in the log.
-    #[error("the events of {0} may go straight to the bus, so that its partitions can't be raised")]
-    Direct(String),
     #[error("{topic} has {there} partitions, and can't have fewer")]
     Fewer { topic: String, there: i32 },
     #[error("a topic has {MAX_PARTITIONS} partitions at the most")]
@@ -42,7 +39,6 @@ pub fn raise_partitions(tx: &mut Tx<'_>, log: &Log, topic: &str, count: i32) -> 
     let there = rows.len() as i32;
     match () {
         () if there == 0 => Err(RaiseError::NoSuchTopic(topic.into())),
-        () if log.is_direct(topic) => Err(RaiseError::Direct(topic.into())),
         () if count < there => Err(RaiseError::Fewer { topic: topic.into(), there }),
         () if count > MAX_PARTITIONS => Err(RaiseError::TooMany),
         () if count == there => Ok(there),

@@ -26,8 +26,6 @@ use crate::{lease, store};
 pub struct TopicSpec {
     pub name: Cow<'static, str>,
     pub partitions: i32,
-    /// Its events may go to the bus without the log (see [`Direct`](crate::Direct)), so that positions have holes.
-    pub direct: bool,
 }
 
 /// The event log of a database; clones share it.
@@ -43,7 +41,6 @@ struct Shared {
     source: OnceLock<Id>,
     name: OnceLock<String>,
     topics: RwLock<HashMap<Arc<str>, Arc<Topic>>>,
-    direct: OnceLock<Vec<Cow<'static, str>>>,
     /// Before ends and recent events change, for those are of the newest epoch.
     epochs: RwLock<Epochs>,
     /// The newest epoch.
@@ -95,13 +92,11 @@ impl Log {
             false => lease::forget_members(tx),
         };
         let source = self.add(db, topics, forget).await?;
-        let direct = topics.iter().filter(|topic| topic.direct).map(|topic| topic.name.clone());
-        self.shared.direct.get_or_init(|| direct.collect());
         self.shared.source.get_or_init(|| source);
         Ok(())
     }
 
-    /// Makes more topics, which are not direct, in a log that is open, in one unit with what `besides` does.
+    /// Makes more topics in a log that is open, in one unit with what `besides` does.
     ///
     /// # Errors
     /// The database's.
@@ -241,11 +236,6 @@ impl Log {
         self.shared.rising.notified().await;
         let epochs = self.shared.epochs.read();
         (epochs.newest(), std::mem::take(&mut *self.shared.risen.lock()).into_iter().collect())
-    }
-
-    /// Whether the topic's positions may have holes.
-    pub(crate) fn is_direct(&self, topic: &str) -> bool {
-        self.shared.direct.get().is_some_and(|direct| direct.iter().any(|name| *name == topic))
     }
 
     /// The position that the partition's next event gets, now and as it rises. `None` without such a partition.

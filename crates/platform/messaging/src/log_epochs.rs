@@ -6,7 +6,6 @@
 //! 3. Each event carries the epoch of its row. An event whose epoch does not own the event's position is an orphan.
 //! 4. A process keeps the list of epochs in memory, with the life for which the list was read.
 //!
-//! They have nothing to do with the epochs of [direct](crate::Direct) topics.
 
 use std::collections::{HashMap, HashSet};
 

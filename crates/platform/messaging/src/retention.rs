@@ -61,27 +61,18 @@ fn purge_chunk(tx: &mut Tx<'_>, topic: &str, partition: i32, keep: Duration) -> 
         .first(&mut **tx)
         .optional()?;
     let of_partition = event_log::topic.eq(topic).and(event_log::partition.eq(partition));
-    let first: Option<i64> = event_log::table
-        .filter(of_partition)
-        .filter(event_log::position.ge(row.floor))
-        .order(event_log::position)
-        .select(event_log::position)
-        .first(&mut **tx)
-        .optional()?;
-    // on a direct topic there may be a hole before it
-    let first = first.unwrap_or(row.next).max(row.floor);
     let oldest_kept: Option<i64> = event_log::table
         .filter(of_partition)
-        .filter(event_log::position.ge(first))
+        .filter(event_log::position.ge(row.floor))
         // no further than this chunk: all that is old would be read for each
-        .filter(event_log::position.lt(first + CHUNK))
+        .filter(event_log::position.lt(row.floor + CHUNK))
         .filter(event_log::appended_at.ge(oldest))
         .order(event_log::position)
         .select(event_log::position)
         .first(&mut **tx)
         .optional()?;
     let handled = slowest.map_or(row.next, |slowest| slowest + 1);
-    let floor = oldest_kept.unwrap_or(row.next).min(handled).min(first + CHUNK);
+    let floor = oldest_kept.unwrap_or(row.next).min(handled).min(row.floor + CHUNK);
     if floor <= row.floor {
         return Ok(Purged::default());
     }

@@ -69,29 +69,6 @@ diesel::table! {
 }
 
 diesel::table! {
-    use diesel::sql_types::*;
-    use db::types::{UtcTime, Uuid};
-    topic_epoch (topic, number) {
-        topic -> Text,
-        number -> BigInt,
-        source -> Uuid,
-        direct -> Bool,
-        cluster -> Nullable<Text>,
-        closed_at -> Nullable<UtcTime>,
-    }
-}
-
-diesel::table! {
-    topic_epoch_partition (topic, number, partition) {
-        topic -> Text,
-        number -> BigInt,
-        partition -> Integer,
-        first -> BigInt,
-        next -> Nullable<BigInt>,
-    }
-}
-
-diesel::table! {
     consumer_group (name) {
         name -> Text,
         mode -> Text,

@@ -288,10 +288,9 @@ impl Worker {
         }
     }
 
-    /// Whether the positions do, by right: the log did not give them.
+    /// Returns true if the log did not give the positions, so that they may have holes.
     pub(crate) fn has_holes(&self) -> bool {
-        let log = &self.context.log;
-        log.is_direct(&self.place.topic) || self.place.source != log.source()
+        self.place.source != self.context.log.source()
     }
 
     /// Where the topic gained partitions only what may be handled before others are as far. Of what was numbered since

@@ -86,7 +86,7 @@ impl Settings {
         }
         self.bus.kafka.check()?;
         self.check_others()?;
-        Buses::new(self, false).map(drop)
+        Buses::new(self).map(drop)
     }
 
     fn check_others(&self) -> Result<(), SettingError> {

@@ -29,7 +29,6 @@ pub struct Settings {
     pub shop: ShopSettings,
     pub currency: CurrencySettings,
     pub order: OrderSettings,
-    pub coupon: CouponSettings,
     pub rate_limit: RateLimitSettings,
     pub export: consumers::data_platform::ExportSettings,
     pub notification: consumers::notification::NotificationSettings,
@@ -54,7 +53,6 @@ impl Default for Settings {
             shop: ShopSettings::default(),
             currency: CurrencySettings::default(),
             order: OrderSettings::default(),
-            coupon: CouponSettings::default(),
             rate_limit: RateLimitSettings::default(),
             export: Default::default(),
             notification: Default::default(),
@@ -286,15 +284,6 @@ impl OrderSettings {
         checkout::UnpaidLimit { orders: self.max_unpaid.get() as usize, units: self.max_unpaid_units.get().into() }
     }
 }
-
-/// First-come coupons.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CouponSettings {
-    /// Requests that may wait for the issuer; when there are more, others are answered 503.
-    pub max_waiting_requests: NonZeroU32,
-}
-defaults!(CouponSettings { max_waiting_requests: some(100_000) });
 
 /// How many requests are taken; the others are answered 429.
 #[derive(Debug, Clone, Deserialize)]

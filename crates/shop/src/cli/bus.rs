@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use contracts::topics;
+use messaging::RELAY;
 use messaging::admin::{self, DeadLetterQuery, PartitionStatus};
-use messaging::{Direct, RELAY};
 use program::process::Failure;
 use runtime::settings::{BusSettings, Settings};
 use runtime::{Shop, recorded_buses};
@@ -27,9 +26,7 @@ pub(super) async fn status(settings: Settings) -> Result<(), Failure> {
     };
     let (partitions, recorded, refused) = shop.db.read(read).await?;
     print!("{}{refused}", table(&shop.settings.bus, &recorded, partitions));
-    let answers = shop.buses.check_kafka(PATIENCE).await;
-    println!("\n{}", of_requests(&shop, answers.is_ok()).await?);
-    let said = match answers {
+    let said = match shop.buses.check_kafka(PATIENCE).await {
         Ok(()) => of_kafka(&shop).await,
         Err(reason) => Err(reason),
     };
@@ -50,26 +47,6 @@ fn refused(conn: &mut db::Conn) -> db::Result<String> {
     });
     let lines: String = lines.collect();
     Ok(if lines.is_empty() { lines } else { format!("\nKafka refused events, which are set aside:\n{lines}") })
-}
-
-/// Positions of that topic begin anew with each move, so that the table tells little of it.
-async fn of_requests(shop: &Shop, kafka_answers: bool) -> Result<String, Failure> {
-    let (topic, direct) = (topics::COUPON_ISSUE_REQUESTED, &shop.direct);
-    if kafka_answers {
-        direct.refresh().await?;
-    } else {
-        direct.look().await?;
-    }
-    let is_counted = kafka_answers && direct.away().is_none();
-    let waits_there = shop.db.read(|conn| Direct::is_waited_for(conn, &topics::DIRECT)).await?;
-    let waiting = if is_counted || !waits_there { direct.waiting().to_string() } else { "an unknown number".into() };
-    Ok(match direct.epoch(topic) {
-        None => format!("{topic} is closed (shop drain); {waiting} of its events wait"),
-        Some(epoch) => {
-            let way = if epoch.direct { "go straight to Kafka" } else { "go through the log" };
-            format!("Events of {topic} {way} (epoch {}); {waiting} wait", epoch.number)
-        }
-    })
 }
 
 /// Differences between Kafka's topics and the settings, if a topic is there.

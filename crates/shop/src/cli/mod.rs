@@ -2,8 +2,6 @@
 
 mod admin;
 mod bus;
-mod drain;
-mod give_up;
 mod import;
 mod partitions;
 mod serve;
@@ -48,8 +46,6 @@ enum Command {
         #[command(subcommand)]
         command: BusCommand,
     },
-    /// Take no more requests for coupons, and have those handled that wait: before their topic moves to another cluster.
-    Drain,
     /// Make a new password for the admin of admin.email, and print it.
     ResetAdminPassword,
 }
@@ -64,14 +60,6 @@ enum BusCommand {
         topic: String,
         /// How many it is to have.
         count: i32,
-    },
-    /// Give up requests for coupons that wait on a Kafka cluster that is lost for good.
-    GiveUp {
-        /// coupon-issue-requested
-        topic: String,
-        /// Do it. Without it this only tells what would be lost.
-        #[arg(long)]
-        yes: bool,
     },
 }
 
@@ -107,10 +95,6 @@ fn run_command(cli: Cli) -> Result<(), Failure> {
             Command::Bus { command: BusCommand::Partitions { topic, count } } => {
                 partitions::raise(settings, topic, count).await
             }
-            Command::Bus { command: BusCommand::GiveUp { topic, yes } } => {
-                give_up::give_up(settings, &topic, yes).await
-            }
-            Command::Drain => drain::drain(settings).await,
             Command::ResetAdminPassword => admin::reset_admin_password(settings).await,
             Command::CheckConfig => Ok(()),
         }

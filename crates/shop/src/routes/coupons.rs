@@ -6,19 +6,16 @@ use actix_web::web::Data;
 use actix_web::{HttpResponse, get, patch, post};
 use contracts::CouponId;
 use contracts::events::CouponIssueRequested;
-use messaging::EmitError;
 use rest::input::{Body, NoBody, Params, Segment};
 use rest::page::{Page, PageQuery};
 use rest::reply::{self, Kept};
-use rest::sparse::Sparse;
 
 use super::at;
 use crate::Storefront;
 use crate::auth::{Admin, Caller};
 use crate::cache::CouponState;
 use crate::dto::coupons::{CouponEntry, CouponPatch, CouponView, IssueRequestAccepted};
-use crate::http::kinds;
-use crate::http::problem::{Answer, Problem, unavailable};
+use crate::http::problem::{Answer, Problem};
 use crate::idempotency::{self, Done, OptionalKey};
 
 /// Starts a campaign.
@@ -95,32 +92,12 @@ pub(crate) async fn request(
         return Err(problem);
     }
     let request_id = shop.request_ids.generate(member);
-    let requested_at = shop.runtime.direct.now();
-    let event = CouponIssueRequested { request_id, coupon_id: coupon, member_id: member, requested_at };
-    shop.runtime.direct.emit(event).await?;
+    let unit = move |tx: &mut db::Tx<'_>| {
+        let requested_at = tx.now()?;
+        messaging::emit(tx, &CouponIssueRequested { request_id, coupon_id: coupon, member_id: member, requested_at })
+    };
+    shop.db.write(unit).await?;
     let status_url = at(format_args!("issue-requests/{request_id}"));
     let accepted = IssueRequestAccepted { request_id, status_url: status_url.clone() };
     Ok(reply::accepted(status_url, Duration::from_secs(1), &accepted))
-}
-
-/// How long those wait who find the issuer busy.
-const BUSY: Duration = Duration::from_secs(5);
-
-static NOT_TAKEN: Sparse = Sparse::new();
-
-impl From<EmitError> for Problem {
-    fn from(error: EmitError) -> Self {
-        match error {
-            EmitError::Database(error) => error.into(),
-            EmitError::Unavailable(why) => {
-                NOT_TAKEN.tell(|left_out| tracing::warn!(why, left_out, "a request for a coupon was not taken"));
-                unavailable("requests for coupons are not taken at the moment")
-            }
-            EmitError::Busy(_) => unavailable("too many requests for coupons are waiting").retry_after(BUSY),
-            EmitError::Unknown(why) => {
-                tracing::warn!(why, "a request for a coupon may have been taken or not");
-                Self::new(&kinds::OUTCOME_UNKNOWN).retry_after(Duration::from_secs(1))
-            }
-        }
-    }
 }

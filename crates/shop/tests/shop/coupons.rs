@@ -69,3 +69,38 @@ async fn a_coupon_applies_from_its_minimum_on_and_up_to_its_cap() {
     assert_eq!(order(4).await.expect(201).text("discount"), "1000");
     shop.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_for_coupons_are_seen_as_other_events_are() {
+    for shop in TestShop::everywhere().await {
+        let coupon = coupon(&shop, json!({ "quantity": 3 })).await;
+        let members = shop.members(3, 0).await;
+        let mut requests = Vec::new();
+        for member in &members {
+            requests.push(member.win(&coupon).await.text("request_id"));
+        }
+        shop.no_lag().await; // the relay has its mark too
+        let all = shop.admin().all("/admin/events?topic=coupon-issue-requested").await;
+        let listed: Vec<_> = all.iter().rev().map(|item| item["event"]["data"]["request_id"].clone()).collect();
+        assert_eq!(listed, requests, "{shop}: the newest first");
+        let path = format!("/admin/events?topic=coupon-issue-requested&limit=2&key={}", all[1]["event"]["key"]);
+        let of_key = shop.admin().get(&path.replace('"', "")).send().await.expect(200).body;
+        assert!(of_key["items"].as_array().unwrap().contains(&all[1]), "{shop}: {of_key}");
+        for item in &all {
+            let path = format!("/admin/events/{}", item["event"]["id"].as_str().unwrap());
+            let view = shop.admin().get(&path).send().await.expect(200).body;
+            for name in ["event", "topic", "partition", "position", "appended_at"] {
+                assert_eq!(view[name], item[name], "{shop}");
+            }
+            assert_eq!(view["relayed"], shop.name.contains("Kafka"), "{shop}: {view}");
+            let groups = view["groups"].as_array().unwrap();
+            assert!(groups.contains(&json!({ "group": "coupon-issuer", "status": "handled" })), "{shop}: {view}");
+        }
+        shop.admin()
+            .get(&format!("/admin/events/{}", uuid::Uuid::now_v7()))
+            .send()
+            .await
+            .expect_problem(404, "not-found");
+        shop.finish().await;
+    }
+}

@@ -34,7 +34,6 @@ async fn a_topic_gains_partitions_by_a_command() {
             (["payment-completed", "1001"], "1000 partitions at the most"),
             (["payment-completed", "many"], "many"),
             (["nothing", "8"], "there is no topic nothing"),
-            (["coupon-issue-requested", "8"], "can't be raised"),
         ] {
             let (code, line) = said(&shop.run(&["bus", "partitions", arguments[0], arguments[1]]));
             assert!(code == Some(2) && line.contains(reason), "{}: {line}", place.name);

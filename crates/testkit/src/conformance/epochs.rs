@@ -68,7 +68,7 @@ impl Process {
         let log = Log::new();
         let options_of_db = db::Options::new(url);
         let db = Database::open(options_of_db, &contracts::MIGRATIONS, log.recorder()).await.expect("it opens");
-        let topics = [TopicSpec { name: TICKS.into(), partitions: PARTITIONS, direct: false }];
+        let topics = [TopicSpec { name: TICKS.into(), partitions: PARTITIONS }];
         log.open(&db, &topics).await.expect("the log opens");
         if db.read(|conn| Ok::<_, db::Error>(super::tick::table.count().get_result::<i64>(conn)?)).await.is_err() {
             make_tables(&db).await;
@@ -114,7 +114,7 @@ impl Process {
     /// Waits until all groups have handled all that the database holds.
     async fn until_caught_up(&self, name: &str) {
         until(&format!("{name}: all groups have caught up"), async || {
-            let lag = self.db.read(|conn| admin::consumers(conn, &Default::default())).await;
+            let lag = self.db.read(admin::consumers).await;
             lag.is_ok_and(|lag| lag.iter().all(|row| row.lag == 0))
         })
         .await;
@@ -246,7 +246,7 @@ pub async fn a_restore_that_the_life_does_not_show_is_noticed(stage: Stage) {
 /// Another process opens an epoch while this one has connections to the same server: a unit that knows the epoch before
 /// runs again.
 pub async fn a_unit_runs_again_when_the_log_has_a_new_epoch() {
-    let topics = [TopicSpec { name: TICKS.into(), partitions: 1, direct: false }];
+    let topics = [TopicSpec { name: TICKS.into(), partitions: 1 }];
     for database in databases_with(&topics).await.into_iter().filter(|database| database.db.is_shared()) {
         make_tables(&database.db).await;
         database.db.write(|tx| tick(tx, "key")).await.expect("a tick");

@@ -139,7 +139,7 @@ pub async fn a_frozen_member_changes_nothing_once_thawed(bed: Bed) {
         bed.database.db.write(|tx| tick(tx, "cold")).await.expect("a tick");
     }
     until("both together have all six", async || {
-        let rows = bed.database.db.read(|conn| admin::consumers(conn, &Default::default())).await.expect("the lag");
+        let rows = bed.database.db.read(admin::consumers).await.expect("the lag");
         rows.iter().filter(|row| row.group == "sleepers").map(|row| row.position + 1).sum::<i64>() == 6
     })
     .await;
@@ -268,7 +268,7 @@ pub async fn a_group_that_starts_now_misses_nothing_from_then_on(bed: Bed) {
     let gain = move |tx: &mut db::Tx<'_>| -> db::Result<()> { Ok(tx.batch_execute(&gained)?) };
     bed.database.db.write(gain).await.expect("one more partition");
     bed.host(vec![group]).await.stop().await;
-    let rows = bed.database.db.read(|conn| admin::consumers(conn, &Default::default())).await.expect("the lag");
+    let rows = bed.database.db.read(admin::consumers).await.expect("the lag");
     let row = rows.iter().find(|row| row.partition == PARTITIONS).expect("the partition gained");
     assert_eq!((row.position, row.lag), (-1, 7), "{}", bed.name);
 }

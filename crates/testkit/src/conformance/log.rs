@@ -115,7 +115,7 @@ pub async fn the_mark_of_what_was_relayed_outlives_the_relay(bed: Bed) {
         messaging::end_relaying(tx, &[TICKS])?;
         let meanwhile = relayed(tx)?;
         messaging::begin_relaying(tx, &log, &[TICKS])?;
-        let again = admin::consumers(tx, &Default::default())?.into_iter().filter(|row| row.group == messaging::RELAY);
+        let again = admin::consumers(tx)?.into_iter().filter(|row| row.group == messaging::RELAY);
         Ok((before, meanwhile, again.map(|row| row.position).collect::<Vec<_>>()))
     };
     let (before, meanwhile, again) = bed.database.db.write(unit).await.expect("a unit");
@@ -396,8 +396,7 @@ pub(super) async fn opened(url: &str, topics: &[TopicSpec]) -> (Database, Log) {
 pub async fn processes_that_start_together_make_one_log() {
     let Some(place) = places().await.into_iter().find(|place| place.name == "PostgreSQL") else { return };
     opened_nothing(&place.url).await;
-    let topics =
-        ["one", "two", "three", "four"].map(|name| [TopicSpec { name: name.into(), partitions: 2, direct: false }]);
+    let topics = ["one", "two", "three", "four"].map(|name| [TopicSpec { name: name.into(), partitions: 2 }]);
     let all = futures::future::join_all(topics.iter().map(|topics| opened(&place.url, topics))).await;
     let first = all[0].1.source();
     assert!(all.iter().all(|(_, log)| log.source() == first));

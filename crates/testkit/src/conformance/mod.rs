@@ -2,7 +2,6 @@
 //!
 //! A new backend is added to [`beds`], and nowhere else.
 
-pub mod direct;
 pub mod epochs;
 pub mod failures;
 pub mod groups;
@@ -98,7 +97,7 @@ pub async fn bed_on(server: &PgServer) -> Bed {
 }
 
 fn ticks(partitions: i32) -> TopicSpec {
-    TopicSpec { name: TICKS.into(), partitions, direct: false }
+    TopicSpec { name: TICKS.into(), partitions }
 }
 
 async fn bed_on_the_log(database: TestDatabase) -> Bed {
@@ -251,12 +250,7 @@ impl Bed {
     pub async fn until_relayed(&self, count: usize) {
         self.until_numbered(count).await;
         until(&format!("{}: all is relayed", self.name), async || {
-            let rows = self
-                .database
-                .db
-                .read(|conn| messaging::admin::consumers(conn, &Default::default()))
-                .await
-                .expect("the lag");
+            let rows = self.database.db.read(messaging::admin::consumers).await.expect("the lag");
             rows.iter().filter(|row| row.group == messaging::RELAY).all(|row| row.lag == 0)
         })
         .await;

@@ -52,7 +52,7 @@ impl Bed {
     async fn until_idle(&self, group: &str, count: usize) {
         self.until_numbered(count).await;
         until(&format!("{}: {group} has nothing to do", self.name), async || {
-            let lags = self.database.db.read(|conn| admin::consumers(conn, &Default::default())).await;
+            let lags = self.database.db.read(admin::consumers).await;
             lags.expect("the lag").iter().all(|lag| lag.group != group || lag.lag == 0)
         })
         .await;

@@ -2,7 +2,6 @@
 
 use messaging::RefusedKey;
 use testkit::PgServer;
-use testkit::conformance::direct::{self, beds_in_memory, direct_beds};
 use testkit::conformance::{
     bed_on, beds, beds_on_kafka, beds_on_the_log, epochs, failures, groups, leases, log, partitions, refused,
 };
@@ -117,41 +116,3 @@ on_every_stage!(
 async fn a_unit_runs_again_when_the_log_has_a_new_epoch() {
     epochs::a_unit_runs_again_when_the_log_has_a_new_epoch().await;
 }
-
-macro_rules! on_every_direct_bed {
-    ($($promise:ident),+ $(,)?) => {$(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $promise() {
-            for bed in direct_beds().await {
-                direct::$promise(bed).await;
-            }
-        }
-    )+};
-}
-
-on_every_direct_bed!(
-    moving_loses_nothing_and_keeps_the_order,
-    a_drained_topic_ends_and_is_opened_again,
-    a_process_with_other_settings_takes_nothing,
-    too_many_that_wait_are_refused,
-    what_is_on_the_bus_is_listed,
-);
-
-macro_rules! in_memory {
-    ($($promise:ident),+ $(,)?) => {$(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $promise() {
-            for (bed, bus) in beds_in_memory().await {
-                direct::$promise(bed, bus).await;
-            }
-        }
-    )+};
-}
-
-in_memory!(
-    a_frozen_sender_takes_nothing_once_thawed,
-    a_deleted_topic_begins_again,
-    another_cluster_is_not_mistaken,
-    a_bus_that_is_away_is_not_asked_where_it_ends,
-    what_a_lost_cluster_holds_is_given_up,
-);

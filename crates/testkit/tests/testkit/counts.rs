@@ -46,7 +46,7 @@ impl Process {
         let log = Log::new();
         let options = db::Options::new(server.url());
         let db = Database::open(options, &contracts::MIGRATIONS, log.recorder()).await.expect("it opens");
-        log.open(&db, &[TopicSpec { name: TICKS.into(), partitions, direct: false }]).await.expect("the log opens");
+        log.open(&db, &[TopicSpec { name: TICKS.into(), partitions }]).await.expect("the log opens");
         testkit::conformance::make_tables(&db).await;
         let stop = CancellationToken::new();
         tokio::spawn(follow_log(db.clone(), log.clone(), stop.clone()));
@@ -127,7 +127,7 @@ async fn an_event_takes_few_statements() {
     }
     units.join_all().await;
     until("all is relayed and handled", async || {
-        let lags = process.db.read(|conn| messaging::admin::consumers(conn, &Default::default())).await;
+        let lags = process.db.read(messaging::admin::consumers).await;
         lags.expect("the lags").iter().all(|row| row.lag == 0)
     })
     .await;

@@ -203,7 +203,7 @@ async fn operators_see_how_far_a_group_is_and_set_it_back() {
         let lags = of.db.read(move |conn| foreign.lags(conn)).await.unwrap();
         let shown: Vec<_> = lags.iter().map(|lag| (lag.partition, lag.position, lag.end, lag.lag)).collect();
         assert_eq!(shown, [(0, 2, 2, 0), (1, -1, -1, 0)], "{}", of.name);
-        let in_log = of.db.read(|conn| admin::consumers(conn, &Default::default())).await.unwrap();
+        let in_log = of.db.read(admin::consumers).await.unwrap();
         assert!(in_log.iter().all(|lag| lag.topic != "named"), "{in_log:?}");
         for (to, expected) in [
             (ResetTo::Position(1), &["named/0/1 y", "named/0/2 z"][..]),

@@ -43,7 +43,7 @@ async fn open_url(url: &str) -> db::Result<(Database, Log)> {
     let log = Log::new();
     let options = db::Options::new(url);
     let db = Database::open(options, &contracts::MIGRATIONS, log.recorder()).await?;
-    log.open(&db, &[TopicSpec { name: TOPIC.into(), partitions: 3, direct: false }]).await?;
+    log.open(&db, &[TopicSpec { name: TOPIC.into(), partitions: 3 }]).await?;
     Ok((db, log))
 }
 

@@ -244,7 +244,7 @@ impl Topics {
             return Ok(topic);
         }
         let partitions = self.rows().get(&topic).map_or(1, |row| row.partitions);
-        let spec = TopicSpec { name: topic.clone().into(), partitions, direct: false };
+        let spec = TopicSpec { name: topic.clone().into(), partitions };
         let (log, name, on_kafka) = (self.log.clone(), topic.clone(), self.delivery.is_there());
         let relay = move |tx: &mut Tx<'_>| if on_kafka { begin_relaying(tx, &log, &[&name]) } else { Ok(()) };
         self.log.add(&self.db, &[spec], relay).await?;

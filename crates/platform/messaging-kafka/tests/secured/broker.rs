@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use db::types::{Id, Time};
-use messaging::{Bus, DirectBus, Event, Publisher, Subscriber};
+use messaging::{Bus, Event, ForeignBus, Publisher, Subscriber};
 use messaging_kafka::{Kafka, KafkaOptions, TopicOptions};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
@@ -156,7 +156,7 @@ pub async fn goes_round(kafka: &Kafka) {
     let subscriber = kafka.bus(source).subscribe("readers");
     assert_eq!(next(&subscriber, -1).await, sent);
     assert_eq!(kafka.records(TOPIC, 0).await.expect("looked at"), sent);
-    assert!(!kafka.direct().cluster().await.expect("asked").is_empty());
+    assert!(!kafka.foreign().cluster().await.expect("asked").is_empty());
 }
 
 /// What comes behind `after`; a broker that is new refuses some requests, and a bus that is unavailable is asked again.

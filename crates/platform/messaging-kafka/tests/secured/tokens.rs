@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use db::types::Id;
-use messaging::{Bus, DirectBus, Publisher};
+use messaging::{Bus, ForeignBus, Publisher};
 use messaging_kafka::{Kafka, KafkaOptions, TopicOptions};
 
 use super::broker::{Broker, TOPIC, broker, event, goes_round, next, refusal};
@@ -36,7 +36,7 @@ async fn events_go_on_when_tokens_expire() {
     let kafka = kafka(&broker, &provider.url(), "of-the-shop");
     let source = Id::new();
     kafka.ensure_topics(&[(TOPIC.to_owned(), 1)], &TopicOptions::default()).await.expect("a topic");
-    let (publisher, direct) = (kafka.publisher(Duration::ZERO), kafka.direct());
+    let (publisher, foreign) = (kafka.publisher(Duration::ZERO), kafka.foreign());
     let subscriber = kafka.bus(source).subscribe("readers");
     for position in 0.. {
         if provider.granted() >= 4 {
@@ -46,7 +46,7 @@ async fn events_go_on_when_tokens_expire() {
         sent.position = position;
         publisher.publish(std::slice::from_ref(&sent)).await.expect("stored");
         assert_eq!(next(&subscriber, position - 1).await, [sent]);
-        direct.held(TOPIC, 1).await.expect("asked");
+        foreign.held(TOPIC, 1).await.expect("asked");
     }
 }
 

@@ -130,15 +130,6 @@ pub fn event(conn: &mut Conn, id: Id) -> db::Result<Option<EventView>> {
     row.map(|row| view(conn, row.into_stored(source))).transpose()
 }
 
-/// How far an event has come that is on the bus and not in the log: one that [`crate::Direct`] found there.
-///
-/// # Errors
-/// The database's.
-pub fn event_on_bus(conn: &mut Conn, event: &Event) -> db::Result<EventView> {
-    let stored = StoredEvent { appended_at: event.occurred_at, event: event.clone() };
-    Ok(EventView { stored, relayed: true, groups: groups_of(conn, event)? })
-}
-
 fn view(conn: &mut Conn, stored: StoredEvent) -> db::Result<EventView> {
     let event = &stored.event;
     let relayed = store::relayed(conn, &event.topic, event.partition, event.source)? >= event.position;

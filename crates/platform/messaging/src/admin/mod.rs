@@ -4,8 +4,6 @@ mod dead_letters;
 mod events;
 mod reset;
 
-use std::collections::BTreeMap;
-
 use db::Conn;
 use diesel::prelude::*;
 use serde::Serialize;
@@ -14,11 +12,9 @@ pub use self::dead_letters::{
     DeadLetter, DeadLetterQuery, dead_letter, dead_letters, discard, request_replay, request_replay_all,
 };
 pub use self::events::{
-    EventQuery, EventStatus, EventView, GroupView, StoredEvent, behind, event, event_on_bus, events, events_of_key,
-    payloads,
+    EventQuery, EventStatus, EventView, GroupView, StoredEvent, behind, event, events, events_of_key, payloads,
 };
 pub use self::reset::{ResetError, ResetTo, reset};
-use crate::direct::{self, Ends};
 use crate::relay::RELAY;
 use crate::schema::{consumer_group, group_position};
 use crate::{place, store};
@@ -51,17 +47,12 @@ pub struct PartitionStatus {
     pub to_relay: Option<i64>,
 }
 
-/// Every group's position and lag in the log, by group, topic and partition. `direct` tells where direct topics end on the
-/// bus.
+/// Every group's position and lag in the log, by group, topic and partition.
 ///
 /// # Errors
 /// The database's.
-pub fn consumers(conn: &mut Conn, direct: &BTreeMap<&str, Ends>) -> db::Result<Vec<ConsumerLag>> {
+pub fn consumers(conn: &mut Conn) -> db::Result<Vec<ConsumerLag>> {
     let (source, ends) = (store::source_of(conn)?, store::partitions(conn)?);
-    let mut epochs = BTreeMap::new();
-    for topic in direct.keys() {
-        epochs.insert(*topic, direct::load(conn, topic)?);
-    }
     let rows: Vec<(String, String, i32, i64, String)> = group_position::table
         .inner_join(consumer_group::table.on(consumer_group::name.eq(group_position::grp)))
         .filter(group_position::source.eq(source))
@@ -75,11 +66,6 @@ pub fn consumers(conn: &mut Conn, direct: &BTreeMap<&str, Ends>) -> db::Result<V
         ))
         .load(conn)?;
     let lag = |(group, topic, partition, position, mode): (String, String, i32, i64, String)| {
-        if let (Some(epochs), Some(ends)) = (epochs.get(&*topic), direct.get(&*topic)) {
-            let lag = direct::waiting(epochs, ends, partition, position);
-            let end = epochs.last().map_or(-1, |last| ends.of(last, partition) - 1);
-            return ConsumerLag { group, topic, partition, position, end, lag, mode };
-        }
         let end =
             ends.iter().find(|end| end.topic == topic && end.partition == partition).map_or(-1, |end| end.next - 1);
         ConsumerLag { group, topic, partition, position, end, lag: end - position, mode }

@@ -1,12 +1,9 @@
 //! Events and consumer groups.
 
-use std::cmp::Reverse;
-
 use actix_web::web::Data;
 use actix_web::{HttpResponse, get, post};
 use db::types::Id;
 use garde::Validate;
-use messaging::BusError;
 use messaging::admin::{self, EventQuery, ResetError};
 use rest::input::{Body, Params, Segment};
 use rest::page::{Page, PageQuery};
@@ -17,7 +14,7 @@ use crate::Storefront;
 use crate::auth::Admin;
 use crate::dto::events::{ConsumerView, LogEpochView, LoggedEventView, ResetRequest, TrackedEventView};
 use crate::http::kinds;
-use crate::http::problem::{Answer, Problem, unavailable};
+use crate::http::problem::{Answer, Problem};
 
 /// Which events.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
@@ -35,8 +32,7 @@ pub(crate) struct EventFilter {
     after: Option<Id>,
 }
 
-/// Events in the log, the newest first. With `topic=coupon-issue-requested` those as well that went straight to Kafka, as
-/// far as it keeps them; 503 while it is away. They are looked for among 32,000 records of each partition.
+/// Events in the log, the newest first.
 #[utoipa::path(operation_id = "listEvents", tag = "admin",
                params(EventFilter, PageQuery), responses((status = 200, body = Page<LoggedEventView>)),
                security(("bearer" = ["admin"])))]
@@ -50,27 +46,18 @@ pub(crate) async fn list(
     let EventFilter { topic, key, after } = filter.0;
     let (after, fetch) = (page.0.after::<Id>()?.or(after), page.0.fetch());
     let query = EventQuery { topic, key, after };
-    let mut rows = shop.runtime.direct.events(&query, fetch as usize).await?;
-    rows.extend(shop.db.read(move |conn| admin::events(conn, &query, fetch)).await?);
-    rows.sort_unstable_by_key(|row| Reverse(row.event.id));
-    rows.truncate(fetch as usize);
+    let rows = shop.db.read(move |conn| admin::events(conn, &query, fetch)).await?;
     Ok(reply::ok(&Page::of(rows, &page.0, |row| row.event.id, LoggedEventView::from)))
 }
 
-/// One event, and how far it has come in every group. A request for a coupon that went straight to Kafka is found as long
-/// as Kafka keeps it; 503 while that is away and the log does not have the event.
+/// One event, and how far it has come in every group.
 #[utoipa::path(operation_id = "getEvent", tag = "admin",
                params(("id" = uuid::Uuid, Path)), responses((status = 200, body = TrackedEventView)),
                security(("bearer" = ["admin"])))]
 #[get("/admin/events/{id}")]
 pub(crate) async fn one(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>) -> Answer<HttpResponse> {
-    if let Some(event) = shop.db.read(move |conn| admin::event(conn, id.0)).await? {
-        return Ok(reply::ok(&TrackedEventView::from(event)));
-    }
-    let found = shop.runtime.direct.event(id.0).await?;
-    let event = found.ok_or_else(|| Problem::not_found("event in the log or, any more, on Kafka"))?;
-    let view = shop.db.read(move |conn| admin::event_on_bus(conn, &event)).await?;
-    Ok(reply::ok(&TrackedEventView::from(view)))
+    let event = shop.db.read(move |conn| admin::event(conn, id.0)).await?;
+    Ok(reply::ok(&TrackedEventView::from(event.ok_or_else(|| Problem::not_found("event"))?)))
 }
 
 /// How far every group is in every partition it reads.
@@ -108,13 +95,6 @@ pub(crate) async fn reset(
     shop.log.ask_groups();
     let lags: Vec<_> = shop.runtime.lags().await?.into_iter().filter(|lag| lag.group == of).collect();
     Ok(reply::ok(&Page::<ConsumerView>::all(lags)))
-}
-
-impl From<BusError> for Problem {
-    fn from(error: BusError) -> Self {
-        tracing::warn!(%error, "what Kafka holds was not read");
-        unavailable("what Kafka holds can't be read at the moment")
-    }
 }
 
 impl From<ResetError> for Problem {

@@ -10,7 +10,7 @@ use member::NewMember;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Api, Call, TestShop, all_at_once, eventually, random_key};
+use super::{Api, Call, TestShop, all_at_once, random_key};
 
 /// A member who is signed in; what it asks of the API, it asks as itself.
 #[derive(Clone)]
@@ -78,11 +78,9 @@ impl TestMember {
         self.get(&format!("/orders/{order}")).send().await.expect(200).text("status")
     }
 
-    /// Asks for a coupon, as often as the bus that takes the requests is not ready (503).
+    /// Asks for a coupon.
     pub async fn ask_for(&self, coupon: &str) -> super::Reply {
-        let path = format!("/coupons/{coupon}/issue-requests");
-        let ask = async || Some(self.post(&path, json!({})).send().await).filter(|reply| reply.status != 503);
-        eventually("the request for the coupon is answered", ask).await
+        self.post(&format!("/coupons/{coupon}/issue-requests"), json!({})).send().await
     }
 
     /// Asks for a coupon and waits for the result.
