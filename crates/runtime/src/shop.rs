@@ -137,7 +137,8 @@ impl Shop {
     pub fn degraded(&self) -> Vec<String> {
         let kafka = self.buses.kafka_is_away().map(|away| format!("kafka: {away}"));
         let requests = self.direct.away().map(|away| format!("coupon requests: {away}"));
-        kafka.into_iter().chain(requests).chain(self.log.paused(LONG_PAUSE)).collect()
+        let deaf = self.buses.deaf().into_iter().map(|client| format!("kafka: {client}"));
+        kafka.into_iter().chain(deaf).chain(requests).chain(self.log.paused(LONG_PAUSE)).collect()
     }
 
     /// Finishes what was queued; nothing is taken afterwards.

@@ -11,10 +11,12 @@ use futures::future::try_join_all;
 use messaging::{Bus, BusError, DirectBus, Event};
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
 use rdkafka::metadata::MetadataTopic;
 use tokio::time::{sleep, timeout};
 
-use crate::client::{Aside, Heard, Kafka, blocking};
+use crate::client::{Heard, Kafka, blocking};
+use crate::health::{Health, Kept};
 use crate::publisher::Sender;
 use crate::subscriber::{KafkaBus, Reads};
 
@@ -38,18 +40,22 @@ const PRODUCER: &[(&str, &str)] = &[
     ("queue.buffering.max.messages", "50000"),
 ];
 
-type Asker = Aside<BaseConsumer<Heard>>;
+type Asker = Kept<BaseConsumer<Heard>>;
 
 /// Takes events for topics that the log does not number.
 pub struct KafkaDirect {
     kafka: Kafka,
+    of_sender: Arc<Health>,
     sender: Mutex<Option<Arc<Sender>>>,
-    asker: Mutex<Option<Arc<Asker>>>,
+    of_asker: Arc<Health>,
+    asker: Mutex<Option<Asker>>,
 }
 
 impl KafkaDirect {
-    pub(crate) fn new(kafka: Kafka) -> Self {
-        Self { kafka, sender: Mutex::default(), asker: Mutex::default() }
+    pub(crate) fn new(kafka: Kafka, name: &str) -> Self {
+        let of_sender = kafka.clients.place(format!("producer of {name}"));
+        let of_asker = kafka.clients.place(format!("reader of {name}"));
+        Self { kafka, of_sender, sender: Mutex::default(), of_asker, asker: Mutex::default() }
     }
 
     fn sender(&self) -> Result<Arc<Sender>, BusError> {
@@ -57,16 +63,16 @@ impl KafkaDirect {
         if let Some(sender) = sender.as_ref().filter(|sender| sender.works()) {
             return Ok(sender.clone());
         }
-        let new = Arc::new(Sender::new(&self.kafka, PRODUCER)?);
+        let new = Arc::new(Sender::new(&self.kafka, &self.of_sender, PRODUCER)?);
         *sender = Some(new.clone());
         Ok(new)
     }
 
     /// All topics that are there under the prefix of ours, whoever made them, each with its number of partitions.
     pub(crate) async fn topics(&self) -> Result<BTreeMap<String, i32>, BusError> {
-        let (asker, prefix) = (self.asker()?, self.kafka.named(""));
-        blocking(move || {
-            let there = asker.fetch_metadata(None, PATIENCE).map_err(|error| asker.context().explain(&error))?;
+        let prefix = self.kafka.named("");
+        self.ask(move |asker| {
+            let there = asker.fetch_metadata(None, PATIENCE)?;
             let named = |topic: &MetadataTopic| {
                 Some((topic.name().strip_prefix(&prefix)?.to_owned(), topic.partitions().len() as i32))
             };
@@ -75,23 +81,37 @@ impl KafkaDirect {
         .await
     }
 
-    fn asker(&self) -> Result<Arc<Asker>, BusError> {
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&BaseConsumer<Heard>) -> KafkaResult<T> + Send + 'static,
+    ) -> Result<T, BusError> {
+        let asker = self.asker()?;
+        let asked = asker.clone();
+        let answer = blocking(move || question(&asked).map_err(|error| asked.context().explain(&error))).await;
+        match &answer {
+            Ok(_) => asker.heard(None),
+            Err(error) => asker.failed(error),
+        }
+        answer
+    }
+
+    fn asker(&self) -> Result<Asker, BusError> {
         let mut asker = self.asker.lock();
-        if let Some(asker) = &*asker {
+        if let Some(asker) = asker.as_ref().filter(|asker| asker.works()) {
             asker.poll(Duration::ZERO); // it may have to sign in anew, and nobody else polls it
             return Ok(asker.clone());
         }
         let group = self.kafka.named("peek"); // a consumer must name one; nothing is committed
         let ours = [("group.id", group.as_str()), ("enable.auto.commit", "false")];
-        let new = Arc::new(Asker::new(self.kafka.client(&ours)?));
+        let new: Asker = self.kafka.keep(&self.of_asker, &ours)?;
         *asker = Some(new.clone());
         Ok(new)
     }
 
     /// Has the next question go by another client.
-    fn replace_asker(&self, of: &Arc<Asker>) {
+    fn replace_asker(&self, of: &Asker) {
         let mut asker = self.asker.lock();
-        asker.take_if(|current| Arc::ptr_eq(current, of));
+        asker.take_if(|current| current.is(of));
     }
 }
 
@@ -100,19 +120,15 @@ impl DirectBus for KafkaDirect {
     async fn send(&self, event: &Event) -> Result<i64, BusError> {
         let (sender, topic) = (self.sender()?, self.kafka.named(&event.topic));
         let sent = timeout(STORED_WITHIN, sender.send(&topic, std::slice::from_ref(event))).await;
-        let offsets = sent.unwrap_or_else(|_| Err(sender.late()))?;
-        offsets.last().copied().ok_or_else(|| sender.late())
+        let sent = sent.unwrap_or_else(|_| Err(sender.late()));
+        sender.note(&topic, &sent);
+        sent?.last().copied().ok_or_else(|| sender.late())
     }
 
     async fn held(&self, topic: &str, partitions: i32) -> Result<Vec<Range<i64>>, BusError> {
-        let (asker, name) = (self.asker()?, self.kafka.named(topic));
-        blocking(move || {
-            let held = |partition| {
-                let (low, high) = asker
-                    .fetch_watermarks(&name, partition, PATIENCE)
-                    .map_err(|error| asker.context().explain(&error))?;
-                Ok(low..high)
-            };
+        let name = self.kafka.named(topic);
+        self.ask(move |asker| {
+            let held = |partition| asker.fetch_watermarks(&name, partition, PATIENCE).map(|(low, high)| low..high);
             (0..partitions).map(held).collect()
         })
         .await
@@ -142,6 +158,7 @@ impl DirectBus for KafkaDirect {
             let (asker, left) = (self.asker()?, until.saturating_duration_since(Instant::now()));
             let its = asker.clone();
             if let Some(cluster) = blocking(move || Ok(its.client().fetch_cluster_id(left))).await? {
+                asker.heard(None);
                 return Ok(cluster);
             }
             if Instant::now() >= until {

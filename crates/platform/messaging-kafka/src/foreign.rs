@@ -21,7 +21,7 @@ pub struct KafkaForeign {
 
 impl KafkaForeign {
     pub(crate) fn new(ours: Kafka, theirs: Kafka) -> Self {
-        Self { ours, asker: theirs.direct(), theirs }
+        Self { ours, asker: KafkaDirect::new(theirs.clone(), "external topics"), theirs }
     }
 }
 

@@ -17,8 +17,9 @@ use rdkafka::{ClientContext, Message};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use crate::client::{Aside, Heard, Kafka};
+use crate::client::{Heard, Kafka};
 use crate::codec;
+use crate::health::{Health, Kept};
 
 /// How long a batch may take to be acknowledged. After that it is sent again by another producer, which does no harm.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -41,6 +42,7 @@ pub struct KafkaPublisher {
     kafka: Kafka,
     /// `linger.ms`
     linger: String,
+    health: Arc<Health>,
     current: Mutex<Option<Arc<Live>>>,
 }
 
@@ -51,7 +53,7 @@ struct Live {
 }
 
 /// A producer.
-pub(crate) struct Sender(Aside<ThreadedProducer<Reports>>);
+pub(crate) struct Sender(Kept<ThreadedProducer<Reports>>);
 
 /// Events on their way together.
 #[derive(Default)]
@@ -103,16 +105,17 @@ impl ProducerContext for Reports {
 
 impl KafkaPublisher {
     pub(crate) fn new(kafka: Kafka, linger: Duration) -> Self {
-        Self { kafka, linger: (linger.as_secs_f64() * 1000.0).to_string(), current: Mutex::new(None) }
+        let health = kafka.clients.place("producer".into());
+        Self { kafka, linger: (linger.as_secs_f64() * 1000.0).to_string(), health, current: Mutex::new(None) }
     }
 
     fn live(&self) -> Result<Arc<Live>, BusError> {
         let mut current = self.current.lock();
-        if let Some(live) = &*current {
+        if let Some(live) = current.as_ref().filter(|live| live.sender.works()) {
             return Ok(live.clone());
         }
         let ours = [PRODUCER, &[("linger.ms", &self.linger)]].concat();
-        let live = Arc::new(Live { sender: Sender::new(&self.kafka, &ours)?, sent: Mutex::default() });
+        let live = Arc::new(Live { sender: Sender::new(&self.kafka, &self.health, &ours)?, sent: Mutex::default() });
         *current = Some(live.clone());
         Ok(live)
     }
@@ -138,7 +141,9 @@ impl Publisher for KafkaPublisher {
         let mut offsets = Vec::with_capacity(events.len());
         for part in [alone, rest].into_iter().filter(|part| !part.is_empty()) {
             let sent = timeout(PATIENCE, live.sender.send(&topic, part)).await;
-            match sent.unwrap_or_else(|_| Err(live.sender.late())) {
+            let sent = sent.unwrap_or_else(|_| Err(live.sender.late()));
+            live.sender.note(&topic, &sent);
+            match sent {
                 Ok(stored) => offsets.extend(stored),
                 Err(error) => {
                     self.give_up(&live);
@@ -164,13 +169,21 @@ impl Live {
 }
 
 impl Sender {
-    pub(crate) fn new(kafka: &Kafka, ours: &[(&str, &str)]) -> Result<Self, BusError> {
-        Ok(Self(Aside::new(kafka.client(ours)?)))
+    pub(crate) fn new(kafka: &Kafka, health: &Arc<Health>, ours: &[(&str, &str)]) -> Result<Self, BusError> {
+        Ok(Self(kafka.keep(health, ours)?))
     }
 
     /// False after an error that another producer may not have.
     pub(crate) fn works(&self) -> bool {
-        self.0.client().fatal_error().is_none()
+        self.0.works()
+    }
+
+    /// Notes whether the brokers answered; a refusal is an answer.
+    pub(crate) fn note(&self, topic: &str, sent: &Result<Vec<i64>, BusError>) {
+        match sent {
+            Ok(_) | Err(BusError::Refused(_)) => self.0.heard(Some(topic)),
+            Err(error) => self.0.failed(error),
+        }
     }
 
     /// What to say of events that are not acknowledged in time.

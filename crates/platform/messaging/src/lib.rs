@@ -36,7 +36,7 @@ mod store;
 mod tail;
 mod worker;
 
-pub use bus::{Bus, BusError, ByTopic, InProcess, Numbers, Publisher, Subscriber};
+pub use bus::{Bus, BusError, ByTopic, InProcess, Numbers, Publisher, Silence, Subscriber};
 pub use consumers::{ConsumerOptions, Consumers};
 pub use depth::report_depths;
 pub use direct::{Direct, DirectBus, DirectTopic, EmitError, Ends, Epoch, GiveUpError, Lost};

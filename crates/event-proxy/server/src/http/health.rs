@@ -23,13 +23,14 @@ pub(crate) async fn readyz(proxy: Data<Proxy>) -> Result<HttpResponse, Problem> 
         return Ok(HttpResponse::ServiceUnavailable().json(Readiness::not_ready(vec![format!("log: {reason}")])));
     }
     let kafka = proxy.delivery.away().map(|away| format!("kafka: {away}; events wait in the log"));
+    let deaf = proxy.delivery.deaf().into_iter().map(|client| format!("kafka: {client}; events wait in the log"));
     let missing = proxy.topics.missing().into_iter();
     let missing =
         missing.map(|topic| format!("topic {topic}: was deleted on Kafka; events wait until it is made again"));
     let keys = proxy.keys.are_old().then(|| "control database: away; the API keys known last are in force".to_owned());
     let control =
         proxy.control.storage_fault().map(|fault| format!("control database: {fault}; no key can be changed"));
-    Ok(reply::ok(&Readiness::ready(kafka.into_iter().chain(missing).chain(keys).chain(control).collect())))
+    Ok(reply::ok(&Readiness::ready(kafka.into_iter().chain(deaf).chain(missing).chain(keys).chain(control).collect())))
 }
 
 /// Metrics in the text format of Prometheus; gauges of the proxy are read when they are asked for.
