@@ -96,8 +96,25 @@ struct State {
 }
 
 impl State {
-    fn silent_for(&self) -> Duration {
-        self.heard.map_or(Duration::ZERO, |heard| heard.elapsed())
+    fn silent_for(&self, now: Instant) -> Duration {
+        self.heard.map_or(Duration::ZERO, |heard| now.saturating_duration_since(heard))
+    }
+
+    fn heard(&mut self, now: Instant) {
+        (self.heard, self.heard_since_look, self.rest_until) = (Some(now), true, None);
+        (self.probes, self.errors, self.replaced) = (0, 0, 0);
+    }
+
+    /// Returns true if the failures so far make the client deaf, and begins a pause.
+    fn is_deaf(&mut self, now: Instant) -> bool {
+        let failed = self.probes >= PROBES || self.errors >= ERRORS;
+        if !failed || self.rest_until.is_some_and(|rest| rest > now) {
+            return false;
+        }
+        let pause = SHORTEST.saturating_mul(1 << self.replaced.min(8)).min(LONGEST);
+        (self.probes, self.errors, self.rest_until) = (0, 0, Some(now + pause));
+        self.replaced += 1;
+        true
     }
 }
 
@@ -129,8 +146,7 @@ impl Health {
         if let Some(topic) = topic.filter(|topic| state.topic.as_deref() != Some(*topic)) {
             state.topic = Some(topic.to_owned());
         }
-        (state.heard, state.heard_since_look, state.rest_until) = (Some(Instant::now()), true, None);
-        (state.probes, state.errors, state.replaced) = (0, 0, 0);
+        state.heard(Instant::now());
     }
 
     async fn look(&self, is_there: bool) -> bool {
@@ -149,7 +165,7 @@ impl Health {
         }
         let state = self.state.lock();
         if state.heard.is_some() {
-            self.measure(state.silent_for());
+            self.measure(state.silent_for(Instant::now()));
         }
         state.probes > 0
     }
@@ -165,22 +181,19 @@ impl Health {
         let mut state = self.state.lock();
         count(&mut state);
         state.why = why.to_string();
-        let is_deaf = state.probes >= PROBES || state.errors >= ERRORS;
-        if !is_deaf || state.rest_until.is_some_and(|rest| rest > Instant::now()) {
+        let now = Instant::now();
+        if !state.is_deaf(now) {
             return;
         }
-        let pause = SHORTEST.saturating_mul(1 << state.replaced.min(8)).min(LONGEST);
-        (state.probes, state.errors, state.rest_until) = (0, 0, Some(Instant::now() + pause));
-        state.replaced += 1;
         client.give_up();
         metrics::KAFKA_CLIENTS_REPLACED.of([self.name.clone().into()]).increment(1);
-        let (silent_seconds, why) = (state.silent_for().as_secs(), &state.why);
+        let (silent_seconds, why) = (state.silent_for(now).as_secs(), &state.why);
         tracing::warn!(client = self.name, silent_seconds, why, "deaf Kafka client is replaced");
     }
 
     fn line(&self) -> Option<String> {
         let state = self.state.lock();
-        let silent = state.silent_for();
+        let silent = state.silent_for(Instant::now());
         let why = if state.why.is_empty() { String::new() } else { format!(": {}", state.why) };
         (silent >= SILENT).then(|| format!("{} hears nothing for {} s{why}", self.name, silent.as_secs()))
     }
@@ -271,5 +284,106 @@ impl<C: Connects> Drop for Inner<C> {
     fn drop(&mut self) {
         let client = self.client.take();
         drop(std::thread::spawn(move || drop(client)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use super::*;
+
+    /// Answers as told, and counts.
+    #[derive(Default)]
+    struct Client {
+        answers: AtomicBool,
+        asked: AtomicU32,
+        given_up: AtomicU32,
+    }
+
+    impl Probe for Client {
+        fn ask(&self, _: Option<&str>) -> Result<(), BusError> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            self.answers.load(Ordering::Relaxed).then_some(()).ok_or_else(away)
+        }
+
+        fn give_up(&self) {
+            self.given_up.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Client {
+        fn counts(&self) -> (u32, u32) {
+            (self.asked.load(Ordering::Relaxed), self.given_up.load(Ordering::Relaxed))
+        }
+    }
+
+    fn away() -> BusError {
+        BusError::Unavailable("away".into())
+    }
+
+    fn place() -> (Clients, Arc<Health>, Arc<Client>) {
+        let (clients, client) = (Clients::default(), Arc::new(Client::default()));
+        let health = clients.place("group readers".into());
+        let probed: Weak<Client> = Arc::downgrade(&client);
+        health.begin(probed);
+        (clients, health, client)
+    }
+
+    #[tokio::test]
+    async fn a_client_is_deaf_after_two_probes_without_an_answer() {
+        let (clients, _health, client) = place();
+        assert!(!clients.look(true).await, "a new client is not probed at once");
+        assert!(clients.look(true).await);
+        client.answers.store(true, Ordering::Relaxed);
+        assert!(!clients.look(true).await);
+        assert_eq!(client.counts(), (2, 0));
+        client.answers.store(false, Ordering::Relaxed);
+        clients.look(true).await;
+        clients.look(true).await;
+        assert_eq!(client.counts(), (4, 1));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_probed_while_kafka_is_away() {
+        let (clients, _health, client) = place();
+        for _ in 0..3 {
+            assert!(!clients.look(false).await);
+        }
+        assert_eq!(client.counts(), (0, 0));
+    }
+
+    #[test]
+    fn silence_is_told_until_something_is_heard_or_nobody_waits() {
+        let (clients, health, _client) = place();
+        let begin = || health.state.lock().heard = Instant::now().checked_sub(SILENT);
+        begin();
+        assert_eq!(clients.silent(), ["group readers hears nothing for 15 s"]);
+        health.heard(None);
+        assert!(clients.silent().is_empty());
+        begin();
+        health.idle();
+        assert!(clients.silent().is_empty());
+    }
+
+    #[test]
+    fn between_two_replacements_is_a_pause_that_doubles_until_something_is_heard() {
+        let (mut state, mut now) = (State::default(), Instant::now());
+        let mut fail = |state: &mut State, seconds: u32| {
+            let deaf = (0..seconds).filter(|_| {
+                now += Duration::from_secs(1);
+                state.errors += 1;
+                state.is_deaf(now)
+            });
+            deaf.count()
+        };
+        assert_eq!(fail(&mut state, ERRORS - 1), 0);
+        assert_eq!(fail(&mut state, 1), 1);
+        assert_eq!([4, 1].map(|seconds| fail(&mut state, seconds)), [0, 1]);
+        assert_eq!([9, 1].map(|seconds| fail(&mut state, seconds)), [0, 1]);
+        assert_eq!([19, 1].map(|seconds| fail(&mut state, seconds)), [0, 1]);
+        assert_eq!(fail(&mut state, 40 + 600), 11, "once a minute in the end");
+        state.heard(Instant::now());
+        assert_eq!(fail(&mut state, ERRORS), 1);
     }
 }

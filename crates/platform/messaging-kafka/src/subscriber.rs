@@ -5,8 +5,8 @@
 //! the next member where to begin reading.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -324,7 +324,9 @@ impl Reader {
         while self.ahead.len() < max
             && let Some(record) = self.queue.recv().now_or_never()
         {
-            if let Some(read) = understood(record, &self.part, &mut self.progress)?.filter(|read| read.event.position > after) {
+            if let Some(read) =
+                understood(record, &self.part, &mut self.progress)?.filter(|read| read.event.position > after)
+            {
                 self.ahead.push_back(read);
             }
         }
@@ -382,7 +384,8 @@ impl Reader {
             return None;
         }
         let asked = client.clone();
-        let ends = move || asked.consumer.fetch_watermarks(&part.name, part.partition, ASKED).map_err(|error| away(&error));
+        let ends =
+            move || asked.consumer.fetch_watermarks(&part.name, part.partition, ASKED).map_err(|error| away(&error));
         let (_, end) = blocking(ends).await.inspect_err(|error| client.consumer.failed(error)).ok()?;
         let Progress { next, at_end } = self.progress;
         if end <= next {

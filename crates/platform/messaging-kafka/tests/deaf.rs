@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use db::types::{Id, Time};
 use messaging::{Bus, Event, FIRST_EPOCH, ForeignBus, Publisher};
-use messaging_kafka::{Door, Kafka, KafkaOptions, MockKafka};
+use messaging_kafka::{Cluster, Door, Kafka, KafkaSettings, MockKafka};
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 const TOPIC: &str = "things";
 
@@ -32,6 +33,7 @@ fn events(source: Id, positions: std::ops::Range<i64>) -> Vec<Event> {
 struct Place {
     mock: MockKafka,
     door: Door,
+    cluster: Cluster,
     kafka: Kafka,
 }
 
@@ -39,9 +41,9 @@ impl Place {
     fn new() -> Self {
         let mock = MockKafka::new(&[(TOPIC, 1)]);
         let door = Door::to(mock.broker());
-        let options = KafkaOptions { bootstrap_servers: door.address(), ..KafkaOptions::default() };
-        let kafka = Kafka::new(options).expect("its options");
-        Self { mock, door, kafka }
+        let settings = KafkaSettings { bootstrap_servers: Some(door.address()), ..KafkaSettings::default() };
+        let cluster = Cluster::new(&settings).expect("its settings");
+        Self { mock, door, kafka: cluster.kafka().clone(), cluster }
     }
 
     /// Stores events by a client that never goes through the door.
@@ -90,14 +92,16 @@ async fn a_reader_that_lost_all_brokers_is_replaced_and_goes_on() {
     }
     place.fence(1).await;
     place.store(&sent[5..]).await;
-    place.see_to_clients().await;
     let rest = async {
         while read.len() < 10 {
             let after = read.len() as i64 - 1;
             read.extend(subscriber.fetch(TOPIC, 0, after, 100).await.expect("a client that is replaced"));
         }
     };
-    timeout(Duration::from_secs(60), rest).await.expect("the reader hears Kafka again");
+    tokio::select! {
+        () = place.cluster.watch(Vec::new, CancellationToken::new()) => unreachable!("it is not stopped"),
+        read = timeout(Duration::from_secs(60), rest) => read.expect("the reader hears Kafka again"),
+    }
     assert_eq!(read, sent);
 }
 

@@ -37,6 +37,9 @@ pub struct ConsumerOptions {
     pub drain: Duration,
     /// Time after which an event counts as failed that the database refuses, while the group handles others.
     pub fails_alone: Duration,
+    /// Time that an event may take to come after the bus has acknowledged it, before it is read from the log. After a quarter
+    /// of this time the bus is asked for the reason.
+    pub overdue: Duration,
 }
 
 impl ConsumerOptions {
@@ -54,6 +57,7 @@ impl Default for ConsumerOptions {
             lease: Duration::from_secs(10),
             drain: Duration::from_secs(10),
             fails_alone: Duration::from_secs(180),
+            overdue: Duration::from_secs(20),
         }
     }
 }
@@ -98,7 +102,14 @@ impl Context {
         metrics::BUS_GAPS.of([group.into(), place.topic.clone().into(), reason.into()]).increment(1);
         if silence == Silence::Lost {
             self.alarms.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(group, topic, partition, due, came, "ALARM: the bus left events out; they are read from the log");
+            tracing::error!(
+                group,
+                topic,
+                partition,
+                due,
+                came,
+                "ALARM: the bus left events out; they are read from the log"
+            );
         } else {
             tracing::warn!(group, topic, partition, due, came, reason, "bus is silent: events are read from the log");
         }

@@ -28,12 +28,6 @@ use crate::{dead, fence, log_epochs, store};
 /// The longest pause between two tries while something is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long an event that the bus has acknowledged may take to come, before it is read from the log.
-const ON_ITS_WAY: Duration = Duration::from_secs(20);
-
-/// Part of this time after which the bus is asked for the reason.
-const SILENT: Duration = Duration::from_secs(5);
-
 /// Before the position is read again: whoever moved it may still be moving it.
 const STALE_PAUSE: Duration = Duration::from_millis(5);
 
@@ -482,11 +476,12 @@ impl Worker {
     /// Asks the bus why it has brought nothing since then, which also replaces a deaf client; `None` while the events may
     /// still be on their way.
     async fn silence(&self, since: Instant) -> Option<Silence> {
-        if since.elapsed() < SILENT {
+        let overdue = self.context.options.overdue;
+        if since.elapsed() < overdue / 4 {
             return None;
         }
         let silence = self.context.bus.silence(&self.place.topic, self.place.partition).await;
-        (since.elapsed() > ON_ITS_WAY).then_some(silence)
+        (since.elapsed() > overdue).then_some(silence)
     }
 
     async fn handle(&mut self, events: Vec<Event>) -> Result<(), Stop> {
