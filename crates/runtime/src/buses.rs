@@ -82,6 +82,11 @@ impl Buses {
         self.cluster.as_ref().map(Cluster::differences).unwrap_or_default()
     }
 
+    /// Returns a line for each group, or other client, that hears nothing from Kafka, though Kafka is there.
+    pub fn deaf(&self) -> Vec<String> {
+        self.cluster.as_ref().map_or_else(Vec::new, Cluster::deaf)
+    }
+
     /// Asks Kafka once if it answers within `patience`. Succeeds if nothing is there.
     ///
     /// # Errors

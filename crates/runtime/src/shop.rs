@@ -133,7 +133,8 @@ impl Shop {
     pub fn degraded(&self) -> Vec<String> {
         let kafka = self.buses.kafka_is_away().map(|away| format!("kafka: {away}"));
         let differences = self.buses.differences().into_iter().map(|difference| format!("kafka: {difference}"));
-        kafka.into_iter().chain(differences).chain(self.log.paused(LONG_PAUSE)).collect()
+        let deaf = self.buses.deaf().into_iter().map(|client| format!("kafka: {client}"));
+        kafka.into_iter().chain(deaf).chain(differences).chain(self.log.paused(LONG_PAUSE)).collect()
     }
 
     /// Finishes what was queued; nothing is taken afterwards.

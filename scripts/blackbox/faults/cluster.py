@@ -19,6 +19,7 @@ from blackbox.servers.command import Failed
 MEMBERS, COUPONS = 24, 15
 THREADS, STEPS_PER_SECOND = 6, 15
 ALARM = "ALARM: the bus left events out"
+SILENT, REPLACED = '"bus is silent: ', '"deaf Kafka client is replaced"'
 LEASE = 10  # seconds; also the maximum idle time of a transaction
 
 Inject = Callable[[Cluster], None]
@@ -53,6 +54,17 @@ def kill_brokers(cluster: Cluster) -> None:
     time.sleep(cluster.pick(10, 30))
     for broker in BROKERS:
         cluster.run("start", broker)
+
+
+def fence_brokers(cluster: Cluster) -> None:
+    """Kills and starts all brokers several times: a broker that has just started knows of no other, nor of itself."""
+    for _ in range(cluster.pick(3, 4)):
+        for broker in BROKERS:
+            cluster.run("kill", broker)
+        time.sleep(cluster.pick(2, 5))
+        for broker in BROKERS:
+            cluster.run("start", broker)
+        cluster.run("wait")
 
 
 def kill_postgres(cluster: Cluster) -> None:
@@ -126,6 +138,7 @@ FAULTS = {
     **{f"kill-{kind}": Fault(f"kill -9 of {kind}-1", kill(f"{kind}-1")) for kind in ("shop", "outbox-relay", *WORKERS)},
     "kill-broker": Fault("one broker killed", kill_broker),
     "kill-brokers": Fault("all brokers killed", kill_brokers),
+    "fence-brokers": Fault("fenced brokers", fence_brokers),
     "kill-postgres": Fault("PostgreSQL killed", kill_postgres),
     "storm": Fault("rebalance storm", storm),
     "freeze-worker": Fault("a frozen worker of each kind", freeze(*(f"{kind}-1" for kind in WORKERS))),
@@ -145,10 +158,14 @@ COLUMNS = {
     "disordered": 10,
     "twice on bus": 12,
     "alarms": 6,
+    "late": 4,
+    "deaf": 4,
+    "replaced": 8,
     "sums wrong": 10,
     "effects wrong": 13,
     "next sale": 9,
     "recovered": 9,
+    "all hear": 8,
     "held": 4,
 }
 SUITE = Suite("cluster", FAULTS, COLUMNS)
@@ -183,7 +200,8 @@ class ClusterRounds:
             broken = time.monotonic()
             FAULTS[name].inject(cluster)
             mended = time.monotonic()
-            recovered = self.recovery(mended, wrong)
+            recovered = self.until_none("not recovered", mended, self.behind(), wrong)
+            hear = self.until_none("clients are deaf", mended, cluster.deaf, wrong)
             time.sleep(max(0.0, mended + 2 - time.monotonic()))
             cluster.run("wait")
         finally:
@@ -204,34 +222,47 @@ class ClusterRounds:
         parked = cluster.rows("SELECT (SELECT count(*) FROM parked_event), (SELECT count(*) FROM blocked_key)")
         wrong.same("parked events and blocked keys", parked, [("0", "0")])
         sums = Counter(twice=copied["twice"], alarms=sum(ALARM in error for error in cluster.errors()))
+        sums.update({reason: cluster.said(SILENT, f'"reason":"{reason}"') for reason in ("late", "deaf")})
+        sums["replaced"] = cluster.said(REPLACED)
         more, self.before = sums - self.before, sums
         fresh = [text for text in wrong if text not in self.told]  # others stand in an earlier row
         self.told.update(fresh)
         about = Counter(wrong.subjects[text] for text in fresh)
         cells: list[Cell] = [FAULTS[name].title, classes["2xx"], classes["5xx"], load.lost, repeated, about["lost"]]
         cells += [copied["events"], copied["gaps"], copied["disordered"], more["twice"], more["alarms"]]
-        cells += [about["sums"], about["effects"], seconds(sale), seconds(recovered)]
+        cells += [more["late"], more["deaf"], more["replaced"]]
+        cells += [about["sums"], about["effects"], seconds(sale), seconds(recovered), seconds(hear)]
         return cells, fresh
 
-    def recovery(self, mended: float, wrong: Findings) -> float | None:
-        """Returns the seconds until each group, the relay included, has passed the ends at the time of the repair."""
-        cluster, admin = self.cluster, self.market.admin
-        ends: dict[Partition, int] | None = None
-        behind, deadline, told = ["the shop does not answer"], mended + RECOVERY, mended
-        while time.monotonic() < deadline:
+    def behind(self) -> Callable[[], list[str]]:
+        """Returns a function that describes each group, the relay included, that has not passed the ends of now."""
+        ends: dict[Partition, int] = {}
+
+        def describe() -> list[str]:
+            if not ends:
+                ends.update(self.cluster.ends(self.market.admin))
+            return self.cluster.behind(ends, self.market.admin)
+
+        return describe
+
+    def until_none(
+        self, what: str, mended: float, describe: Callable[[], list[str]], wrong: Findings
+    ) -> float | None:
+        """Returns the seconds from the repair until nothing is left to describe; adds a violation if that is never."""
+        left, told = ["the shop does not answer"], mended
+        while time.monotonic() < mended + RECOVERY:
             try:
-                ends = ends or cluster.ends(admin)
-                behind = cluster.behind(ends, admin)
+                left = describe()
             except (Gone, Failed) as error:
-                behind = [str(error)]
+                left = [str(error)]
             now = time.monotonic()
-            if not behind:
+            if not left:
                 return now - mended
             if now - told > 15:
                 told = now
-                print(f"  after {now - mended:.0f} s {behind[0]}, and {len(behind) - 1} more", flush=True)
+                print(f"  after {now - mended:.0f} s {left[0]}, and {len(left) - 1} more", flush=True)
             time.sleep(0.1)
-        wrong.append(f"not recovered after {RECOVERY} s: {behind[0]}, and {len(behind) - 1} more")
+        wrong.append(f"{what} after {RECOVERY} s: {left[0]}, and {len(left) - 1} more")
         return None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from blackbox.clients import postgres
-from blackbox.clients.http import Json
+from blackbox.clients.http import Gone, HttpClient, Json
 from blackbox.clients.shop import ShopClient
 from blackbox.load.market import MANY_UNPAID
 from blackbox.programs import programs
@@ -16,6 +16,8 @@ from blackbox.servers.command import Failed, environment, error_lines, run_scrip
 
 WORKERS = [worker.name for worker in programs().workers if not worker.relay]
 OURS = [f"{kind}-{number}" for number in (1, 2) for kind in ("shop", "outbox-relay", *WORKERS)]
+PROXIES = ["event-proxy-1", "event-proxy-2"]
+SILENT, HEARS = "kafka_silent_seconds{", 15  # seconds without an answer that are not worth a word
 BROKERS = [f"kafka-{number}" for number in (1, 2, 3)]
 SETTINGS = {
     "SHOP__RATE_LIMIT__ENABLED": "false",
@@ -133,3 +135,25 @@ class Cluster(ShopClient):
         """Yields the lines of level ERROR in the logs."""
         for log in sorted((self.folder / "logs").iterdir()):
             yield from (f"{log.name}: {line}" for line in error_lines(log, '"level":"ERROR"'))
+
+    def said(self, *words: str) -> int:
+        """Counts the lines of the logs that contain all words."""
+        logs = (log.read_text(encoding="utf-8", errors="replace") for log in (self.folder / "logs").iterdir())
+        return sum(all(word in line for word in words) for log in logs for line in log.splitlines())
+
+    def deaf(self) -> list[str]:
+        """Describes each client of a process that hears nothing from Kafka, and each process that does not answer."""
+        ports, found = self.noted("ports", " "), []
+        for name in (*OURS, *PROXIES):
+            process = HttpClient()
+            process.port = int(ports[name])
+            try:
+                metrics = process.ask("GET", "/metrics").body
+            except Gone as error:
+                found.append(f"{name}: {error}")
+                continue
+            finally:
+                process.close()
+            silent = (line for line in metrics.splitlines() if line.startswith(SILENT))
+            found += [f"{name}: {line}" for line in silent if float(line.split()[-1]) > HEARS]
+        return found

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +15,13 @@ use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel}
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
+use rdkafka::metadata::Metadata;
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext, ThreadedProducer};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::foreign::KafkaForeign;
+use crate::health::Clients;
 use crate::publisher::KafkaPublisher;
 use crate::subscriber::{KafkaBus, Reads};
 use crate::tokens::Tokens;
@@ -94,6 +95,7 @@ pub struct BadProperty {
 pub struct Kafka {
     options: Arc<KafkaOptions>,
     tokens: Option<Arc<Tokens>>,
+    pub(crate) clients: Arc<Clients>,
 }
 
 impl Kafka {
@@ -115,7 +117,7 @@ impl Kafka {
             }
         }
         let tokens = Tokens::new(&mut options.properties, options.aws_iam_region.as_deref())?.map(Arc::new);
-        let kafka = Self { options: Arc::new(options), tokens };
+        let kafka = Self { options: Arc::new(options), tokens, clients: Arc::default() };
         // alone, so that the one to blame is known
         for (name, value) in &kafka.options.properties {
             let mut config = ClientConfig::new();
@@ -141,7 +143,7 @@ impl Kafka {
     /// Topics that other programs write, under the names that they have there.
     pub fn foreign(&self) -> KafkaForeign {
         let options = KafkaOptions { prefix: String::new(), ..(*self.options).clone() };
-        KafkaForeign::new(self.clone(), Self { options: options.into(), tokens: self.tokens.clone() })
+        KafkaForeign::new(self.clone(), Self { options: options.into(), ..self.clone() })
     }
 
     /// Whether a broker answers, within a few seconds.
@@ -161,12 +163,24 @@ impl Kafka {
             // unlike a consumer it is told the reason
             // that a connection was closed may be all that comes of the wrong security.protocol
             let producer: BaseProducer<Heard> = kafka.client(&[("log.connection.close", "true")])?;
-            producer.client().fetch_metadata(None, patience).map(drop).map_err(|error| {
+            let metadata = producer.client().fetch_metadata(None, patience).map_err(|error| {
                 producer.poll(Duration::from_millis(200)); // it is told one event after the other
                 producer.context().explain(&error)
-            })
+            })?;
+            names_brokers(&metadata)
         })
         .await
+    }
+
+    /// Probes each long-lived client that has heard nothing since the last call, if the cluster `is_there` for a new client.
+    /// A client that is deaf is replaced when its owner needs it. Returns true if a client did not answer.
+    pub async fn see_to_clients(&self, is_there: bool) -> bool {
+        self.clients.look(is_there).await
+    }
+
+    /// Returns a line for each long-lived client that has heard nothing for some time, as of the last probe.
+    pub fn silent_clients(&self) -> Vec<String> {
+        self.clients.silent()
     }
 
     /// What clients sign in with, where that is a token. For tests.
@@ -234,28 +248,12 @@ pub(crate) async fn blocking<T: Send + 'static>(
     done.await.unwrap_or_else(|error| Err(BusError::Unavailable(error.to_string())))
 }
 
-/// A client that is closed on a thread of its own, for closing may wait for brokers that are away. A producer gives up
-/// what it has still queued, so that nothing goes out behind what another one sends.
-pub(crate) struct Aside<T: Send + 'static>(Option<T>);
-
-impl<T: Send + 'static> Aside<T> {
-    pub(crate) fn new(client: T) -> Self {
-        Self(Some(client))
+/// Fails for an answer without brokers: brokers that have just started, and count for nothing yet, answer so.
+pub(crate) fn names_brokers(metadata: &Metadata) -> Result<(), BusError> {
+    if metadata.brokers().is_empty() {
+        return Err(BusError::Unavailable("kafka: a broker answers that the cluster has no brokers yet".into()));
     }
-}
-
-impl<T: Send + 'static> Deref for Aside<T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        self.0.as_ref().expect("it is there until it is dropped")
-    }
-}
-
-impl<T: Send + 'static> Drop for Aside<T> {
-    fn drop(&mut self) {
-        let client = self.0.take();
-        drop(std::thread::spawn(move || drop(client)));
-    }
+    Ok(())
 }
 
 /// Any error of Kafka is one that may pass: nothing is ever given up for it.
@@ -349,12 +347,12 @@ impl ProducerContext for Heard {
 impl ConsumerContext for Heard {}
 
 /// What all kinds of clients are inside.
-pub(crate) trait Connects: FromClientConfigAndContext<Self::Context> {
+pub(crate) trait Connects: FromClientConfigAndContext<Self::Context> + Send + Sync + 'static {
     type Context: ClientContext + From<Heard>;
     fn inner(&self) -> &Client<Self::Context>;
 }
 
-impl<C: ConsumerContext + From<Heard>> Connects for BaseConsumer<C> {
+impl<C: ConsumerContext + From<Heard> + 'static> Connects for BaseConsumer<C> {
     type Context = C;
     fn inner(&self) -> &Client<C> {
         self.client()
@@ -368,7 +366,7 @@ impl Connects for StreamConsumer<Heard> {
     }
 }
 
-impl<C: ProducerContext + From<Heard>> Connects for BaseProducer<C> {
+impl<C: ProducerContext + From<Heard> + 'static> Connects for BaseProducer<C> {
     type Context = C;
     fn inner(&self) -> &Client<C> {
         self.client()
@@ -382,7 +380,7 @@ impl<C: ProducerContext + From<Heard> + 'static> Connects for ThreadedProducer<C
     }
 }
 
-impl<C: ClientContext + From<Heard>> Connects for AdminClient<C> {
+impl<C: ClientContext + From<Heard> + 'static> Connects for AdminClient<C> {
     type Context = C;
     fn inner(&self) -> &Client<C> {
         Self::inner(self)

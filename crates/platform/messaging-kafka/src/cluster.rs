@@ -161,6 +161,11 @@ impl Cluster {
         *known = found;
     }
 
+    /// Returns a line for each client that hears nothing, though Kafka is there.
+    pub fn deaf(&self) -> Vec<String> {
+        if self.away().is_some() { Vec::new() } else { self.kafka.silent_clients() }
+    }
+
     /// Returns once a broker answers, or fails after `patience`.
     ///
     /// # Errors
@@ -208,8 +213,13 @@ impl Cluster {
                 self.kafka.check().await.map_err(reason)
             };
             (failures, is_due) = (if looked.is_ok() { 0 } else { failures + 1 }, false);
+            let is_deaf = self.kafka.see_to_clients(looked.is_ok()).await;
             self.note(looked);
-            let pause = if failures == 0 { LOOK_EVERY } else { (FIRST * 2_u32.pow(failures.min(8))).min(LONGEST) };
+            let pause = match failures {
+                0 if is_deaf => FIRST,
+                0 => LOOK_EVERY,
+                _ => (FIRST * 2_u32.pow(failures.min(8))).min(LONGEST),
+            };
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = more.notified() => is_due = true,

@@ -9,9 +9,11 @@ use async_trait::async_trait;
 use messaging::{Bus, BusError, ForeignBus, Subscriber};
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
 use tokio::time::sleep;
 
-use crate::client::{Aside, Heard, Kafka, blocking};
+use crate::client::{Heard, Kafka, blocking};
+use crate::health::{Health, Kept};
 use crate::subscriber::{KafkaBus, Reads};
 
 /// Maximum time for an answer of the cluster.
@@ -19,38 +21,54 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Pause before a cluster is asked again that did not name itself.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-type Asker = Aside<BaseConsumer<Heard>>;
+type Asker = Kept<BaseConsumer<Heard>>;
 
 /// Reads topics of others by the names that they have there: only groups get the prefix of ours.
 pub struct KafkaForeign {
     ours: Kafka,
     /// Without a prefix.
     theirs: Kafka,
-    asker: Mutex<Option<Arc<Asker>>>,
+    health: Arc<Health>,
+    asker: Mutex<Option<Asker>>,
 }
 
 impl KafkaForeign {
     pub(crate) fn new(ours: Kafka, theirs: Kafka) -> Self {
-        Self { ours, theirs, asker: Mutex::default() }
+        let health = theirs.clients.place("reader of external topics".into());
+        Self { ours, theirs, health, asker: Mutex::default() }
     }
 
-    fn asker(&self) -> Result<Arc<Asker>, BusError> {
+    fn asker(&self) -> Result<Asker, BusError> {
         let mut asker = self.asker.lock();
-        if let Some(asker) = &*asker {
+        if let Some(asker) = asker.as_ref().filter(|asker| asker.works()) {
             asker.poll(Duration::ZERO); // it may have to sign in anew, and nobody else polls it
             return Ok(asker.clone());
         }
         // a consumer must name a group; nothing is committed
         let ours = [("group.id", "peek"), ("enable.auto.commit", "false")];
-        let new = Arc::new(Asker::new(self.theirs.client(&ours)?));
+        let new: Asker = self.theirs.keep(&self.health, &ours)?;
         *asker = Some(new.clone());
         Ok(new)
     }
 
     /// Has the next question go by another client.
-    fn replace_asker(&self, of: &Arc<Asker>) {
+    fn replace_asker(&self, of: &Asker) {
         let mut asker = self.asker.lock();
-        asker.take_if(|current| Arc::ptr_eq(current, of));
+        asker.take_if(|current| current.is(of));
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&BaseConsumer<Heard>) -> KafkaResult<T> + Send + 'static,
+    ) -> Result<T, BusError> {
+        let asker = self.asker()?;
+        let asked = asker.clone();
+        let answer = blocking(move || question(&asked).map_err(|error| asked.context().explain(&error))).await;
+        match &answer {
+            Ok(_) => asker.heard(None),
+            Err(error) => asker.failed(error),
+        }
+        answer
     }
 }
 
@@ -62,6 +80,7 @@ impl ForeignBus for KafkaForeign {
             let (asker, left) = (self.asker()?, until.saturating_duration_since(Instant::now()));
             let its = asker.clone();
             if let Some(cluster) = blocking(move || Ok(its.client().fetch_cluster_id(left))).await? {
+                asker.heard(None);
                 return Ok(cluster);
             }
             if Instant::now() >= until {
@@ -74,23 +93,17 @@ impl ForeignBus for KafkaForeign {
     }
 
     async fn topics(&self) -> Result<BTreeMap<String, i32>, BusError> {
-        let asker = self.asker()?;
-        blocking(move || {
-            let there = asker.fetch_metadata(None, PATIENCE).map_err(|error| asker.context().explain(&error))?;
+        self.ask(|asker| {
+            let there = asker.fetch_metadata(None, PATIENCE)?;
             Ok(there.topics().iter().map(|topic| (topic.name().to_owned(), topic.partitions().len() as i32)).collect())
         })
         .await
     }
 
     async fn held(&self, topic: &str, partitions: i32) -> Result<Vec<Range<i64>>, BusError> {
-        let (asker, topic) = (self.asker()?, topic.to_owned());
-        blocking(move || {
-            let held = |partition| {
-                let (low, high) = asker
-                    .fetch_watermarks(&topic, partition, PATIENCE)
-                    .map_err(|error| asker.context().explain(&error))?;
-                Ok(low..high)
-            };
+        let topic = topic.to_owned();
+        self.ask(move |asker| {
+            let held = |partition| asker.fetch_watermarks(&topic, partition, PATIENCE).map(|(low, high)| low..high);
             (0..partitions).map(held).collect()
         })
         .await

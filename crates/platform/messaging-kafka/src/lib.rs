@@ -6,7 +6,9 @@
 mod client;
 mod cluster;
 mod codec;
+mod door;
 mod foreign;
+mod health;
 mod mock;
 mod peek;
 mod publisher;
@@ -18,6 +20,7 @@ mod topics;
 
 pub use client::{BadProperty, Kafka, KafkaOptions};
 pub use cluster::{Backend, Cluster, KafkaSettings, SeeToTopics};
+pub use door::Door;
 pub use foreign::KafkaForeign;
 pub use mock::{MockKafka, Refusal};
 pub use publisher::KafkaPublisher;

@@ -1,5 +1,6 @@
 //! A cluster inside the process: librdkafka's own, which speaks the protocol and keeps records in memory.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
@@ -45,6 +46,25 @@ impl MockKafka {
         let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let bootstrap_servers = self.cluster.bootstrap_servers();
         Kafka::new(KafkaOptions { bootstrap_servers, properties, ..KafkaOptions::default() })
+    }
+
+    /// The address of a broker.
+    ///
+    /// # Panics
+    /// If librdkafka gives none.
+    pub fn broker(&self) -> SocketAddr {
+        let servers = self.cluster.bootstrap_servers();
+        servers.split(',').next().and_then(|first| first.parse().ok()).expect("an address of the mock cluster")
+    }
+
+    /// Makes all brokers answer so late.
+    ///
+    /// # Panics
+    /// If librdkafka does not do it.
+    pub fn set_round_trip(&self, time: Duration) {
+        for broker in 1..=BROKERS {
+            self.cluster.broker_round_trip_time(broker, time).expect("a broker of the mock cluster");
+        }
     }
 
     /// Stores a record without headers, as somebody does who knows nothing of events.

@@ -17,8 +17,9 @@ use rdkafka::{ClientContext, Message};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use crate::client::{Aside, Heard, Kafka};
+use crate::client::{Heard, Kafka};
 use crate::codec;
+use crate::health::{Health, Kept};
 
 /// How long a batch may take to be acknowledged. After that it is sent again by another producer, which does no harm.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -54,7 +55,9 @@ pub struct KafkaPublisher {
     kafka: Kafka,
     /// `linger.ms`
     linger: String,
+    health: Arc<Health>,
     current: Mutex<Option<Arc<Live>>>,
+    health_of_lone: Arc<Health>,
     lone: Mutex<Option<Arc<Sender>>>,
     /// Largest batch in bytes of topics that have refused one. If the topic takes more since, events that might be over
     /// the limit are only sent alone.
@@ -68,7 +71,7 @@ struct Live {
 }
 
 /// A producer.
-struct Sender(Aside<ThreadedProducer<Reports>>);
+struct Sender(Kept<ThreadedProducer<Reports>>);
 
 /// Events on their way together.
 #[derive(Default)]
@@ -121,16 +124,19 @@ impl ProducerContext for Reports {
 impl KafkaPublisher {
     pub(crate) fn new(kafka: Kafka, linger: Duration) -> Self {
         let linger = (linger.as_secs_f64() * 1000.0).to_string();
-        Self { kafka, linger, current: Mutex::default(), lone: Mutex::default(), limits: Mutex::default() }
+        let [health, health_of_lone] =
+            ["producer", "producer of large events"].map(|name| kafka.clients.place(name.into()));
+        let (current, lone, limits) = Default::default();
+        Self { kafka, linger, health, current, health_of_lone, lone, limits }
     }
 
     fn live(&self) -> Result<Arc<Live>, BusError> {
         let mut current = self.current.lock();
-        if let Some(live) = &*current {
+        if let Some(live) = current.as_ref().filter(|live| live.sender.works()) {
             return Ok(live.clone());
         }
         let ours = [PRODUCER, &[("linger.ms", &self.linger)]].concat();
-        let live = Arc::new(Live { sender: Sender::new(&self.kafka, &ours)?, sent: Mutex::default() });
+        let live = Arc::new(Live { sender: Sender::new(&self.kafka, &self.health, &ours)?, sent: Mutex::default() });
         *current = Some(live.clone());
         Ok(live)
     }
@@ -198,12 +204,13 @@ impl KafkaPublisher {
     async fn send_alone(&self, topic: &str, one: &[Event]) -> Result<Vec<i64>, BusError> {
         let sender = {
             let mut lone = self.lone.lock();
-            match &*lone {
+            match lone.as_ref().filter(|sender| sender.works()) {
                 Some(sender) => sender.clone(),
-                None => lone.insert(Arc::new(Sender::new(&self.kafka, LONE_PRODUCER)?)).clone(),
+                None => lone.insert(Arc::new(Sender::new(&self.kafka, &self.health_of_lone, LONE_PRODUCER)?)).clone(),
             }
         };
         let sent = timeout(PATIENCE, sender.send(topic, one)).await.unwrap_or_else(|_| Err(sender.late()));
+        sender.note(topic, &sent);
         if matches!(sent, Err(BusError::Unavailable(_))) {
             self.lone.lock().take_if(|lone| Arc::ptr_eq(lone, &sender));
         }
@@ -220,7 +227,9 @@ impl KafkaPublisher {
         let mut offsets = Vec::with_capacity(events.len());
         for part in [alone, rest].into_iter().filter(|part| !part.is_empty()) {
             let sent = timeout(PATIENCE, live.sender.send(topic, part)).await;
-            match sent.unwrap_or_else(|_| Err(live.sender.late())) {
+            let sent = sent.unwrap_or_else(|_| Err(live.sender.late()));
+            live.sender.note(topic, &sent);
+            match sent {
                 Ok(stored) => offsets.extend(stored),
                 Err(error) => {
                     self.give_up(&live);
@@ -246,8 +255,21 @@ impl Live {
 }
 
 impl Sender {
-    fn new(kafka: &Kafka, ours: &[(&str, &str)]) -> Result<Self, BusError> {
-        Ok(Self(Aside::new(kafka.client(ours)?)))
+    fn new(kafka: &Kafka, health: &Arc<Health>, ours: &[(&str, &str)]) -> Result<Self, BusError> {
+        Ok(Self(kafka.keep(health, ours)?))
+    }
+
+    /// Returns false after an error that another producer may not have.
+    fn works(&self) -> bool {
+        self.0.works()
+    }
+
+    /// Notes whether the brokers answered; a refusal is an answer.
+    fn note(&self, topic: &str, sent: &Result<Vec<i64>, BusError>) {
+        match sent {
+            Ok(_) | Err(BusError::Refused(_)) => self.0.heard(Some(topic)),
+            Err(error) => self.0.failed(error),
+        }
     }
 
     /// What to say of events that are not acknowledged in time.

@@ -5,14 +5,14 @@
 //! the next member where to begin reading.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use db::types::Id;
 use futures::FutureExt;
-use messaging::{Bus, BusError, Event, Subscriber};
+use messaging::{Bus, BusError, Event, Silence, Subscriber};
 use parking_lot::Mutex;
 use rdkafka::consumer::stream_consumer::StreamPartitionQueue;
 use rdkafka::consumer::{Consumer, StreamConsumer};
@@ -23,13 +23,20 @@ use telemetry::metrics;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::client::{Aside, Heard, Kafka, away, blocking};
+use crate::client::{Heard, Kafka, away, blocking};
 use crate::codec;
+use crate::health::{Health, Kept};
 use crate::repeats::Repeats;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// At the end of a partition, before the caller is told that there is nothing more.
 const AT_END: Duration = Duration::from_secs(3);
+/// Before the end of a partition, until a record must come.
+const BEFORE_END: Duration = Duration::from_secs(10);
+/// Time in which a broker must say where a silent partition ends.
+const ASKED: Duration = Duration::from_secs(3);
+/// Time without a record in a partition that holds more, after which the client is replaced.
+const STUCK: Duration = Duration::from_secs(8);
 
 /// Records; fewer are read sooner than a seek is done.
 const WORTH_A_SEEK: i64 = 1000;
@@ -70,11 +77,17 @@ impl KafkaBus {
 
 impl Bus for KafkaBus {
     fn subscribe(&self, group: &str) -> Arc<dyn Subscriber> {
+        let of = match self.reads {
+            Reads::Log(_) => "",
+            Reads::Records => " (direct topics)",
+            Reads::RecordsOfOthers => " (external topics)",
+        };
         Arc::new(KafkaSubscriber {
+            health: self.kafka.clients.place(format!("group {group}{of}")),
             kafka: self.kafka.clone(),
             reads: self.reads,
             group: self.kafka.named(group),
-            client: Mutex::new(Weak::new()),
+            client: Mutex::default(),
             readers: Mutex::default(),
         })
     }
@@ -110,14 +123,17 @@ struct Met {
     strangers: AtomicBool,
     /// Events, where others may repeat them.
     events: Mutex<Repeats>,
+    /// The last client was deaf, and no record came since.
+    was_deaf: AtomicBool,
 }
 
 struct KafkaSubscriber {
     kafka: Kafka,
     reads: Reads,
     group: String,
-    /// Lives as long as somebody reads by it.
-    client: Mutex<Weak<Client>>,
+    health: Arc<Health>,
+    /// While there are readers.
+    client: Mutex<Option<Arc<Client>>>,
     readers: Mutex<HashMap<(Arc<str>, i32), Reading>>,
 }
 
@@ -131,22 +147,44 @@ impl Subscriber for KafkaSubscriber {
         let mut reading = reading.lock().await;
         let (reader, met) = &mut *reading;
         if !reader.as_ref().is_some_and(|reader| reader.goes_on(after)) {
-            *reader = None; // lets the partition go before it is taken anew
+            let was_deaf = reader.take().is_some_and(|reader| !reader.client.works());
+            met.was_deaf.fetch_or(was_deaf, Ordering::Relaxed);
+            // the reader has let the partition go before another takes it
             let client = self.client()?;
             let (name, reads, met) = (self.kafka.named(topic), self.reads, met.clone());
             let part = Part { topic: topic.into(), name, partition, reads, met };
-            *reader = Some(Reader::open(client, part, after).await?);
+            let opened = Reader::open(client.clone(), part, after).await;
+            *reader = Some(opened.inspect_err(|error| client.consumer.failed(error))?);
         }
         let Some(open) = reader.as_mut() else { return Ok(Vec::new()) };
         let fetched = open.fetch(after, max).await;
-        if fetched.is_err() {
+        if let Err(error) = &fetched {
+            open.client.consumer.failed(error);
             *reader = None;
         }
         fetched
     }
 
     fn release(&self, topic: &str, partition: i32) {
-        self.readers.lock().remove(&(topic.into(), partition));
+        let mut readers = self.readers.lock();
+        readers.remove(&(topic.into(), partition));
+        if readers.is_empty() {
+            *self.client.lock() = None;
+            self.health.idle();
+        }
+    }
+
+    async fn silence(&self, topic: &str, partition: i32) -> Silence {
+        let reading = self.readers.lock().get(&(topic.into(), partition)).cloned();
+        let Some(reading) = reading else { return Silence::Late };
+        let mut reading = reading.lock().await;
+        let (reader, met) = &mut *reading;
+        let Some(reader) = reader else { return Silence::Late };
+        match reader.holds_more().await {
+            Some(false) => Silence::Lost,
+            _ if met.was_deaf.load(Ordering::Relaxed) || !reader.client.works() => Silence::Deaf,
+            _ => Silence::Late,
+        }
     }
 
     fn dropped(&self, topic: &str, partition: i32, after: i64) {
@@ -161,29 +199,29 @@ impl Subscriber for KafkaSubscriber {
 }
 
 impl KafkaSubscriber {
-    /// The client of this member, or a new one after a fatal error.
+    /// The client of this member, or a new one if it is deaf or had a fatal error.
     fn client(&self) -> Result<Arc<Client>, BusError> {
         let mut known = self.client.lock();
-        if let Some(client) = known.upgrade().filter(|client| client.works()) {
-            return Ok(client);
+        if let Some(client) = known.as_ref().filter(|client| client.works()) {
+            return Ok(client.clone());
         }
-        let client = Client::new(&self.kafka, &self.group)?;
-        *known = Arc::downgrade(&client);
+        let client = Client::new(&self.kafka, &self.health, &self.group)?;
+        *known = Some(client.clone());
         Ok(client)
     }
 }
 
 /// A client whose partitions have queues of their own. What comes for none of them is polled by a task.
 struct Client {
-    consumer: Aside<Arc<StreamConsumer<Heard>>>,
+    consumer: Kept<StreamConsumer<Heard>>,
     polling: JoinHandle<()>,
 }
 
 impl Client {
-    fn new(kafka: &Kafka, group: &str) -> Result<Arc<Self>, BusError> {
+    fn new(kafka: &Kafka, health: &Arc<Health>, group: &str) -> Result<Arc<Self>, BusError> {
         let ours: Vec<_> = CONSUMER.iter().copied().chain([("group.id", group)]).collect();
-        let consumer: Arc<StreamConsumer<Heard>> = Arc::new(kafka.client(&ours)?);
-        let polled = Aside::new(consumer.clone());
+        let consumer: Kept<StreamConsumer<Heard>> = kafka.keep(health, &ours)?;
+        let polled = consumer.clone();
         let polling = tokio::spawn(async move {
             loop {
                 match polled.recv().await {
@@ -196,11 +234,11 @@ impl Client {
                 }
             }
         });
-        Ok(Arc::new(Self { consumer: Aside::new(consumer), polling }))
+        Ok(Arc::new(Self { consumer, polling }))
     }
 
     fn works(&self) -> bool {
-        !self.polling.is_finished()
+        self.consumer.works() && !self.polling.is_finished()
     }
 }
 
@@ -224,6 +262,15 @@ struct Reader {
     from: i64,
     /// It began at the start of the partition, and has not seen yet how far behind that is.
     from_the_start: bool,
+    progress: Progress,
+    /// The partition holds more than the reader has read, and the reader has been at this offset since then.
+    stuck: Option<(i64, Instant)>,
+}
+
+/// How far a reader has read.
+struct Progress {
+    /// Offset of the next record.
+    next: i64,
     /// The partition has come to its end, which librdkafka says once.
     at_end: bool,
 }
@@ -246,15 +293,17 @@ impl Drop for Reader {
 impl Reader {
     async fn open(client: Arc<Client>, part: Part, after: i64) -> Result<Self, BusError> {
         let (of, at) = (client.clone(), part.clone());
-        let (offset, from_the_start) = blocking(move || of.begin(&at, after)).await?;
+        let (next, from_the_start) = blocking(move || of.begin(&at, after)).await?;
+        client.consumer.heard(Some(&part.name));
         let queue = client
             .consumer
             .split_partition_queue(&part.name, part.partition)
             .ok_or_else(|| BusError::Unavailable(format!("kafka: no queue for {}/{}", part.name, part.partition)))?;
-        let partition = list(&part, offset)?;
+        let partition = list(&part, Offset::Offset(next))?;
         client.consumer.incremental_assign(&partition).map_err(|error| away(&error))?;
-        let ahead = VecDeque::new();
-        Ok(Self { client, part, queue, ahead, returned: None, from: after + 1, from_the_start, at_end: false })
+        let (ahead, progress) = (VecDeque::new(), Progress { next, at_end: false });
+        let from = after + 1;
+        Ok(Self { client, part, queue, ahead, returned: None, from, from_the_start, progress, stuck: None })
     }
 
     /// Whether what lies behind `after` is still to come.
@@ -274,8 +323,9 @@ impl Reader {
         while self.ahead.len() < max
             && let Some(record) = self.queue.recv().now_or_never()
         {
-            self.at_end = matches!(record, Err(KafkaError::PartitionEOF(_)));
-            if let Some(read) = understood(record, &self.part)?.filter(|read| read.event.position > after) {
+            if let Some(read) =
+                understood(record, &self.part, &mut self.progress)?.filter(|read| read.event.position > after)
+            {
                 self.ahead.push_back(read);
             }
         }
@@ -303,19 +353,18 @@ impl Reader {
         self.ahead.range(..most).rposition(is_event).map_or(most, |last| last + 1)
     }
 
-    /// Waits for a record behind `after`; false when the partition has come to its end, and stays there.
+    /// Waits for a record behind `after`; false if none comes for some time.
     async fn wait(&mut self, after: i64) -> Result<bool, BusError> {
         loop {
-            let record = if self.at_end {
-                match timeout(AT_END, self.queue.recv()).await {
-                    Ok(record) => record,
-                    Err(_) => return Ok(false),
-                }
-            } else {
-                self.queue.recv().await
-            };
-            self.at_end = matches!(record, Err(KafkaError::PartitionEOF(_)));
-            let Some(read) = understood(record, &self.part)? else { continue };
+            let patience = if self.progress.at_end { AT_END } else { BEFORE_END };
+            let Ok(record) = timeout(patience, self.queue.recv()).await else { return Ok(false) };
+            let has_answered = matches!(record, Ok(_) | Err(KafkaError::PartitionEOF(_)));
+            let read = understood(record, &self.part, &mut self.progress)?;
+            if has_answered {
+                self.client.consumer.heard(Some(&self.part.name));
+                self.part.met.was_deaf.store(false, Ordering::Relaxed);
+            }
+            let Some(read) = read else { continue };
             if read.event.position > after {
                 self.ahead.push_back(read);
                 return Ok(true);
@@ -326,13 +375,41 @@ impl Reader {
         }
     }
 
+    /// Returns true if Kafka holds records that were not read, and `None` if Kafka does not answer. A client that answers and
+    /// brings no record for some time is replaced.
+    async fn holds_more(&mut self) -> Option<bool> {
+        let (client, part) = (self.client.clone(), self.part.clone());
+        if !client.works() || client.consumer.is_silent() {
+            return None;
+        }
+        let asked = client.clone();
+        let ends =
+            move || asked.consumer.fetch_watermarks(&part.name, part.partition, ASKED).map_err(|error| away(&error));
+        let (_, end) = blocking(ends).await.inspect_err(|error| client.consumer.failed(error)).ok()?;
+        let Progress { next, at_end } = self.progress;
+        if end <= next {
+            return at_end.then_some(false);
+        }
+        match self.stuck {
+            Some((offset, since)) if offset == next && since.elapsed() >= STUCK => {
+                let (name, partition) = (&self.part.name, self.part.partition);
+                let why = format!("kafka: {name}/{partition} ends at {end}, and nothing comes behind {next}");
+                client.consumer.stuck(&BusError::Unavailable(why));
+            }
+            Some((offset, _)) if offset == next => {}
+            _ => self.stuck = Some((next, Instant::now())),
+        }
+        Some(true)
+    }
+
     /// Skips `positions` behind `offset`. Every position is there at least once, so that they are at least as many
     /// records; where some are there twice, it skips too few, which does no harm. Behind an orphan that came late, or
     /// events that were set aside, it may skip too many: those are read from the log.
-    async fn skip(&self, positions: i64, offset: i64) -> Result<(), BusError> {
+    async fn skip(&mut self, positions: i64, offset: i64) -> Result<(), BusError> {
         if positions < WORTH_A_SEEK {
             return Ok(());
         }
+        self.progress = Progress { next: offset + positions, at_end: false };
         let (client, part) = (self.client.clone(), self.part.clone());
         let seek = move || {
             let to = Offset::Offset(offset + positions);
@@ -360,7 +437,12 @@ impl Reader {
 }
 
 /// `None` for what is no event of the log that is read.
-fn understood(record: Result<BorrowedMessage<'_>, KafkaError>, part: &Part) -> Result<Option<Read>, BusError> {
+fn understood(
+    record: Result<BorrowedMessage<'_>, KafkaError>,
+    part: &Part,
+    progress: &mut Progress,
+) -> Result<Option<Read>, BusError> {
+    progress.at_end = matches!(record, Err(KafkaError::PartitionEOF(_)));
     let record = match record {
         Ok(record) => record,
         Err(KafkaError::PartitionEOF(_)) => return Ok(None),
@@ -368,6 +450,7 @@ fn understood(record: Result<BorrowedMessage<'_>, KafkaError>, part: &Part) -> R
         Err(error) => return Err(away(&error)),
     };
     let offset = record.offset();
+    progress.next = offset + 1;
     let skipped = || Read { event: Event::skipped(part.topic.clone(), part.partition, offset), offset };
     let decoded = codec::decode(&record, &part.topic);
     let decoded = decoded.inspect_err(|why| part.met.tell_stranger(part, offset, why));
@@ -412,7 +495,7 @@ fn passes(error: &KafkaError) -> bool {
 impl Client {
     /// Where to begin reading so that nothing behind `after` is missed: at what is committed, when its hint fits, or
     /// at the start (`true`).
-    fn begin(&self, part: &Part, after: i64) -> Result<(Offset, bool), BusError> {
+    fn begin(&self, part: &Part, after: i64) -> Result<(i64, bool), BusError> {
         let explain = |error: KafkaError| self.consumer.context().explain(&error);
         let ends = || self.consumer.fetch_watermarks(&part.name, part.partition, PATIENCE);
         let (low, high) = match ends() {
@@ -430,7 +513,7 @@ impl Client {
                 let (topic, partition, lost) = (&*part.topic, part.partition, low - after - 1);
                 tracing::error!(topic, partition, lost, "ALARM: Kafka deleted records before they were handled");
             }
-            return Ok((Offset::Offset(low.max(after + 1)), false));
+            return Ok((low.max(after + 1), false));
         };
         let committed = self.consumer.committed_offsets(list(part, Offset::Invalid)?, PATIENCE).map_err(explain)?;
         if let Some(element) = committed.find_partition(&part.name, part.partition)
@@ -438,9 +521,9 @@ impl Client {
             && (low..=high).contains(&offset)
             && hinted(element.metadata(), source).is_some_and(|position| position <= after + 1)
         {
-            return Ok((Offset::Offset(offset), false));
+            return Ok((offset, false));
         }
-        Ok((Offset::Offset(low), true))
+        Ok((low, true))
     }
 }
 

@@ -48,6 +48,28 @@ pub enum Numbers {
     OfBus(Option<Id>),
 }
 
+/// Reason for a bus that brings nothing, though its acknowledgements say that it holds more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// The bus says that it holds nothing more: it lost events.
+    Lost,
+    /// The bus holds more and has not brought it yet, or is away.
+    Late,
+    /// The client heard nothing, and another one takes its place.
+    Deaf,
+}
+
+impl Silence {
+    /// Returns the value of the label `reason` of the metric `bus_gaps_total`.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Late => "late",
+            Self::Deaf => "deaf",
+        }
+    }
+}
+
 /// Reads for one member of a group. Groups keep their own positions; a subscriber keeps none that count.
 #[async_trait]
 pub trait Subscriber: Send + Sync + 'static {
@@ -75,6 +97,12 @@ pub trait Subscriber: Send + Sync + 'static {
     /// How many events are behind `after`, where the bus knows better than the log.
     fn waiting(&self, _topic: &str, _partition: i32, _after: i64) -> Option<i64> {
         None
+    }
+
+    /// Tells why the bus brings nothing in a partition for some seconds, though the caller knows that it holds more. A client
+    /// that is deaf is replaced.
+    async fn silence(&self, _topic: &str, _partition: i32) -> Silence {
+        Silence::Lost
     }
 
     /// Whose numbers the topic's positions are.
@@ -250,6 +278,10 @@ impl Subscriber for SubscriberByTopic {
 
     fn waiting(&self, topic: &str, partition: i32, after: i64) -> Option<i64> {
         self.of(topic).waiting(topic, partition, after)
+    }
+
+    async fn silence(&self, topic: &str, partition: i32) -> Silence {
+        self.of(topic).silence(topic, partition).await
     }
 
     fn numbers(&self, topic: &str) -> Numbers {

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Bus, Numbers, Subscriber};
+use crate::bus::{Bus, Numbers, Silence, Subscriber};
 use crate::dead::{self, Resumable};
 use crate::event::Event;
 use crate::handler::{Group, Lease};
@@ -37,6 +37,9 @@ pub struct ConsumerOptions {
     pub drain: Duration,
     /// Time after which an event counts as failed that the database refuses, while the group handles others.
     pub fails_alone: Duration,
+    /// Time that an event may take to come after the bus has acknowledged it, before it is read from the log. After a quarter
+    /// of this time the bus is asked for the reason.
+    pub overdue: Duration,
 }
 
 impl ConsumerOptions {
@@ -54,6 +57,7 @@ impl Default for ConsumerOptions {
             lease: Duration::from_secs(10),
             drain: Duration::from_secs(10),
             fails_alone: Duration::from_secs(180),
+            overdue: Duration::from_secs(20),
         }
     }
 }
@@ -92,17 +96,23 @@ impl Context {
         }
     }
 
-    pub(crate) fn alarm(&self, place: &Place, due: i64, came: i64) {
-        self.alarms.fetch_add(1, Ordering::Relaxed);
-        metrics::BUS_GAPS.of([place.group.into(), place.topic.clone().into()]).increment(1);
-        tracing::error!(
-            group = place.group,
-            topic = &*place.topic,
-            partition = place.partition,
-            due,
-            came,
-            "ALARM: the bus left events out; they are read from the log"
-        );
+    /// Counts a gap that is filled from the log, and raises the alarm if the bus lost the events.
+    pub(crate) fn gap(&self, place: &Place, due: i64, came: i64, silence: Silence) {
+        let (group, topic, partition, reason) = (place.group, &*place.topic, place.partition, silence.as_str());
+        metrics::BUS_GAPS.of([group.into(), place.topic.clone().into(), reason.into()]).increment(1);
+        if silence == Silence::Lost {
+            self.alarms.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(
+                group,
+                topic,
+                partition,
+                due,
+                came,
+                "ALARM: the bus left events out; they are read from the log"
+            );
+        } else {
+            tracing::warn!(group, topic, partition, due, came, reason, "bus is silent: events are read from the log");
+        }
     }
 
     /// Counts and names events of the bus that the log has lost.
@@ -192,7 +202,7 @@ impl Consumers {
         Ok(Self { stop, members, alarms, orphans })
     }
 
-    /// Gaps that the bus left and that were filled from the log.
+    /// Gaps that the bus left by losing events, and that were filled from the log.
     pub fn alarms(&self) -> u64 {
         self.alarms.load(Ordering::Relaxed)
     }

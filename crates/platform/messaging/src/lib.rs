@@ -37,7 +37,7 @@ mod store;
 mod tail;
 mod worker;
 
-pub use bus::{Bus, BusError, ByTopic, InProcess, Numbers, Published, Publisher, Subscriber};
+pub use bus::{Bus, BusError, ByTopic, InProcess, Numbers, Published, Publisher, Silence, Subscriber};
 pub use consumers::{ConsumerOptions, Consumers};
 pub use depth::report_depths;
 pub use ends::follow_log;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::Mutex;
 
-use crate::bus::{Bus, BusError, Numbers, Subscriber};
+use crate::bus::{Bus, BusError, Numbers, Silence, Subscriber};
 use crate::event::Event;
 
 /// Parts of a second in which events come together, so that a handler still has batches.
@@ -73,6 +73,14 @@ impl Subscriber for PacedSubscriber {
 
     fn release(&self, topic: &str, partition: i32) {
         self.subscriber.release(topic, partition);
+    }
+
+    fn dropped(&self, topic: &str, partition: i32, after: i64) {
+        self.subscriber.dropped(topic, partition, after);
+    }
+
+    async fn silence(&self, topic: &str, partition: i32) -> Silence {
+        self.subscriber.silence(topic, partition).await
     }
 
     fn waiting(&self, topic: &str, partition: i32, after: i64) -> Option<i64> {

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::bus::Silence;
 use crate::consumers::Context;
 use crate::ends::learn_ends;
 use crate::event::Event;
@@ -27,9 +28,6 @@ use crate::{dead, fence, log_epochs, set_aside, store};
 
 /// The longest pause between two tries while something is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// How long an event that the bus has acknowledged may take to come, before it counts as left out.
-const ON_ITS_WAY: Duration = Duration::from_secs(20);
 
 /// Before the position is read again: whoever moved it may still be moving it.
 const STALE_PAUSE: Duration = Duration::from_millis(5);
@@ -364,7 +362,7 @@ impl Worker {
                 let (topic, partition) = (place.topic.clone(), place.partition);
                 let set_aside = move |conn: &mut Conn| set_aside::run(conn, &topic, partition, due - 1, missing);
                 if db.read(set_aside).await? < missing {
-                    self.context.alarm(place, due, event.position);
+                    self.context.gap(place, due, event.position, Silence::Lost);
                 }
                 let found = store::read_events(db, log, &place.topic, place.partition, due - 1, missing).await?;
                 if !found.iter().map(|event| event.position).eq(due..due + missing as i64) {
@@ -427,6 +425,9 @@ impl Worker {
     async fn without_skipped(&mut self, position: i64, fetched: Vec<Event>) -> Result<Vec<Event>, Stop> {
         let (skipped, events): (Vec<_>, Vec<_>) =
             fetched.into_iter().filter(|event| event.position > position).partition(Event::is_skipped);
+        if skipped.is_empty() && events.is_empty() {
+            self.doubt(position).await;
+        }
         if let (Some(last), true) = (skipped.last(), events.is_empty()) {
             let (place, new) = (self.place.clone(), last.position);
             if !self.context.db.write(move |tx| place::advance(tx, &place, position, new)).await? {
@@ -435,6 +436,16 @@ impl Worker {
             self.state = None; // where to go on is read again
         }
         Ok(events)
+    }
+
+    /// Has a deaf client replaced, where the bus alone knows how much it holds.
+    async fn doubt(&mut self, position: i64) {
+        let waiting = self.context.bus.waiting(&self.place.topic, self.place.partition, position);
+        match self.missed {
+            _ if waiting.is_none_or(|events| events == 0) => self.missed = None,
+            Some((missed, since)) if missed == position => drop(self.silence(since).await),
+            _ => self.missed = Some((position, Instant::now())),
+        }
     }
 
     /// What the bus should hold behind `position` by what it has acknowledged, and does not: from the log.
@@ -455,15 +466,15 @@ impl Worker {
         }
         if set_aside == 0 {
             // it may have been acknowledged just now, and be on its way here
-            match self.missed {
-                Some((missed, since)) if missed == position && since.elapsed() > ON_ITS_WAY => {}
-                Some((missed, _)) if missed == position => return Ok(Vec::new()),
+            let silence = match self.missed {
+                Some((missed, since)) if missed == position => self.silence(since).await,
                 _ => {
                     self.missed = Some((position, Instant::now()));
-                    return Ok(Vec::new());
+                    None
                 }
-            }
-            self.context.alarm(place, position + 1, relayed + 1);
+            };
+            let Some(silence) = silence else { return Ok(Vec::new()) };
+            self.context.gap(place, position + 1, relayed + 1, silence);
         }
         let missing = if set_aside > 0 { set_aside } else { ((relayed - position) as usize).min(batch) };
         let found = store::read_events(db, log, &place.topic, place.partition, position, missing).await?;
@@ -471,6 +482,17 @@ impl Worker {
             return Err(Stop::Away(format!("events from {} on are neither on the bus nor in the log", position + 1)));
         }
         Ok(found)
+    }
+
+    /// Asks the bus why it has brought nothing since then, which also replaces a deaf client; `None` while the events may
+    /// still be on their way.
+    async fn silence(&self, since: Instant) -> Option<Silence> {
+        let overdue = self.context.options.overdue;
+        if since.elapsed() < overdue / 4 {
+            return None;
+        }
+        let silence = self.context.bus.silence(&self.place.topic, self.place.partition).await;
+        (since.elapsed() > overdue).then_some(silence)
     }
 
     async fn handle(&mut self, events: Vec<Event>) -> Result<(), Stop> {

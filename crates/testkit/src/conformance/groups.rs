@@ -8,8 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use diesel::connection::SimpleConnection;
 use messaging::admin::{self, ResetError, ResetTo};
-use messaging::{Bus, BusError, Consumers, Event, Group, HandlerError, Start, Subscriber};
+use messaging::{Bus, BusError, ConsumerOptions, Consumers, Event, Group, HandlerError, Silence, Start, Subscriber};
 use parking_lot::{Condvar, Mutex};
+use tokio::time::sleep;
 
 use super::{Bed, Complaints, PARTITIONS, TICKS, Ticked, effecting, following, following_but, options, tick, until};
 
@@ -224,6 +225,39 @@ pub async fn a_gap_larger_than_a_batch_is_repaired(bed: Bed) {
     bed.until_handled("diligent", 2, 180).await;
     assert!(consumers.alarms() > 0, "{}", bed.name);
     consumers.stop().await;
+    complaints.assert_none();
+}
+
+/// Brings nothing, for this reason.
+struct Mute(Silence);
+
+#[async_trait]
+impl Subscriber for Mute {
+    async fn fetch(&self, _: &str, _: i32, _: i64, _: usize) -> Result<Vec<Event>, BusError> {
+        sleep(Duration::from_millis(10)).await;
+        Ok(Vec::new())
+    }
+
+    async fn silence(&self, _: &str, _: i32) -> Silence {
+        self.0
+    }
+}
+
+/// Acknowledged events that the bus does not bring are read from the log. Only lost ones raise the alarm.
+pub async fn a_bus_that_is_late_raises_no_alarm(bed: Bed) {
+    if !bed.is_relayed() {
+        return;
+    }
+    let complaints = Complaints::default();
+    let options = ConsumerOptions { overdue: Duration::from_millis(400), ..options() };
+    bed.tick_all(10, 3, 16).await;
+    for (group, silence) in [("late", Silence::Late), ("deaf", Silence::Deaf), ("lost", Silence::Lost)] {
+        let mute = Arc::new(Spoilt(bed.bus.clone(), move |_| Mute(silence)));
+        let consumers = bed.host_with(mute, vec![following(group, &complaints)], options.clone()).await;
+        bed.until_handled(group, 10, 3).await;
+        assert_eq!(consumers.alarms() > 0, silence == Silence::Lost, "{}: {silence:?}", bed.name);
+        consumers.stop().await;
+    }
     complaints.assert_none();
 }
 

@@ -39,6 +39,7 @@ on_every_bed!(
     groups::a_reset_brings_back_what_is_dead_and_parked,
     groups::a_gap_is_repaired_from_the_log_and_raises_the_alarm,
     groups::a_gap_larger_than_a_batch_is_repaired,
+    groups::a_bus_that_is_late_raises_no_alarm,
     groups::a_group_that_starts_now_misses_nothing_from_then_on,
     partitions::a_topic_gains_partitions_under_load,
     partitions::what_was_numbered_later_waits_for_what_was_before,

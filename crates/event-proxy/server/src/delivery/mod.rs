@@ -82,6 +82,11 @@ impl Delivery {
         self.cluster.as_ref()?.away()
     }
 
+    /// Returns a line for each client that hears nothing from Kafka, though Kafka is there.
+    pub(crate) fn deaf(&self) -> Vec<String> {
+        self.cluster.as_ref().map_or_else(Vec::new, Cluster::deaf)
+    }
+
     /// Begins where it was, with what the log holds; `None` when events go nowhere else.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ pub(crate) async fn readyz(proxy: Data<Proxy>) -> Result<HttpResponse, Problem> 
         return Ok(HttpResponse::ServiceUnavailable().json(Readiness::not_ready(vec![format!("log: {reason}")])));
     }
     let kafka = proxy.delivery.away().map(|away| format!("kafka: {away}; events wait in the log"));
+    let deaf = proxy.delivery.deaf().into_iter().map(|client| format!("kafka: {client}; events wait in the log"));
     let missing = proxy.topics.missing().into_iter();
     let missing =
         missing.map(|topic| format!("topic {topic}: was deleted on Kafka; events wait until it is made again"));
@@ -32,7 +33,7 @@ pub(crate) async fn readyz(proxy: Data<Proxy>) -> Result<HttpResponse, Problem> 
         proxy.control.storage_fault().map(|fault| format!("control database: {fault}; no key can be changed"));
     let differences = proxy.delivery.cluster().map(Cluster::differences).unwrap_or_default();
     let differences = differences.iter().map(|difference| format!("kafka: {difference}"));
-    let degraded = kafka.into_iter().chain(missing).chain(differences).chain(keys).chain(control);
+    let degraded = kafka.into_iter().chain(deaf).chain(missing).chain(differences).chain(keys).chain(control);
     Ok(reply::ok(&Readiness::ready(degraded.collect())))
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Foreign, waiting};
-use crate::bus::{Bus, BusError, Numbers, Subscriber};
+use crate::bus::{Bus, BusError, Numbers, Silence, Subscriber};
 use crate::event::Event;
 
 pub(super) struct ForeignReading {
@@ -37,6 +37,13 @@ impl Subscriber for ForeignSubscriber {
     fn release(&self, topic: &str, partition: i32) {
         if let Some(on_bus) = &self.on_bus {
             on_bus.release(topic, partition);
+        }
+    }
+
+    async fn silence(&self, topic: &str, partition: i32) -> Silence {
+        match &self.on_bus {
+            Some(on_bus) => on_bus.silence(topic, partition).await,
+            None => Silence::Late,
         }
     }
 

@@ -50,12 +50,17 @@ metrics! {
         "Events of a group by outcome: handled, failed (and tried again), parked (behind a dead letter) or dead.";
     Histogram CONSUMER_DELAY_SECONDS = "consumer_delay_seconds" ["group"] Seconds, Shop | Relay | Worker | Proxy:
         "Time from the commit of an event until a group has handled the event.";
-    Counter BUS_GAPS = "bus_gaps_total" ["group", "topic"] Count, Shop | Worker:
-        "Gaps in the events that a bus delivered, repaired from the event log.";
+    Counter BUS_GAPS = "bus_gaps_total" ["group", "topic", "reason"] Count, Shop | Worker:
+        "Gaps in the events that a bus delivered, filled from the event log: lost by the bus, late, or the client was deaf.";
     Counter BUS_ORPHANS = "bus_orphans_total" ["group", "topic"] Count, Shop | Relay | Worker | Proxy:
         "Events on a bus that the log has lost in a failover or a restore, dropped; an event that is read again counts again.";
     Counter BUS_SKIPPED = "bus_records_skipped_total" ["topic"] Count, Shop | Worker:
         "Records on a bus that are no events and were skipped; a record that is read again counts again.";
+
+    Gauge KAFKA_SILENT_SECONDS = "kafka_silent_seconds" ["client"] Seconds, Shop | Relay | Worker | Proxy:
+        "Time since a client (`group settlement`, `producer`) last heard from Kafka; some seconds at most if all is well.";
+    Counter KAFKA_CLIENTS_REPLACED = "kafka_clients_replaced_total" ["client"] Count, Shop | Relay | Worker | Proxy:
+        "Kafka clients that heard nothing, each replaced by another client.";
 
     Histogram WRITER_GROUP_UNITS = "writer_group_units" [] Count, Shop | Proxy:
         "Units of work in one commit of the SQLite writer.";
