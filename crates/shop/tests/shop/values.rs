@@ -175,14 +175,18 @@ impl Rows {
     }
 }
 
-/// One request with one field replaced.
-async fn ask(caller: &TestMember, rows: &Rows, operation: &Operation, field: &Field, value: &Value) -> Option<Reply> {
+/// One request with one field replaced. `None` for a value that HTTP or the router has no place for; an error text for an
+/// answer that the document does not describe.
+async fn ask(caller: &TestMember, rows: &Rows, operation: &Operation, field: &Field, value: &Value) -> Option<Result<Reply, String>> {
     let shown = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
     let mut url = reqwest::Url::parse("http://shop/").expect("a URL");
     let mut path = operation.path.clone();
     if let Field::Path(name) = field {
         url.path_segments_mut().expect("a base").push(&shown);
         path = path.replace(&format!("{{{name}}}"), url.path().trim_start_matches('/'));
+    }
+    if matches!(field, Field::Path(_)) && shown.is_empty() || shown.len() > 2_000 && !matches!(field, Field::Body(_)) {
+        return None;
     }
     path = rows.path(&path);
     if let Field::Query(name) = field {
@@ -192,8 +196,7 @@ async fn ask(caller: &TestMember, rows: &Rows, operation: &Operation, field: &Fi
     let mut call = caller.call(operation.method.clone(), &path);
     call = match field {
         Field::Header(name) => {
-            // HTTP has no place for others
-            reqwest::header::HeaderValue::from_str(&shown).ok().filter(|_| shown.len() < 8_000)?;
+            reqwest::header::HeaderValue::from_str(&shown).ok()?;
             call.header(name, &shown)
         }
         _ => call.with_key(),
@@ -206,7 +209,8 @@ async fn ask(caller: &TestMember, rows: &Rows, operation: &Operation, field: &Fi
         }
         call = call.json(&body);
     }
-    Some(call.send().await)
+    let sent = tokio::spawn(call.send());
+    Some(sent.await.map_err(|panic| panic.into_panic().downcast_ref::<String>().cloned().unwrap_or_default()))
 }
 
 /// Sets the value at a pointer, and makes the objects on the way.
@@ -285,11 +289,11 @@ async fn every_field_takes_the_same_values_on_both_databases() {
                     let other = shop.admin().clone();
                     let caller = if operation.path == "/me/password" { shop.member(0).await } else { other };
                     let reply = ask(&caller, rows, &operation, field, value).await?;
-                    let is_ours = reply.status < 500;
-                    Some((is_ours, comparable(&operation, &reply)))
+                    let is_right = reply.as_ref().is_ok_and(|reply| reply.status < 500);
+                    Some((is_right, reply.map_or_else(Value::from, |reply| comparable(&operation, &reply))))
                 });
                 let answers: Vec<_> = futures::future::join_all(asked).await.into_iter().flatten().collect();
-                if answers.iter().any(|(is_ours, answer)| !is_ours || *answer != answers[0].1) {
+                if answers.iter().any(|(is_right, answer)| !is_right || *answer != answers[0].1) {
                     let answers: Vec<_> = answers.iter().map(|(_, answer)| answer.to_string()).collect();
                     let Operation { method, path, .. } = &operation;
                     differences.push(format!("{method} {path} {field:?} {value}:\n  {}", answers.join("\n  ")));
