@@ -54,7 +54,8 @@ impl ShopZone {
 /// The day of the shop on which `time` is.
 pub fn day_of(time: Time) -> NaiveDate {
     let local = ShopZone::get().local(time);
-    let (year, month, day) = (local.year().into(), local.month().unsigned_abs().into(), local.day().unsigned_abs().into());
+    let (year, month, day) =
+        (local.year().into(), local.month().unsigned_abs().into(), local.day().unsigned_abs().into());
     NaiveDate::from_ymd_opt(year, month, day).unwrap_or_default()
 }
 

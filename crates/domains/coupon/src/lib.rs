@@ -11,8 +11,8 @@ mod store;
 
 pub use error::CouponError;
 pub use model::{
-    Availability, Coupon, Discount, IssueRequest, IssueStatus, NAME, NewCoupon, OwnedCoupon, OwnedStatus, Reconciliation,
-    RejectReason,
+    Availability, Coupon, Discount, IssueRequest, IssueStatus, NAME, NewCoupon, OwnedCoupon, OwnedStatus,
+    Reconciliation, RejectReason,
 };
 pub use service::issuing::{issue, owned_by, reconciliation, request, requests};
 pub use service::{availability, close_at, create, get, give_back, owned_page, page, redeem, reserve};

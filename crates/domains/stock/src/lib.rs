@@ -10,8 +10,6 @@ mod service;
 mod store;
 
 pub use error::StockError;
-pub use model::{
-    Cursor, MAX_PRICE, MAX_UNITS, NAME, NewProduct, Product, ProductChange, ProductQuery, REASON, Sort,
-};
+pub use model::{Cursor, MAX_PRICE, MAX_UNITS, NAME, NewProduct, Product, ProductChange, ProductQuery, REASON, Sort};
 pub use service::{adjust, change, create, create_many, reserve, restore};
 pub use store::{StockBalance, balances, by_ids, get, page, renew_search_names, taken_names};

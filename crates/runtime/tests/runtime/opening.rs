@@ -93,9 +93,9 @@ async fn is_refused_after(change: &'static str, told: &str) {
     for place in testkit::places().await {
         let folder = TempDir::new().unwrap();
         let shop = Shop::open(settings(folder.path(), &place.url)).await.unwrap();
-        let changed = shop.db.write(move |tx| -> db::Result<usize> {
-            Ok(on_each!(&mut **tx, |conn| sql_query(change).execute(conn))?)
-        });
+        let changed = shop
+            .db
+            .write(move |tx| -> db::Result<usize> { Ok(on_each!(&mut **tx, |conn| sql_query(change).execute(conn))?) });
         assert_eq!(changed.await.unwrap(), 1);
         shop.close().await;
         drop(shop);

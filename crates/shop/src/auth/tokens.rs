@@ -50,7 +50,13 @@ impl Tokens {
         rules.set_required_spec_claims(&["exp", "iss", "sub"]);
         rules.leeway = 0;
         let successor = keys.derive("refresh-token");
-        Self { sign: EncodingKey::from_secret(&key), verify: DecodingKey::from_secret(&key), rules, lifetime, successor }
+        Self {
+            sign: EncodingKey::from_secret(&key),
+            verify: DecodingKey::from_secret(&key),
+            rules,
+            lifetime,
+            successor,
+        }
     }
 
     /// A token for the member's session, good for [`lifetime`](Self::lifetime).

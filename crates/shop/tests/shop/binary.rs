@@ -173,7 +173,8 @@ async fn the_days_of_a_shop_are_those_of_its_time_zone() {
     let days = async |root: &TestMember, path: &str, count: usize| {
         eventually("the figures", async || {
             let days = root.get(path).send().await.expect(200).body;
-            let days: Vec<_> = days["items"].as_array()?.iter().map(|day| day["date"].as_str().unwrap().to_owned()).collect();
+            let days: Vec<_> =
+                days["items"].as_array()?.iter().map(|day| day["date"].as_str().unwrap().to_owned()).collect();
             (days.len() == count).then_some(days)
         })
         .await

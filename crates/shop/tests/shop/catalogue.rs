@@ -48,7 +48,12 @@ async fn a_name_is_found_however_it_is_typed_and_its_cursor_is_taken() {
         let found = async |text: &str| {
             let query = encoded(text);
             let page = shop.api().get(&format!("/products?q={query}")).send().await.expect(200).body;
-            page["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+            page["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|item| item["name"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
         };
         assert_eq!(found("머그").await, ["머그컵"], "{shop}: kept composed");
         assert_eq!(found(&decomposed[..12]).await, ["머그컵"], "{shop}: typed in letters");

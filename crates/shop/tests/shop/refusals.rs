@@ -144,7 +144,11 @@ async fn every_wrong_field_is_named() {
 
     for name in ["\u{200b}", "\u{3164}", "\u{202e}Kim"] {
         let registration = json!({ "email": "a@example.com", "password": "long enough", "name": name });
-        assert_eq!(post(registration).await.expect_problem(422, "invalid-request").wrong_fields(), ["name"], "{name:?}");
+        assert_eq!(
+            post(registration).await.expect_problem(422, "invalid-request").wrong_fields(),
+            ["name"],
+            "{name:?}"
+        );
     }
     let reset = json!({ "topic": "a", "to": { "position": 0 }, "\0": 1 });
     shop.admin().post("/admin/consumers/settlement/reset", reset).send().await.expect_problem(422, "invalid-request");

@@ -15,12 +15,58 @@ use crate::support::{Reply, TestMember, TestShop};
 /// Values that once told one database from the other, or come close to.
 static TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let short = [
-        "", " ", "a", "\0", "a\0b", "\n", "a\u{7f}", "\u{85}", "\u{200b}", "\u{3164}", "\u{202e}", "\u{feff}", "e\u{301}",
-        "\u{1106}\u{1165}", "İ", "ΟΔΟΣ", "\u{fdfa}", "🦀", "\u{ffff}", "\u{10ffff}", "%", "_", "\\", "'", "\"", "null",
-        "true", "infinity", "NaN", "1e400", "９", "+1", "-1", "0", "1", "007", "1.5", "20.000", "1e3",
-        "9223372036854775807", "9223372036854775808", "-9223372036854775808", "kim@example.com", " Kim@Example.com ",
-        "김@예시.한국", "00000000-0000-0000-0000-000000000000", "earliest", "newest", "waiting", "payment-completed",
-        "IjEi", "eyJuYW1lIjpbIlx1MDAwMCIsIjAxODkwYTVkLWFjOTYtNzc0Yi1iY2NlLWIzMDIwOTlhODA1NyJdfQ",
+        "",
+        " ",
+        "a",
+        "\0",
+        "a\0b",
+        "\n",
+        "a\u{7f}",
+        "\u{85}",
+        "\u{200b}",
+        "\u{3164}",
+        "\u{202e}",
+        "\u{feff}",
+        "e\u{301}",
+        "\u{1106}\u{1165}",
+        "İ",
+        "ΟΔΟΣ",
+        "\u{fdfa}",
+        "🦀",
+        "\u{ffff}",
+        "\u{10ffff}",
+        "%",
+        "_",
+        "\\",
+        "'",
+        "\"",
+        "null",
+        "true",
+        "infinity",
+        "NaN",
+        "1e400",
+        "９",
+        "+1",
+        "-1",
+        "0",
+        "1",
+        "007",
+        "1.5",
+        "20.000",
+        "1e3",
+        "9223372036854775807",
+        "9223372036854775808",
+        "-9223372036854775808",
+        "kim@example.com",
+        " Kim@Example.com ",
+        "김@예시.한국",
+        "00000000-0000-0000-0000-000000000000",
+        "earliest",
+        "newest",
+        "waiting",
+        "payment-completed",
+        "IjEi",
+        "eyJuYW1lIjpbIlx1MDAwMCIsIjAxODkwYTVkLWFjOTYtNzc0Yi1iY2NlLWIzMDIwOTlhODA1NyJdfQ",
     ];
     let long = [100, 101, 200, 201, 249, 250, 255, 256, 1_001, 20_000];
     let long = long.iter().flat_map(|count| ["a".repeat(*count), "가".repeat(*count), "\u{fdfa}".repeat(*count / 10)]);
@@ -47,19 +93,34 @@ const TIMES: [&str; 16] = [
 ];
 
 fn numbers() -> Vec<Value> {
-    let whole = [0, 1, -1, 2, 100, 1_000_000_000, 1_000_000_001, i64::from(i32::MAX), i64::from(i32::MAX) + 1, i64::MAX, i64::MIN];
-    let other = [json!(u64::MAX), json!(0.5), json!(-0.0), json!(1e300), json!(1e-300), json!("1"), json!(null), json!([])];
+    let whole = [
+        0,
+        1,
+        -1,
+        2,
+        100,
+        1_000_000_000,
+        1_000_000_001,
+        i64::from(i32::MAX),
+        i64::from(i32::MAX) + 1,
+        i64::MAX,
+        i64::MIN,
+    ];
+    let other =
+        [json!(u64::MAX), json!(0.5), json!(-0.0), json!(1e300), json!(1e-300), json!("1"), json!(null), json!([])];
     whole.map(Value::from).into_iter().chain(other).collect()
 }
 
 /// The listed values, and some more that are made of them.
 fn values(runner: &mut TestRunner) -> Vec<Value> {
-    let piece = prop_oneof![proptest::sample::select(&TEXTS[..50]), any::<String>(), any::<char>().prop_map(String::from)];
+    let piece =
+        prop_oneof![proptest::sample::select(&TEXTS[..50]), any::<String>(), any::<char>().prop_map(String::from)];
     let text = vec(piece, 1..5).prop_map(|pieces| Value::from(pieces.concat()));
-    let time = (-2..10_002, 0..14, 0..33, 0..25, 0..62, any::<bool>()).prop_map(|(year, month, day, hour, minute, utc)| {
-        let zone = if utc { "Z" } else { "+09:00" };
-        Value::from(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:00{zone}"))
-    });
+    let time =
+        (-2..10_002, 0..14, 0..33, 0..25, 0..62, any::<bool>()).prop_map(|(year, month, day, hour, minute, utc)| {
+            let zone = if utc { "Z" } else { "+09:00" };
+            Value::from(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:00{zone}"))
+        });
     let number = prop_oneof![any::<i64>().prop_map(Value::from), any::<f64>().prop_map(Value::from)];
     let made = prop_oneof![3 => text, 2 => time, 1 => number];
     let made: Vec<Value> = (0..25).map(|_| made.new_tree(runner).expect("a value").current()).collect();
@@ -119,7 +180,9 @@ fn good(document: &Value, schema: &Value, at: &str, fields: &mut Vec<Field>) -> 
         let all: Vec<Value> = several.iter().map(|one| good(document, one, at, fields)).collect();
         return all.into_iter().next_back().unwrap_or(Value::Null);
     }
-    let is = |kind: &str| schema["type"] == kind || schema["type"].as_array().is_some_and(|kinds| kinds.contains(&kind.into()));
+    let is = |kind: &str| {
+        schema["type"] == kind || schema["type"].as_array().is_some_and(|kinds| kinds.contains(&kind.into()))
+    };
     if is("object") {
         let required = schema["required"].as_array().cloned().unwrap_or_default();
         let mut object = Map::new();
@@ -177,7 +240,13 @@ impl Rows {
 
 /// One request with one field replaced. `None` for a value that HTTP or the router has no place for; an error text for an
 /// answer that the document does not describe.
-async fn ask(caller: &TestMember, rows: &Rows, operation: &Operation, field: &Field, value: &Value) -> Option<Result<Reply, String>> {
+async fn ask(
+    caller: &TestMember,
+    rows: &Rows,
+    operation: &Operation,
+    field: &Field,
+    value: &Value,
+) -> Option<Result<Reply, String>> {
     let shown = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
     let mut url = reqwest::Url::parse("http://shop/").expect("a URL");
     let mut path = operation.path.clone();
@@ -261,10 +330,12 @@ fn mask(value: &mut Value) {
 
 fn without_ids(text: &str) -> String {
     let words = text.split_inclusive(|c: char| !c.is_ascii_hexdigit() && c != '-');
-    words.map(|word| match word.get(..36).map(uuid::Uuid::parse_str) {
-        Some(Ok(_)) => format!("<id>{}", &word[36..]),
-        _ => word.to_owned(),
-    }).collect()
+    words
+        .map(|word| match word.get(..36).map(uuid::Uuid::parse_str) {
+            Some(Ok(_)) => format!("<id>{}", &word[36..]),
+            _ => word.to_owned(),
+        })
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

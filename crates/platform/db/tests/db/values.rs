@@ -54,7 +54,10 @@ fn what_reads_the_same_is_found_by_the_same_search() {
         assert_eq!(search_form(one), search_form(other), "{one} {other}");
     }
     assert_ne!(search_form("mug"), search_form("mog"));
-    assert_eq!(typed("비밀번호"), typed("\u{1107}\u{1175}\u{1106}\u{1175}\u{11af}\u{1107}\u{1165}\u{11ab}\u{1112}\u{1169}"));
+    assert_eq!(
+        typed("비밀번호"),
+        typed("\u{1107}\u{1175}\u{1106}\u{1175}\u{11af}\u{1107}\u{1165}\u{11ab}\u{1112}\u{1169}")
+    );
     assert_ne!(typed("Mug"), typed("mug"));
 }
 
