@@ -179,9 +179,7 @@ pub fn pairs(query: &str) -> Result<Vec<(String, String)>, Problem> {
     // what is not UTF-8 is decoded as a replacement character
     let bad = ['\0', char::REPLACEMENT_CHARACTER];
     match pairs.iter().find(|(name, value)| name.contains(bad) || value.contains(bad)) {
-        Some((name, _)) => {
-            Err(Problem::new(&kinds::INVALID_QUERY).field(name, "has a NUL character, or is not UTF-8"))
-        }
+        Some((name, _)) => Err(Problem::new(&kinds::INVALID_QUERY).field(name, "has a NUL character, or is not UTF-8")),
         None => Ok(pairs),
     }
 }
