@@ -136,8 +136,8 @@ const REPEATED_WITHIN: Duration = Duration::from_secs(30);
 /// Changes a refresh token for its successor, and lets the session last until `expires_at`. The same token has the same
 /// successor each time.
 ///
-/// A token that was rotated out more than 30 s before ends its session: either it was stolen, or its successor was. Commit
-/// what this does whatever the answer is, and take [`Rotation::granted`] of it afterwards.
+/// A token that was rotated out more than 30 s before ends its session: either it was stolen, or its successor was.
+/// Commit what this does whatever the answer is, and take [`Rotation::granted`] of it afterwards.
 ///
 /// # Errors
 /// Whatever the database says.

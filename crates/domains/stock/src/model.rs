@@ -171,17 +171,24 @@ impl Cursor {
     }
 }
 
-/// The LIKE pattern, with `\` for escape, of names that contain `text`.
-pub(crate) fn search_pattern(text: &str) -> String {
+/// Characters of the search form of a name, at the most: a ligature has up to 18.
+const MAX_SEARCH_CHARS: usize = 200 * 18;
+
+/// The LIKE pattern, with `\` for escape, of names that contain `text`; `None` when no name can.
+pub(crate) fn search_pattern(text: &str) -> Option<String> {
+    let form = search_form(text);
+    if form.contains('\0') || form.chars().count() > MAX_SEARCH_CHARS {
+        return None;
+    }
     let mut pattern = String::from("%");
-    for letter in search_form(text).chars() {
+    for letter in form.chars() {
         if matches!(letter, '%' | '_' | '\\') {
             pattern.push('\\');
         }
         pattern.push(letter);
     }
     pattern.push('%');
-    pattern
+    Some(pattern)
 }
 
 fn valid_name(name: &str) -> Result<String, StockError> {

@@ -66,7 +66,8 @@ pub fn by_ids(conn: &mut Conn, ids: &[ProductId]) -> db::Result<Vec<Product>> {
 pub fn page(conn: &mut Conn, query: &ProductQuery, limit: i64) -> db::Result<Vec<Product>> {
     let mut select = product::table.select(COLUMNS).into_boxed::<MultiBackend>();
     if let Some(text) = query.text.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
-        select = select.filter(product::search_name.like(search_pattern(text)).escape('\\'));
+        let Some(pattern) = search_pattern(text) else { return Ok(Vec::new()) };
+        select = select.filter(product::search_name.like(pattern).escape('\\'));
     }
     if query.after.as_ref().is_some_and(|cursor| !cursor.fits(query.sort)) {
         return Ok(Vec::new());

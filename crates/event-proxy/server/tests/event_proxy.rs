@@ -19,4 +19,5 @@ mod event_proxy {
     mod support;
     mod tls;
     mod topics;
+    mod values;
 }

@@ -51,8 +51,8 @@ fn is_ignorable(c: char) -> bool {
     CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
 }
 
-/// Returns the form in which texts are searched and sorted: without upper case, width, ligatures and ignorable characters
-/// (NFKC and case folding).
+/// Returns the form in which texts are searched and sorted: without upper case, width, ligatures and ignorable
+/// characters (NFKC and case folding).
 pub fn search_form(text: &str) -> String {
     let folded: String = text.nfkc().filter(|c| !is_ignorable(*c)).default_case_fold().collect();
     folded.nfkc().collect()

@@ -61,8 +61,8 @@ const MIN_MICROS: i64 = -62_167_219_200_000_000;
 /// Last time of year 9999, in microseconds since 1970.
 const MAX_MICROS: i64 = 253_402_300_799_999_999;
 
-/// A point in time of the years 0 to 9999, to the microsecond, the precision of both databases. In JSON an RFC 3339
-/// string in UTC.
+/// A point in time of the years 0 to 9999, to the microsecond: the range of RFC 3339 and the precision of both databases.
+/// In JSON an RFC 3339 string in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, AsExpression, FromSqlRow)]
 #[diesel(sql_type = UtcTime)]
 #[serde(into = "DateTime<Utc>")]

@@ -79,8 +79,7 @@ impl Bus for KafkaBus {
     fn subscribe(&self, group: &str) -> Arc<dyn Subscriber> {
         let of = match self.reads {
             Reads::Log(_) => "",
-            Reads::Records => " (direct topics)",
-            Reads::RecordsOfOthers => " (external topics)",
+            Reads::Others => " (external topics)",
         };
         Arc::new(KafkaSubscriber {
             health: self.kafka.clients.place(format!("group {group}{of}")),

@@ -36,7 +36,8 @@ mod tests {
             "a",
             "1234567",
             "비밀번호일이삼",
-            "\u{1107}\u{1175}\u{1106}\u{1175}\u{11af}\u{1107}\u{1165}\u{11ab}", // three syllables of a keyboard that sends letters
+            // three syllables of a keyboard that sends letters
+            "\u{1107}\u{1175}\u{1106}\u{1175}\u{11af}\u{1107}\u{1165}\u{11ab}",
             "12345678",
             "password",
             "PassWord1",

@@ -178,10 +178,10 @@ pub fn pairs(query: &str) -> Result<Vec<(String, String)>, Problem> {
         .map_err(|_| Problem::new(&kinds::INVALID_QUERY).detail("the query is not form-urlencoded"))?;
     // what is not UTF-8 is decoded as a replacement character
     let bad = ['\0', char::REPLACEMENT_CHARACTER];
-    if pairs.iter().any(|(name, value)| name.contains(bad) || value.contains(bad)) {
-        return Err(Problem::new(&kinds::INVALID_QUERY).detail("the query has a NUL character, or is not UTF-8"));
+    match pairs.iter().find(|(name, value)| name.contains(bad) || value.contains(bad)) {
+        Some((name, _)) => Err(Problem::new(&kinds::INVALID_QUERY).field(name, "has a NUL character, or is not UTF-8")),
+        None => Ok(pairs),
     }
-    Ok(pairs)
 }
 
 /// The value that names and values make.

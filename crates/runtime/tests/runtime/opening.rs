@@ -61,6 +61,34 @@ async fn a_database_of_another_currency_or_time_zone_is_refused() {
     }
 }
 
+#[tokio::test]
+async fn names_of_an_earlier_version_are_found_by_the_search_of_this_one() {
+    for place in testkit::places().await {
+        let folder = TempDir::new().unwrap();
+        let shop = Shop::open(settings(folder.path(), &place.url)).await.unwrap();
+        let earlier = |tx: &mut db::Tx<'_>| -> Result<(), stock::StockError> {
+            stock::create(tx, &stock::NewProduct::new("Straße ΟΔΟΣ", contracts::Money::from_minor(1), 1, 0)?)?;
+            for change in [
+                "UPDATE product SET search_name = 'straße οδος'",
+                "DELETE FROM shop_setting WHERE name = 'search form'",
+            ] {
+                on_each!(&mut **tx, |conn| sql_query(change).execute(conn)).map_err(db::Error::from)?;
+            }
+            Ok(())
+        };
+        shop.db.write(earlier).await.unwrap();
+        shop.close().await;
+        drop(shop);
+        let shop = opened_again(settings(folder.path(), &place.url)).await;
+        for text in ["STRASSE", "οδοσ"] {
+            let query = stock::ProductQuery { text: Some(text.into()), ..Default::default() };
+            let found = shop.db.read(move |conn| stock::page(conn, &query, 10)).await.unwrap();
+            assert_eq!(found.len(), 1, "{}: {text}", place.name);
+        }
+        shop.close().await;
+    }
+}
+
 async fn is_refused_after(change: &'static str, told: &str) {
     for place in testkit::places().await {
         let folder = TempDir::new().unwrap();

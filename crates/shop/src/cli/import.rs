@@ -155,8 +155,8 @@ fn text(bytes: &[u8]) -> Result<&str, String> {
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
-/// Refuses what RFC 4180 does not allow and a reader would guess at: quotes inside of a field without quotes, text behind
-/// the closing quote, a field without closing quote.
+/// Refuses what RFC 4180 does not allow and a reader would guess at: quotes inside of a field without quotes, text
+/// behind the closing quote, a field without closing quote.
 fn check_quotes(text: &str) -> Result<(), String> {
     enum At {
         Start,

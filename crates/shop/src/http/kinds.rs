@@ -10,7 +10,7 @@ rest::kinds! {
     INVALID_CREDENTIALS = UNAUTHORIZED "invalid-credentials", "E-mail or password is wrong",
         "The answer does not say which, to protect the account.";
     INVALID_REFRESH_TOKEN = UNAUTHORIZED "invalid-refresh-token", "The refresh token is not valid",
-        "The token is unknown, expired, revoked or already used: sign in again.";
+        "The token is unknown, expired, revoked or used more than 30 s ago: sign in again.";
     INSUFFICIENT_BALANCE = PAYMENT_REQUIRED "insufficient-balance", "The wallet holds too little",
         "Charge the wallet and pay again, with a new Idempotency-Key.";
     EMAIL_TAKEN = CONFLICT "email-taken", "The e-mail address is taken",

@@ -82,8 +82,8 @@ pub(crate) struct Ticket {
 }
 
 /// The member's notifications as they come (Server-Sent Events). `Last-Event-ID` resumes behind that number; without
-/// it, or with a number that no notification has yet, the stream begins with what comes next. A ticket has one stream at a
-/// time: a reconnect ends the stream before.
+/// it, or with a number that no notification has yet, the stream begins with what comes next. A ticket has one stream
+/// at a time: a reconnect ends the stream before.
 #[utoipa::path(operation_id = "streamNotifications", tag = "notifications",
                params(Ticket, ("Last-Event-ID" = Option<i64>, Header)),
                responses((status = 200, content_type = "text/event-stream", body = String)),

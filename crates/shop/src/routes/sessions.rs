@@ -39,8 +39,8 @@ pub(crate) async fn sign_in(shop: Data<Storefront>, request: HttpRequest, body: 
     token_pair(&shop, id, member.role, session, refresh)
 }
 
-/// Goes on with a session; the refresh token is good for once, and a new one comes with the answer. The same token again
-/// within 30 s, after a lost answer, brings the same new one; later it ends the session.
+/// Goes on with a session; the refresh token is good for once, and a new one comes with the answer. The same token
+/// again within 30 s, after a lost answer, brings the same new one; later it ends the session.
 #[utoipa::path(operation_id = "refreshSession", tag = "sessions",
                request_body = Refresh, responses((status = 201, body = TokenPair)))]
 #[post("/sessions/refresh")]

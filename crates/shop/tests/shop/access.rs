@@ -106,6 +106,34 @@ async fn a_repeated_refresh_gives_the_same_token_and_a_late_one_ends_the_session
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_password_is_the_same_on_every_keyboard() {
+    let shop = TestShop::start().await;
+    let composed = "비밀번호는길게";
+    let decomposed = "\u{1107}\u{1175}\u{1106}\u{1175}\u{11af}\u{1107}\u{1165}\u{11ab}\u{1112}\u{1169}\u{1102}\u{1173}\u{11ab}\
+                      \u{1100}\u{1175}\u{11af}\u{1100}\u{1166}";
+    let register = |email: &str, password: &str| {
+        shop.api().post("/members", json!({ "email": email, "password": password, "name": "Kim" })).send()
+    };
+    let seven_letters = register("a@example.com", decomposed).await.expect_problem(422, "invalid-request");
+    assert_eq!(seven_letters.wrong_fields(), ["password"], "counted as they are read");
+    register(" Kim@example.com\t", &format!("{composed}!")).await.expect(201);
+    for (email, password) in [("kim@example.com", composed), ("kim@example.com ", decomposed)] {
+        let body = json!({ "email": email, "password": format!("{password}!") });
+        shop.api().post("/sessions", body).send().await.expect(201);
+    }
+    // a hash of an earlier version
+    let hash = {
+        use argon2::password_hash::PasswordHasher;
+        argon2::Argon2::default().hash_password(decomposed.as_bytes()).expect("a hash").to_string()
+    };
+    let old = member::NewMember { email: "old@example.com".into(), name: "Old".into() };
+    shop.runtime.db.write(move |tx| member::register(tx, &old, &hash)).await.expect("a member");
+    let body = json!({ "email": "old@example.com", "password": decomposed });
+    shop.api().post("/sessions", body).send().await.expect(201);
+    shop.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn signing_out_holds_at_once() {
     let shop = TestShop::start().await;
     let (email, member) = registered(&shop).await;

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, TimeDelta, Timelike, Utc};
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -151,6 +154,58 @@ async fn a_shop_in_dollars_counts_cents() {
     shop.settings.retain(|(name, _)| !name.starts_with("SHOP__CURRENCY"));
     let (code, line) = said(&shop.run(&["migrate"]));
     assert!(code == Some(2) && line.contains("currency.code"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_days_of_a_shop_are_those_of_its_time_zone() {
+    // a zone in which it is another day now than by UTC
+    let is_late = Utc::now().hour() >= 11;
+    let (zone, hours) = if is_late { ("Pacific/Kiritimati", 14) } else { ("Etc/GMT+12", -12) };
+    let mut shop = Binary::new(&[("SHOP__ADMIN__PASSWORD", ADMIN.1)]);
+    let api = shop.start().await;
+    let (root, buyer) = (admin(&api).await, shopper(&api, "100").await);
+    let sold = async |root: &TestMember| {
+        let mug = json!({ "name": "Mug", "price": "10", "stock": 1 });
+        let product = root.post("/products", mug).send().await.expect(201).text("id");
+        let order = buyer.has_ordered(&product, 1).await;
+        buyer.pay(&order).send().await.expect(201).text("paid_at").parse::<DateTime<Utc>>().unwrap()
+    };
+    let days = async |root: &TestMember, path: &str, count: usize| {
+        eventually("the figures", async || {
+            let days = root.get(path).send().await.expect(200).body;
+            let days: Vec<_> =
+                days["items"].as_array()?.iter().map(|day| day["date"].as_str().unwrap().to_owned()).collect();
+            (days.len() == count).then_some(days)
+        })
+        .await
+    };
+    let by_utc = sold(&root).await;
+    assert_eq!(days(&root, "/admin/settlements", 1).await, [by_utc.date_naive().to_string()]);
+    assert_eq!(shop.terminate().await, Some(0), "{}", shop.log());
+
+    shop.settings.push(("SHOP__SHOP__TIME_ZONE".into(), zone.into()));
+    let (code, line) = said(&shop.run(&["migrate"]));
+    assert!(code == Some(2) && line.contains("setting shop.time_zone: the database was made with UTC"), "{line}");
+    // as an earlier version left it
+    forget_time_zone(&shop.folder.path().join("data/shop.db"));
+    let api = shop.start().await;
+    let root = admin(&api).await;
+    let there = (by_utc + TimeDelta::hours(hours)).date_naive().to_string();
+    for (group, path) in [("settlement", "/admin/settlements"), ("analytics", "/admin/analytics/sales")] {
+        let reset = json!({ "topic": "payment-completed", "to": "earliest" });
+        root.post(&format!("/admin/consumers/{group}/reset"), reset).send().await.expect(200);
+        let moved = eventually("the rebuild", async || {
+            let days = days(&root, path, 1).await;
+            (days[0] == there).then_some(())
+        });
+        moved.await;
+    }
+    assert_eq!(shop.terminate().await, Some(0), "{}", shop.log());
+}
+
+fn forget_time_zone(file: &Path) {
+    let mut conn = SqliteConnection::establish(file.to_str().expect("UTF-8")).expect("the file");
+    conn.batch_execute("DELETE FROM shop_setting WHERE name = 'time zone'").expect("it is forgotten");
 }
 
 /// A purchase that was asked for, as far as it was answered.
@@ -468,6 +523,9 @@ async fn products_are_imported_all_or_none() {
     std::fs::write(&file, format!("name,price,stock\n{rows}")).unwrap();
     let good = shop.run(&["import-products", "products.csv"]);
     assert_eq!(String::from_utf8_lossy(&good.stdout), "1200 products were imported\n");
+    let (code, line) = said(&shop.run(&["import-products", "products.csv"]));
+    let twice = "line 2: a product of this name is in the catalogue already";
+    assert!(code == Some(1) && line.contains(twice) && line.contains("and 1180 more bad rows"), "{line}");
     let api = shop.start().await;
     assert_eq!(api.all("/products").await.len(), 1_200);
     assert_eq!(shop.terminate().await, Some(0));

@@ -36,6 +36,48 @@ async fn lists_go_page_by_page_in_every_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_found_however_it_is_typed_and_its_cursor_is_taken() {
+    for shop in TestShop::everywhere().await {
+        let decomposed = "\u{1106}\u{1165}\u{1100}\u{1173}\u{110f}\u{1165}\u{11b8}";
+        // of a ligature's search form a cursor is longest
+        let longest = "\u{fdfa}".repeat(200);
+        for name in [decomposed, "ΟΔΟΣ", &"가".repeat(109), &longest, "ﷺ last"] {
+            let body = json!({ "name": format!(" {name} "), "price": "1", "stock": 1 });
+            shop.admin().post("/products", body).send().await.expect(201);
+        }
+        let found = async |text: &str| {
+            let query = encoded(text);
+            let page = shop.api().get(&format!("/products?q={query}")).send().await.expect(200).body;
+            page["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|item| item["name"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(found("머그").await, ["머그컵"], "{shop}: kept composed");
+        assert_eq!(found(&decomposed[..12]).await, ["머그컵"], "{shop}: typed in letters");
+        assert_eq!(found("οδος").await, ["ΟΔΟΣ"], "{shop}");
+        let mut names = Vec::new();
+        let mut next = "/products?sort=name&limit=1".to_owned();
+        loop {
+            let page = shop.api().get(&next).send().await.expect(200).body;
+            names.push(page["items"][0]["name"].as_str().unwrap().chars().count());
+            let Some(cursor) = page["next_cursor"].as_str() else { break };
+            next = format!("/products?sort=name&limit=1&cursor={cursor}");
+        }
+        assert_eq!(names.len(), 5, "{shop}: the list goes on behind each name: {names:?}");
+        shop.finish().await;
+    }
+}
+
+fn encoded(text: &str) -> String {
+    let mut url = reqwest::Url::parse("http://shop/").expect("a URL");
+    url.query_pairs_mut().append_key_only(text);
+    url.query().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_changed_a_product_reads_the_change() {
     for shop in TestShop::everywhere_with(&[("SHOP__ORDER__MAX_UNPAID", "100")]).await {
         let (buyer, product) = (shop.member(1_000_000).await, shop.product(100, 1_000).await);

@@ -111,7 +111,7 @@ async fn every_wrong_field_is_named() {
           "field": "email"
         },
         {
-          "detail": "length is lower than 1",
+          "detail": "must have 1 to 100 characters",
           "field": "name"
         },
         {
@@ -142,10 +142,33 @@ async fn every_wrong_field_is_named() {
     let refused = post(json!({ "email": "a@example.com", "password": "long enough", "name": "a\u{0}b" })).await;
     assert_eq!(refused.expect_problem(422, "invalid-request").wrong_fields(), ["name"]);
 
+    for name in ["\u{200b}", "\u{3164}", "\u{202e}Kim"] {
+        let registration = json!({ "email": "a@example.com", "password": "long enough", "name": name });
+        assert_eq!(
+            post(registration).await.expect_problem(422, "invalid-request").wrong_fields(),
+            ["name"],
+            "{name:?}"
+        );
+    }
+    let reset = json!({ "topic": "a", "to": { "position": 0 }, "\0": 1 });
+    shop.admin().post("/admin/consumers/settlement/reset", reset).send().await.expect_problem(422, "invalid-request");
+    let replay = json!({ "group": "settlement", "topic": "a\0" });
+    let refused = shop.admin().post("/admin/dead-letters/replay", replay).send().await;
+    assert_eq!(refused.expect_problem(422, "invalid-request").wrong_fields(), ["topic"]);
+    for opens_at in ["-5000-01-01T00:00:00Z", "10000-01-01T00:00:00Z", "2026-03-01 09:00:00Z", "2026-03-01T09:00:60Z"] {
+        let coupon = json!({ "name": "c", "discount": { "amount": "1" }, "quantity": 1, "opens_at": opens_at });
+        let refused = shop.admin().post("/coupons", coupon).send().await.expect_problem(422, "invalid-request");
+        assert_eq!(refused.wrong_fields(), ["opens_at"], "{opens_at}");
+    }
+    for from in ["-0001-03-01", "2026-3-1", "20260301", "12026-03-01"] {
+        let refused = shop.admin().get(&format!("/admin/settlements?from={from}")).send().await;
+        assert_eq!(refused.expect_problem(400, "invalid-query").wrong_fields(), ["from"], "{from}");
+    }
+
     let product = |body| shop.admin().post("/products", body).send();
     let refused = product(json!({ "name": "Mug", "price": 19900, "stock": 1 })).await;
     assert_eq!(refused.expect_problem(422, "invalid-request").wrong_fields(), ["price"], "money is a string");
-    for price in ["", "-1", "1.5", "1e3", "NaN", "9999999999999999999999999999999999", "１"] {
+    for price in ["", "-1", "1.5", "20.000", "1e3", "NaN", "9999999999999999999999999999999999", "１"] {
         let refused = product(json!({ "name": "Mug", "price": price, "stock": 1 })).await;
         assert_eq!(refused.expect_problem(422, "invalid-request").wrong_fields(), ["price"], "{price}");
     }

@@ -123,7 +123,7 @@ fn values(runner: &mut TestRunner) -> Vec<Value> {
         });
     let number = prop_oneof![any::<i64>().prop_map(Value::from), any::<f64>().prop_map(Value::from)];
     let made = prop_oneof![3 => text, 2 => time, 1 => number];
-    let made: Vec<Value> = (0..25).map(|_| made.new_tree(runner).expect("a value").current()).collect();
+    let made: Vec<Value> = (0..15).map(|_| made.new_tree(runner).expect("a value").current()).collect();
     TEXTS.iter().map(|text| Value::from(text.as_str())).chain(numbers()).chain(made).collect()
 }
 
@@ -135,6 +135,18 @@ enum Field {
     Query(String),
     Header(String),
     Path(String),
+}
+
+impl Field {
+    /// Of the values every so many is sent: ids are parsed before a database is asked, and passwords take their time.
+    fn step(&self) -> usize {
+        match self {
+            Self::Path(_) => 7,
+            Self::Body(pointer) if pointer.contains("password") => 7,
+            Self::Query(_) | Self::Header(_) => 2,
+            Self::Body(_) => 1,
+        }
+    }
 }
 
 struct Operation {
@@ -178,13 +190,17 @@ fn good(document: &Value, schema: &Value, at: &str, fields: &mut Vec<Field>) -> 
     let of_several = ["oneOf", "anyOf", "allOf"].iter().find_map(|several| schema[several].as_array());
     if let Some(several) = of_several {
         let all: Vec<Value> = several.iter().map(|one| good(document, one, at, fields)).collect();
-        return all.into_iter().next_back().unwrap_or(Value::Null);
+        return all.into_iter().next().unwrap_or(Value::Null);
     }
     let is = |kind: &str| {
         schema["type"] == kind || schema["type"].as_array().is_some_and(|kinds| kinds.contains(&kind.into()))
     };
     if is("object") {
-        let required = schema["required"].as_array().cloned().unwrap_or_default();
+        let mut required = schema["required"].as_array().cloned().unwrap_or_default();
+        if required.is_empty() {
+            required
+                .extend(schema["properties"].as_object().and_then(|all| all.keys().next()).cloned().map(Value::from));
+        }
         let mut object = Map::new();
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
             let value = good(document, property, &format!("{at}/{name}"), fields);
@@ -238,14 +254,27 @@ impl Rows {
     }
 }
 
-/// One request with one field replaced.
-async fn ask(caller: &TestMember, rows: &Rows, operation: &Operation, field: &Field, value: &Value) -> Option<Reply> {
+/// One request with one field replaced. `None` for a value that HTTP or the router has no place for; an error text for an
+/// answer that the document does not describe.
+async fn ask(
+    caller: &TestMember,
+    rows: &Rows,
+    operation: &Operation,
+    field: &Field,
+    (nth, value): (usize, &Value),
+) -> Option<Result<Reply, String>> {
     let shown = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
     let mut url = reqwest::Url::parse("http://shop/").expect("a URL");
     let mut path = operation.path.clone();
     if let Field::Path(name) = field {
         url.path_segments_mut().expect("a base").push(&shown);
+        if url.path() == "/" {
+            return None;
+        }
         path = path.replace(&format!("{{{name}}}"), url.path().trim_start_matches('/'));
+    }
+    if shown.len() > 2_000 && !matches!(field, Field::Body(_)) {
+        return None;
     }
     path = rows.path(&path);
     if let Field::Query(name) = field {
@@ -255,8 +284,7 @@ async fn ask(caller: &TestMember, rows: &Rows, operation: &Operation, field: &Fi
     let mut call = caller.call(operation.method.clone(), &path);
     call = match field {
         Field::Header(name) => {
-            // HTTP has no place for others
-            reqwest::header::HeaderValue::from_str(&shown).ok().filter(|_| shown.len() < 8_000)?;
+            reqwest::header::HeaderValue::from_str(&shown).ok()?;
             call.header(name, &shown)
         }
         _ => call.with_key(),
@@ -265,11 +293,19 @@ async fn ask(caller: &TestMember, rows: &Rows, operation: &Operation, field: &Fi
         let text = body.to_string().replace(&uuid::Uuid::max().to_string(), &rows.product);
         let mut body: Value = serde_json::from_str(&text).expect("JSON");
         if let Field::Body(pointer) = field {
+            // each of these goes with one sort of the others
+            if pointer.starts_with("/discount/") && pointer != "/discount/amount" {
+                body["discount"] = json!({ "percent": 10 });
+            }
+            if operation.path == "/members" {
+                body["email"] = json!(format!("kim{nth}@example.com"));
+            }
             set(&mut body, pointer, value.clone());
         }
         call = call.json(&body);
     }
-    Some(call.send().await)
+    let sent = tokio::spawn(call.send());
+    Some(sent.await.map_err(|panic| panic.into_panic().downcast_ref::<String>().cloned().unwrap_or_default()))
 }
 
 /// Sets the value at a pointer, and makes the objects on the way.
@@ -308,6 +344,7 @@ fn mask(value: &mut Value) {
         Value::Object(members) => {
             for (name, member) in members {
                 match name.as_str() {
+                    "request_id" => *member = Value::Null,
                     "access_token" | "refresh_token" | "ticket" | "next_cursor" => *member = json!(!member.is_null()),
                     "created_at" | "expires_at" | "at" | "paid_at" | "closed_at" | "since" => *member = Value::Null,
                     _ => mask(member),
@@ -345,16 +382,16 @@ async fn every_field_takes_the_same_values_on_both_databases() {
         }
         let values = values(&mut runner);
         for field in &operation.fields {
-            for value in &values {
+            for (nth, value) in values.iter().enumerate().step_by(field.step()) {
                 let asked = shops.iter().map(async |(shop, rows)| {
                     let other = shop.admin().clone();
                     let caller = if operation.path == "/me/password" { shop.member(0).await } else { other };
-                    let reply = ask(&caller, rows, &operation, field, value).await?;
-                    let is_ours = reply.status < 500;
-                    Some((is_ours, comparable(&operation, &reply)))
+                    let reply = ask(&caller, rows, &operation, field, (nth, value)).await?;
+                    let is_right = reply.as_ref().is_ok_and(|reply| reply.status < 500);
+                    Some((is_right, reply.map_or_else(Value::from, |reply| comparable(&operation, &reply))))
                 });
                 let answers: Vec<_> = futures::future::join_all(asked).await.into_iter().flatten().collect();
-                if answers.iter().any(|(is_ours, answer)| !is_ours || *answer != answers[0].1) {
+                if answers.iter().any(|(is_right, answer)| !is_right || *answer != answers[0].1) {
                     let answers: Vec<_> = answers.iter().map(|(_, answer)| answer.to_string()).collect();
                     let Operation { method, path, .. } = &operation;
                     differences.push(format!("{method} {path} {field:?} {value}:\n  {}", answers.join("\n  ")));
