@@ -280,28 +280,36 @@ impl Sender {
     /// Returns once all are acknowledged by all in-sync replicas: the offset of each.
     async fn send(&self, topic: &str, events: &[Event]) -> Result<Vec<i64>, BusError> {
         let batch = Arc::new(Batch { left: AtomicUsize::new(events.len()), ..Batch::default() });
-        for event in events {
+        let mut queued = 0;
+        'events: for event in events {
             let mut record = BaseRecord::with_opaque_to(topic, batch.clone())
                 .partition(event.partition)
                 .key(&event.key)
                 .payload(&event.payload)
                 .headers(codec::headers(event));
             while let Err((error, refused)) = self.0.send(record) {
-                if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                    return Err(self.0.context().0.explain(&error));
+                match error.rdkafka_error_code() {
+                    Some(RDKafkaErrorCode::QueueFull) => {
+                        record = refused;
+                        sleep(Duration::from_millis(1)).await;
+                    }
+                    // the report of a record before this one has the reason
+                    Some(RDKafkaErrorCode::Fatal) if queued > 0 => break 'events,
+                    _ => return Err(self.0.context().0.explain(&error)),
                 }
-                record = refused;
-                sleep(Duration::from_millis(1)).await;
             }
+            queued += 1;
         }
+        let unsent = events.len() - queued;
+        batch.left.fetch_sub(unsent, Ordering::AcqRel);
         loop {
-            batch.done.notified().await;
             if let Some(error) = batch.error.get() {
                 return Err(self.0.context().0.explain(error));
             }
             if batch.left.load(Ordering::Acquire) == 0 {
-                return Ok(std::mem::take(&mut *batch.offsets.lock()));
+                return if unsent == 0 { Ok(std::mem::take(&mut *batch.offsets.lock())) } else { Err(self.late()) };
             }
+            batch.done.notified().await;
         }
     }
 }

@@ -1,10 +1,9 @@
 //! Events that Kafka refuses for their content: here, for their size.
 
-use std::collections::HashSet;
-
 use db::types::Id;
 use messaging::{RELAY, admin};
 use messaging_kafka::Kafka;
+use uuid::Uuid;
 
 use super::{Bed, Complaints, PARTITIONS, TICKS, Ticked, following, tick, until};
 
@@ -15,7 +14,7 @@ const NO_LIMIT: u32 = 1_000_000;
 
 /// A key that no codec makes small.
 fn large_key() -> String {
-    (0..60).map(|_| Id::new().to_string()).collect()
+    (0..60).map(|_| Uuid::new_v4().simple().to_string()).collect()
 }
 
 impl Bed {
@@ -106,8 +105,7 @@ pub async fn a_refused_event_is_set_aside_and_its_key_goes_on(bed: Bed) {
     }
     bed.until_relayed(3).await;
     let dead = bed.dead_letters(RELAY).await;
-    assert_eq!(dead.iter().map(|dead| &dead.key).collect::<HashSet<_>>(), HashSet::from([&large]), "{}", bed.name);
-    assert_eq!(dead.len(), 3, "{}", bed.name);
+    assert!(dead.len() == 3 && dead.iter().all(|dead| dead.key == large), "{}: {}", bed.name, dead.len());
     bed.cluster().limit_messages(TICKS, NO_LIMIT).await.expect("Kafka answers");
     bed.tick(&large).await;
     bed.until_relayed(4).await;

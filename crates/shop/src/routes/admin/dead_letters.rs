@@ -99,7 +99,7 @@ pub(crate) async fn replay_all(
     let ReplayRequest { group, topic } = body.value;
     let wrong = |field, detail| Problem::new(&kinds::INVALID_REQUEST).field(field, detail);
     let known = shop.groups.iter().find(|known| known.name == group).map(|group| &*group.topics);
-    let known = known.or_else(|| (group == RELAY).then(|| shop.buses.on_kafka()));
+    let known = known.or_else(|| (group == RELAY).then(|| shop.runtime.buses.on_kafka()));
     let topics = known.ok_or_else(|| wrong("group", "there is no such consumer group"))?;
     let reads = topic.as_ref().is_none_or(|topic| topics.contains(&topic.as_str()));
     let location = at(format_args!("admin/dead-letters?group={group}"));
