@@ -12,6 +12,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -176,9 +177,13 @@ impl Health {
         (state.heard, state.probes) = (Some(Instant::now()), 0);
     }
 
-    /// Counts a failure, and gives up a client that failed too often.
+    /// Counts a failure, and gives up a client that failed too often. Failures of a client that is replaced already do not
+    /// count.
     fn failed(&self, client: &dyn Probe, why: &BusError, count: impl FnOnce(&mut State)) {
         let mut state = self.state.lock();
+        if !state.client.as_ref().is_some_and(|newest| ptr::addr_eq(newest.as_ptr(), client)) {
+            return;
+        }
         count(&mut state);
         state.why = why.to_string();
         let now = Instant::now();
@@ -342,6 +347,16 @@ mod tests {
         clients.look(true).await;
         clients.look(true).await;
         assert_eq!(client.counts(), (4, 1));
+    }
+
+    #[tokio::test]
+    async fn failures_of_a_replaced_client_do_not_count() {
+        let (_clients, health, client) = place();
+        for _ in 0..ERRORS {
+            health.failed(&Client::default(), &away(), |state| state.errors += 1);
+        }
+        health.failed(&*client, &away(), |state| state.errors += 1);
+        assert_eq!(client.counts(), (0, 0));
     }
 
     #[tokio::test]
