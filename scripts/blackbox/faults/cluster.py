@@ -245,9 +245,7 @@ class ClusterRounds:
 
         return describe
 
-    def until_none(
-        self, what: str, mended: float, describe: Callable[[], list[str]], wrong: Findings
-    ) -> float | None:
+    def until_none(self, what: str, mended: float, describe: Callable[[], list[str]], wrong: Findings) -> float | None:
         """Returns the seconds from the repair until nothing is left to describe; adds a violation if that is never."""
         left, told = ["the shop does not answer"], mended
         while time.monotonic() < mended + RECOVERY:

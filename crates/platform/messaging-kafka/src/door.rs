@@ -17,9 +17,17 @@ pub struct Door {
     shared: Arc<Mutex<Shared>>,
 }
 
+/// Answer to whom comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Forwards to this broker.
+    To(SocketAddr),
+    /// Answers that the cluster has no brokers.
+    Fenced,
+}
+
 struct Shared {
-    /// Broker behind the open door; `None` while the door is fenced.
-    broker: Option<SocketAddr>,
+    way: Way,
     open: Vec<TcpStream>,
     /// Metadata without brokers that clients were given.
     fenced_answers: usize,
@@ -33,7 +41,7 @@ impl Door {
     pub fn to(broker: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let shared = Arc::new(Mutex::new(Shared { broker: Some(broker), open: Vec::new(), fenced_answers: 0 }));
+        let shared = Arc::new(Mutex::new(Shared { way: Way::To(broker), open: Vec::new(), fenced_answers: 0 }));
         let of_thread = Arc::downgrade(&shared);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -49,10 +57,10 @@ impl Door {
         self.address.to_string()
     }
 
-    /// Answers metadata without brokers from now on, or forwards to this broker. Connections are closed.
-    pub fn set_fenced(&self, broker: Option<SocketAddr>) {
+    /// Changes the way of all connections from now on, and closes the open ones.
+    pub fn set(&self, way: Way) {
         let mut shared = self.shared.lock();
-        shared.broker = broker;
+        shared.way = way;
         for client in shared.open.drain(..) {
             drop(client.shutdown(Shutdown::Both)); // fails if the client has closed the connection
         }
@@ -65,14 +73,14 @@ impl Door {
 }
 
 fn serve(mut client: TcpStream, shared: &Mutex<Shared>) -> io::Result<()> {
-    let broker = {
+    let way = {
         let mut shared = shared.lock();
         shared.open.push(client.try_clone()?);
-        shared.broker
+        shared.way
     };
-    match broker {
-        Some(broker) => forward(client, TcpStream::connect(broker)?),
-        None => loop {
+    match way {
+        Way::To(broker) => forward(client, TcpStream::connect(broker)?),
+        Way::Fenced => loop {
             let request = read_frame(&mut client)?;
             let (api, correlation) = (&request[..2], &request[4..8]);
             let body = match i16::from_be_bytes([api[0], api[1]]) {
@@ -120,13 +128,17 @@ fn api_versions() -> Vec<u8> {
     body
 }
 
-/// MetadataResponse, version 1: no brokers, no controller, and a topic without partitions.
+/// MetadataResponse, version 1: no brokers, no controller, and a topic without partitions. librdkafka 2.12 parses no shorter
+/// answer: the memory for the parsed answer grows with the length.
 fn no_brokers() -> Vec<u8> {
+    let name = [b't'; 64];
     let mut body = 0_i32.to_be_bytes().to_vec();
     body.extend((-1_i32).to_be_bytes());
     body.extend(1_i32.to_be_bytes());
     body.extend(LEADER_NOT_AVAILABLE.to_be_bytes());
-    body.extend([0, 1, b't', 0]); // its name; not internal
+    body.extend([0, 64]); // length of the name
+    body.extend(name);
+    body.push(0); // not internal
     body.extend(0_i32.to_be_bytes());
     body
 }

@@ -8,10 +8,11 @@
 //! 3. While a new client reaches Kafka, [`Clients::look`] probes each client that has heard nothing since the last look.
 //!    While Kafka is away, nothing is probed.
 //! 4. Probes without an answer, or errors, in a row mark the client as deaf; then [`Kept::works`] is false, and the owner
-//!    makes another client. Between two replacements without an answer is a pause that doubles.
+//!    makes another client. Between two replacements is a pause, which doubles until a client lasts.
 
 use std::fmt;
 use std::ops::Deref;
+use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -101,8 +102,11 @@ impl State {
     }
 
     fn heard(&mut self, now: Instant) {
-        (self.heard, self.heard_since_look, self.rest_until) = (Some(now), true, None);
-        (self.probes, self.errors, self.replaced) = (0, 0, 0);
+        (self.heard, self.heard_since_look, self.probes, self.errors) = (Some(now), true, 0, 0);
+        // not earlier: others of its partitions may be heard while one of them never is
+        if self.rest_until.is_some_and(|rest| rest + LONGEST <= now) {
+            (self.replaced, self.rest_until) = (0, None);
+        }
     }
 
     /// Returns true if the failures so far make the client deaf, and begins a pause.
@@ -176,9 +180,13 @@ impl Health {
         (state.heard, state.probes) = (Some(Instant::now()), 0);
     }
 
-    /// Counts a failure, and gives up a client that failed too often.
+    /// Counts a failure, and gives up a client that failed too often. Failures of a client that is replaced already do not
+    /// count.
     fn failed(&self, client: &dyn Probe, why: &BusError, count: impl FnOnce(&mut State)) {
         let mut state = self.state.lock();
+        if !state.client.as_ref().is_some_and(|newest| ptr::addr_eq(newest.as_ptr(), client)) {
+            return;
+        }
         count(&mut state);
         state.why = why.to_string();
         let now = Instant::now();
@@ -345,6 +353,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn failures_of_a_replaced_client_do_not_count() {
+        let (_clients, health, client) = place();
+        for _ in 0..ERRORS {
+            health.failed(&Client::default(), &away(), |state| state.errors += 1);
+        }
+        health.failed(&*client, &away(), |state| state.errors += 1);
+        assert_eq!(client.counts(), (0, 0));
+    }
+
+    #[tokio::test]
     async fn nothing_is_probed_while_kafka_is_away() {
         let (clients, _health, client) = place();
         for _ in 0..3 {
@@ -367,8 +385,9 @@ mod tests {
     }
 
     #[test]
-    fn between_two_replacements_is_a_pause_that_doubles_until_something_is_heard() {
-        let (mut state, mut now) = (State::default(), Instant::now());
+    fn between_two_replacements_is_a_pause_that_doubles_until_a_client_lasts() {
+        let begun = Instant::now();
+        let (mut state, mut now) = (State::default(), begun);
         let mut fail = |state: &mut State, seconds: u32| {
             let deaf = (0..seconds).filter(|_| {
                 now += Duration::from_secs(1);
@@ -380,10 +399,11 @@ mod tests {
         assert_eq!(fail(&mut state, ERRORS - 1), 0);
         assert_eq!(fail(&mut state, 1), 1);
         assert_eq!([4, 1].map(|seconds| fail(&mut state, seconds)), [0, 1]);
+        state.heard(begun);
         assert_eq!([9, 1].map(|seconds| fail(&mut state, seconds)), [0, 1]);
         assert_eq!([19, 1].map(|seconds| fail(&mut state, seconds)), [0, 1]);
         assert_eq!(fail(&mut state, 40 + 600), 11, "once a minute in the end");
-        state.heard(Instant::now());
-        assert_eq!(fail(&mut state, ERRORS), 1);
+        state.heard(begun + Duration::from_secs(3600));
+        assert_eq!([ERRORS, 4, 1].map(|seconds| fail(&mut state, seconds)), [1, 0, 1]);
     }
 }

@@ -20,7 +20,7 @@ mod topics;
 
 pub use client::{BadProperty, Kafka, KafkaOptions};
 pub use cluster::{Backend, Cluster, KafkaSettings, SeeToTopics};
-pub use door::Door;
+pub use door::{Door, Way};
 pub use foreign::KafkaForeign;
 pub use mock::{MockKafka, Refusal};
 pub use publisher::KafkaPublisher;

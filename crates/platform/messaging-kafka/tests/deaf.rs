@@ -1,10 +1,11 @@
 //! Clients that have lost all brokers: each is replaced, and loses nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use db::types::{Id, Time};
-use messaging::{Bus, Event, FIRST_EPOCH, ForeignBus, Publisher};
-use messaging_kafka::{Cluster, Door, Kafka, KafkaSettings, MockKafka};
+use messaging::{Bus, Event, FIRST_EPOCH, ForeignBus, Publisher, Subscriber};
+use messaging_kafka::{Cluster, Door, Kafka, KafkaOptions, KafkaSettings, MockKafka, Way};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -29,11 +30,10 @@ fn events(source: Id, positions: std::ops::Range<i64>) -> Vec<Event> {
     positions.map(event).collect()
 }
 
-/// A cluster behind a door.
+/// A cluster behind a door, and clients that never look for other brokers once they know some.
 struct Place {
     mock: MockKafka,
     door: Door,
-    cluster: Cluster,
     kafka: Kafka,
 }
 
@@ -41,24 +41,15 @@ impl Place {
     fn new() -> Self {
         let mock = MockKafka::new(&[(TOPIC, 1)]);
         let door = Door::to(mock.broker());
-        let settings = KafkaSettings { bootstrap_servers: Some(door.address()), ..KafkaSettings::default() };
-        let cluster = Cluster::new(&settings).expect("its settings");
-        Self { mock, door, kafka: cluster.kafka().clone(), cluster }
+        let properties = [("metadata.recovery.strategy".to_owned(), "none".to_owned())].into();
+        let options = KafkaOptions { bootstrap_servers: door.address(), properties, ..KafkaOptions::default() };
+        Self { mock, door, kafka: Kafka::new(options).expect("its options") }
     }
 
-    /// Stores events by a client that never goes through the door.
-    async fn store(&self, events: &[Event]) {
-        let publisher = self.mock.connect().expect("its options").publisher(Duration::ZERO);
-        publisher.publish(events).await.expect("stored");
-    }
-
-    /// Has so many clients hear from a broker that the cluster has no brokers, and brings all brokers back.
-    async fn fence(&self, clients: usize) {
-        self.door.set_fenced(None);
+    /// Takes all brokers away for good. The door leads to other brokers.
+    fn move_to(&self, other: &MockKafka) {
         self.mock.set_up(false);
-        until(|| self.door.fenced_answers() >= clients).await;
-        self.mock.set_up(true);
-        self.door.set_fenced(Some(self.mock.broker()));
+        self.door.set(Way::To(other.broker()));
     }
 
     /// Probes until a client does not answer, and then until all that are left answer.
@@ -69,6 +60,23 @@ impl Place {
         };
         timeout(Duration::from_secs(60), seen).await.expect("the deaf client is noticed");
     }
+}
+
+/// Stores events by a client that goes through no door.
+async fn store(mock: &MockKafka, events: &[Event]) {
+    let publisher = mock.connect().expect("its options").publisher(Duration::ZERO);
+    publisher.publish(events).await.expect("stored");
+}
+
+/// Adds what comes behind the last event until there are `count`.
+async fn read_until(count: usize, read: &mut Vec<Event>, subscriber: &Arc<dyn Subscriber>) {
+    let all = async {
+        while read.len() < count {
+            let after = read.len() as i64 - 1;
+            read.extend(subscriber.fetch(TOPIC, 0, after, 100).await.expect("no client fails for good"));
+        }
+    };
+    timeout(Duration::from_secs(60), all).await.expect("the reader hears Kafka");
 }
 
 async fn until(condition: impl Fn() -> bool) {
@@ -82,48 +90,63 @@ async fn until(condition: impl Fn() -> bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_lost_all_brokers_is_replaced_and_goes_on() {
-    let (place, source) = (Place::new(), Id::new());
-    let sent = events(source, 0..10);
-    place.store(&sent[..5]).await;
+    let (place, other, source) = (Place::new(), MockKafka::new(&[(TOPIC, 1)]), Id::new());
+    let (sent, mut read) = (events(source, 0..10), Vec::new());
+    store(&place.mock, &sent[..5]).await;
+    store(&other, &sent).await;
     let subscriber = place.kafka.bus(source).subscribe("readers");
-    let mut read = Vec::new();
-    while read.len() < 5 {
-        read.extend(subscriber.fetch(TOPIC, 0, read.len() as i64 - 1, 100).await.expect("events"));
-    }
-    place.fence(1).await;
-    place.store(&sent[5..]).await;
-    let rest = async {
-        while read.len() < 10 {
-            let after = read.len() as i64 - 1;
-            read.extend(subscriber.fetch(TOPIC, 0, after, 100).await.expect("a client that is replaced"));
-        }
-    };
+    read_until(5, &mut read, &subscriber).await;
+    place.move_to(&other);
+    place.see_to_clients().await;
+    read_until(10, &mut read, &subscriber).await;
+    assert_eq!(read, sent);
+}
+
+/// Brokers that have just started answer that there are none, and librdkafka may forget all brokers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_goes_on_after_brokers_were_fenced() {
+    let mock = MockKafka::new(&[(TOPIC, 1)]);
+    let door = Door::to(mock.broker());
+    let settings = KafkaSettings { bootstrap_servers: Some(door.address()), ..KafkaSettings::default() };
+    let cluster = Cluster::new(&settings).expect("its settings");
+    let (source, mut read) = (Id::new(), Vec::new());
+    let sent = events(source, 0..10);
+    store(&mock, &sent[..5]).await;
+    let subscriber = cluster.kafka().bus(source).subscribe("readers");
+    read_until(5, &mut read, &subscriber).await;
+    door.set(Way::Fenced);
+    mock.set_up(false);
+    until(|| door.fenced_answers() > 0).await;
+    mock.set_up(true);
+    door.set(Way::To(mock.broker()));
+    store(&mock, &sent[5..]).await;
     tokio::select! {
-        () = place.cluster.watch(Vec::new, CancellationToken::new()) => unreachable!("it is not stopped"),
-        read = timeout(Duration::from_secs(60), rest) => read.expect("the reader hears Kafka again"),
+        () = cluster.watch(Vec::new, CancellationToken::new()) => unreachable!("it is not stopped"),
+        () = read_until(10, &mut read, &subscriber) => {}
     }
     assert_eq!(read, sent);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_producer_that_lost_all_brokers_is_replaced_before_the_next_batch() {
-    let (place, source) = (Place::new(), Id::new());
+    let (place, other, source) = (Place::new(), MockKafka::new(&[(TOPIC, 1)]), Id::new());
     let (sent, publisher) = (events(source, 0..10), place.kafka.publisher(Duration::ZERO));
     publisher.publish(&sent[..5]).await.expect("stored");
-    place.fence(1).await;
+    place.move_to(&other);
     place.see_to_clients().await;
     publisher.publish(&sent[5..]).await.expect("stored at once");
-    assert_eq!(place.mock.connect().expect("its options").records(TOPIC, 0).await.expect("records"), sent);
+    let stored = other.connect().expect("its options").records(TOPIC, 0).await.expect("records");
+    assert_eq!(stored, sent[5..]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_for_metadata_that_lost_all_brokers_is_replaced() {
-    let place = Place::new();
-    let others = place.kafka.foreign();
-    others.topics().await.expect("they are told");
-    place.fence(1).await;
+    let (place, other) = (Place::new(), MockKafka::new(&[("others", 3)]));
+    let external = place.kafka.foreign();
+    assert_eq!(external.topics().await.expect("topics").get(TOPIC), Some(&1));
+    place.move_to(&other);
     place.see_to_clients().await;
-    assert_eq!(others.topics().await.expect("they are told again").get(TOPIC), Some(&1));
+    assert_eq!(external.topics().await.expect("topics").get("others"), Some(&3));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -147,7 +170,7 @@ async fn a_client_is_not_replaced_because_brokers_are_slow_or_away() {
 async fn a_cluster_without_brokers_is_away() {
     let place = Place::new();
     place.kafka.check().await.expect("it is there");
-    place.door.set_fenced(None);
+    place.door.set(Way::Fenced);
     let error = place.kafka.check().await.expect_err("no broker is named").to_string();
     assert!(error.contains("no brokers yet"), "{error}");
 }
