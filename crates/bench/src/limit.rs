@@ -29,10 +29,8 @@ pub(crate) async fn purchases_without_http(products: usize, at_once: usize, time
     let log = Log::new();
     let options = Options::new(format!("sqlite:{}", folder.path().join("limit.db").display()));
     let db = Database::open(options, &contracts::MIGRATIONS, log.recorder()).await.expect("the database opens");
-    let specs: Vec<_> = topics::ALL
-        .iter()
-        .map(|name| TopicSpec { name: (*name).into(), partitions: PARTITIONS })
-        .collect();
+    let specs: Vec<_> =
+        topics::ALL.iter().map(|name| TopicSpec { name: (*name).into(), partitions: PARTITIONS }).collect();
     log.open(&db, &specs).await.expect("the log opens");
     let stock = db.write(move |tx| stock::create_many(tx, &new_products(products))).await.expect("the products");
     let members: Vec<MemberId> = (0..at_once).map(|_| MemberId::new()).collect();

@@ -396,8 +396,7 @@ pub(super) async fn opened(url: &str, topics: &[TopicSpec]) -> (Database, Log) {
 pub async fn processes_that_start_together_make_one_log() {
     let Some(place) = places().await.into_iter().find(|place| place.name == "PostgreSQL") else { return };
     opened_nothing(&place.url).await;
-    let topics =
-        ["one", "two", "three", "four"].map(|name| [TopicSpec { name: name.into(), partitions: 2 }]);
+    let topics = ["one", "two", "three", "four"].map(|name| [TopicSpec { name: name.into(), partitions: 2 }]);
     let all = futures::future::join_all(topics.iter().map(|topics| opened(&place.url, topics))).await;
     let first = all[0].1.source();
     assert!(all.iter().all(|(_, log)| log.source() == first));

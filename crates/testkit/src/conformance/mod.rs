@@ -243,12 +243,7 @@ impl Bed {
     pub async fn until_relayed(&self, count: usize) {
         self.until_numbered(count).await;
         until(&format!("{}: all is relayed", self.name), async || {
-            let rows = self
-                .database
-                .db
-                .read(messaging::admin::consumers)
-                .await
-                .expect("the lag");
+            let rows = self.database.db.read(messaging::admin::consumers).await.expect("the lag");
             rows.iter().filter(|row| row.group == messaging::RELAY).all(|row| row.lag == 0)
         })
         .await;

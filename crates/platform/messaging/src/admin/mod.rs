@@ -12,8 +12,7 @@ pub use self::dead_letters::{
     DeadLetter, DeadLetterQuery, dead_letter, dead_letters, discard, request_replay, request_replay_all,
 };
 pub use self::events::{
-    EventQuery, EventStatus, EventView, GroupView, StoredEvent, behind, event, events, events_of_key,
-    payloads,
+    EventQuery, EventStatus, EventView, GroupView, StoredEvent, behind, event, events, events_of_key, payloads,
 };
 pub use self::reset::{ResetError, ResetTo, reset};
 use crate::relay::RELAY;
