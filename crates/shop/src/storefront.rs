@@ -8,7 +8,7 @@ use checkout::Terms;
 use consumers::coupon_issuer::IssuerWake;
 use consumers::notification::Hub;
 use contracts::MemberId;
-use db::Database;
+use db::{Database, Grouped};
 use messaging::{Group, Log};
 use program::Secret;
 use rest::throttle::LoginThrottle;
@@ -30,6 +30,8 @@ pub struct Storefront {
     pub issuer_wake: IssuerWake,
     pub tokens: Tokens,
     pub tickets: Tickets,
+    /// Writes requests for coupons.
+    pub requests: Grouped,
     pub request_ids: RequestIds,
     pub passwords: Passwords,
     pub sessions: Sessions,
@@ -62,6 +64,7 @@ impl Storefront {
             issuer_wake: shop.issuer_wake.clone(),
             tokens: Tokens::new(&keys, settings.auth.access_ttl),
             tickets: Tickets::new(&keys),
+            requests: Grouped::start(shop.db.clone()),
             request_ids: RequestIds::new(&keys),
             passwords: Passwords::new(cores),
             sessions: Sessions::new(shop.db.clone()),

@@ -35,6 +35,8 @@ mod races;
 mod refusals;
 #[path = "shop/repeats.rs"]
 mod repeats;
+#[path = "shop/rush.rs"]
+mod rush;
 #[path = "shop/start.rs"]
 mod start;
 #[path = "shop/storage.rs"]

@@ -14,6 +14,9 @@ use crate::{PgServer, left_out, postgres};
 /// Partitions of each topic in tests: enough that keys fall apart.
 pub(crate) const PARTITIONS: i32 = 4;
 
+const SERVERS: &str = "SHOP__BUS__KAFKA__BOOTSTRAP_SERVERS";
+const PREFIX: &str = "SHOP__BUS__KAFKA__PREFIX";
+
 /// Where a fresh and empty database is; it goes with this.
 #[derive(Clone)]
 pub struct Place {
@@ -25,6 +28,16 @@ pub struct Place {
     pub bus: Vec<(&'static str, String)>,
     /// The folder or the database itself.
     _keep: Arc<dyn Any + Send + Sync>,
+}
+
+impl Place {
+    /// The cluster with the topics; `None` if they are in the database.
+    pub fn kafka(&self) -> Option<Kafka> {
+        let set = |name| self.bus.iter().find(|(set, _)| *set == name).map(|(_, value)| value.clone());
+        let (bootstrap_servers, prefix) = (set(SERVERS)?, set(PREFIX)?);
+        let options = KafkaOptions { bootstrap_servers, prefix, ..KafkaOptions::default() };
+        Some(Kafka::new(options).expect("good options"))
+    }
 }
 
 /// A migrated database of one test, with the shop's topics in its log.
@@ -61,11 +74,7 @@ pub async fn combinations() -> Vec<Place> {
 pub fn on_kafka(place: Place) -> Option<Place> {
     let (servers, prefix) = kafka_place()?;
     let name = if place.name == "SQLite" { "SQLite and Kafka" } else { "PostgreSQL and Kafka" };
-    let bus = vec![
-        ("SHOP__BUS__BACKEND", "kafka".to_owned()),
-        ("SHOP__BUS__KAFKA__BOOTSTRAP_SERVERS", servers),
-        ("SHOP__BUS__KAFKA__PREFIX", prefix),
-    ];
+    let bus = vec![("SHOP__BUS__BACKEND", "kafka".to_owned()), (SERVERS, servers), (PREFIX, prefix)];
     Some(Place { name, bus, ..place })
 }
 

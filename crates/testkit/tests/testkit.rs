@@ -4,6 +4,8 @@
 mod conformance;
 #[path = "testkit/counts.rs"]
 mod counts;
+#[path = "testkit/direct_topics.rs"]
+mod direct_topics;
 #[path = "testkit/edges.rs"]
 mod edges;
 #[path = "testkit/foreign.rs"]

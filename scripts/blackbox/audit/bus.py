@@ -16,10 +16,7 @@ def audit(cluster: Cluster, wrong: Findings) -> Counter[str]:
     for topic in sorted({topic for topic, _ in log.marks}):
         found = list(records(servers, kafka, topic))
         counts["records"] += len(found)
-        if topic in log.direct:
-            audit_direct(found, log.direct[topic], counts)
-        else:
-            audit_copy(topic, found, log, counts, wrong)
+        audit_copy(topic, found, log, counts, wrong)
     return counts
 
 
@@ -38,22 +35,6 @@ class EventLog:
         self.ids = {
             (str(topic), int(str(partition)), int(str(position))): id_ for topic, partition, position, id_ in log
         }
-        # sources of the topics whose events bypass the log and have no position in it
-        self.direct: defaultdict[str, set[str]] = defaultdict(set)
-        for topic, epoch in cluster.rows("SELECT topic, source FROM topic_epoch"):
-            self.direct[str(topic)].add(f"urn:uuid:{epoch}")
-
-
-def audit_direct(found: list[Record], sources: set[str], counts: Counter[str]) -> None:
-    """Counts the events of a direct topic."""
-    ids: Counter[str] = Counter()
-    for record in found:
-        if record.headers.get("ce_source") not in sources:
-            counts["foreign"] += 1
-        elif record.headers.get("ce_type") != "bus.epoch.closed":
-            ids[record.headers["ce_id"]] += 1
-    counts["events"] += len(ids)
-    counts["twice"] += sum(ids.values()) - len(ids)
 
 
 def audit_copy(topic: str, found: list[Record], log: EventLog, counts: Counter[str], wrong: Findings) -> None:

@@ -149,6 +149,11 @@ impl<'c> Tx<'c> {
         self.life
     }
 
+    /// What follows belongs to `trace`.
+    pub(crate) fn belong_to(&mut self, trace: Option<TraceContext>) {
+        self.trace = trace;
+    }
+
     /// The trace that the unit belongs to.
     pub fn trace(&self) -> Option<&TraceContext> {
         self.trace.as_ref()

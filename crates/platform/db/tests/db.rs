@@ -9,6 +9,8 @@ mod fsync;
 mod full;
 #[path = "db/ground.rs"]
 mod ground;
+#[path = "db/grouped.rs"]
+mod grouped;
 #[path = "db/languages.rs"]
 mod languages;
 #[path = "db/opening.rs"]

@@ -9,6 +9,7 @@ use rdkafka::admin::AlterConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
 
 use crate::client::{Heard, Kafka, away};
 
@@ -190,6 +191,20 @@ impl Kafka {
         let limit = described.and_then(Result::ok).and_then(|topic| topic.get(MAX_MESSAGE_BYTES)?.value.clone());
         let limit = limit.and_then(|limit| limit.parse().ok());
         limit.ok_or_else(|| BusError::Unavailable(format!("kafka: {name}: {MAX_MESSAGE_BYTES} is not known")))
+    }
+
+    /// Deletes all records of a topic, as retention does. For tests.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`]
+    pub async fn delete_records(&self, topic: &str) -> Result<(), BusError> {
+        let (admin, name): (AdminClient<Heard>, _) = (self.client(&[])?, self.named(topic));
+        let partitions = self.there().await?.get(&name).map_or(0, |found| found.partitions);
+        let mut ends = TopicPartitionList::new();
+        for partition in 0..partitions {
+            ends.add_partition_offset(&name, partition as i32, Offset::End).map_err(|error| away(&error))?;
+        }
+        admin.delete_records(&ends, &within()).await.map(drop).map_err(|error| away(&error))
     }
 
     /// Sets the size in bytes over which the brokers refuse records of a topic. For tests.

@@ -94,9 +94,10 @@ pub(crate) async fn request(
     let request_id = shop.request_ids.generate(member);
     let unit = move |tx: &mut db::Tx<'_>| {
         let requested_at = tx.now()?;
-        messaging::emit(tx, &CouponIssueRequested { request_id, coupon_id: coupon, member_id: member, requested_at })
+        let event = CouponIssueRequested { request_id, coupon_id: coupon, member_id: member, requested_at };
+        messaging::emit(tx, &event).map(drop)
     };
-    shop.db.write(unit).await?;
+    shop.requests.write(unit).await?;
     let status_url = at(format_args!("issue-requests/{request_id}"));
     let accepted = IssueRequestAccepted { request_id, status_url: status_url.clone() };
     Ok(reply::accepted(status_url, Duration::from_secs(1), &accepted))

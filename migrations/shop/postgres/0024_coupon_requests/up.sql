@@ -22,7 +22,9 @@ BEGIN
 END $$;
 
 -- All is handled: from here on positions have no holes.
-UPDATE topic_partition at SET next = greatest(log_end(at), (
+UPDATE topic_partition at SET next = greatest(next, floor, (
+    SELECT max(position) + 1 FROM event_log event WHERE event.topic = at.topic AND event.partition = at.partition
+), (
     SELECT max(position) + 1 FROM group_position place WHERE place.topic = at.topic AND place.partition = at.partition
 )) WHERE topic IN (SELECT topic FROM uneven);
 UPDATE topic_partition SET floor = next, relayed = next - 1 WHERE topic IN (SELECT topic FROM uneven);
