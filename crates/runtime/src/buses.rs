@@ -81,7 +81,7 @@ impl Buses {
         let direct = direct.bus(in_process.clone());
         let sequenced = match &self.cluster {
             Some(cluster) => {
-                let kafka = Arc::new(cluster.kafka().bus(log.source()));
+                let kafka = Arc::new(cluster.kafka().bus(log.source()).with_orphans_of(log.clone()));
                 Arc::new(ByTopic::new(self.relayed().into(), kafka, in_process))
             }
             None => in_process,

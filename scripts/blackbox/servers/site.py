@@ -92,6 +92,8 @@ class Site(ABC):
 class SiteShop(Shop):
     """Shop of a site."""
 
+    keep_alive = 5  # the shop closes a connection that is idle for longer than `http.limits.head_timeout`
+
     def __init__(self, site: Site, binary: Path, number: int, settings: dict[str, str]) -> None:
         super().__init__(binary, site.folder, **settings)
         self.site, self.log = site, site.folder / f"shop-{number}.log"

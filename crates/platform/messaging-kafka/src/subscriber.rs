@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use db::types::Id;
 use futures::FutureExt;
-use messaging::{Bus, BusError, Event, Subscriber};
+use messaging::{Bus, BusError, Event, Log, Subscriber};
 use parking_lot::Mutex;
 use rdkafka::consumer::stream_consumer::StreamPartitionQueue;
 use rdkafka::consumer::{Consumer, StreamConsumer};
@@ -61,11 +61,18 @@ pub(crate) enum Reads {
 pub struct KafkaBus {
     kafka: Kafka,
     reads: Reads,
+    log: Option<Log>,
 }
 
 impl KafkaBus {
     pub(crate) fn new(kafka: Kafka, reads: Reads) -> Self {
-        Self { kafka, reads }
+        Self { kafka, reads, log: None }
+    }
+
+    /// Also hands out events at or before a group's position, if `log` has lost them: the group counts them.
+    #[must_use]
+    pub fn with_orphans_of(self, log: Log) -> Self {
+        Self { log: Some(log), ..self }
     }
 }
 
@@ -74,6 +81,7 @@ impl Bus for KafkaBus {
         Arc::new(KafkaSubscriber {
             kafka: self.kafka.clone(),
             reads: self.reads,
+            log: self.log.clone(),
             group: self.kafka.named(group),
             client: Mutex::new(Weak::new()),
             readers: Mutex::default(),
@@ -88,6 +96,7 @@ struct Part {
     name: String,
     partition: i32,
     reads: Reads,
+    log: Option<Log>,
     met: Arc<Met>,
 }
 
@@ -98,6 +107,11 @@ impl Part {
             Reads::Log(source) => Some(source),
             Reads::Records | Reads::RecordsOfOthers => None,
         }
+    }
+
+    /// Returns true if the caller is to see the event: also an orphan at or before what the group has handled.
+    fn is_wanted(&self, event: &Event, after: i64) -> bool {
+        event.position > after || self.log.as_ref().is_some_and(|log| log.lacks(event))
     }
 }
 
@@ -116,6 +130,7 @@ struct Met {
 struct KafkaSubscriber {
     kafka: Kafka,
     reads: Reads,
+    log: Option<Log>,
     group: String,
     /// Lives as long as somebody reads by it.
     client: Mutex<Weak<Client>>,
@@ -134,8 +149,8 @@ impl Subscriber for KafkaSubscriber {
         if !reader.as_ref().is_some_and(|reader| reader.goes_on(after)) {
             *reader = None; // lets the partition go before it is taken anew
             let client = self.client()?;
-            let (name, reads, met) = (self.kafka.named(topic), self.reads, met.clone());
-            let part = Part { topic: topic.into(), name, partition, reads, met };
+            let (name, reads, log, met) = (self.kafka.named(topic), self.reads, self.log.clone(), met.clone());
+            let part = Part { topic: topic.into(), name, partition, reads, log, met };
             *reader = Some(Reader::open(client, part, after).await?);
         }
         let Some(open) = reader.as_mut() else { return Ok(Vec::new()) };
@@ -266,7 +281,7 @@ impl Reader {
     async fn fetch(&mut self, after: i64, max: usize) -> Result<Vec<Event>, BusError> {
         self.note_handled(after);
         self.from = self.from.max(after + 1);
-        while self.ahead.front().is_some_and(|read| read.event.position <= after) {
+        while self.ahead.front().is_some_and(|read| !self.part.is_wanted(&read.event, after)) {
             self.ahead.pop_front();
         }
         if self.ahead.is_empty() && !self.wait(after).await? {
@@ -276,7 +291,7 @@ impl Reader {
             && let Some(record) = self.queue.recv().now_or_never()
         {
             self.at_end = matches!(record, Err(KafkaError::PartitionEOF(_)));
-            if let Some(read) = understood(record, &self.part)?.filter(|read| read.event.position > after) {
+            if let Some(read) = understood(record, &self.part)?.filter(|read| self.part.is_wanted(&read.event, after)) {
                 self.ahead.push_back(read);
             }
         }
@@ -317,7 +332,7 @@ impl Reader {
             };
             self.at_end = matches!(record, Err(KafkaError::PartitionEOF(_)));
             let Some(read) = understood(record, &self.part)? else { continue };
-            if read.event.position > after {
+            if self.part.is_wanted(&read.event, after) {
                 self.ahead.push_back(read);
                 return Ok(true);
             }
