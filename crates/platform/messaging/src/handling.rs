@@ -109,7 +109,7 @@ impl Worker {
                 && lease::number(conn, place.group, &held)? == Some(held.number))
         };
         let is_good = self.context.db.read_durable(look, |is_good| *is_good).await?;
-        if is_good && (self.has_holes() || self.context.log.owns(events)) { Ok(()) } else { Err(Stop::Stale) }
+        if is_good && (!self.is_of_log() || self.context.log.owns(events)) { Ok(()) } else { Err(Stop::Stale) }
     }
 
     /// Whether the batch is recorded later.
@@ -174,6 +174,11 @@ impl Worker {
         })
     }
 
+    /// Returns true if the positions are the log's, with or without holes.
+    fn is_of_log(&self) -> bool {
+        self.place.source == self.context.log.source()
+    }
+
     /// What moves the position from `expected` past `events`: nothing if someone else has moved it, or the log has lost
     /// them.
     pub(crate) fn step(
@@ -182,11 +187,11 @@ impl Worker {
         events: &Arc<[Event]>,
     ) -> impl Fn(&mut Tx<'_>) -> db::Result<bool> + Send + use<> {
         let (place, log, events) = (self.place.clone(), self.context.log.clone(), events.clone());
-        let has_holes = self.has_holes();
+        let is_of_log = self.is_of_log();
         move |tx| {
             // before the list is asked: the database has another epoch than this one if the list changes in between
             let (Some(standing), Some(last)) = (log.standing_in(tx.life()), events.last()) else { return Ok(false) };
-            Ok((has_holes || log.owns(&events)) && place::advance(tx, &place, expected, last.position, standing)?)
+            Ok((!is_of_log || log.owns(&events)) && place::advance(tx, &place, expected, last.position, standing)?)
         }
     }
 
