@@ -57,7 +57,7 @@ impl Buses {
         let in_process: Arc<dyn Bus> = Arc::new(InProcess::new(db.clone(), log.clone()));
         let ours = match &self.cluster {
             Some(cluster) => {
-                let kafka = Arc::new(cluster.kafka().bus(log.source()));
+                let kafka = Arc::new(cluster.kafka().bus(log.source()).with_orphans_of(log.clone()));
                 Arc::new(ByTopic::new(self.on_kafka.clone(), kafka, in_process))
             }
             None => in_process,

@@ -222,9 +222,35 @@ impl PgServer {
         };
         let mut conn = PgConnection::establish(&self.url()).expect("a connection");
         let is_there = format!("SELECT 1 / (pg_last_wal_replay_lsn() >= '{wal}')::integer");
-        while conn.batch_execute(&is_there).is_err() {
-            std::thread::sleep(std::time::Duration::from_millis(20));
+        while conn.batch_execute(&is_there).is_err() {}
+    }
+
+    /// Returns true if PostgreSQL has the programs for dumps.
+    pub fn can_dump() -> bool {
+        let can = programs().is_some_and(|programs| programs.join("pg_restore").is_file());
+        if !can {
+            eprintln!("not run: PostgreSQL has no pg_restore");
         }
+        can
+    }
+
+    /// Writes a dump of the only database to a file.
+    ///
+    /// # Panics
+    /// When the dump fails.
+    pub fn dump(&self, file: &Path) {
+        run("pg_dump", &["-Fc", "-d", &self.url(), "-f"], file).expect("a dump");
+    }
+
+    /// Restores a dump into the only database; again if a deadlock with running processes ends it.
+    ///
+    /// # Panics
+    /// When the restore fails five times.
+    pub fn restore(&self, file: &Path) {
+        let options = ["--clean", "--if-exists", "--single-transaction", "--exit-on-error", "-d", &self.url()];
+        let mut tries = (0..5).map(|_| run("pg_restore", &options, file));
+        let last = tries.find(Result::is_ok).unwrap_or_else(|| run("pg_restore", &options, file));
+        last.expect("a restore");
     }
 
     /// Makes a standby a server of its own.
@@ -312,6 +338,13 @@ impl PgServer {
         watchdog.output.read_line(&mut answer).expect("the script runs");
         assert_eq!(answer, "done\n");
     }
+}
+
+/// Runs a program of PostgreSQL.
+fn run(name: &str, options: &[&str], file: &Path) -> Result<(), String> {
+    let programs = programs().ok_or("no programs of PostgreSQL")?;
+    let output = Command::new(programs.join(name)).args(options).arg(file).output().map_err(|e| e.to_string())?;
+    output.status.success().then_some(()).ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 /// Waits for the script's `ready`.

@@ -4,6 +4,8 @@
   scripts/faults storage              takes room, write access, file or server away from a shop, an event proxy and a
                                       shop on PostgreSQL; writes the table of docs/reliability.md; --short as below
   scripts/faults                      kill and storage
+  scripts/faults failover             fails a shop's PostgreSQL over to a lagging standby and restores databases,
+                                      with topics on Kafka and in-process; writes the table; --short as below
   scripts/faults cluster              injects every fault into a cluster (scripts/cluster); writes the table of
                                       docs/reliability.md
   scripts/faults cluster --short      one fault of each kind, in about three minutes; writes nothing
@@ -14,7 +16,8 @@
   scripts/faults cluster --only NAME  only this fault, also of storage and proxy (--list prints the names)
 
 Builds the release binaries unless --shop or --bin-dir names others. Needs Python 3.11; `cluster` also needs what
-scripts/cluster needs; `proxy` needs what scripts/kafka needs, and a C compiler. With kcat topics are read sooner.
+scripts/cluster needs; `failover` and `proxy` need what scripts/kafka needs; `proxy` also needs a C compiler. With kcat
+topics are read sooner. `failover` uses PostgreSQL if it finds one.
 `storage` fills a small file system for root, and else sets a limit on file sizes; it uses PostgreSQL if it finds one.
 The exit code is 1 if a promise did not hold.
 """
@@ -27,7 +30,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from blackbox.faults import cluster, hostile, kill, proxy, storage
+from blackbox.faults import cluster, failover, hostile, kill, proxy, storage
 from blackbox.faults.suite import Options
 from blackbox.paths import ROOT
 
@@ -45,11 +48,11 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    suites = ("kill", "storage", "cluster", "proxy", "hostile", "all")
+    suites = ("kill", "storage", "failover", "cluster", "proxy", "hostile", "all")
     parser.add_argument("suite", nargs="?", choices=suites, default="all", help="all (the default): kill and storage")
     parser.add_argument("--rounds", type=int, default=10, help="kill: number of rounds")
     parser.add_argument("--shop", type=Path, help="kill: the binary of the shop (default: a release build)")
-    cluster_or_proxy = parser.add_argument_group("storage, cluster, proxy, hostile")
+    cluster_or_proxy = parser.add_argument_group("storage, failover, cluster, proxy, hostile")
     add = cluster_or_proxy.add_argument
     add("--only", metavar="NAME", action="append", default=[], help="only this fault; may be repeated")
     add("--list", action="store_true", help="print the names of the faults")
@@ -65,11 +68,13 @@ def main(words: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the started processes are stopped
     options = Options(arguments.only, arguments.bin_dir, arguments.short, arguments.keep)
     if arguments.list:
-        named = {"proxy": list(proxy.FAULTS), "storage": list(storage.FAULTS)}
+        named = {"proxy": list(proxy.FAULTS), "storage": list(storage.FAULTS), "failover": list(failover.FAULTS)}
         print("\n".join(named.get(arguments.suite) or cluster.names(options.short)))
         return 0
     if arguments.suite == "cluster":
         return report(cluster.run(options))
+    if arguments.suite == "failover":
+        return report(failover.run(options, Path(options.bin_dir or release_binary("shop").parent)))
     if arguments.suite == "proxy":
         given = options.bin_dir and Path(options.bin_dir, "event-proxy")
         return report(proxy.run(options, given or release_binary("event-proxy")))

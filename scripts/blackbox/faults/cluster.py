@@ -217,7 +217,8 @@ class ClusterRounds:
         _, violations = shop.audit(market)
         wrong.extend(violations)
         wrong.about = "bus"
-        copied = bus.audit(cluster, wrong)
+        copied, orphans = bus.audit(cluster, wrong)
+        wrong.same("events on the bus that the log has lost", orphans, {})
         wrong.about = "effects"
         parked = cluster.rows("SELECT (SELECT count(*) FROM parked_event), (SELECT count(*) FROM blocked_key)")
         wrong.same("parked events and blocked keys", parked, [("0", "0")])

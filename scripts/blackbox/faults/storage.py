@@ -14,9 +14,9 @@ from pathlib import Path
 
 from blackbox.audit.findings import Findings
 from blackbox.audit.shop import audit
-from blackbox.clients.http import Answer, Gone
+from blackbox.clients.http import Answer
 from blackbox.clients.shop import PASSWORD
-from blackbox.faults.suite import Options, Suite
+from blackbox.faults.suite import Options, Suite, wait
 from blackbox.faults.table import Cell, seconds
 from blackbox.load import events, purchases
 from blackbox.load.market import MANY_UNPAID, Market
@@ -169,22 +169,9 @@ class ProxyTarget(Target):
 
         topics = {f"{self.service}.{kind}" for kind in KINDS}
         expected = {topic: len(self.receipts.of(topic)) for topic in topics}
-        wait(lambda: accepted() == expected)  # what was acknowledged from memory is written a moment later
+        wait(lambda: accepted() == expected, PATIENCE)  # what was acknowledged from memory is written a moment later
         wrong.same("accepted events", accepted(), expected)
         return Counter({"2xx": statuses[200] + statuses[202], "unavailable": statuses[503]})
-
-
-def wait(reached: Callable[[], bool]) -> float | None:
-    """Returns the seconds until a condition holds, or None after `PATIENCE`."""
-    began = time.monotonic()
-    while time.monotonic() < began + PATIENCE:
-        try:
-            if reached():
-                return time.monotonic() - began
-        except Gone:
-            pass
-        time.sleep(0.05)
-    return None
 
 
 # ---- the faults: each has a beginning and an end
@@ -391,7 +378,7 @@ class Rounds:
         try:
             time.sleep(1.0)
             fault.begin(target)
-            told = wait(lambda: target.is_told(reason) or refill(target, reason))
+            told = wait(lambda: target.is_told(reason) or refill(target, reason), PATIENCE)
             time.sleep(self.lasts)
             if fault.reads:
                 wrong.same("reading", target.read(), 200)
@@ -399,7 +386,7 @@ class Rounds:
             target.pause()
             fault.end(target)
         # nobody writes now but the program itself
-        back = wait(target.server.is_ready)
+        back = wait(target.server.is_ready, PATIENCE)
         alarms = target.alarms() - alarms
         if told is None or not alarms:
             wrong.append(f"the fault is not told: readiness, metric or answer after {told}, {alarms} alarms")

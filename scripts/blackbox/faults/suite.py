@@ -107,6 +107,19 @@ class Suite:
             raise SystemExit(f"there is no fault {unknown[0]}; --list shows them")
 
 
+def wait(reached: Callable[[], bool], patience: float) -> float | None:
+    """Returns the seconds until a condition holds, or None after `patience` seconds."""
+    began = time.monotonic()
+    while time.monotonic() < began + patience:
+        try:
+            if reached():
+                return time.monotonic() - began
+        except Gone:
+            pass
+        time.sleep(0.05)
+    return None
+
+
 def print_errors(errors: Iterable[str]) -> None:
     """Prints the most frequent errors in the logs of the processes, each with its first line."""
     counts: Counter[str] = Counter()

@@ -102,6 +102,26 @@ class Market:
         product: str = self.shop.ok("POST", "/products", body, token=self.admin)["id"]
         return product
 
+    def forget_lost(self) -> int:
+        """Forgets the answers that the shop has lost in a failover or a restore; returns the number of lost orders."""
+        shop, ledger, members = self.shop, self.ledger, {member.id: member for member in self.members}
+        orders = {
+            order["id"]: Order(members[order["member_id"]], order["payable"], order["status"])
+            for order in shop.pages("/admin/orders", self.admin)
+        }
+        lost = len(ledger.orders.keys() - orders.keys())
+        ledger.orders = orders
+        for member in self.members:
+            rows = shop.pages("/wallet/transactions", member.token)
+            ledger.charges[member.id] = [row["amount"] for row in rows if row["kind"] == "charge"]
+        ledger.requests = {
+            request: member
+            for request, member in ledger.requests.items()
+            if shop.call("GET", f"/issue-requests/{request}?wait=30", token=member.token)[0] == 200
+        }
+        ledger.answers.clear()
+        return lost
+
     def add_campaign(self, name: str) -> None:
         """Adds a coupon campaign; the load asks for coupons of the last one."""
         body = {"name": f"Campaign {name}", "quantity": self.coupons, "discount": {"percent": 10}}

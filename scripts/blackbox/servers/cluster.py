@@ -12,6 +12,7 @@ from blackbox.clients.http import Gone, HttpClient, Json
 from blackbox.clients.shop import ShopClient
 from blackbox.load.market import MANY_UNPAID
 from blackbox.programs import programs
+from blackbox.servers import exports
 from blackbox.servers.command import Failed, environment, error_lines, run_script
 
 WORKERS = [worker.name for worker in programs().workers if not worker.relay]
@@ -32,12 +33,14 @@ class Cluster(ShopClient):
     """Cluster whose shops are called through the load balancer."""
 
     patience = 30
+    prefix = ""  # of the names of topics
     keep_alive = 20  # the load balancer may close a connection that was idle for longer
 
     def __init__(self, bin_dir: str | None, short: bool) -> None:
         super().__init__()
         self.short = short
         self.folder = Path(tempfile.mkdtemp(prefix="jangteo-faults-"))
+        self.kafka = self.folder / "kafka"
         self.binaries = ["--bin-dir", os.path.abspath(bin_dir)] if bin_dir else []
         self.mark = f"JANGTEO_FAULTS={self.folder}"  # in the environment of every process of the cluster
         self.env = environment(without="SHOP__", JANGTEO_FAULTS=str(self.folder), **SETTINGS)
@@ -96,19 +99,11 @@ class Cluster(ShopClient):
 
     def servers(self) -> str:
         """Returns the bootstrap servers of Kafka."""
-        return run_script("kafka", "bootstrap", str(self.folder / "kafka"), env=self.env, patience=30).strip()
+        return run_script("kafka", "bootstrap", str(self.kafka), env=self.env, patience=30).strip()
 
     def exported(self) -> Iterator[bytes]:
         """Yields the lines of the export files that count; lines of one partition are in order."""
-        found = self.rows("SELECT topic, name, length FROM export_file ORDER BY topic, partition, lease, sequence")
-        for topic, name, length in found:
-            size = int(length or 0)
-            try:
-                with (self.folder / "data" / "exports" / str(topic) / str(name)).open("rb") as file:
-                    yield from file.read(size).splitlines(keepends=True)
-            except FileNotFoundError:
-                if size:
-                    yield b""  # fails the audit, for an empty line is no event
+        yield from exports.committed_lines(self.rows(exports.FILES), self.folder / "data")
 
     def consumers(self, token: str) -> list[Json]:
         """Returns the positions of all groups, the relay included. Raises Gone or Failed."""

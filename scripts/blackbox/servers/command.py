@@ -17,11 +17,19 @@ def run_script(name: str, *words: str, env: Mapping[str, str], patience: float) 
 
     The script has a session of its own, so that Ctrl-C ends the suite and the suite stops the servers in order.
     """
-    words_only = f"scripts/{name} {' '.join(words)}"
+    return run_program(str(SCRIPTS / name), *words, env=env, patience=patience)
+
+
+def run_program(path: str, *words: str, env: Mapping[str, str], patience: float, user: str | None = None) -> str:
+    """Returns the output of a program, which may run as another user. Raises Failed."""
+    words_only = f"{Path(path).name} {' '.join(words)}"
     try:
         done = subprocess.run(
-            [str(SCRIPTS / name), *words],
+            [path, *words],
             env=env,
+            cwd="/" if user else None,
+            user=user,
+            extra_groups=[] if user else None,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -383,6 +383,13 @@ def faults_of_one_process(runner: Runner) -> None:
     )
 
 
+def failovers(runner: Runner) -> None:
+    find_kcat(runner)  # reads the bus without a JVM for each topic
+    runner.check(
+        "failover and restore under load", "scripts/faults", "failover", "--short", "--bin-dir", runner.target / "debug"
+    )
+
+
 def hostile_clients(runner: Runner) -> None:
     runner.check("hostile clients", "scripts/faults", "hostile", "--short", "--bin-dir", runner.target / "debug")
 
@@ -441,6 +448,7 @@ FULL = [
     Section("pages", "pages", pages, NORMAL, BUILT),
     QUICK[-1],
     Section("faults", "faults", faults_of_one_process, NORMAL, BUILT),
+    Section("failovers", "faults", failovers, NORMAL, BUILT),
     Section("hostile clients", "faults", hostile_clients, NORMAL, BUILT),
     Section("proxy faults", "faults", faults_of_proxies, NORMAL, (*BUILT, "labs")),
 ]

@@ -124,15 +124,16 @@ impl Files {
         if let Some(progress) = partition.progress().filter(|progress| progress.committed && progress.id == *id) {
             return Ok(progress.written);
         }
-        let written = self.committed(id).await?;
+        let written = self.committed(id).await?.unwrap_or(0);
         partition.set_progress(Some(Progress { id: id.clone(), written, committed: true }));
         Ok(written)
     }
 
-    async fn committed(&self, id: &FileId) -> Result<u64, HandlerError> {
+    /// What counts of a file; `None` if the file has no row.
+    async fn committed(&self, id: &FileId) -> Result<Option<u64>, HandlerError> {
         let id = id.clone();
         let length = self.db.read(move |conn| store::committed(conn, &id)).await?;
-        Ok(length.map_or(0, i64::unsigned_abs))
+        Ok(length.map(i64::unsigned_abs))
     }
 
     async fn begin(&self, lease: &Lease, day: NaiveDate, mut sequence: i32) -> Result<Writer, HandlerError> {
@@ -239,8 +240,13 @@ impl EffectHandler for Files {
         let mut writer = partition.writer.lock().await;
         // the same holder again, after something was away: only its open file can hold what does not count
         if let Some(open) = writer.as_ref().filter(|open| open.id.lease == lease.number) {
-            let length = self.settle(&partition, &open.id).await?;
-            return if length > 0 { self.cut(open.path.clone(), length).await.map(drop) } else { Ok(()) };
+            // not what this process has committed: the database may have lost it in a failover, and the row of the file too
+            partition.set_progress(None);
+            match self.committed(&open.id).await? {
+                Some(0) => return Ok(()),
+                Some(length) => return self.cut(open.path.clone(), length).await.map(drop),
+                None => {}
+            }
         }
         *writer = None;
         partition.set_progress(None);

@@ -23,6 +23,14 @@ pub enum Life {
 }
 
 impl Life {
+    /// Returns the file of the table that the recorder names; 0 without one.
+    pub fn file(&self) -> i64 {
+        match self {
+            Self::Server { file, .. } => *file,
+            Self::Run(_) => 0,
+        }
+    }
+
     /// Returns SQL for the columns `start`, `database` and `file` of a life. `witness` is the name of a table.
     pub(crate) fn columns(witness: Option<&str>) -> String {
         let file =

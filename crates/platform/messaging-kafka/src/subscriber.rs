@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use db::types::Id;
 use futures::FutureExt;
-use messaging::{Bus, BusError, Event, Silence, Subscriber};
+use messaging::{Bus, BusError, Event, Log, Silence, Subscriber};
 use parking_lot::Mutex;
 use rdkafka::consumer::stream_consumer::StreamPartitionQueue;
 use rdkafka::consumer::{Consumer, StreamConsumer};
@@ -67,11 +67,18 @@ pub(crate) enum Reads {
 pub struct KafkaBus {
     kafka: Kafka,
     reads: Reads,
+    log: Option<Log>,
 }
 
 impl KafkaBus {
     pub(crate) fn new(kafka: Kafka, reads: Reads) -> Self {
-        Self { kafka, reads }
+        Self { kafka, reads, log: None }
+    }
+
+    /// Also hands out events at or before a group's position, if `log` has lost them: the group counts them.
+    #[must_use]
+    pub fn with_orphans_of(self, log: Log) -> Self {
+        Self { log: Some(log), ..self }
     }
 }
 
@@ -85,6 +92,7 @@ impl Bus for KafkaBus {
             health: self.kafka.clients.place(format!("group {group}{of}")),
             kafka: self.kafka.clone(),
             reads: self.reads,
+            log: self.log.clone(),
             group: self.kafka.named(group),
             client: Mutex::default(),
             readers: Mutex::default(),
@@ -99,6 +107,7 @@ struct Part {
     name: String,
     partition: i32,
     reads: Reads,
+    log: Option<Log>,
     met: Arc<Met>,
 }
 
@@ -109,6 +118,11 @@ impl Part {
             Reads::Log(source) => Some(source),
             Reads::Others => None,
         }
+    }
+
+    /// Returns true if the caller is to see the event: also an orphan at or before what the group has handled.
+    fn is_wanted(&self, event: &Event, after: i64) -> bool {
+        event.position > after || self.log.as_ref().is_some_and(|log| log.lacks(event))
     }
 }
 
@@ -129,6 +143,7 @@ struct Met {
 struct KafkaSubscriber {
     kafka: Kafka,
     reads: Reads,
+    log: Option<Log>,
     group: String,
     health: Arc<Health>,
     /// While there are readers.
@@ -150,8 +165,8 @@ impl Subscriber for KafkaSubscriber {
             met.was_deaf.fetch_or(was_deaf, Ordering::Relaxed);
             // the reader has let the partition go before another takes it
             let client = self.client()?;
-            let (name, reads, met) = (self.kafka.named(topic), self.reads, met.clone());
-            let part = Part { topic: topic.into(), name, partition, reads, met };
+            let (name, reads, log, met) = (self.kafka.named(topic), self.reads, self.log.clone(), met.clone());
+            let part = Part { topic: topic.into(), name, partition, reads, log, met };
             let opened = Reader::open(client.clone(), part, after).await;
             *reader = Some(opened.inspect_err(|error| client.consumer.failed(error))?);
         }
@@ -313,7 +328,7 @@ impl Reader {
     async fn fetch(&mut self, after: i64, max: usize) -> Result<Vec<Event>, BusError> {
         self.note_handled(after);
         self.from = self.from.max(after + 1);
-        while self.ahead.front().is_some_and(|read| read.event.position <= after) {
+        while self.ahead.front().is_some_and(|read| !self.part.is_wanted(&read.event, after)) {
             self.ahead.pop_front();
         }
         if self.ahead.is_empty() && !self.wait(after).await? {
@@ -322,8 +337,8 @@ impl Reader {
         while self.ahead.len() < max
             && let Some(record) = self.queue.recv().now_or_never()
         {
-            if let Some(read) =
-                understood(record, &self.part, &mut self.progress)?.filter(|read| read.event.position > after)
+            if let Some(read) = understood(record, &self.part, &mut self.progress)?
+                .filter(|read| self.part.is_wanted(&read.event, after))
             {
                 self.ahead.push_back(read);
             }
@@ -364,7 +379,7 @@ impl Reader {
                 self.part.met.was_deaf.store(false, Ordering::Relaxed);
             }
             let Some(read) = read else { continue };
-            if read.event.position > after {
+            if self.part.is_wanted(&read.event, after) {
                 self.ahead.push_back(read);
                 return Ok(true);
             }

@@ -7,10 +7,10 @@ use db::types::Id;
 use telemetry::metrics::outcome;
 use tokio::time::sleep;
 
+use crate::dead;
 use crate::event::Event;
 use crate::handling::{UnitError, settled};
 use crate::worker::{Stop, Worker, backoff};
-use crate::{dead, place};
 
 /// How an event that is handled alone came to its turn.
 #[derive(Clone, Copy)]
@@ -98,10 +98,9 @@ impl Worker {
 
     pub(crate) async fn park(&mut self, one: &Arc<[Event]>) -> Result<(), Stop> {
         let Some(expected) = self.state.as_ref().map(|state| state.position) else { return Err(Stop::Stale) };
-        let (place, events, log_has) = (self.place.clone(), one.clone(), self.log_has(one));
+        let (place, events, step) = (self.place.clone(), one.clone(), self.step(expected, one));
         let parked = self.context.db.write(move |tx| -> Result<(), UnitError> {
-            let is_due = log_has(tx) && place::advance(tx, &place, expected, events[0].position)?;
-            if is_due && dead::park(tx, &place, &events[0])? { Ok(()) } else { Err(UnitError::Stale) }
+            if step(tx)? && dead::park(tx, &place, &events[0])? { Ok(()) } else { Err(UnitError::Stale) }
         });
         settled(parked.await)?;
         self.moved(one, outcome::PARKED)
@@ -110,9 +109,9 @@ impl Worker {
     pub(crate) async fn bury(&mut self, one: &Arc<[Event]>, failure: Failure) -> Result<(), Stop> {
         let Some(expected) = self.state.as_ref().map(|state| state.position) else { return Err(Stop::Stale) };
         let Failure { why, attempts, key_waits } = failure;
-        let (place, events, error, log_has) = (self.place.clone(), one.clone(), why.clone(), self.log_has(one));
+        let (place, events, error, step) = (self.place.clone(), one.clone(), why.clone(), self.step(expected, one));
         let buried = self.context.db.write(move |tx| -> Result<(), UnitError> {
-            if !log_has(tx) || !place::advance(tx, &place, expected, events[0].position)? {
+            if !step(tx)? {
                 return Err(UnitError::Stale);
             }
             dead::bury(tx, &place, &events[0], &error, attempts, key_waits)?;

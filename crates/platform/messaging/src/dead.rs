@@ -213,6 +213,12 @@ pub(crate) fn next(conn: &mut Conn, place: &Place, key: &str, id: Id) -> db::Res
     parked.map_or(Ok(Next::Free), |event| Ok(Next::Parked(from_json(&event)?)))
 }
 
+/// Returns true if the event is next for its key, whose dead letter is `id`.
+pub(crate) fn is_next(conn: &mut Conn, place: &Place, event: &Event, id: Id) -> db::Result<bool> {
+    let next = next(conn, place, &event.key, id)?;
+    Ok(matches!(next, Next::DeadLetter(first) | Next::Parked(first) if first.id == event.id))
+}
+
 /// Locks the key against everybody else who resumes it; false when another dead letter blocks it.
 pub(crate) fn hold(conn: &mut Conn, place: &Place, key: &str, id: Id) -> db::Result<bool> {
     let block = blocked_key::table.find((place.group, &*place.topic, key));
@@ -247,8 +253,7 @@ pub(crate) fn take_parked(conn: &mut Conn, place: &Place, event: &Event, id: Id)
     let held = diesel::update(block.filter(blocked_key::dead_letter.eq(id)))
         .set(blocked_key::parked.eq(blocked_key::parked - 1))
         .execute(conn)?;
-    let is_next = |next| matches!(next, Next::Parked(first) if first.id == event.id);
-    if held == 0 || !is_next(next(conn, place, &event.key, id)?) {
+    if held == 0 || !is_next(conn, place, event, id)? {
         return Ok(false);
     }
     let parked = parked_event::table

@@ -93,12 +93,10 @@ pub(crate) async fn learn_ends(
     read: impl Fn(&mut Conn) -> db::Result<Vec<store::PartitionRow>> + Send + 'static,
 ) -> db::Result<()> {
     // the epoch last: what was read before is of no newer one
-    let read = move |conn: &mut Conn| Ok((read(conn)?, log_epochs::newest(conn)?.id));
-    let (rows, epoch) = db.read_durable(read, |(rows, _)| log.is_news(rows)).await?;
-    if *log.epoch().borrow() == Some(epoch) {
-        log.learn_in(epoch, &rows);
-    } else {
-        log.renew_epochs(db.read(log_epochs::log_epochs).await?);
+    let read = move |conn: &mut Conn| Ok((read(conn)?, log_epochs::standing(conn)?));
+    let (rows, standing) = db.read_durable(read, |(rows, _)| log.is_news(rows)).await?;
+    if log.stands(db, standing).await? {
+        log.learn_in(standing.epoch, &rows);
     }
     Ok(())
 }

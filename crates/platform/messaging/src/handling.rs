@@ -10,6 +10,7 @@ use futures::FutureExt;
 use telemetry::TraceContext;
 use tokio::time::sleep_until;
 
+use crate::alone::Way;
 use crate::event::Event;
 use crate::handler::{EffectHandler, Handler, HandlerError, Refused, TransactionalHandler};
 use crate::place;
@@ -67,8 +68,7 @@ impl Worker {
             }
             Handler::Effect(handler) => {
                 let handler = handler.clone();
-                self.may_act(expected, events).await?;
-                match self.outside(&handler, events, trace).await? {
+                match self.outside(&handler, events, trace, Way::InTurn).await? {
                     Ok(()) if !has_fence && self.puts_off(&handler, expected, events) => Ok(Ok(())),
                     Ok(()) => {
                         self.unrecorded = None;
@@ -84,21 +84,26 @@ impl Worker {
         }
     }
 
-    /// Checks epoch, offset and lease immediately before an effect, on a state that a crash does not undo. The relay needs
-    /// no check: readers see what is sent twice, and orphans.
-    async fn may_act(&self, expected: i64, events: &Arc<[Event]>) -> Result<(), Stop> {
+    /// Checks epoch, lease, and position or row of the replay immediately before an effect, on a state that a crash does not
+    /// undo. The relay needs no check: readers see what is sent twice, and orphans.
+    async fn may_act(&self, events: &Arc<[Event]>, way: Way) -> Result<(), Stop> {
         if self.place.group == RELAY {
             return Ok(());
         }
-        let (place, held, epoch) = (self.place.clone(), self.lease.clone(), self.context.log.epoch());
-        let epoch = *epoch.borrow();
+        let (Some(state), Some(first)) = (&self.state, events.first().cloned()) else { return Err(Stop::Stale) };
+        let expected = self.unrecorded.as_ref().map_or(state.position, |unrecorded| unrecorded.expected);
+        let (place, held, standing) = (self.place.clone(), self.lease.clone(), self.context.log.standing());
         let look = move |conn: &mut Conn| -> db::Result<bool> {
-            Ok(Some(log_epochs::newest(conn)?.id) == epoch
-                && place::position(conn, &place)? == Some(expected)
+            let is_due = match way {
+                Way::InTurn => place::position(conn, &place)? == Some(expected),
+                Way::DeadLetter(id) | Way::Parked(id) => dead::is_next(conn, &place, &first, id)?,
+            };
+            Ok(is_due
+                && Some(log_epochs::standing(conn)?) == standing
                 && lease::number(conn, place.group, &held)? == Some(held.number))
         };
         let is_good = self.context.db.read_durable(look, |is_good| *is_good).await?;
-        if is_good && (self.has_holes() || self.context.log.owns(events)) { Ok(()) } else { Err(Stop::Stale) }
+        if is_good && (!self.is_of_log() || self.context.log.owns(events)) { Ok(()) } else { Err(Stop::Stale) }
     }
 
     /// Whether the batch is recorded later.
@@ -147,12 +152,9 @@ impl Worker {
         let (Some(first), Some(last)) = (events.first(), events.last()) else { return Err(Stop::Stale) };
         let has_fence = self.state.as_ref().is_some_and(|state| state.fence.is_some());
         let (place, one, new) = (self.place.clone(), first.clone(), last.position);
-        let log_has = self.log_has(events);
+        let step = self.step(expected, events);
         Ok(move |tx: &mut Tx<'_>| -> Result<(), UnitError> {
-            if !log_has(tx) {
-                return Err(UnitError::Stale);
-            }
-            if !place::advance(tx, &place, expected, new)? {
+            if !step(tx)? {
                 return Err(UnitError::Stale);
             }
             // a reset may have set the others back behind it, and left this one where it was
@@ -166,10 +168,25 @@ impl Worker {
         })
     }
 
-    /// What a unit checks that moves the position past `events`: that the log has not lost them.
-    pub(crate) fn log_has(&self, events: &Arc<[Event]>) -> impl Fn(&Tx<'_>) -> bool + Send + use<> {
-        let of_log = (!self.has_holes()).then(|| (self.context.log.clone(), events.clone()));
-        move |tx| of_log.as_ref().is_none_or(|(log, events)| log.owns_in(tx.life(), events))
+    /// Returns true if the positions are the log's, with or without holes.
+    fn is_of_log(&self) -> bool {
+        self.place.source == self.context.log.source()
+    }
+
+    /// What moves the position from `expected` past `events`: nothing if someone else has moved it, or the log has lost
+    /// them.
+    pub(crate) fn step(
+        &self,
+        expected: i64,
+        events: &Arc<[Event]>,
+    ) -> impl Fn(&mut Tx<'_>) -> db::Result<bool> + Send + use<> {
+        let (place, log, events) = (self.place.clone(), self.context.log.clone(), events.clone());
+        let is_of_log = self.is_of_log();
+        move |tx| {
+            // before the list is asked: the database has another epoch than this one if the list changes in between
+            let (Some(standing), Some(last)) = (log.standing_in(tx.life()), events.last()) else { return Ok(false) };
+            Ok((!is_of_log || log.owns(&events)) && place::advance(tx, &place, expected, last.position, standing)?)
+        }
     }
 
     pub(crate) async fn transact(
@@ -193,20 +210,24 @@ impl Worker {
         handler: &Arc<dyn EffectHandler>,
         events: &Arc<[Event]>,
         trace: Option<TraceContext>,
+        way: Way,
         before: impl Fn(&mut Tx<'_>) -> Result<(), UnitError> + Send + 'static,
     ) -> Handled {
-        match self.outside(handler, events, trace).await? {
+        match self.outside(handler, events, trace, way).await? {
             Ok(()) => self.record(handler, events, trace, before).await,
             failed => Ok(failed),
         }
     }
 
+    /// Has the handler act, if it may.
     async fn outside(
         &self,
         handler: &Arc<dyn EffectHandler>,
         events: &Arc<[Event]>,
         trace: Option<TraceContext>,
+        way: Way,
     ) -> Handled {
+        self.may_act(events, way).await?;
         let work = guarded(async { handler.handle(&self.lease, events).await });
         told(traced(trace, work).await.map_err(UnitError::from))
     }

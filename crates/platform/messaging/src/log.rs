@@ -9,12 +9,13 @@ use std::time::Duration;
 use db::types::{Id, Time};
 use db::{Conn, Database, Life, Recorded, Recorder, Staged, Tx};
 use diesel::pg::PgConnection;
+use diesel::result::DatabaseErrorKind;
 use parking_lot::{Mutex, RwLock};
 use telemetry::metrics;
 use tokio::sync::{Notify, watch};
 
 use crate::event::{Event, FIRST_EPOCH};
-use crate::log_epochs::{self, Epochs, LogEpoch};
+use crate::log_epochs::{self, Epochs, LogEpoch, Standing};
 use crate::partition::partition_of;
 use crate::pauses::Pauses;
 use crate::store::PartitionRow;
@@ -167,11 +168,34 @@ impl Log {
         events.iter().all(|event| epochs.owns(event))
     }
 
-    /// Returns true if the log has all these events, in a unit that runs on the storage of `life`. If the list of epochs
-    /// is of another life, the unit is to run again.
-    pub(crate) fn owns_in(&self, life: Life, events: &[Event]) -> bool {
+    /// Returns true if the log has lost the event, or never had it, as far as this process knows.
+    pub fn lacks(&self, event: &Event) -> bool {
+        !self.shared.epochs.read().owns(event)
+    }
+
+    /// What the log is, as far as this process knows.
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        self.shared.epochs.read().standing()
+    }
+
+    /// As [`standing`](Self::standing), in a unit that runs on the storage of `life`. If the list of epochs is of another
+    /// life, the unit is to run again.
+    pub(crate) fn standing_in(&self, life: Life) -> Option<Standing> {
         let epochs = self.shared.epochs.read();
-        epochs.life() == Some(life) && events.iter().all(|event| epochs.owns(event))
+        epochs.standing().filter(|_| epochs.life() == Some(life))
+    }
+
+    /// Returns true if the log is as this process knows it. Otherwise reads the list of epochs, on a new connection to a
+    /// server: after a restore that the connections have survived this opens an epoch.
+    pub(crate) async fn stands(&self, db: &Database, standing: Standing) -> db::Result<bool> {
+        if self.standing() == Some(standing) {
+            return Ok(true);
+        }
+        if db.is_shared() {
+            self.shared.epochs.write().doubt();
+        }
+        self.renew_epochs(db.read(log_epochs::log_epochs).await?);
+        Ok(false)
     }
 
     /// Divides events into those that the log has and orphans. The list of epochs is read once more if the list may lack
@@ -397,7 +421,8 @@ impl Log {
     /// PostgreSQL: the last statement of the unit. A topic that has gained partitions, or a log that has gained an epoch,
     /// has the unit run again.
     fn append(&self, conn: &mut PgConnection, parts: Parts) -> db::Result<Vec<Event>> {
-        let (source, epoch) = (self.source(), self.shared.epochs.read().newest().ok_or_else(no_epoch)?);
+        let (source, standing) = (self.source(), self.standing().ok_or_else(restored)?);
+        let epoch = standing.epoch;
         let (mut events, mut counts) = (Vec::new(), Vec::new());
         for ((topic, partition), (count, records)) in parts {
             counts.resize(counts.len() + records.len(), count);
@@ -405,7 +430,12 @@ impl Log {
                 records.into_iter().map(|record| Event::of(record, source, epoch, topic.clone(), partition, -1)),
             );
         }
-        let positions = store::append_events(conn, &events, &counts, epoch).inspect_err(|_| self.set_gaining())?;
+        let (positions, file) =
+            store::append_events(conn, &events, &counts, epoch).inspect_err(|_| self.set_gaining())?;
+        if file != standing.file {
+            self.shared.epochs.write().doubt();
+            return Err(restored().into());
+        }
         for (event, position) in events.iter_mut().zip(positions) {
             event.position = position;
         }
@@ -416,6 +446,12 @@ impl Log {
 /// Error of a process without a connection.
 fn no_epoch() -> db::Error {
     db::Error::Defect("the log has no epoch".into())
+}
+
+/// Error that has a unit run again, on a new connection.
+fn restored() -> diesel::result::Error {
+    let why = "the database was restored under the connection".to_owned();
+    diesel::result::Error::DatabaseError(DatabaseErrorKind::SerializationFailure, Box::new(why))
 }
 
 /// A topic and the number of a partition.

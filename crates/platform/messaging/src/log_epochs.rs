@@ -12,7 +12,9 @@ use std::collections::{HashMap, HashSet};
 use db::types::{Id, Time};
 use db::{Conn, Life, Tx, on_each};
 use diesel::connection::SimpleConnection;
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::BigInt;
 
 use crate::event::Event;
 use crate::schema::{log_epoch, log_epoch_start, topic_partition};
@@ -76,6 +78,16 @@ impl Epochs {
         self.ids.last().copied()
     }
 
+    /// What the log is, as far as the list tells.
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        Some(Standing { epoch: self.newest()?, file: self.life?.file() })
+    }
+
+    /// Forgets for which life the list was read.
+    pub(crate) fn doubt(&mut self) {
+        self.life = None;
+    }
+
     pub(crate) fn newest(&self) -> Option<Id> {
         self.last().map(|(_, id)| id)
     }
@@ -132,6 +144,28 @@ pub fn log_epochs(conn: &mut Conn) -> db::Result<Vec<LogEpoch>> {
         LogEpoch { ordinal, id, life, opened_at, starts }
     };
     Ok(epochs.into_iter().map(epoch).collect())
+}
+
+/// What tells a log from the log before a restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// The newest epoch.
+    pub(crate) epoch: Id,
+    /// File of the table of epochs: a part of the life which also changes under a connection.
+    pub(crate) file: i64,
+}
+
+/// SQL for the file of the table of epochs.
+pub(crate) fn file_column(conn: &Conn) -> &'static str {
+    if conn.is_pg() { "coalesce(pg_relation_filenode('log_epoch'), 0)::bigint" } else { "0" }
+}
+
+/// Reads what the log is now.
+pub(crate) fn standing(conn: &mut Conn) -> db::Result<Standing> {
+    let file = sql::<BigInt>(file_column(conn));
+    let newest = log_epoch::table.order(log_epoch::ordinal.desc()).select((log_epoch::id, file));
+    let (epoch, file) = newest.first(conn)?;
+    Ok(Standing { epoch, file })
 }
 
 /// The newest epoch.

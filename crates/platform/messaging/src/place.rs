@@ -3,12 +3,15 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use db::types::Id;
+use db::types::{Id, Uuid};
 use db::{Conn, Prepare, Tx, on_each};
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool};
 
 use crate::handler::{Group, Replay, Start};
 use crate::log::Log;
+use crate::log_epochs::{self, Standing};
 use crate::schema::{consumer_group, group_lease, group_position};
 use crate::store;
 
@@ -27,11 +30,18 @@ pub(crate) fn position(conn: &mut Conn, place: &Place) -> db::Result<Option<i64>
     Ok(group_position::table.find(key).select(group_position::position).first(conn).optional()?)
 }
 
-/// Moves the group from `expected` to `new`; false when someone else has moved it.
-pub(crate) fn advance(conn: &mut Conn, place: &Place, expected: i64, new: i64) -> db::Result<bool> {
+/// Moves the group from `expected` to `new`; false when someone else has moved it, or the log is not as `standing` says.
+pub(crate) fn advance(conn: &mut Conn, place: &Place, expected: i64, new: i64, standing: Standing) -> db::Result<bool> {
     let key = (place.group, &*place.topic, place.partition, place.source);
+    let stands = sql::<Bool>("(SELECT id FROM log_epoch ORDER BY ordinal DESC LIMIT 1) = ")
+        .bind::<Uuid, _>(standing.epoch)
+        .sql(" AND ")
+        .sql(log_epochs::file_column(conn))
+        .sql(" = ")
+        .bind::<BigInt, _>(standing.file);
     let moved = diesel::update(group_position::table.find(key))
         .filter(group_position::position.eq(expected))
+        .filter(stands)
         .set(group_position::position.eq(new))
         .returning(group_position::position)
         .prepared();

@@ -62,7 +62,7 @@ impl Worker {
                 let handled = self.transact(handler, one, trace, take).await;
                 self.judge(one, handled).await
             }
-            Handler::Effect(handler) => self.effect(handler, one, trace, take).await,
+            Handler::Effect(handler) => self.effect(handler, one, trace, way, take).await,
         }
     }
 

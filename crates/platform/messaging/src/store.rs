@@ -209,14 +209,14 @@ mod function {
     }
 }
 
-/// Appends events to the log, and returns their positions. `counts` is the number of partitions by which the partition
-/// of each event was chosen, `epoch` the newest epoch.
+/// Appends events to the log. `counts` is the number of partitions by which the partition of each event was chosen, `epoch`
+/// the newest epoch. Returns the positions, and the file of the table of epochs behind the locks.
 pub(crate) fn append_events(
     conn: &mut PgConnection,
     events: &[Event],
     counts: &[i32],
     epoch: Id,
-) -> db::Result<Vec<i64>> {
+) -> db::Result<(Vec<i64>, i64)> {
     fn all<'e, T>(events: &'e [Event], of: impl Fn(&'e Event) -> T) -> Vec<T> {
         events.iter().map(of).collect()
     }
@@ -234,7 +234,8 @@ pub(crate) fn append_events(
         all(events, |event| &*event.payload),
         epoch,
     );
-    Ok(diesel::select(append).get_result(conn)?)
+    let file = sql::<BigInt>("coalesce(pg_relation_filenode('log_epoch'), 0)::bigint");
+    Ok(diesel::select((append, file)).get_result(conn)?)
 }
 
 /// Returns true if the event has this position.

@@ -310,15 +310,18 @@ impl Worker {
         let (place, group) = (self.place.clone(), self.place.group);
         // before the rest, so that what was gained meanwhile is noticed
         let partitions = self.context.log.partitions(&place.topic);
-        let (position, fence, blocked, resumable) = self
+        let (position, fence, blocked, resumable, standing) = self
             .context
             .db
             .read(move |conn| -> db::Result<_> {
                 let resumable = dead::resumable(conn, group)?;
-                let fence = fence::ahead(conn, &place)?;
-                Ok((place::position(conn, &place)?, fence, dead::blocked(conn, &place)?, resumable))
+                let (fence, blocked) = (fence::ahead(conn, &place)?, dead::blocked(conn, &place)?);
+                Ok((place::position(conn, &place)?, fence, blocked, resumable, log_epochs::standing(conn)?))
             })
             .await?;
+        if !self.context.log.stands(&self.context.db, standing).await? {
+            return Err(Stop::Stale);
+        }
         let position = position.ok_or_else(|| Stop::Away("the group is not registered".into()))?;
         if let Handler::Effect(handler) = &self.context.group.handler {
             let taken = guarded(async { handler.taken(&self.lease).await });
@@ -429,8 +432,8 @@ impl Worker {
             self.doubt(position).await;
         }
         if let (Some(last), true) = (skipped.last(), events.is_empty()) {
-            let (place, new) = (self.place.clone(), last.position);
-            if !self.context.db.write(move |tx| place::advance(tx, &place, position, new)).await? {
+            let step = self.step(position, &vec![last.clone()].into());
+            if !self.context.db.write(step).await? {
                 return Err(Stop::Stale);
             }
             self.state = None; // where to go on is read again

@@ -15,12 +15,16 @@ use messaging::admin::{self, EventQuery};
 use messaging::{Bus, Consumers, InProcess, Log, RefusedKey, TopicSpec, follow_log, log_epochs, relay_group};
 use messaging_kafka::{Kafka, MockKafka};
 use parking_lot::Mutex;
+use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::log::opened;
-use super::{Complaints, PARTITIONS, TICKS, effecting, following, make_tables, options, tick, until};
+use super::{
+    Complaints, PARTITIONS, TICKS, Ticked, effecting, following, following_but, make_tables, options, tick, until,
+};
 use crate::{PgServer, databases_with, kafka, places};
 
 const KEYS: usize = 5;
@@ -81,7 +85,7 @@ impl Process {
             let group = relay_group(Arc::new(cluster.publisher(Duration::ZERO)), vec![TICKS], RefusedKey::Waits);
             let started = Consumers::start(db.clone(), log.clone(), in_process, vec![group], options()).await;
             relay = Some(started.expect("the relay starts"));
-            bus = Arc::new(cluster.bus(log.source()));
+            bus = Arc::new(cluster.bus(log.source()).with_orphans_of(log.clone()));
         }
         let effects = world.effects.clone();
         let effect = effecting("mailer", move |_, events| {
@@ -139,6 +143,21 @@ impl Process {
         let events = self.events().await.expect("the log");
         let effects = world.effects.lock();
         assert!(events.iter().all(|id| effects.contains_key(id)), "{name}: an event has no effect");
+    }
+
+    /// The log goes on without the `lost` events but those of the first four ticks, and all orphans are dropped.
+    async fn assert_repaired(&self, stage: &Stage, world: &World, lost: &[Id]) {
+        // fewer than were lost, so that positions of lost events lie behind the end as well
+        self.tick(2).await;
+        self.assert_handled(stage.name, world).await;
+        assert_eq!(self.events().await.expect("the log").iter().filter(|id| lost.contains(id)).count(), 4 * KEYS);
+        let epochs = self.db.read(log_epochs).await.expect("the epochs");
+        assert_eq!(epochs.len(), 2, "{}: {epochs:?}", stage.name);
+        if stage.cluster.is_some() {
+            let all = || self.consumers.orphans() >= ORPHANS;
+            until(&format!("{}: all orphans are dropped", stage.name), async || all()).await;
+            self.assert_handled(stage.name, world).await;
+        }
     }
 
     async fn stop(self) {
@@ -263,6 +282,97 @@ pub async fn a_unit_runs_again_when_the_log_has_a_new_epoch() {
     }
 }
 
+/// A process that has not heard of an epoch handles nothing that the log has lost, though the life is the same.
+pub async fn a_process_that_has_not_heard_of_an_epoch_handles_nothing_that_was_lost() {
+    let topics = [TopicSpec { name: TICKS.into(), partitions: 1, direct: false }];
+    for database in databases_with(&topics).await.into_iter().filter(|database| database.db.is_shared()) {
+        make_tables(&database.db).await;
+        let complaints = Complaints::default();
+        let ((begin, mut begun), (go_on, goes_on)) = (mpsc::unbounded_channel(), std::sync::mpsc::channel::<()>());
+        let goes_on = Mutex::new(goes_on);
+        let group = following_but(GROUP, &complaints, move |ticked: &Ticked| {
+            if ticked.number == 1 && begin.send(()).is_ok() {
+                // an error at the end of the wait, and of later ones
+                let _ = goes_on.lock().recv();
+            }
+            Ok(())
+        });
+        let (db, log) = (database.db.clone(), database.log.clone());
+        let bus = Arc::new(InProcess::new(db.clone(), log.clone()));
+        let consumers =
+            Consumers::start(db.clone(), log.clone(), bus, vec![group], options()).await.expect("it starts");
+        for _ in 0..2 {
+            db.write(|tx| tick(tx, "key")).await.expect("a tick");
+        }
+        begun.recv().await.expect("the second is being handled");
+        // the third is in memory when the log loses it
+        db.write(|tx| tick(tx, "key")).await.expect("a tick");
+        let lose =
+            "DELETE FROM event_log WHERE position = 2; UPDATE tick SET next = 2; UPDATE log_epoch SET life = 'older'";
+        db.write(move |tx| Ok::<_, db::Error>(tx.batch_execute(lose)?)).await.expect("it is lost");
+        let (_other, _log) = opened(&database.url, &[]).await;
+        drop(go_on);
+        let end = log.end(TICKS, 0).expect("a partition");
+        until("the process knows of the epoch", async || *end.borrow() == 2).await;
+        db.write(|tx| tick(tx, "key")).await.expect("a tick");
+        until("all is handled", async || {
+            let lag = db.read(|conn| admin::consumers(conn, &Default::default())).await;
+            lag.is_ok_and(|lag| lag.iter().all(|row| row.lag == 0 && row.position == 2))
+        })
+        .await;
+        consumers.stop().await;
+        complaints.assert_none();
+    }
+}
+
+/// PostgreSQL: a dump is restored into the database that was dumped.
+pub async fn a_dump_that_is_restored_loses_events(stage: Stage) {
+    let Some(dump) = Dump::new().await else { return };
+    let url = dump.server.url();
+    restored(&stage, &url, dump.take(), dump.restore(), &url).await;
+}
+
+/// The same while a process runs: its connections survive.
+pub async fn a_dump_that_is_restored_under_a_process_loses_events(stage: Stage) {
+    let Some(dump) = Dump::new().await else { return };
+    let (name, world) = (stage.name, World::default());
+    let process = Process::start(&dump.server.url(), &stage, &world).await;
+    process.tick(4).await;
+    process.assert_handled(name, &world).await;
+    dump.take().await;
+    process.tick(6).await;
+    process.assert_handled(name, &world).await;
+    let lost = process.events().await.expect("the log");
+    dump.restore().await;
+    process.assert_repaired(&stage, &world, &lost).await;
+    process.stop().await;
+}
+
+/// A server and a file for its dump.
+struct Dump {
+    server: Arc<PgServer>,
+    folder: TempDir,
+}
+
+impl Dump {
+    /// `None` where PostgreSQL has no programs for dumps.
+    async fn new() -> Option<Self> {
+        let server = Arc::new(blocking(PgServer::start).await?);
+        let folder = tempfile::Builder::new().prefix("jangteo-test-").tempdir().expect("a temporary folder");
+        PgServer::can_dump().then_some(Self { server, folder })
+    }
+
+    fn take(&self) -> impl Future<Output = ()> + use<> {
+        let (server, file) = (self.server.clone(), self.folder.path().join("dump"));
+        blocking(move || server.dump(&file))
+    }
+
+    fn restore(&self) -> impl Future<Output = ()> + use<> {
+        let (server, file) = (self.server.clone(), self.folder.path().join("dump"));
+        blocking(move || server.restore(&file))
+    }
+}
+
 /// Copies a file that nobody has open: SQLite deletes the write-ahead log with the last connection.
 async fn copy(from: &Path, to: &Path) {
     closed(from).await;
@@ -304,17 +414,62 @@ pub async fn a_failover_to_a_lagging_standby_loses_events(stage: Stage) {
     })
     .await;
     way.leads_to.store(standby.port(), Ordering::SeqCst);
-    // fewer than were lost, so that positions of lost events lie behind the end as well
-    process.tick(2).await;
-    process.assert_handled(name, &world).await;
-    assert_eq!(process.events().await.expect("the log").iter().filter(|id| lost.contains(id)).count(), 4 * KEYS);
-    let epochs = process.db.read(log_epochs).await.expect("the epochs");
-    assert_eq!(epochs.len(), 2, "{name}: {epochs:?}");
-    if stage.cluster.is_some() {
-        until(&format!("{name}: all orphans are dropped"), async || process.consumers.orphans() >= ORPHANS).await;
-        process.assert_handled(name, &world).await;
-    }
+    process.assert_repaired(&stage, &world, &lost).await;
     process.stop().await;
+}
+
+/// PostgreSQL: a standby that lacks the last commits is promoted, and a process goes on with the old primary.
+pub async fn two_primaries_at_once_lose_the_events_of_one(stage: Stage) {
+    let Some(primary) = blocking(PgServer::start).await else { return };
+    let (ways, world, name) =
+        ([Way::to(primary.port()).await, Way::to(primary.port()).await], World::default(), stage.name);
+    let urls = [0, 1].map(|n| primary.url_by(ways[n].port));
+    let first = Process::start(&urls[0], &stage, &world).await;
+    first.tick(4).await;
+    first.assert_handled(name, &world).await;
+    let (mut primary, standby) = blocking(move || {
+        let mut standby = primary.standby();
+        standby.follow_to_the_end_of(&primary);
+        standby.set_up("ALTER SYSTEM SET primary_conninfo = ''");
+        standby.crash();
+        (primary, standby)
+    })
+    .await;
+    let late = Process::start(&urls[1], &stage, &world).await;
+    late.tick(6).await;
+    late.assert_handled(name, &world).await;
+    let standby = blocking(move || {
+        let mut standby = standby;
+        standby.restart();
+        standby.promote();
+        standby
+    })
+    .await;
+    ways[0].leads_to.store(standby.port(), Ordering::SeqCst);
+    ways[0].cut();
+    // each by its own server; the last events of the old one come behind the positions of the new one on Kafka
+    first.tick(12).await;
+    first.assert_handled(name, &world).await;
+    late.tick(3).await;
+    late.assert_handled(name, &world).await;
+    let lost = late.events().await.expect("the log");
+    if stage.cluster.is_some() {
+        let all = || first.consumers.orphans() >= 2 * 9 * KEYS as u64;
+        until(&format!("{name}: all orphans are dropped"), async || all()).await;
+    }
+    let _primary = blocking(move || {
+        primary.crash();
+        primary
+    })
+    .await;
+    ways[1].leads_to.store(standby.port(), Ordering::SeqCst);
+    late.tick(1).await;
+    first.assert_handled(name, &world).await;
+    late.assert_handled(name, &world).await;
+    assert_eq!(first.events().await.expect("the log").iter().filter(|id| lost.contains(id)).count(), 4 * KEYS);
+    for process in [first, late] {
+        process.stop().await;
+    }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -325,6 +480,8 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 struct Way {
     port: u16,
     leads_to: Arc<AtomicU16>,
+    /// Ends the connections there are.
+    cut: watch::Sender<()>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -333,17 +490,26 @@ impl Way {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let leads_to = Arc::new(AtomicU16::new(port));
         let (port, its) = (listener.local_addr().expect("an address").port(), leads_to.clone());
+        let cut = watch::Sender::new(());
+        let cuts = cut.clone();
         let task = tokio::spawn(async move {
             while let Ok((mut here, _)) = listener.accept().await {
-                let port = its.load(Ordering::SeqCst);
+                let (port, mut cut) = (its.load(Ordering::SeqCst), cuts.subscribe());
                 tokio::spawn(async move {
                     if let Ok(mut there) = TcpStream::connect(("127.0.0.1", port)).await {
                         // an error ends the connection on both sides, as it should
-                        let _ = tokio::io::copy_bidirectional(&mut here, &mut there).await;
+                        tokio::select! {
+                            _ = tokio::io::copy_bidirectional(&mut here, &mut there) => {}
+                            _ = cut.changed() => {}
+                        }
                     }
                 });
             }
         });
-        Self { port, leads_to, _task: AbortOnDropHandle::new(task) }
+        Self { port, leads_to, cut, _task: AbortOnDropHandle::new(task) }
+    }
+
+    fn cut(&self) {
+        self.cut.send_replace(());
     }
 }

@@ -276,11 +276,7 @@ pub async fn a_parked_event_has_its_tries_when_it_is_resumed(bed: Bed) {
     });
     let consumers = bed.host(vec![group]).await;
     bed.tick_all(1, 5, 1).await;
-    until("the others wait behind it", async || {
-        let views = bed.database.db.read(|conn| admin::events_of_key(conn, "key-0")).await.expect("the view");
-        views.len() == 5 && views[1..].iter().all(|view| view.groups[0].status == EventStatus::Parked)
-    })
-    .await;
+    until_parked(&bed, 4).await;
     broken.store(false, Ordering::SeqCst);
     bed.replay(bed.dead_letters("lenient").await[0].id).await;
     bed.until_handled("lenient", 1, 5).await;
@@ -288,6 +284,102 @@ pub async fn a_parked_event_has_its_tries_when_it_is_resumed(bed: Bed) {
     until("nothing is dead", async || bed.dead_letters("lenient").await.is_empty()).await;
     consumers.stop().await;
     complaints.assert_none();
+}
+
+/// A member that lost its lease while a parked event failed does not try the event again: the next holder does.
+pub async fn a_late_member_replays_nothing(bed: Bed) {
+    let db = bed.database.db.clone();
+    let (broken, tries) = (Arc::new(AtomicBool::new(true)), Arc::new(Mutex::new(Vec::new())));
+    let (its_broken, its_tries) = (broken.clone(), tries.clone());
+    let group = effecting("latecomer", move |lease, events: Vec<Event>| {
+        let number = events[0].decode::<Ticked>().expect("a tick").number;
+        let is_broken = its_broken.load(Ordering::SeqCst);
+        let stumbles = !is_broken && number == 1 && its_tries.lock().len() == 1;
+        if !is_broken {
+            its_tries.lock().push((number, lease.number));
+        }
+        let db = db.clone();
+        async move {
+            if stumbles {
+                db.write(take_leases).await?;
+            }
+            match stumbles || is_broken && number == 0 {
+                true => Err(HandlerError::Failed("not yet".into())),
+                false => Ok(()),
+            }
+        }
+    });
+    let consumers = bed.host(vec![group]).await;
+    bed.tick_all(1, 3, 1).await;
+    until_parked(&bed, 2).await;
+    broken.store(false, Ordering::SeqCst);
+    bed.replay(bed.dead_letters("latecomer").await[0].id).await;
+    until("all are replayed", async || matches!(tries.lock().last(), Some((2, _)))).await;
+    let tries = tries.lock().clone();
+    let [(0, first), (1, second), (1, third), (2, last)] = tries[..] else { panic!("{}: {tries:?}", bed.name) };
+    assert!(first == second && second < third && third == last, "{}: {tries:?}", bed.name);
+    consumers.stop().await;
+}
+
+/// As if another member had held all leases.
+fn take_leases(tx: &mut db::Tx<'_>) -> db::Result<()> {
+    Ok(tx.batch_execute("UPDATE group_lease SET number = number + 1, holder = NULL WHERE grp = 'latecomer'")?)
+}
+
+/// Waits until `count` events of the only key are parked.
+async fn until_parked(bed: &Bed, count: usize) {
+    until("the others wait behind it", async || {
+        let views = bed.database.db.read(|conn| admin::events_of_key(conn, "key-0")).await.expect("the view");
+        views.iter().filter(|view| view.groups[0].status == EventStatus::Parked).count() == count
+    })
+    .await;
+}
+
+/// PostgreSQL: a replay that a crash of the server has undone comes before the next one, also if the next one was about to
+/// begin.
+pub async fn a_replay_that_a_crash_has_undone_comes_first(bed: Bed) {
+    if !bed.database.db.is_shared() {
+        return;
+    }
+    let complaints = Complaints::default();
+    let (broken, stumbled) = (Arc::new(AtomicBool::new(true)), AtomicBool::new(false));
+    let (its_broken, url) = (broken.clone(), bed.database.url.clone());
+    let group = following_but("undone", &complaints, move |ticked: &Ticked| match ticked.number {
+        0 if its_broken.load(Ordering::SeqCst) => Err(HandlerError::Failed("not yet".into())),
+        2 if !stumbled.swap(true, Ordering::SeqCst) => {
+            undo_a_replay(&url);
+            Err(HandlerError::Failed("it stumbles".into()))
+        }
+        _ => Ok(()),
+    });
+    let consumers = bed.host(vec![group]).await;
+    bed.tick_all(1, 3, 1).await;
+    until_parked(&bed, 2).await;
+    let save = |tx: &mut db::Tx<'_>| -> db::Result<()> {
+        Ok(tx.batch_execute("CREATE TABLE saved AS SELECT * FROM parked_event ORDER BY seq LIMIT 1")?)
+    };
+    bed.database.db.write(save).await.expect("a copy");
+    broken.store(false, Ordering::SeqCst);
+    bed.replay(bed.dead_letters("undone").await[0].id).await;
+    bed.until_handled("undone", 1, 3).await;
+    until("nothing is dead", async || bed.dead_letters("undone").await.is_empty()).await;
+    consumers.stop().await;
+    complaints.assert_none();
+}
+
+/// Undoes the replay of the saved event, as a crash of the server may do: in the background, behind the unit that runs and
+/// before the next attempt is counted.
+fn undo_a_replay(url: &str) {
+    let connect = || PgConnection::establish(url).expect("a connection");
+    let (mut crash, mut look) = (connect(), connect());
+    std::thread::spawn(move || {
+        let undo = "BEGIN; LOCK TABLE handling_attempt IN EXCLUSIVE MODE; INSERT INTO parked_event SELECT * FROM saved; \
+                    UPDATE blocked_key SET parked = parked + 1; UPDATE progress SET last = 0; COMMIT";
+        crash.batch_execute(undo).expect("it is undone");
+    });
+    let waits = "SELECT 1 / count(*) FROM pg_locks WHERE relation = 'handling_attempt'::regclass AND NOT granted \
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    while look.batch_execute(waits).is_err() {}
 }
 
 /// An effect that ends its process, which the test does for it when `deadly` rings.

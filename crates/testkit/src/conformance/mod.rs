@@ -172,7 +172,7 @@ impl Bed {
         let relay = Consumers::start(db, log.clone(), self.bus.clone(), vec![relay], options()).await;
         Self {
             name: format!("{name} over {}", self.database.name),
-            bus: Arc::new(cluster.bus(log.source())),
+            bus: Arc::new(cluster.bus(log.source()).with_orphans_of(log.clone())),
             relay: Some(Relay(Some(relay.expect("the relay starts")))),
             grows: makes_partitions.then_some(cluster),
             ..self

@@ -60,6 +60,8 @@ on_every_bed!(
     failures::an_event_that_kills_the_process_comes_to_an_end,
     failures::an_event_that_kills_after_a_pause_comes_to_an_end,
     failures::a_replay_that_kills_the_process_comes_to_an_end,
+    failures::a_late_member_replays_nothing,
+    failures::a_replay_that_a_crash_has_undone_comes_first,
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -110,10 +112,18 @@ on_every_stage!(
     a_file_that_is_copied_back_loses_events,
     a_database_that_is_made_of_a_template_loses_events,
     a_restore_that_the_life_does_not_show_is_noticed,
+    a_dump_that_is_restored_loses_events,
+    a_dump_that_is_restored_under_a_process_loses_events,
+    two_primaries_at_once_lose_the_events_of_one,
     a_failover_to_a_lagging_standby_loses_events,
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unit_runs_again_when_the_log_has_a_new_epoch() {
     epochs::a_unit_runs_again_when_the_log_has_a_new_epoch().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_has_not_heard_of_an_epoch_handles_nothing_that_was_lost() {
+    epochs::a_process_that_has_not_heard_of_an_epoch_handles_nothing_that_was_lost().await;
 }

@@ -120,6 +120,39 @@ async fn a_batch_that_comes_again_is_written_once() {
 }
 
 #[tokio::test]
+async fn lines_that_the_database_has_lost_are_cut_off_by_the_same_holder() {
+    for given in databases().await {
+        let folder = folder();
+        let (kept, lost, new) = (payments(0, 3), payments(3, 2), payments(3, 1));
+        let (sink, lease) = (handler(&given, folder.path()), lease(PAYMENT_COMPLETED, 0, 1));
+        turn(&given.db, &sink, &lease, &kept).await.expect("handled");
+        let length = fs::metadata(&files(folder.path())[0]).expect("a file").len();
+        turn(&given.db, &sink, &lease, &lost).await.expect("handled");
+        // a failover to a standby that lacks the last commit
+        commit(&given, (0, 1, 0), length).await;
+        sink.taken(&lease).await.expect("taken again");
+        turn(&given.db, &sink, &lease, &new).await.expect("handled");
+        assert_eq!(exported(folder.path()), ids(&[kept, new].concat()));
+    }
+}
+
+#[tokio::test]
+async fn a_file_whose_row_the_database_has_lost_is_left_and_another_begins() {
+    for given in databases().await {
+        let folder = folder();
+        let (lost, new) = (payments(0, 2), payments(0, 3));
+        let (sink, lease) = (handler(&given, folder.path()), lease(PAYMENT_COMPLETED, 0, 1));
+        turn(&given.db, &sink, &lease, &lost).await.expect("handled");
+        let lose =
+            |tx: &mut db::Tx<'_>| -> db::Result<usize> { Ok(sql_query("DELETE FROM export_file").execute(&mut **tx)?) };
+        assert_eq!(given.db.write(lose).await.expect("lost"), 1);
+        sink.taken(&lease).await.expect("taken again");
+        turn(&given.db, &sink, &lease, &new).await.expect("handled");
+        assert_eq!(exported(folder.path()), ids(&[lost, new].concat()), "the file of the lost events has no row");
+    }
+}
+
+#[tokio::test]
 async fn a_holder_that_takes_its_partition_again_goes_on_with_its_file() {
     for given in databases().await {
         let folder = folder();
