@@ -60,6 +60,20 @@ const REFUSALS: &[Refusals] = &[
             &kinds::SERVICE_NOT_ALLOWED,
             &kinds::UNKNOWN_TOPIC,
             &kinds::TOO_MANY_TOPICS,
+            &kinds::TOPIC_REFUSED,
+            &kinds::QUOTA_EXCEEDED,
+            &kinds::LOG_FULL,
+            &kinds::ID_REUSED,
+            &kinds::REFUSED_BY_KAFKA,
+        ],
+    ),
+    (
+        "postData",
+        &[
+            &kinds::SERVICE_NOT_ALLOWED,
+            &kinds::UNKNOWN_TOPIC,
+            &kinds::TOO_MANY_TOPICS,
+            &kinds::TOPIC_REFUSED,
             &kinds::QUOTA_EXCEEDED,
             &kinds::LOG_FULL,
             &kinds::ID_REUSED,
@@ -81,6 +95,7 @@ pub fn openapi() -> OpenApi {
 fn routes(config: &mut ServiceConfig<'_>) {
     config
         .service(events::post)
+        .service(events::post_data)
         .service(receipts::one)
         .service(ledger::all)
         .service(topics::list)

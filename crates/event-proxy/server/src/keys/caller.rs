@@ -15,7 +15,7 @@ use rest::Problem;
 
 use super::Known;
 use crate::Proxy;
-use crate::admin::Admin;
+use crate::admin::{Admin, basic};
 use crate::event::{Entry, Refusal, is_name};
 use crate::http::kinds;
 use crate::quota::{Cost, Exceeded};
@@ -30,13 +30,14 @@ pub struct Caller {
 impl Caller {
     fn of(request: &HttpRequest) -> Result<Self, Problem> {
         let proxy = request.app_data::<Data<Proxy>>().ok_or_else(|| Problem::internal("no proxy"))?;
-        let key = match bearer(request) {
+        let unauthorized = |detail: &str| Problem::new(&kinds::UNAUTHORIZED).detail(detail);
+        let key = match sent(request) {
             Some(key) => {
-                let wrong = || Problem::new(&kinds::UNAUTHORIZED).detail("the API key is wrong, or revoked");
-                Some(proxy.keys.find(key).ok_or_else(wrong)?)
+                let wrong = || unauthorized("the API key is wrong, or revoked");
+                Some(proxy.keys.find(&key).ok_or_else(wrong)?)
             }
             None if proxy.settings.keys_required() => {
-                return Err(Problem::new(&kinds::UNAUTHORIZED).detail("send an API key: Authorization: Bearer …"));
+                return Err(unauthorized("send an API key: Authorization: Bearer …, or as the password of Basic"));
             }
             None => None,
         };
@@ -121,11 +122,17 @@ impl FromRequest for Reader {
     }
 }
 
-fn bearer(request: &HttpRequest) -> Option<&str> {
-    let sent = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+/// The key that a request shows: as Bearer, or as the password of Basic.
+fn sent(request: &HttpRequest) -> Option<String> {
+    let headers = request.headers();
+    if let Some((name, password)) = basic(headers) {
+        // `curl -u KEY:`
+        return Some(if password.is_empty() { name } else { password });
+    }
+    let sent = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     // without a key it is a wrong key, not none
     let (scheme, key) = sent.split_once(' ').unwrap_or((sent, ""));
-    scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
+    ["bearer", "basic"].iter().any(|known| scheme.eq_ignore_ascii_case(known)).then(|| key.trim().to_owned())
 }
 
 /// The middleware that tells callers with a quota what is left of it, whatever they are answered.

@@ -57,6 +57,9 @@ metrics! {
     Counter BUS_SKIPPED = "bus_records_skipped_total" ["topic"] Count, Shop | Worker:
         "Records on a bus that are no events and were skipped; a record that is read again counts again.";
 
+    Counter NOTIFICATION_REFUSED = "notification_refused_total" ["channel"] Count, Shop | Worker:
+        "Notifications that were refused for good for their recipient, and are not sent again.";
+
     Histogram WRITER_GROUP_UNITS = "writer_group_units" [] Count, Shop | Proxy:
         "Units of work in one commit of the SQLite writer.";
 
@@ -76,6 +79,8 @@ metrics! {
         "Events that were not accepted, by code of the problem; service is `other` for services without a topic.";
     Counter EVENT_PROXY_DEAD_LETTERS = "event_proxy_dead_letters_total" ["topic"] Count, Proxy:
         "Events that became dead letters because Kafka refused every attempt.";
+    Gauge EVENT_PROXY_REFUSED_TOPICS = "event_proxy_refused_topics" [] Count, Proxy:
+        "Topics that Kafka refuses to make.";
     Counter EVENT_PROXY_WRONG_PASSWORDS = "event_proxy_wrong_passwords_total" [] Count, Proxy:
         "Wrong passwords of the admin, on the pages and the API.";
 
