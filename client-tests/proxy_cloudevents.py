@@ -6,6 +6,7 @@ An event that comes again in another mode is a duplicate only if the proxy read 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -27,13 +28,13 @@ SOURCES = (
 
 def events(source: str) -> Iterator[CloudEvent]:
     """Yields an event for each kind of data, with attributes of each type."""
-    for number, (media, data) in enumerate((
+    kinds: tuple[tuple[str, Any], ...] = (
         ("application/json", {"message": "Euro € 😀", "numbers": [1, 2.5, None]}),
-        ("application/vnd.example+json", ["a", "b"]),
         ("text/xml", '<much wow="xml"/>'),
         ("text/plain; charset=utf-8", "머그컵"),
         ("application/octet-stream", bytes(range(256))),
-    )):
+    )
+    for number, (media, data) in enumerate(kinds):
         attributes = {
             "id": f"{uuid4()}-{number}", "source": source, "type": "com.example.someevent", "specversion": "1.0",
             "subject": f'Euro € 😀 100% "{number}"', "datacontenttype": media, "comexampleextension1": "value",
@@ -58,7 +59,7 @@ def tour(url: str, admin_password: str) -> None:
                 check(f"binary {step}", again.json() == first.json() | {"duplicate": True}, again.text)
         batch = b"[" + b",".join(to_structured(event, form).body for event in events("/batch")) + b"]"
         answer = send(HTTPMessage({"content-type": "application/cloudevents-batch+json"}, batch))
-        check("batch", answer.status_code == 202 and len(answer.json()["items"]) == 5, answer.text)
+        check("batch", answer.status_code == 202 and len(answer.json()["items"]) == 4, answer.text)
 
 
 run(tour)

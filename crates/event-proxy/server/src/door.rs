@@ -59,17 +59,16 @@ fn refusal(request: &HttpRequest) -> Option<Problem> {
         return not_allowed("the host is not localhost");
     }
     let route = directory::matched(request);
-    let takes_any_body = route.is_some_and(|route| &*route.pattern == ANY_BODY);
+    // data of any media type
+    let takes_any_body = cloudevents::is_binary(headers) || route.is_some_and(|route| &*route.pattern == ANY_BODY);
     let is_of_browser = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");
     // the pages' own forms have a session and its token
     let is_of_pages = route.is_some_and(|route| route.is_under(HOME));
     let media = request.content_type();
     let is_of_form = OF_FORMS.iter().any(|of_forms| media.eq_ignore_ascii_case(of_forms));
-    // a browser asks first whether it may send such a header
-    let is_cloud_event = cloudevents::is_binary(headers);
     let may_be_of_a_site = match takes_any_body {
         true => is_of_browser && (is_of_form || media.is_empty()),
-        false => is_of_form && !is_of_pages && !is_cloud_event,
+        false => is_of_form && !is_of_pages,
     };
     (request.method() == Method::POST && may_be_of_a_site).then(|| {
         let detail = "a browser could send this on behalf of any site; send application/json";

@@ -170,7 +170,7 @@ impl Topics {
             return Err(unknown(format_args!("{service} may not post {kind} here")));
         }
         if !self.is_known(&topic) {
-            self.check_more(&topic)?;
+            self.check_more(service, &topic)?;
         }
         let _turn = self.making.lock().await;
         if self.takes_events(&topic)? {
@@ -179,7 +179,7 @@ impl Topics {
         // another proxy may have made it, or more of them
         self.refresh().await?;
         if !self.is_known(&topic) {
-            self.check_more(&topic)?;
+            self.check_more(service, &topic)?;
             self.insert(self.new_topic(&topic)).await?;
             self.refresh().await?;
         }
@@ -283,16 +283,21 @@ impl Topics {
         self.rows.read().contains_key(topic)
     }
 
-    fn check_more(&self, topic: &str) -> Result<(), Problem> {
+    fn check_more(&self, service: &str, topic: &str) -> Result<(), Problem> {
         if !self.settings.auto_create {
             return Err(unknown(format_args!("there is no topic {topic}")));
         }
         self.check_name(topic, "type")?;
+        let too_many = |detail: String| Err(Problem::new(&kinds::TOO_MANY_TOPICS).detail(detail));
         let rows = self.rows.read();
-        let count = rows.values().filter(|row| row.deleted_at.is_none()).count();
-        match count < self.settings.max.get() as usize {
-            true => Ok(()),
-            false => Err(Problem::new(&kinds::TOO_MANY_TOPICS).detail(format_args!("there are {count} topics"))),
+        let (all, own) = rows
+            .values()
+            .filter(|row| row.deleted_at.is_none())
+            .fold((0, 0), |(all, own), row| (all + 1, own + usize::from(self.settings.is_of(service, &row.name))));
+        match () {
+            () if all >= self.settings.max.get() as usize => too_many(format!("there are {all} topics")),
+            () if own >= self.settings.share() => too_many(format!("the service {service} has {own} topics")),
+            () => Ok(()),
         }
     }
 

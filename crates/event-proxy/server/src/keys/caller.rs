@@ -16,7 +16,7 @@ use rest::Problem;
 use super::Known;
 use crate::Proxy;
 use crate::admin::{Admin, basic};
-use crate::event::{Entry, Refusal, is_name};
+use crate::event::{Entry, Refusal};
 use crate::http::kinds;
 use crate::quota::{Cost, Exceeded};
 use crate::settings::TopicSettings;
@@ -50,12 +50,7 @@ impl Caller {
     /// Whether events of a service that it may hand over go to this topic.
     pub fn may_see(&self, topics: &TopicSettings, topic: &str) -> bool {
         let Some(key) = self.key.as_ref().filter(|key| !key.services.is_empty()) else { return true };
-        key.services.iter().any(|service| {
-            let template = topics.template.replace("{service}", service);
-            let Some((before, after)) = template.split_once("{type}") else { return template == topic };
-            let rest = topic.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-            rest.is_some_and(is_name)
-        })
+        key.services.iter().any(|service| topics.is_of(service, topic))
     }
 
     /// Refuses those of `entries` that are of other services than the caller's, and takes the rest from its quota: all

@@ -161,7 +161,8 @@ async fn what_was_acknowledged_from_memory_is_written_before_the_proxy_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn topics_are_made_of_themselves_only_where_they_may_be() {
-    let mut open = TestProxy::start(&[("EVENT_PROXY__TOPICS__MAX", "2")]).await;
+    let settings = [("EVENT_PROXY__TOPICS__MAX", "2"), ("EVENT_PROXY__TOPICS__MAX_PER_SERVICE", "2")];
+    let mut open = TestProxy::start(&settings).await;
     let of = |kind: &str| json!({ "service": "order", "type": kind, "data": 1 });
     let items = open.json(json!([of("a"), of("b"), of("c"), of("a")])).await.expect(207)["items"].clone();
     let codes: Vec<_> = items.as_array().unwrap().iter().map(|item| item["problem"]["code"].clone()).collect();

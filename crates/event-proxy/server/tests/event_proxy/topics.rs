@@ -105,6 +105,20 @@ async fn events_of_a_topic_that_was_deleted_on_kafka_wait_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_service_with_many_types_leaves_others_their_topics() {
+    let mut proxy = TestProxy::start(&[("EVENT_PROXY__TOPICS__MAX", "20")]).await;
+    for n in 0..30 {
+        let answer = proxy.json(event("many", &format!("t{n}"), 0)).await;
+        if n < 10 { drop(answer.expect(202)) } else { drop(answer.expect_problem(422, "too-many-topics")) }
+    }
+    proxy.json(event("other", "t", 0)).await.expect(202);
+    // by hand there may be more
+    make(&proxy, json!({ "services": ["many"], "types": ["more"] })).await.expect(201);
+    proxy.json(event("many", "more", 0)).await.expect(202);
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn names_that_kafka_cannot_have_are_refused_at_the_door() {
     let long = format!("a{}", "-".repeat(200));
     let mut proxy =
