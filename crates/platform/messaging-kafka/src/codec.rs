@@ -156,7 +156,7 @@ mod tests {
         }
         let ours = [event.id.to_string(), source(event.source), event.kind.clone(), "9".to_owned()];
         for (name, value) in ["id", "source", "type", "sequence"].into_iter().zip(&ours) {
-            assert_eq!(find(&event, &format!("log_{name}")), [value.clone()]);
+            assert_eq!(find(&event, &format!("log_{name}")), std::slice::from_ref(value));
         }
         event.payload = r#"{"data":{"attributes":{"id":"7"}}}"#.to_owned();
         for (name, value) in ["id", "source", "type", "sequence"].into_iter().zip(ours) {
