@@ -197,11 +197,11 @@ pub(crate) struct DataQuery {
     #[serde(default)]
     ack: Ack,
     /// Events of one key keep their order.
-    #[param(min_length = 1, max_length = 255)]
+    #[param(max_length = 255)]
     #[garde(skip)]
     key: Option<String>,
     /// The service's own: the same again is the same event. Not for several lines.
-    #[param(min_length = 1, max_length = 255)]
+    #[param(max_length = 255)]
     #[garde(skip)]
     id: Option<String>,
     #[param(inline)]
@@ -219,7 +219,6 @@ pub(crate) struct DataQuery {
         (serde_json::Value = "application/json"),
         (String = "application/x-ndjson"),
         (String = "text/plain"),
-        (Vec<u8> = "application/octet-stream"),
     )),
     responses((status = 200, body = Answer), (status = 202, body = Answer), (status = 207, body = Items)),
     security((), ("bearer" = []), ("basic" = [])))]
