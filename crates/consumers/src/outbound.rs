@@ -2,11 +2,13 @@
 
 use program::settings::{SettingError, positive};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use chrono::{DateTime, FixedOffset, Utc};
 use hmac::{Hmac, KeyInit, Mac};
 use messaging::HandlerError;
-use reqwest::header::HeaderMap;
+use parking_lot::Mutex;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Certificate, Client, StatusCode, Url, redirect};
 use sha2::Sha256;
 
@@ -15,10 +17,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much of a refusal's body goes into the error's text, in characters.
 const QUOTED: usize = 300;
 
+/// Longest pause that a receiver can ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
 /// An HTTP endpoint that events are posted to.
 pub(crate) struct Target {
     client: Client,
     url: Url,
+    /// End of the pause that the receiver asked for.
+    paused: Mutex<Option<Instant>>,
 }
 
 impl Target {
@@ -45,17 +52,25 @@ impl Target {
         }
         positive(&format!("{section}.timeout"), timeout)?;
         let client = client(&url, ca_file, timeout, section)?;
-        Ok(Self { client, url })
+        Ok(Self { client, url, paused: Mutex::default() })
     }
 
     /// Posts `body`, and returns the body of a 2xx answer.
     ///
     /// # Errors
-    /// [`HandlerError::Unavailable`] when nothing answers in time; a refusal as [`refusal`] says.
+    /// [`HandlerError::Unavailable`] when nothing answers in time, and until the end of a pause that the receiver asked for
+    /// (`Retry-After`); a refusal as [`refusal`] says.
     pub(crate) async fn post(&self, headers: HeaderMap, body: Vec<u8>) -> Result<Vec<u8>, HandlerError> {
+        let left = self.paused.lock().map(|end| end.saturating_duration_since(Instant::now()));
+        if let Some(left) = left.filter(|left| !left.is_zero()) {
+            let text = format!("the receiver asked for a pause, of which {} s are left", left.as_secs() + 1);
+            return Err(HandlerError::Unavailable(text));
+        }
         let away = |error: reqwest::Error| HandlerError::Unavailable(chain(&error.without_url()));
         let answer = self.client.post(self.url.clone()).headers(headers).body(body).send().await.map_err(away)?;
         let status = answer.status();
+        let pause = if status.is_success() { None } else { retry_after(answer.headers()) };
+        *self.paused.lock() = pause.map(|pause| Instant::now() + pause);
         let body = answer.bytes().await.map_err(away)?;
         if status.is_success() {
             return Ok(body.to_vec());
@@ -83,18 +98,31 @@ fn client(url: &Url, ca_file: Option<&Path>, timeout: Duration, section: &str) -
     builder.build().map_err(|error| SettingError::new(format!("{section}.url"), chain(&error)))
 }
 
-/// What a status other than 2xx means for the events.
-///
-/// Only what the receiver says about the *content* fails an event. A wrong address, a missing permission, too many
-/// requests or a fault over there would refuse every event alike: that is waited out, and nothing is dead-lettered.
-pub(crate) fn refusal(status: StatusCode, text: &str) -> HandlerError {
-    let text = format!("{status}: {}", text.chars().take(QUOTED).collect::<String>());
-    if refuses_content(status.as_u16()) { HandlerError::Failed(text) } else { HandlerError::Unavailable(text) }
+/// The pause that an answer asks for, in seconds or as a date (RFC 9110, 10.2.3).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let until = |date: DateTime<FixedOffset>| (date.to_utc() - Utc::now()).to_std().unwrap_or_default();
+    let pause = text.parse().map(Duration::from_secs).or_else(|_| DateTime::parse_from_rfc2822(text).map(until));
+    pause.ok().map(|pause| pause.min(LONGEST_PAUSE))
 }
 
-/// See [`refusal`].
-pub(crate) fn refuses_content(status: u16) -> bool {
-    (400..500).contains(&status) && !matches!(status, 401 | 403 | 404 | 405 | 407 | 408 | 421 | 425 | 429)
+/// Meaning of a status other than 2xx for the events.
+///
+/// Only the receiver's words about the *content* fail an event: 422, 413, and 400 with a reason. A batch that fails comes
+/// again event by event, so that 413 fails the one that is too large. Any other answer, and any page of HTML, which a
+/// balancer sends, would refuse every event alike: the events wait, and nothing is dead-lettered.
+pub(crate) fn refusal(status: StatusCode, text: &str) -> HandlerError {
+    let words = text.trim_start();
+    let is_page =
+        words.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("<html") || start == "<!DOC" || start == "<!doc");
+    let is_content = match status.as_u16() {
+        413 => true,
+        422 => !is_page,
+        400 => !is_page && !words.is_empty(),
+        _ => false,
+    };
+    let text = format!("{status}: {}", text.chars().take(QUOTED).collect::<String>());
+    if is_content { HandlerError::Failed(text) } else { HandlerError::Unavailable(text) }
 }
 
 /// An error with its causes, in one line.

@@ -1,4 +1,5 @@
-"""Lints the OpenAPI documents of running servers, and takes the tour of README with generated clients.
+"""Lints the OpenAPI documents of running servers, takes the tour of README with generated clients, and sends CloudEvents
+with the official SDKs.
 
 Needs Node.js with npm, and Python 3.11 with venv. Generated clients and packages go to the target folder. The last line
 is `N passed, N failed`.
@@ -160,6 +161,8 @@ def typescript(results: Results, tools: Path, servers: dict[str, str], password:
     if generated and results.run("types of the TypeScript tours", programs / "tsc", "--project", ".", cwd=tools):
         for name, url in servers.items():
             results.run(f"TypeScript tour of the {name}", "node", f"dist/{name}_tour.js", url, password, cwd=tools)
+        events = "dist/proxy_cloudevents.js"
+        results.run("CloudEvents SDK for JavaScript", "node", events, servers["proxy"], password, cwd=tools)
 
 
 def python(results: Results, tools: Path, target: Path, servers: dict[str, str], password: str) -> None:
@@ -191,6 +194,7 @@ def python(results: Results, tools: Path, target: Path, servers: dict[str, str],
     if not generated:
         return
     tours = [SOURCE / f"{name}_tour.py" for name in servers]
+    events = SOURCE / "proxy_cloudevents.py"
     env = {"PYTHONPATH": str(clients), "MYPYPATH": str(clients), "PYTHONDONTWRITEBYTECODE": "1"}
     results.run(
         "types of the Python tours",
@@ -199,6 +203,7 @@ def python(results: Results, tools: Path, target: Path, servers: dict[str, str],
         "--cache-dir",
         tools / "mypy",
         *tours,
+        events,
         cwd=SOURCE,
         env=env,
     )
@@ -212,6 +217,9 @@ def python(results: Results, tools: Path, target: Path, servers: dict[str, str],
             cwd=SOURCE,
             env=env,
         )
+    results.run(
+        "CloudEvents SDK for Python", programs / "python", events, servers["proxy"], password, cwd=SOURCE, env=env
+    )
 
 
 if __name__ == "__main__":

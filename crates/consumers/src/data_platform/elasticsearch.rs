@@ -2,19 +2,21 @@
 //!
 //! Documents are created, never overwritten: 409 says that the document is there, which is as good as new.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use db::types::Id;
 use messaging::{EffectHandler, Event, HandlerError, Lease};
+use parking_lot::Mutex;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::line::{self, Line};
 use super::settings::ElasticsearchSettings;
-use crate::outbound::{Target, parcels, refuses_content};
+use crate::outbound::{Target, parcels};
 use program::settings::SettingError;
 
 pub(super) struct Elasticsearch {
@@ -22,7 +24,13 @@ pub(super) struct Elasticsearch {
     authorization: Option<HeaderValue>,
     index_prefix: String,
     max_body_bytes: usize,
+    /// Outcomes of a batch in which documents were refused, by event: the runtime handles its events one by one then, and
+    /// each is answered once without another request.
+    outcomes: Mutex<HashMap<Id, Outcome>>,
 }
+
+/// The reason why a document was refused, if it was.
+type Outcome = Option<String>;
 
 impl Elasticsearch {
     pub(super) fn new(settings: &ElasticsearchSettings) -> Result<Self, SettingError> {
@@ -30,7 +38,8 @@ impl Elasticsearch {
         let target = Target::new("export.elasticsearch", url, "/_bulk", ca_file, settings.timeout)?;
         let authorization = authorization(settings)?;
         let index_prefix = settings.index_prefix.clone();
-        Ok(Self { target, authorization, index_prefix, max_body_bytes: settings.max_body_bytes })
+        let (max_body_bytes, outcomes) = (settings.max_body_bytes, Mutex::default());
+        Ok(Self { target, authorization, index_prefix, max_body_bytes, outcomes })
     }
 
     /// The two lines of each event.
@@ -91,52 +100,79 @@ struct Answer<'a> {
     errors: bool,
     /// By the name of the action.
     #[serde(default, borrow)]
-    items: Vec<BTreeMap<&'a str, Outcome<'a>>>,
+    items: Vec<BTreeMap<&'a str, Item<'a>>>,
 }
 
 #[derive(Deserialize)]
-struct Outcome<'a> {
+struct Item<'a> {
     status: u16,
     #[serde(default, borrow)]
     error: Option<&'a RawValue>,
 }
 
-/// What became of each document.
+impl Item<'_> {
+    /// Returns true if the document itself cannot be indexed. A cluster that has no room for another index, or no such
+    /// pipeline, answers 400 as well.
+    fn refuses_content(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Reason {
+            #[serde(default, rename = "type")]
+            kind: String,
+            #[serde(default)]
+            reason: String,
+        }
+        let reason = self.error.and_then(|error| serde_json::from_str::<Reason>(error.get()).ok());
+        let is_of_document = reason.is_some_and(|Reason { kind, reason }| match kind.as_str() {
+            "illegal_argument_exception" => ["mapper", "field", "term"].iter().any(|word| reason.contains(word)),
+            kind => ["mapp", "pars"].iter().any(|word| kind.contains(word)),
+        });
+        matches!(self.status, 413 | 422) || (self.status == 400 && is_of_document)
+    }
+}
+
+/// Returns the outcome of each document.
 ///
 /// # Errors
-/// `Unavailable` if any item must wait, for then the batch comes again and what is stored answers 409; else `Failed`
-/// if any can't be indexed.
-fn judge(body: &[u8], sent: usize) -> Result<(), HandlerError> {
+/// `Unavailable` if any item must wait, for then the batch comes again and what is stored answers 409.
+fn judge(body: &[u8], sent: usize) -> Result<Vec<Outcome>, HandlerError> {
     let strange = |why: String| HandlerError::Unavailable(format!("the answer to _bulk makes no sense: {why}"));
     let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| strange(error.to_string()))?;
     if !answer.errors {
-        return Ok(());
+        return Ok(vec![None; sent]);
     }
     if answer.items.len() != sent {
         return Err(strange(format!("{} items for {sent} events", answer.items.len())));
     }
-    let outcomes = answer.items.iter().flat_map(BTreeMap::values);
-    let refused = outcomes.filter(|outcome| !matches!(outcome.status, 200..300 | 409));
-    let text = |outcome: &Outcome<'_>| {
-        let error: String = outcome.error.map(RawValue::get).unwrap_or_default().chars().take(300).collect();
-        format!("{}: {error}", outcome.status)
+    let outcome = |item: &Item<'_>| {
+        if matches!(item.status, 200..300 | 409) {
+            return Ok(None);
+        }
+        let error: String = item.error.map(RawValue::get).unwrap_or_default().chars().take(300).collect();
+        let text = format!("{}: {error}", item.status);
+        if item.refuses_content() { Ok(Some(text)) } else { Err(HandlerError::Unavailable(text)) }
     };
-    let (failed, waiting): (Vec<_>, Vec<_>) = refused.partition(|outcome| refuses_content(outcome.status));
-    match (waiting.first(), failed.first()) {
-        (Some(outcome), _) => Err(HandlerError::Unavailable(text(outcome))),
-        (None, Some(outcome)) => Err(HandlerError::Failed(text(outcome))),
-        (None, None) => Ok(()),
-    }
+    answer.items.iter().flat_map(BTreeMap::values).map(outcome).collect()
 }
 
 #[async_trait]
 impl EffectHandler for Elasticsearch {
     async fn handle(&self, _lease: &Lease, events: &[Event]) -> Result<(), HandlerError> {
+        let failed = |reason: String| Err(HandlerError::Failed(reason));
+        if let [event] = events
+            && let Some(outcome) = self.outcomes.lock().remove(&event.id)
+        {
+            return outcome.map_or(Ok(()), failed);
+        }
         let documents = self.documents(events)?;
+        let mut outcomes = Vec::with_capacity(events.len());
         for parcel in parcels(&documents, self.max_body_bytes) {
             let answer = self.target.post(self.headers(), parcel.concat()).await?;
-            judge(&answer, parcel.len())?;
+            outcomes.extend(judge(&answer, parcel.len())?);
         }
-        Ok(())
+        let Some(reason) = outcomes.iter().flatten().next().cloned() else { return Ok(()) };
+        if events.len() > 1 {
+            *self.outcomes.lock() = events.iter().map(|event| event.id).zip(outcomes).collect();
+        }
+        failed(reason)
     }
 }

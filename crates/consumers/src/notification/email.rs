@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use contracts::MemberId;
 use db::types::Id;
-use db::{Conn, Database};
+use db::{Conn, Database, Tx};
 use lettre::address::Address;
 use lettre::message::header::ContentType;
 use lettre::message::{Mailbox, Message};
@@ -15,26 +17,54 @@ use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::transport::smtp::response::Code;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use messaging::{EffectHandler, Event, HandlerError, Lease};
+use telemetry::metrics::NOTIFICATION_REFUSED;
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::model::{self, Audience, Notice};
 use super::settings::{EmailSettings, SmtpSecurity};
-use super::store::{self, Channel};
+use super::store::{self, Channel, Waiting};
 use crate::outbound::chain;
 use program::settings::{SettingError, expect, positive};
 
+/// Time after which a mail is given up whose mailbox takes none.
+const GIVE_UP: Duration = Duration::from_secs(3 * 24 * 3600);
+
 /// Mails, one after the other; what was sent is noted at once, so that a retry sends only the rest.
 pub(super) struct Email {
+    mailer: Arc<Mailer>,
+    /// Sends what waits for its mailbox, since this member has a partition.
+    resending: OnceLock<AbortOnDropHandle<()>>,
+}
+
+struct Mailer {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
+    resend_after: Duration,
     db: Database,
+}
+
+/// A server's answer about one mail.
+enum Fate {
+    Sent,
+    /// The recipient is refused for good.
+    Refused(String),
+    /// The mailbox takes no mail now.
+    Busy(String),
 }
 
 impl Email {
     /// `None` unless a host is set.
     pub(super) fn new(settings: &EmailSettings, db: Database) -> Result<Option<Self>, SettingError> {
-        Ok(way(settings)?.map(|(transport, from)| Self { transport, from, db }))
+        let resend_after = settings.resend_after;
+        Ok(way(settings)?.map(|(transport, from)| Self {
+            mailer: Arc::new(Mailer { transport, from, resend_after, db }),
+            resending: OnceLock::new(),
+        }))
     }
+}
 
+impl Mailer {
     /// The id is the same each time, so that a mail that comes twice can be told.
     fn message(&self, mail: &Mail, to: Address) -> Result<Message, HandlerError> {
         let id = format!("<{}.{}@{}>", mail.event_id, mail.member_id, self.from.email.domain());
@@ -42,22 +72,86 @@ impl Email {
             .message_id(Some(id))
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
-            .subject(mail.subject)
+            .subject(&mail.subject)
             .header(ContentType::TEXT_PLAIN)
             .body(mail.text.clone())
             .map_err(|error| HandlerError::Failed(chain(&error)))
     }
 
-    async fn send(&self, mail: &Mail) -> Result<(), HandlerError> {
-        let to: Address = mail.address.parse().map_err(|_| HandlerError::Failed("not an e-mail address".into()))?;
-        let message = self.message(mail, to)?;
-        self.transport.send(message).await.map_err(|error| refusal(&error, &mail.address))?;
-        let (event, recipient) = (mail.event_id, mail.member_id.to_string());
-        let mark = move |tx: &mut db::Tx<'_>| {
-            let now = tx.now()?;
-            store::mark_sent(tx, event, Channel::Email, &recipient, now)
+    async fn send(&self, mail: &Mail) -> Result<Fate, HandlerError> {
+        let to = match mail.address.parse::<Address>() {
+            Ok(to) => to,
+            Err(error) => return Ok(Fate::Refused(chain(&error))),
         };
-        Ok(self.db.write(mark).await?)
+        match self.transport.send(self.message(mail, to)?).await {
+            Ok(_) => Ok(Fate::Sent),
+            Err(error) if is_of_recipient(&error, &mail.address) => Ok(Fate::Refused(chain(&error))),
+            Err(error) if is_busy(&error) => Ok(Fate::Busy(chain(&error))),
+            Err(error) => Err(refusal(&error)),
+        }
+    }
+
+    /// Notes that a mail was sent, or the reason why it never will be.
+    async fn note(&self, mail: &Mail, refusal: Option<String>) -> Result<(), HandlerError> {
+        let (event, member) = (mail.event_id, mail.member_id);
+        if let Some(reason) = &refusal {
+            tracing::warn!(%event, %member, reason, "mail refused for its recipient; it is not sent again");
+            NOTIFICATION_REFUSED.of([Channel::Email.as_str().into()]).increment(1);
+        }
+        let unit = move |tx: &mut Tx<'_>| -> db::Result<()> {
+            let now = tx.now()?;
+            store::forget_waiting(tx, event, member)?;
+            store::mark_sent(tx, event, Channel::Email, &member.to_string(), refusal.as_deref(), now)
+        };
+        Ok(self.db.write(unit).await?)
+    }
+
+    /// Has a mail wait, unless it was sent meanwhile.
+    async fn put_off(&self, mail: &Mail) -> Result<(), HandlerError> {
+        let (mail, pause) = (mail.clone(), self.resend_after);
+        let unit = move |tx: &mut Tx<'_>| -> db::Result<()> {
+            let now = tx.now()?;
+            let sent = store::sent(tx, Channel::Email, &[mail.event_id])?;
+            if sent.contains(&(mail.event_id, mail.member_id.to_string())) {
+                return Ok(());
+            }
+            store::put_off(tx, mail.event_id, mail.member_id, &mail.subject, &mail.text, now, now + pause)
+        };
+        Ok(self.db.write(unit).await?)
+    }
+
+    /// Sends again what is due, for ever.
+    async fn resend(self: Arc<Self>) {
+        loop {
+            match self.resend_one().await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "mails that wait for their mailbox wait on"),
+            }
+            sleep(self.resend_after).await;
+        }
+    }
+
+    /// Sends a mail that is due; false if none is.
+    async fn resend_one(&self) -> Result<bool, HandlerError> {
+        let pause = self.resend_after;
+        let unit = move |tx: &mut Tx<'_>| -> db::Result<_> {
+            let now = tx.now()?;
+            let Some(waiting) = store::claim(tx, now, now + pause)? else { return Ok(None) };
+            let is_over = waiting.since + GIVE_UP < now;
+            let member = member::get(tx, waiting.member_id)?;
+            Ok(Some((waiting, is_over, member.map(|member| member.email).unwrap_or_default())))
+        };
+        let Some((waiting, is_over, address)) = self.db.write(unit).await? else { return Ok(false) };
+        let Waiting { event_id, member_id, subject, text, .. } = waiting;
+        let mail = Mail { event_id, member_id, address, subject, text };
+        let refusal = match self.send(&mail).await {
+            Ok(Fate::Busy(_)) if !is_over => return Ok(true),
+            Ok(Fate::Sent) => None,
+            Ok(Fate::Refused(reason) | Fate::Busy(reason)) | Err(HandlerError::Failed(reason)) => Some(reason),
+            Err(away) => return Err(away),
+        };
+        self.note(&mail, refusal).await.map(|()| true)
     }
 }
 
@@ -71,6 +165,7 @@ pub(super) fn way(
         .parse()
         .map_err(|error| SettingError::new("notification.email.from", format!("is no mailbox: {error}")))?;
     positive("notification.email.timeout", settings.timeout)?;
+    positive("notification.email.resend_after", settings.resend_after)?;
     expect("notification.email.port", settings.port != Some(0), "expected 1 to 65535")?;
     let (tls, port) = match settings.security {
         SmtpSecurity::None => (Tls::None, 25),
@@ -97,22 +192,47 @@ fn tls(host: &str, settings: &EmailSettings) -> Result<TlsParameters, SettingErr
     builder.build().map_err(|error| SettingError::new("notification.email.host", chain(&error)))
 }
 
+/// Returns true if a server refuses the recipient for good: the mailbox, and neither the sender, the login nor the content.
+///
+/// Without an enhanced status code (RFC 3463) the code of RFC 5321 decides.
+fn is_of_recipient(error: &lettre::transport::smtp::Error, address: &str) -> bool {
+    let Some(code) = error.status().filter(|_| error.is_permanent()).map(u16::from) else {
+        // no server that is up would take it either: it does not know such addresses
+        return error.is_client() && !address.is_ascii();
+    };
+    let text = chain(error);
+    let enhanced = text.split(|c: char| !c.is_ascii_digit() && c != '.').find(|word| {
+        word.strip_prefix("5.").is_some_and(|rest| rest.contains('.') && !rest.starts_with('.') && !rest.ends_with('.'))
+    });
+    match enhanced {
+        // 5.1.7 and 5.1.8 speak of the sender's address
+        Some(enhanced) => {
+            (enhanced.starts_with("5.1.") || enhanced.starts_with("5.2.")) && !["5.1.7", "5.1.8"].contains(&enhanced)
+        }
+        None => matches!(code, 550 | 551 | 553),
+    }
+}
+
 /// Only a permanent refusal of the mail itself fails it; a refused login or a server in trouble is waited out.
-fn refusal(error: &lettre::transport::smtp::Error, address: &str) -> HandlerError {
+fn refusal(error: &lettre::transport::smtp::Error) -> HandlerError {
     let login = |code: Code| matches!(u16::from(code), 530 | 534 | 535 | 538);
     let refused = error.is_permanent() && !error.status().is_some_and(login);
-    // no server that is up would take it either: it does not know such addresses
-    let foreign = error.is_client() && !address.is_ascii();
     let text = chain(error);
-    if refused || foreign { HandlerError::Failed(text) } else { HandlerError::Unavailable(text) }
+    if refused { HandlerError::Failed(text) } else { HandlerError::Unavailable(text) }
+}
+
+/// Returns true if the server cannot take a mail for this mailbox now (RFC 5321, 4.2.3).
+fn is_busy(error: &lettre::transport::smtp::Error) -> bool {
+    error.status().is_some_and(|code| matches!(u16::from(code), 450 | 452))
 }
 
 /// A mail to be sent.
+#[derive(Clone)]
 struct Mail {
     event_id: Id,
     member_id: MemberId,
     address: String,
-    subject: &'static str,
+    subject: String,
     text: String,
 }
 
@@ -123,10 +243,11 @@ fn outstanding(conn: &mut Conn, notices: &[Notice]) -> db::Result<Vec<Mail>> {
     let mut addresses = Addresses::default();
     let mut mails = Vec::new();
     for notice in notices {
-        let (event_id, subject) = (notice.event_id, notice.kind.subject());
+        let event_id = notice.event_id;
         for (member_id, address) in addresses.of(conn, notice.audience)? {
             if !sent.contains(&(event_id, member_id.to_string())) {
-                mails.push(Mail { event_id, member_id, address, subject, text: notice.text.clone() });
+                let (subject, text) = (notice.kind.subject().to_owned(), notice.text.clone());
+                mails.push(Mail { event_id, member_id, address, subject, text });
             }
         }
     }
@@ -169,15 +290,29 @@ impl EffectHandler for Email {
         if notices.is_empty() {
             return Ok(());
         }
-        let mails = self.db.read(move |conn| outstanding(conn, &notices)).await?;
+        let mailer = &self.mailer;
+        let unsent = move |conn: &mut Conn| -> db::Result<_> {
+            Ok((outstanding(conn, &notices)?, store::members_waiting(conn)?))
+        };
+        let (mails, mut waiting) = mailer.db.read(unsent).await?;
         let mut failed: Option<(Id, HandlerError)> = None;
         for mail in &mails {
             // one refused mail does not keep the event from its other recipients, but later events wait for it
             if failed.as_ref().is_some_and(|(event, _)| *event != mail.event_id) {
                 break;
             }
-            match self.send(mail).await {
-                Ok(()) => {}
+            let fate = match waiting.contains(&mail.member_id) {
+                true => Ok(Fate::Busy("a mail to this mailbox waits already".into())),
+                false => mailer.send(mail).await,
+            };
+            match fate {
+                Ok(Fate::Sent) => mailer.note(mail, None).await?,
+                Ok(Fate::Refused(reason)) => mailer.note(mail, Some(reason)).await?,
+                Ok(Fate::Busy(reason)) => {
+                    tracing::info!(event = %mail.event_id, member = %mail.member_id, reason, "mail put off");
+                    mailer.put_off(mail).await?;
+                    waiting.insert(mail.member_id);
+                }
                 Err(error @ HandlerError::Failed(_)) => {
                     failed.get_or_insert((mail.event_id, error));
                 }
@@ -185,5 +320,11 @@ impl EffectHandler for Email {
             }
         }
         failed.map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    async fn taken(&self, _lease: &Lease) -> Result<(), HandlerError> {
+        let resend = || AbortOnDropHandle::new(tokio::spawn(self.mailer.clone().resend()));
+        self.resending.get_or_init(resend);
+        Ok(())
     }
 }

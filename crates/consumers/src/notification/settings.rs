@@ -47,6 +47,9 @@ pub struct EmailSettings {
     pub from: String,
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
+    /// Time after which a mail is sent again whose mailbox takes none now.
+    #[serde(with = "humantime_serde")]
+    pub resend_after: Duration,
     /// Certificates (PEM) that are trusted besides the usual ones.
     pub ca_file: Option<PathBuf>,
 }
@@ -61,6 +64,7 @@ impl Default for EmailSettings {
             password: Secret::default(),
             from: "Jangteo <no-reply@shop.local>".into(),
             timeout: TIMEOUT,
+            resend_after: Duration::from_secs(300),
             ca_file: None,
         }
     }

@@ -41,6 +41,20 @@ diesel::table! {
         channel -> Text,
         recipient -> Text,
         sent_at -> UtcTime,
+        refusal -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    use db::types::{Uuid, UtcTime};
+    use diesel::sql_types::*;
+    notification_waiting (event_id, member_id) {
+        event_id -> Uuid,
+        member_id -> Uuid,
+        subject -> Text,
+        text -> Text,
+        since -> UtcTime,
+        next_attempt_at -> UtcTime,
     }
 }
 
@@ -188,15 +202,79 @@ pub(super) fn sent(conn: &mut Conn, channel: Channel, events: &[Id]) -> Result<H
     Ok(rows.into_iter().collect())
 }
 
-/// Notes that an event has left by `channel`.
-pub(super) fn mark_sent(conn: &mut Conn, event: Id, channel: Channel, recipient: &str, at: Time) -> Result<()> {
+/// Notes that an event has left by `channel`, or why it never will.
+pub(super) fn mark_sent(
+    conn: &mut Conn,
+    event: Id,
+    channel: Channel,
+    recipient: &str,
+    refusal: Option<&str>,
+    at: Time,
+) -> Result<()> {
     let row = (
         notification_sent::event_id.eq(event),
         notification_sent::channel.eq(channel),
         notification_sent::recipient.eq(recipient),
+        notification_sent::refusal.eq(refusal),
         notification_sent::sent_at.eq(at),
     );
     let insert = diesel::insert_into(notification_sent::table).values(row).on_conflict_do_nothing();
     on_each!(conn, |c| insert.execute(c))?;
+    Ok(())
+}
+
+/// A mail that waits for its mailbox.
+#[derive(Debug, Clone, Queryable)]
+pub(super) struct Waiting {
+    pub event_id: Id,
+    pub member_id: MemberId,
+    pub subject: String,
+    pub text: String,
+    pub since: Time,
+    next_attempt_at: Time,
+}
+
+/// Members of whom a mail waits.
+pub(super) fn members_waiting(conn: &mut Conn) -> Result<HashSet<MemberId>> {
+    let members: Vec<MemberId> = notification_waiting::table.select(notification_waiting::member_id).load(conn)?;
+    Ok(members.into_iter().collect())
+}
+
+/// Has a mail wait until `next_attempt_at`.
+pub(super) fn put_off(
+    conn: &mut Conn,
+    event: Id,
+    member: MemberId,
+    subject: &str,
+    text: &str,
+    now: Time,
+    next_attempt_at: Time,
+) -> Result<()> {
+    let row = (
+        notification_waiting::event_id.eq(event),
+        notification_waiting::member_id.eq(member),
+        notification_waiting::subject.eq(subject),
+        notification_waiting::text.eq(text),
+        notification_waiting::since.eq(now),
+        notification_waiting::next_attempt_at.eq(next_attempt_at),
+    );
+    let insert = diesel::insert_into(notification_waiting::table).values(row).on_conflict_do_nothing();
+    on_each!(conn, |c| insert.execute(c))?;
+    Ok(())
+}
+
+/// Takes the mail that waits the longest and is due, so that no other process does until `next_attempt_at`.
+pub(super) fn claim(conn: &mut Conn, now: Time, next_attempt_at: Time) -> Result<Option<Waiting>> {
+    use notification_waiting::{next_attempt_at as due, since, table};
+    let found: Option<Waiting> = table.filter(due.le(now)).order((since, due)).first(conn).optional()?;
+    let Some(waiting) = found else { return Ok(None) };
+    let row = table.find((waiting.event_id, waiting.member_id)).filter(due.eq(waiting.next_attempt_at));
+    let claimed = diesel::update(row).set(due.eq(next_attempt_at)).execute(conn)?;
+    Ok((claimed == 1).then_some(waiting))
+}
+
+/// Forgets a mail that waited.
+pub(super) fn forget_waiting(conn: &mut Conn, event: Id, member: MemberId) -> Result<()> {
+    diesel::delete(notification_waiting::table.find((event, member))).execute(conn)?;
     Ok(())
 }

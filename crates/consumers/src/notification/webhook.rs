@@ -59,7 +59,7 @@ impl Webhook {
         let id = event.id;
         let mark = move |tx: &mut db::Tx<'_>| {
             let now = tx.now()?;
-            store::mark_sent(tx, id, Channel::Webhook, RECIPIENT, now)
+            store::mark_sent(tx, id, Channel::Webhook, RECIPIENT, None, now)
         };
         Ok(self.db.write(mark).await?)
     }

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use db::Database;
 use db::types::Id;
@@ -21,10 +22,13 @@ pub(super) struct Mail {
     pub text: String,
 }
 
-/// An SMTP server that refuses mail to any address with `refused` in it for good; it goes down when dropped.
+/// An SMTP server that refuses mail to any address with `refused` in it for good, and with `busy` for now; it goes down when
+/// dropped.
 pub(super) struct Smtp {
     pub address: SocketAddr,
     got: Arc<Mutex<Vec<Mail>>>,
+    refused: Arc<AtomicUsize>,
+    is_free: Arc<AtomicBool>,
     _serving: JoinSet<()>,
 }
 
@@ -37,15 +41,27 @@ impl Smtp {
         let listener = TcpListener::bind(address).await.expect("an address");
         let address = listener.local_addr().expect("bound");
         let got = Arc::new(Mutex::new(Vec::new()));
-        let kept = got.clone();
+        let refused = Arc::new(AtomicUsize::new(0));
+        let is_free = Arc::new(AtomicBool::new(false));
+        let (kept, counted, free) = (got.clone(), refused.clone(), is_free.clone());
         let mut serving = JoinSet::new();
         serving.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve_smtp(stream, kept.clone()));
+                connections.spawn(serve_smtp(stream, kept.clone(), counted.clone(), free.clone()));
             }
         });
-        Self { address, got, _serving: serving }
+        Self { address, got, refused, is_free, _serving: serving }
+    }
+
+    /// Takes mail for busy mailboxes from now on.
+    pub(super) fn free_mailboxes(&self) {
+        self.is_free.store(true, Ordering::Relaxed);
+    }
+
+    /// Mails refused for good.
+    pub(super) fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
     }
 
     pub(super) fn got(&self) -> Vec<Mail> {
@@ -59,14 +75,30 @@ impl Smtp {
 }
 
 /// `None` when the other side has gone.
-async fn serve_smtp(stream: TcpStream, got: Arc<Mutex<Vec<Mail>>>) -> Option<()> {
+async fn serve_smtp(
+    stream: TcpStream,
+    got: Arc<Mutex<Vec<Mail>>>,
+    refused: Arc<AtomicUsize>,
+    is_free: Arc<AtomicBool>,
+) -> Option<()> {
     let mut stream = BufReader::new(stream);
     let mut to = String::new();
     stream.write_all(b"220 here\r\n").await.ok()?;
     loop {
         let command = read_line(&mut stream).await?;
         let answer = match command.to_ascii_uppercase().split(':').next()? {
-            "RCPT TO" if command.contains("refused") => "550 no such mailbox",
+            "RCPT TO" if command.contains("busy") && !is_free.load(Ordering::Relaxed) => {
+                "450 4.2.1 the mailbox is busy"
+            }
+            "RCPT TO" if command.contains("refused") => {
+                refused.fetch_add(1, Ordering::Relaxed);
+                match command.split(['+', '@']).nth(1)? {
+                    "unknown" => "550 5.1.1 no such mailbox",
+                    "policy" => "550 5.7.1 relaying denied",
+                    "sender" => "553 5.1.8 bad address of the sender",
+                    _ => "550 no such mailbox",
+                }
+            }
             "RCPT TO" => {
                 to = command.split(['<', '>']).nth(1)?.to_owned();
                 "250 fine"

@@ -192,6 +192,8 @@ pub struct TopicSettings {
     pub partitions: NonZeroU32,
     /// How many there may be.
     pub max: NonZeroU32,
+    /// Of one service, so that it leaves others some; half of `max` unless set.
+    pub max_per_service: Option<NonZeroU32>,
     /// For some topics; the first that fits is the one.
     pub rules: Vec<TopicRule>,
 }
@@ -232,6 +234,18 @@ impl TopicSettings {
         fits(&self.services, service) && fits(&self.types, kind)
     }
 
+    /// Maximum number of topics of one service.
+    pub fn share(&self) -> usize {
+        self.max_per_service.map_or(self.max.get().div_ceil(2), NonZeroU32::get) as usize
+    }
+
+    /// Returns true if events of the service go to this topic.
+    pub fn is_of(&self, service: &str, topic: &str) -> bool {
+        let template = self.template.replace("{service}", service);
+        let Some((before, after)) = template.split_once("{type}") else { return template == topic };
+        topic.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)).is_some_and(is_name)
+    }
+
     /// The rule for a topic, if there is one.
     pub fn rule(&self, topic: &str) -> Option<&TopicRule> {
         let fits = |rule: &&TopicRule| match rule.topics.strip_suffix('*') {
@@ -249,6 +263,7 @@ defaults!(TopicSettings {
     types: Vec::new(),
     partitions: NonZeroU32::new(3).expect("not 0"),
     max: NonZeroU32::new(500).expect("not 0"),
+    max_per_service: None,
     rules: Vec::new(),
 });
 

@@ -2,6 +2,7 @@
 
 mod event_proxy {
     mod answers;
+    mod cloudevents;
     mod control;
     mod cost;
     mod door;

@@ -1,6 +1,8 @@
 //! An event as a Kafka record: CloudEvents 1.0 in binary mode
 //! (<https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/kafka-protocol-binding.md>).
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::DateTime;
@@ -22,9 +24,23 @@ const AGGREGATE_VERSION: &str = "ce_aggregateversion";
 /// The epoch of the log in which the position was given; the first one has no header.
 const EPOCH: &str = "ce_logepoch";
 const TRACEPARENT: &str = "traceparent";
+/// Begins the names of attributes.
+const PREFIX: &str = "ce_";
+/// Begins a name of ours that an attribute of the event took.
+const OURS: &str = "log_";
+/// Beginning of a payload with attributes of its own.
+const WITH_ATTRIBUTES: &str = r#"{"attributes":{"#;
 
 /// The headers of an event's record; its value is the payload and its key the key.
+///
+/// A payload may begin with the attributes of a CloudEvent. They are headers by their names, and one of ours of the same
+/// name then begins with `log_`.
 pub(crate) fn headers(event: &Event) -> OwnedHeaders {
+    let attributes = attributes(&event.payload);
+    let name = |ours: &'static str| match ours.strip_prefix(PREFIX) {
+        Some(name) if attributes.contains_key(name) => Cow::Owned(format!("{OURS}{name}")),
+        _ => Cow::Borrowed(ours),
+    };
     let ours = [
         ("ce_specversion", "1.0".to_owned()),
         (ID, event.id.to_string()),
@@ -38,11 +54,27 @@ pub(crate) fn headers(event: &Event) -> OwnedHeaders {
     ];
     let epoch = (event.epoch != FIRST_EPOCH).then(|| (EPOCH, event.epoch.to_string()));
     let traceparent = event.traceparent.iter().map(|traceparent| (TRACEPARENT, traceparent.clone()));
-    let headers = OwnedHeaders::new_with_capacity(ours.len() + 2);
-    ours.into_iter()
+    let headers = OwnedHeaders::new_with_capacity(ours.len() + 2 + attributes.len());
+    let headers = ours
+        .into_iter()
         .chain(epoch)
         .chain(traceparent)
-        .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(&value) }))
+        .fold(headers, |headers, (key, value)| headers.insert(Header { key: &name(key), value: Some(&value) }));
+    attributes.iter().fold(headers, |headers, (name, value)| {
+        headers.insert(Header { key: &format!("{PREFIX}{name}"), value: Some(value) })
+    })
+}
+
+/// Attributes of a CloudEvent with which the payload begins.
+fn attributes(payload: &str) -> BTreeMap<String, String> {
+    #[derive(serde::Deserialize)]
+    struct Payload {
+        attributes: BTreeMap<String, String>,
+    }
+    let payload = Some(payload).filter(|payload| payload.starts_with(WITH_ATTRIBUTES));
+    payload
+        .and_then(|payload| serde_json::from_str(payload).ok())
+        .map_or_else(BTreeMap::new, |it: Payload| it.attributes)
 }
 
 /// A log's UUID as the URI that CloudEvents wants of a source.
@@ -61,9 +93,10 @@ pub(crate) fn decode(record: &BorrowedMessage<'_>, topic: &Arc<str>) -> Result<E
         // no database takes it
         if text.contains('\0') { Err(format!("its {what} has a NUL")) } else { Ok(text) }
     };
+    let find = |name: &str| record.headers().and_then(|headers| headers.iter().find(|header| header.key == name));
     let header = |name: &str| {
-        let found = record.headers().and_then(|headers| headers.iter().find(|header| header.key == name));
-        text(found.and_then(|header| header.value), name)
+        let of_log = name.strip_prefix(PREFIX).and_then(|name| find(&format!("{OURS}{name}")));
+        text(of_log.or_else(|| find(name)).and_then(|header| header.value), name)
     };
     let source = header(SOURCE)?;
     let source = source.strip_prefix("urn:uuid:").unwrap_or(&source);
@@ -87,4 +120,48 @@ pub(crate) fn decode(record: &BorrowedMessage<'_>, topic: &Arc<str>) -> Result<E
 
 fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(name: &str, value: &str) -> Result<T, String> {
     value.parse().map_err(|error| format!("{name} {value:?}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_of_a_cloud_event_are_headers_and_ours_of_the_same_name_move_aside() {
+        let payload =
+            r#"{"attributes":{"id":"7","source":"/a b","type":"com.example","sequence":"x","ext":"e"},"data":1}"#;
+        let mut event = Event {
+            id: Id(Uuid::from_u128(1)),
+            source: Id(Uuid::from_u128(2)),
+            epoch: FIRST_EPOCH,
+            topic: "a.b".into(),
+            partition: 0,
+            position: 9,
+            key: "k".to_owned(),
+            kind: "a.b".to_owned(),
+            version: 1,
+            aggregate_version: 0,
+            occurred_at: Time::now(),
+            traceparent: None,
+            payload: payload.to_owned(),
+        };
+        let find = |event: &Event, name: &str| {
+            let headers = headers(event);
+            let values = headers.iter().filter(|header| header.key == name);
+            values.map(|header| String::from_utf8(header.value.unwrap().to_vec()).unwrap()).collect::<Vec<_>>()
+        };
+        for (name, value) in [("id", "7"), ("source", "/a b"), ("type", "com.example"), ("sequence", "x"), ("ext", "e")]
+        {
+            assert_eq!(find(&event, &format!("ce_{name}")), [value]);
+        }
+        let ours = [event.id.to_string(), source(event.source), event.kind.clone(), "9".to_owned()];
+        for (name, value) in ["id", "source", "type", "sequence"].into_iter().zip(&ours) {
+            assert_eq!(find(&event, &format!("log_{name}")), std::slice::from_ref(value));
+        }
+        event.payload = r#"{"data":{"attributes":{"id":"7"}}}"#.to_owned();
+        for (name, value) in ["id", "source", "type", "sequence"].into_iter().zip(ours) {
+            assert_eq!(find(&event, &format!("ce_{name}")), [value]);
+            assert!(find(&event, &format!("log_{name}")).is_empty());
+        }
+    }
 }

@@ -63,7 +63,7 @@ impl Kafka {
     /// waits for that, for 10 s at most.
     ///
     /// # Errors
-    /// [`BusError::Unavailable`]; what was made stays.
+    /// [`BusError::Unavailable`]; what was made stays. [`BusError::Refused`] for a topic that Kafka refuses as it is.
     pub async fn ensure_topics(
         &self,
         topics: &[(String, i32)],
@@ -278,11 +278,29 @@ async fn make(admin: &AdminClient<Heard>, topics: &[(String, i32)], options: &To
             Ok(name) => tracing::info!(topic = name, "the topic was made on Kafka"),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {} // somebody else was quicker
             Err((name, code)) => {
-                return Err(BusError::Unavailable(format!("kafka: the topic {name} was not made: {code}")));
+                let why = format!("kafka: the topic {name} was not made: {code}");
+                return Err(if is_for_good(code) { BusError::Refused(why) } else { BusError::Unavailable(why) });
             }
         }
     }
     Ok(())
+}
+
+/// Returns true if a topic is refused until somebody changes it, or the rules of the cluster.
+fn is_for_good(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{
+        ClusterAuthorizationFailed, InvalidConfig, InvalidPartitions, InvalidTopic, PolicyViolation,
+        TopicAuthorizationFailed,
+    };
+    matches!(
+        code,
+        InvalidTopic
+            | TopicAuthorizationFailed
+            | ClusterAuthorizationFailed
+            | PolicyViolation
+            | InvalidPartitions
+            | InvalidConfig
+    )
 }
 
 /// Adds partitions, and returns the topics that have them now.

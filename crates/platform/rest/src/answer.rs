@@ -23,16 +23,21 @@ const PIECE: usize = 8 << 10;
 
 /// The outermost middleware. Sends large answers in pieces, and tells the [`Connection`] until when a request is
 /// answered. Reads are answered 503 if there is no memory for their answer. Other answers are sent all the same, and
-/// their memory counts, as does the [`Memory`] that their route puts into the extensions of the response.
+/// their memory counts, as does the [`Memory`] that their route puts into the extensions of the response. HEAD goes on as
+/// GET, and its answer has the headers alone.
 ///
 /// # Errors
 /// Those of the application.
 pub async fn bounded(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
+    let is_head = request.method() == Method::HEAD;
+    if is_head {
+        request.head_mut().method = Method::GET;
+    }
     let answering = Connection::of(request.request()).map(|connection| connection.begin(has_body(request.headers())));
-    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_read = request.method() == Method::GET;
     let (request, response) = next.call(request).await?.into_parts();
     let (mut response, body) = response.into_parts();
     let mut memory = response.extensions_mut().remove::<Memory>();
@@ -48,6 +53,9 @@ pub async fn bounded(
             (response, body) = (refusal, Pieces::of(told));
         }
         memory = Some(of_answer);
+    }
+    if is_head {
+        body = Pieces::Head(body.size());
     }
     let body = BoxBody::new(Answer { body, _memory: memory, _answering: answering });
     Ok(ServiceResponse::new(request, response.set_body(body)))
@@ -68,11 +76,21 @@ struct Answer {
 enum Pieces {
     Whole(Bytes),
     Stream(BoxBody),
+    /// Answer to HEAD.
+    Head(BodySize),
 }
 
 impl Pieces {
     fn of(body: impl MessageBody + 'static) -> Self {
         body.try_into_bytes().map_or_else(|stream| Self::Stream(BoxBody::new(stream)), Self::Whole)
+    }
+
+    fn size(&self) -> BodySize {
+        match self {
+            Self::Whole(rest) => BodySize::Sized(rest.len() as u64),
+            Self::Stream(stream) => stream.size(),
+            Self::Head(size) => *size,
+        }
     }
 }
 
@@ -80,10 +98,7 @@ impl MessageBody for Answer {
     type Error = Box<dyn std::error::Error>;
 
     fn size(&self) -> BodySize {
-        match &self.body {
-            Pieces::Whole(rest) => BodySize::Sized(rest.len() as u64),
-            Pieces::Stream(stream) => stream.size(),
-        }
+        self.body.size()
     }
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
@@ -98,6 +113,7 @@ impl MessageBody for Answer {
                 Poll::Ready((!piece.is_empty()).then_some(Ok(piece)))
             }
             Pieces::Stream(stream) => Pin::new(stream).poll_next(cx),
+            Pieces::Head(_) => Poll::Ready(None),
         }
     }
 }

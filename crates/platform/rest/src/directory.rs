@@ -101,8 +101,9 @@ impl Route {
 
     /// For the header Allow.
     pub fn allow(&self) -> String {
-        let names: Vec<&str> = self.methods.iter().map(|(method, _)| method.as_str()).collect();
-        names.join(", ")
+        let names =
+            self.methods.iter().map(|(method, _)| if method == Method::GET { "GET, HEAD" } else { method.as_str() });
+        names.collect::<Vec<_>>().join(", ")
     }
 
     /// Refuses each query parameter that the route does not know: a filter with a typing error would list everything.

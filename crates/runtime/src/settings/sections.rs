@@ -296,12 +296,15 @@ pub struct RateLimitSettings {
     pub address_per_second: NonZeroU32,
     /// Passwords checked or made for one address.
     pub sign_ins_per_minute: NonZeroU32,
+    /// Refreshes of the tokens of one session.
+    pub refreshes_per_minute: NonZeroU32,
 }
 defaults!(RateLimitSettings {
     enabled: true,
     member_per_second: some(50),
     address_per_second: some(200),
     sign_ins_per_minute: some(60),
+    refreshes_per_minute: some(60),
 });
 
 /// The event proxy that failures are reported to.

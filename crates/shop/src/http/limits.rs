@@ -13,6 +13,7 @@ use actix_web::{Error, HttpRequest, ResponseError};
 use contracts::MemberId;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use member::SessionId;
 use rest::{client, directory};
 use runtime::settings::RateLimitSettings;
 
@@ -32,6 +33,8 @@ struct On {
     address: Limit<IpAddr>,
     /// Of what costs a password hash.
     credentials: Limit<IpAddr>,
+    /// Of refreshes of tokens, which cost none.
+    refreshes: Limit<SessionId>,
 }
 
 struct Limit<K: Clone + Hash + Eq>(DefaultKeyedRateLimiter<K>);
@@ -43,6 +46,7 @@ impl Limits {
             member: Limit::new(per_second(settings.member_per_second)),
             address: Limit::new(per_second(settings.address_per_second)),
             credentials: Limit::new(per_minute(settings.sign_ins_per_minute)),
+            refreshes: Limit::new(per_minute(settings.refreshes_per_minute)),
         });
         Self { on, trust_forwarded }
     }
@@ -69,6 +73,14 @@ impl Limits {
         self.on.as_ref().map_or(Ok(()), |on| on.credentials.check(&self.client(request)))
     }
 
+    /// For a refresh of the tokens of a session. Many members may come from one address.
+    ///
+    /// # Errors
+    /// `too-many-requests`
+    pub fn refresh(&self, session: SessionId) -> Result<(), Problem> {
+        self.on.as_ref().map_or(Ok(()), |on| on.refreshes.check(&session))
+    }
+
     /// Returns the network that a request counts for.
     pub fn client(&self, request: &HttpRequest) -> IpAddr {
         client::address(request, self.trust_forwarded)
@@ -80,6 +92,7 @@ impl Limits {
             on.member.0.retain_recent();
             on.address.0.retain_recent();
             on.credentials.0.retain_recent();
+            on.refreshes.0.retain_recent();
         }
     }
 }

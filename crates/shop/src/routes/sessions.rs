@@ -44,8 +44,7 @@ pub(crate) async fn sign_in(shop: Data<Storefront>, request: HttpRequest, body: 
 #[utoipa::path(operation_id = "refreshSession", tag = "sessions",
                request_body = Refresh, responses((status = 201, body = TokenPair)))]
 #[post("/sessions/refresh")]
-pub(crate) async fn renew(shop: Data<Storefront>, request: HttpRequest, body: Body<Refresh>) -> Answer<HttpResponse> {
-    shop.limits.credentials(&request)?;
+pub(crate) async fn renew(shop: Data<Storefront>, body: Body<Refresh>) -> Answer<HttpResponse> {
     let old = RefreshToken::given(body.value.refresh_token);
     let (new, expires_at) = (shop.tokens.successor(&old), Time::now() + shop.refresh_lifetime);
     let (old, new_hash) = (old.hash(), new.hash());
@@ -55,6 +54,7 @@ pub(crate) async fn renew(shop: Data<Storefront>, request: HttpRequest, body: Bo
         shop.sessions.forget(*session);
     }
     let (session, member) = rotation.granted()?;
+    shop.limits.refresh(session)?;
     token_pair(&shop, member.id, member.role, session, new)
 }
 

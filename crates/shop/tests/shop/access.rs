@@ -265,6 +265,26 @@ async fn answers_carry_what_keeps_browsers_safe() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn refreshes_are_limited_by_session_and_keep_nobody_of_the_address_from_signing_in() {
+    let settings = [("SHOP__RATE_LIMIT__ENABLED", "true"), ("SHOP__RATE_LIMIT__REFRESHES_PER_MINUTE", "3")];
+    let mut shop = TestShop::start_with(&settings, vec![]).await;
+    let (email, _) = registered(&shop).await;
+    let sign_in = || shop.api().post("/sessions", json!({ "email": email, "password": PASSWORD })).send();
+    let refresh =
+        async |token: &str| shop.api().post("/sessions/refresh", json!({ "refresh_token": token })).send().await;
+    for _ in 0..2 {
+        let mut token = sign_in().await.expect(201).text("refresh_token");
+        for _ in 0..3 {
+            token = refresh(&token).await.expect(201).text("refresh_token");
+        }
+        let refused = refresh(&token).await.expect_problem(429, "too-many-requests");
+        assert!(refused.header("retry-after").parse::<u64>().unwrap() > 0);
+    }
+    sign_in().await.expect(201);
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn guesses_from_many_addresses_slow_an_account_down_and_shut_nobody_out() {
     let settings = [("SHOP__RATE_LIMIT__ENABLED", "true"), ("SHOP__HTTP__TRUST_FORWARDED", "true")];
     let mut shop = TestShop::start_with(&settings, vec![]).await;

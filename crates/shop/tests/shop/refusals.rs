@@ -213,7 +213,14 @@ async fn requests_that_fit_no_route_are_told_apart() {
     "#);
     api.get("//nowhere").send().await.expect_problem(404, "no-such-route");
     let refused = api.delete("/products").send().await.expect_problem(405, "method-not-allowed");
-    assert_eq!(refused.header("allow"), "GET, POST");
+    assert_eq!(refused.header("allow"), "GET, HEAD, POST");
+    // a path is its route or none
+    assert_eq!(api.get("/products/").open().await.status(), 404);
+    let (all, head) = (api.get("/products").open().await, api.call(Method::HEAD, "/products").open().await);
+    assert_eq!((head.status(), &head.headers()["content-length"]), (all.status(), &all.headers()["content-length"]));
+    assert!(head.bytes().await.unwrap().is_empty());
+    assert_eq!(api.call(Method::HEAD, "/nowhere").open().await.status(), 404);
+    assert_eq!(api.call(Method::HEAD, "/sessions").open().await.status(), 405);
     api.call(Method::PUT, "/orders/x/payment").send().await.expect_problem(405, "method-not-allowed");
 
     let text = api.call(Method::POST, "/members").header("content-type", "text/plain").raw("{}").send().await;

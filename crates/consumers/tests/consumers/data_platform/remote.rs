@@ -85,11 +85,15 @@ async fn ndjson_and_small_bodies_by_setting() {
 #[tokio::test]
 async fn only_a_refusal_of_the_content_fails_an_event() {
     let events = payments(0, 1);
-    for status in [301, 401, 403, 404, 408, 429, 500, 502, 503] {
-        assert_unavailable(answered(http, status, "", &events).await);
+    let of_all = [301, 401, 402, 403, 404, 405, 406, 408, 409, 410, 411, 415, 423, 426, 429, 431, 451, 500, 502, 503];
+    for status in of_all {
+        assert_unavailable(answered(http, status, "no", &events).await);
     }
-    for status in [400, 409, 413, 415, 422] {
-        assert_failed(answered(http, status, "", &events).await);
+    for (status, words) in [(400, "no such field"), (413, ""), (413, "<html>"), (422, "")] {
+        assert_failed(answered(http, status, words, &events).await);
+    }
+    for (status, page) in [(400, ""), (400, "<html>"), (400, " <!DOCTYPE html>"), (422, "<HTML>")] {
+        assert_unavailable(answered(http, status, page, &events).await);
     }
     let given = any_database().await;
     let nobody = to(http(&format!("http://{}", nowhere().await)), &given);
@@ -119,6 +123,26 @@ async fn a_sink_that_was_down_gets_everything_in_order() {
     assert_eq!(sent, ids(&events));
 }
 
+#[tokio::test]
+async fn a_receiver_that_asks_for_a_pause_is_left_alone() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("an address");
+    let sink = to(http(&format!("http://{}", listener.local_addr().expect("bound"))), &any_database().await);
+    let events = payments(0, 1);
+    let busy = async {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 64 << 10]).await.expect("a request");
+        let answer = "HTTP/1.1 429 Told\r\nretry-after: 60\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await.expect("answered");
+        stream
+    };
+    let lease = at_0();
+    let (refused, _stream) = tokio::join!(sink.handle(&lease, &events), busy);
+    assert_unavailable(refused);
+    drop(listener);
+    let Err(HandlerError::Unavailable(why)) = sink.handle(&at_0(), &events).await else { panic!("a pause") };
+    assert!(why.contains("pause"), "{why}");
+}
+
 fn elastic(url: &str) -> Value {
     json!({"sink": "elasticsearch", "elasticsearch": {"url": format!("{url}/"), "api_key": "a2V5"}})
 }
@@ -126,7 +150,8 @@ fn elastic(url: &str) -> Value {
 fn outcome(statuses: &[u16]) -> String {
     let item = |status: &u16| match status {
         201 => json!({"create": {"_id": "1", "status": 201}}),
-        status => json!({"create": {"_id": "1", "status": status, "error": {"type": "why", "reason": "so"}}}),
+        status => json!({"create": {"_id": "1", "status": status,
+                                    "error": {"type": "document_parsing_exception", "reason": "so"}}}),
     };
     let items: Vec<_> = statuses.iter().map(item).collect();
     json!({"took": 1, "errors": statuses.iter().any(|status| *status != 201), "items": items}).to_string()
@@ -170,8 +195,35 @@ async fn elasticsearch_answers_for_each_document() {
     assert_unavailable(bulk(&[403, 403, 403]).await);
     assert_failed(bulk(&[201, 400, 201]).await);
     assert_unavailable(bulk(&[400]).await);
+    for (kind, reason, is_content) in [
+        ("validation_exception", "this cluster currently has [1000]/[1000] maximum normal shards open", false),
+        ("illegal_argument_exception", "pipeline with id [x] does not exist", false),
+        ("illegal_argument_exception", "mapper [a] cannot be changed from type [long] to [text]", true),
+        ("strict_dynamic_mapping_exception", "mapping set to strict", true),
+    ] {
+        let item = json!({"create": {"status": 400, "error": {"type": kind, "reason": reason}}});
+        let body = json!({"errors": true, "items": [item]}).to_string();
+        let answer = answered(elastic, 200, &body, &events[..1]).await;
+        if is_content { assert_failed(answer) } else { assert_unavailable(answer) }
+    }
     assert_unavailable(answered(elastic, 200, "<html>", &events).await);
     assert_unavailable(answered(elastic, 401, "", &events).await);
+}
+
+#[tokio::test]
+async fn elasticsearch_is_not_asked_again_for_what_it_said_of_a_batch() {
+    let server = Http::answering(|_| (200, outcome(&[201, 400, 201]))).await;
+    let events = payments(0, 3);
+    let sink = to(elastic(&server.url()), &any_database().await);
+    assert_failed(sink.handle(&at_0(), &events).await);
+    for (event, is_good) in events.iter().zip([true, false, true]) {
+        let alone = sink.handle(&at_0(), std::slice::from_ref(event)).await;
+        if is_good { alone.expect("it is stored") } else { assert_failed(alone) }
+    }
+    assert_eq!(server.got().len(), 1);
+    // the next try of the refused one is a request
+    assert_unavailable(sink.handle(&at_0(), &events[1..2]).await);
+    assert_eq!(server.got().len(), 2);
 }
 
 fn splunk(url: &str) -> Value {
@@ -203,8 +255,35 @@ async fn splunk_tells_a_bad_event_from_a_bad_setup() {
         answered(splunk, status, &body, &events).await
     };
     assert_failed(hec(400, 6).await);
-    assert_unavailable(hec(400, 7).await);
+    for set_up in [7, 10, 11, 14, 16] {
+        assert_unavailable(hec(400, set_up).await);
+    }
+    for status in [200, 204] {
+        answered(splunk, status, "", &events).await.expect("taken");
+    }
     assert_unavailable(hec(403, 4).await);
     assert_unavailable(hec(503, 9).await);
     assert_unavailable(hec(200, 9).await);
+}
+
+#[tokio::test]
+async fn splunk_is_waited_for_until_it_acknowledges() {
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let server = Http::answering(move |request| {
+        let is_indexed = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 2;
+        let body = match request.target.as_str() {
+            "/services/collector/ack" => json!({"acks": {"7": is_indexed()}}),
+            _ => json!({"text": "Success", "code": 0, "ackId": 7}),
+        };
+        (200, body.to_string())
+    });
+    let server = server.await;
+    to(splunk(&server.url()), &any_database().await).handle(&at_0(), &payments(0, 1)).await.expect("handled");
+    let got = server.got();
+    let targets: Vec<_> = got.iter().map(|request| request.target.as_str()).collect();
+    let [event, ack] = ["/services/collector/event", "/services/collector/ack"];
+    assert_eq!(targets, [event, ack, ack, ack]);
+    let channel = got[0].header("x-splunk-request-channel");
+    assert!(!channel.is_empty() && got.iter().all(|request| request.header("x-splunk-request-channel") == channel));
+    assert_eq!(got[1].lines()[0], json!({"acks": [7]}));
 }

@@ -32,8 +32,8 @@ fn channel(name: &str, section: Value, given: &Given) -> Arc<dyn EffectHandler> 
 }
 
 fn email(address: std::net::SocketAddr, given: &Given) -> Arc<dyn EffectHandler> {
-    let section =
-        json!({"host": "127.0.0.1", "port": address.port(), "security": "none", "from": "Shop <shop@example.com>"});
+    let section = json!({"host": "127.0.0.1", "port": address.port(), "security": "none", "from": "Shop <shop@example.com>",
+               "resend_after": "20ms"});
     channel("notification-email", json!({"email": section}), given)
 }
 
@@ -118,20 +118,79 @@ async fn mails_wait_for_a_server_that_is_down() {
 }
 
 #[tokio::test]
-async fn one_refused_mail_fails_its_event_and_keeps_nobody_else_from_theirs() {
+async fn a_mailbox_that_is_refused_for_good_keeps_nobody_from_their_mail() {
     for given in databases().await {
         let server = Smtp::start().await;
         for email in ["one@example.com", "refused@example.com", "two@example.com"] {
             admin(&given, email).await;
         }
         let handler = email(server.address, &given);
-        let events = [low_stock(ProductId::new())];
         for _ in 0..3 {
-            assert_failed(handler.handle(&at_0(), &events).await);
+            handler
+                .handle(&at_0(), &[low_stock(ProductId::new()), low_stock(ProductId::new())])
+                .await
+                .expect("handled");
         }
         let mut recipients = server.recipients();
         recipients.sort();
+        recipients.dedup();
         assert_eq!(recipients, ["one@example.com", "two@example.com"]);
+        assert_eq!(server.got().len(), 12);
+        assert_eq!(server.refused(), 6);
+    }
+}
+
+#[tokio::test]
+async fn a_mail_that_was_refused_for_good_is_not_sent_again() {
+    for given in databases().await {
+        let server = Smtp::start().await;
+        let events = [paid_by(member(&given, "refused@example.com").await)];
+        let handler = email(server.address, &given);
+        for _ in 0..3 {
+            handler.handle(&at_0(), &events).await.expect("handled");
+        }
+        assert_eq!(server.refused(), 1);
+    }
+}
+
+#[tokio::test]
+async fn only_a_refusal_of_the_mailbox_is_the_recipients_own() {
+    for given in databases().await {
+        let server = Smtp::start().await;
+        let handler = email(server.address, &given);
+        for (address, is_own) in [
+            ("refused+unknown@example.com", true),
+            ("refused+policy@example.com", false),
+            ("refused+sender@example.com", false),
+        ] {
+            let answer = handler.handle(&at_0(), &[paid_by(member(&given, address).await)]).await;
+            if is_own { answer.expect("handled") } else { assert_failed(answer) }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_busy_mailbox_holds_up_nobody_and_gets_its_mails_later_once() {
+    for given in databases().await {
+        let server = Smtp::start().await;
+        let busy = member(&given, "busy@example.com").await;
+        let mut events = vec![paid_by(busy)];
+        for email in ["one@example.com", "two@example.com"] {
+            events.push(paid_by(member(&given, email).await));
+        }
+        events.push(paid_by(busy));
+        let handler = email(server.address, &given);
+        for _ in 0..2 {
+            handler.handle(&at_0(), &events).await.expect("handled");
+        }
+        assert_eq!(server.recipients(), ["one@example.com", "two@example.com"]);
+        handler.taken(&at_0()).await.expect("taken");
+        server.free_mailboxes();
+        while server.got().len() < 4 {
+            tokio::task::yield_now().await;
+        }
+        handler.handle(&at_0(), &events).await.expect("handled");
+        assert_eq!(server.recipients()[2..], ["busy@example.com", "busy@example.com"]);
     }
 }
 
@@ -170,7 +229,7 @@ async fn a_webhook_in_trouble_halfway_sends_only_the_rest() {
         let counted = calls.clone();
         let server = Http::answering(move |_| match counted.fetch_add(1, Ordering::SeqCst) {
             2 => (503, String::new()),
-            3 => (410, String::new()),
+            3 => (422, String::new()),
             _ => (204, String::new()),
         });
         let server = server.await;

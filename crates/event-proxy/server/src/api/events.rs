@@ -1,10 +1,10 @@
-//! `POST /v1/events`
+//! `POST /v1/events` and `POST /v1/events/{service}/{type}`
 
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
-use actix_web::web::{Data, Payload};
+use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, post};
 use garde::Validate;
 use rest::Problem;
@@ -19,8 +19,8 @@ use serde_json::value::RawValue;
 use crate::Proxy;
 use crate::api::lines::Lines;
 use crate::auth::caller::Caller;
-use crate::ingest::event::{Entry, Posted};
-use crate::ingest::parse::{self, Form};
+use crate::ingest::event::{Entry, Level, Posted};
+use crate::ingest::parse::{Form, Reader, Target};
 use crate::ingest::service::Ack;
 use crate::ingest::writer::Taken;
 
@@ -174,7 +174,7 @@ enum Json {
         (Vec<Object> = "application/cloudevents-batch+json"),
     )),
     responses((status = 200, body = Answer), (status = 202, body = Answer), (status = 207, body = Items)),
-    security((), ("bearer" = [])))]
+    security((), ("bearer" = []), ("basic" = [])))]
 #[post("/events")]
 pub(crate) async fn post(
     proxy: Data<Proxy>,
@@ -183,24 +183,85 @@ pub(crate) async fn post(
     query: Params<AckQuery>,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let (form, ack) = (Form::of(request.headers())?, query.0.ack);
+    let reader = Reader::of_events(request.headers(), proxy.settings.ingest.max_event.0)?;
+    take(&proxy, &caller, &request, reader, query.0.ack, payload).await
+}
+
+/// Parts of an event whose body is data alone.
+#[derive(Deserialize, Validate, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DataQuery {
+    /// `disk` unless given.
+    #[param(inline)]
+    #[garde(skip)]
+    #[serde(default)]
+    ack: Ack,
+    /// Events of one key keep their order.
+    #[param(max_length = 255)]
+    #[garde(skip)]
+    key: Option<String>,
+    /// The service's own: the same again is the same event. Not for several lines.
+    #[param(max_length = 255)]
+    #[garde(skip)]
+    id: Option<String>,
+    #[param(inline)]
+    #[garde(skip)]
+    level: Option<Level>,
+}
+
+/// Takes a body of any media type as the data of an event: JSON, a text, or else as base64 in `data_base64`. Lines of
+/// JSON are an event each.
+#[utoipa::path(operation_id = "postData", tag = "events", params(
+        ("service" = String, Path, min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-]+$"),
+        ("type" = String, Path, min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-]+$"),
+        DataQuery),
+    request_body(content(
+        (serde_json::Value = "application/json"),
+        (String = "application/x-ndjson"),
+        (String = "text/plain"),
+    )),
+    responses((status = 200, body = Answer), (status = 202, body = Answer), (status = 207, body = Items)),
+    security((), ("bearer" = []), ("basic" = [])))]
+#[post("/events/{service}/{type}")]
+pub(crate) async fn post_data(
+    proxy: Data<Proxy>,
+    caller: Caller,
+    request: HttpRequest,
+    path: Path<(String, String)>,
+    query: Params<DataQuery>,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    let (service, kind) = path.into_inner();
+    let DataQuery { ack, key, id, level } = query.0;
+    let target = Target { service, kind, key, id, level };
+    let reader = Reader::of_data(request.headers(), target, proxy.settings.ingest.max_event.0)?;
+    take(&proxy, &caller, &request, reader, ack, payload).await
+}
+
+async fn take(
+    proxy: &Proxy,
+    caller: &Caller,
+    request: &HttpRequest,
+    reader: Reader<'_>,
+    ack: Ack,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     if ack == Ack::Kafka && !proxy.delivery.is_there() {
         return Err(Problem::new(&rest::kinds::INVALID_QUERY).field("ack", "events do not go to Kafka here"));
     }
-    let body = Incoming::of(&request, payload.into_inner(), true)?;
-    if form == Form::Lines {
-        return Lines::new(&proxy, &caller, ack, body).read().await;
+    let body = Incoming::of(request, payload.into_inner(), true)?;
+    if reader.form == Form::Lines {
+        return Lines::new(proxy, caller, &reader, ack, body).read().await;
     }
-    let ingest = &proxy.settings.ingest;
-    let Whole { bytes, mut memory } = body.whole(ingest.max_body.0).await?;
-    let mut read = parse::read(form, request.headers(), &bytes, ingest.max_event.0).await?;
+    let Whole { bytes, mut memory } = body.whole(proxy.settings.ingest.max_body.0).await?;
+    let mut read = reader.read(&bytes).await?;
     memory.resize(bytes.capacity() + read.entries.iter().flatten().map(Entry::memory).sum::<usize>())?;
     drop(bytes);
     let cost = caller.admit(&mut read.entries)?;
     let mut taken = proxy.accept(read.entries, ack).await.inspect_err(|_| caller.give_back(cost))?;
     match (read.alone, taken.pop()) {
         (true, Some(one)) => {
-            let view = view(&proxy, one?);
+            let view = view(proxy, one?);
             let location = format!("/v1/receipts/{}", view.receipt);
             Ok(HttpResponse::build(view.status()).insert_header((LOCATION, location)).json(Answer::One(view)))
         }
@@ -210,7 +271,7 @@ pub(crate) async fn post(
             for one in taken {
                 pause().await;
                 tally.count(&one);
-                items.push(item(&proxy, one));
+                items.push(item(proxy, one));
             }
             let mut response = tally.answer(Items { items, ..Items::default() });
             // until the answer is sent

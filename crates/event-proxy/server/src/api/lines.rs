@@ -18,7 +18,7 @@ use super::events::{Fate, Item, Items, Tally, Unread, item};
 use crate::Proxy;
 use crate::auth::caller::Caller;
 use crate::ingest::event::{Entry, MEMORY, Refusal};
-use crate::ingest::parse;
+use crate::ingest::parse::{Reader, without_mark};
 use crate::ingest::quota::{Cost, Exceeded};
 use crate::ingest::service::Ack;
 
@@ -39,6 +39,7 @@ const ITEM: usize = 256;
 pub(super) struct Lines<'p> {
     proxy: &'p Proxy,
     caller: &'p Caller,
+    reader: &'p Reader<'p>,
     ack: Ack,
     body: Incoming,
     memory: Memory,
@@ -69,11 +70,12 @@ pub(super) struct Lines<'p> {
 
 impl<'p> Lines<'p> {
     /// The lines of a body.
-    pub(super) fn new(proxy: &'p Proxy, caller: &'p Caller, ack: Ack, body: Incoming) -> Self {
+    pub(super) fn new(proxy: &'p Proxy, caller: &'p Caller, reader: &'p Reader<'p>, ack: Ack, body: Incoming) -> Self {
         let memory = body.memory();
         Self {
             proxy,
             caller,
+            reader,
             ack,
             body,
             memory,
@@ -173,10 +175,11 @@ impl<'p> Lines<'p> {
         pause().await;
         self.complete += 1;
         let Some(line) = self.begun.replace(Vec::new()) else { return Ok(()) };
-        if line.trim_ascii().is_empty() {
+        let text = if self.complete == 1 { without_mark(&line) } else { &line };
+        if text.trim_ascii().is_empty() {
             return Ok(());
         }
-        let entry = parse::event(&line, self.proxy.settings.ingest.max_event.0);
+        let entry = self.reader.event(text);
         self.push(entry, line.len()).await
     }
 

@@ -9,7 +9,7 @@ use db::types::Time;
 use garde::Validate;
 use messaging_kafka::SeeToTopics;
 use program::settings::positive;
-use rest::input::{Body, Segment};
+use rest::input::{Body, Params, Segment};
 use rest::page::Page;
 use rest::{Problem, kinds, reply};
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,9 @@ pub(crate) struct TopicView {
     #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
     pub retention: Option<Duration>,
     pub state: TopicState,
+    /// Reason why Kafka refuses the topic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub created_at: Time,
     /// What became of its events in this proxy.
@@ -157,28 +160,47 @@ pub(crate) async fn create(proxy: &Proxy, who: &str, request: TopicRequest) -> R
     Ok(views(proxy).await?.into_iter().filter(|topic| names.contains(&topic.name)).collect())
 }
 
+/// Options of a deletion.
+#[derive(Deserialize, Validate, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DeleteQuery {
+    /// Gives up the events that wait for Kafka, or are sent again.
+    #[garde(skip)]
+    #[serde(default)]
+    discard: bool,
+}
+
 /// Deletes a topic, with all that Kafka has of it. It comes back only by hand.
 #[utoipa::path(operation_id = "deleteTopic", tag = "admin",
-               params(("name" = String, Path)), responses((status = 204)), security(("basic" = ["admin"])))]
+               params(("name" = String, Path), DeleteQuery), responses((status = 204)),
+               security(("basic" = ["admin"])))]
 #[delete("/admin/topics/{name}")]
-pub(crate) async fn delete(proxy: Data<Proxy>, admin: Admin, name: Segment<String>) -> Result<HttpResponse, Problem> {
-    remove(&proxy, &admin.who, name.0).await?;
+pub(crate) async fn delete(
+    proxy: Data<Proxy>,
+    admin: Admin,
+    name: Segment<String>,
+    query: Params<DeleteQuery>,
+) -> Result<HttpResponse, Problem> {
+    remove(&proxy, &admin.who, name.0, query.0.discard).await?;
     Ok(reply::nothing())
 }
 
-/// Deletes a topic.
+/// Deletes a topic. With `discard`, events of it that wait are given up.
 ///
 /// # Errors
 /// `not-found`, `topic-busy` while events of it wait, and those of [`Topics::delete`](crate::topics::Topics::delete).
-pub(crate) async fn remove(proxy: &Proxy, who: &str, name: String) -> Result<(), Problem> {
+pub(crate) async fn remove(proxy: &Proxy, who: &str, name: String, discard: bool) -> Result<(), Problem> {
     let topic = view(proxy, &name).await?;
     let waiting = topic.events.queued + topic.events.retrying;
-    if waiting > 0 {
-        return Err(Problem::new(&ours::TOPIC_BUSY).detail(format_args!("{waiting} events of {name} wait for Kafka")));
+    if waiting > 0 && !discard {
+        let detail = format_args!("{waiting} events of {name} wait for Kafka");
+        return Err(Problem::new(&ours::TOPIC_BUSY).detail(detail));
     }
     let (who, subject) = (who.to_owned(), name.clone());
-    proxy.control.write(move |tx| audit::record(tx, &who, "topic.delete", &subject, "")).await?;
-    proxy.topics.delete(&name).await
+    let detail = if waiting > 0 { format!("{waiting} events discarded") } else { String::new() };
+    proxy.control.write(move |tx| audit::record(tx, &who, "topic.delete", &subject, &detail)).await?;
+    proxy.topics.delete(&name).await?;
+    if discard { Ok(proxy.discard_waiting(&name).await?) } else { Ok(()) }
 }
 
 /// A topic with what became of its events.
@@ -196,8 +218,10 @@ pub(crate) async fn views(proxy: &Proxy) -> Result<Vec<TopicView>, Problem> {
     let mut events = proxy.db.read(move |conn| ledger::count(conn, to_kafka)).await?;
     let mut rows: Vec<TopicRow> = proxy.topics.rows().into_values().collect();
     rows.sort_unstable_by(|row, other| row.name.cmp(&other.name));
+    let mut refused = proxy.topics.refused();
     let view = |row: TopicRow| TopicView {
         state: proxy.topics.state(&row),
+        reason: refused.remove(&row.name),
         events: events.remove(&row.name).unwrap_or_default(),
         partitions: row.partitions,
         replication: row.replication,

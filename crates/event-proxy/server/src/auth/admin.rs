@@ -169,7 +169,7 @@ impl Access {
 
     /// Whether the request says that it is the admin's.
     pub fn is_asked_for(&self, request: &HttpRequest) -> bool {
-        basic(request.headers()).is_some() || self.session(request).is_some()
+        basic(request.headers()).is_some_and(|(name, _)| name == NAME) || self.session(request).is_some()
     }
 
     /// The session that asks; `None` where the password or a peer does.
@@ -253,7 +253,8 @@ fn is_of_another_site(headers: &HeaderMap) -> bool {
     headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
 }
 
-fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+/// Name and password of HTTP Basic.
+pub fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     let (scheme, encoded) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     let decoded = BASE64_STANDARD.decode(encoded.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
     let (name, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;

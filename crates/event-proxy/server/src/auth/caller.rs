@@ -14,10 +14,9 @@ use actix_web::{Error, FromRequest, HttpMessage, HttpRequest};
 use rest::Problem;
 
 use crate::Proxy;
-use crate::auth::admin::Admin;
-use crate::auth::keys::Known;
+use crate::auth::admin::{Admin, basic};
 use crate::http::problems;
-use crate::ingest::event::{Entry, Refusal, is_name};
+use crate::ingest::event::{Entry, Refusal};
 use crate::ingest::quota::{Cost, Exceeded};
 use crate::settings::TopicSettings;
 
@@ -30,13 +29,14 @@ pub(crate) struct Caller {
 impl Caller {
     fn of(request: &HttpRequest) -> Result<Self, Problem> {
         let proxy = request.app_data::<Data<Proxy>>().ok_or_else(|| Problem::internal("no proxy"))?;
-        let key = match bearer(request) {
+        let unauthorized = |detail: &str| Problem::new(&problems::UNAUTHORIZED).detail(detail);
+        let key = match sent(request) {
             Some(key) => {
-                let wrong = || Problem::new(&problems::UNAUTHORIZED).detail("the API key is wrong, or revoked");
-                Some(proxy.keys.find(key).ok_or_else(wrong)?)
+                let wrong = || unauthorized("the API key is wrong, or revoked");
+                Some(proxy.keys.find(&key).ok_or_else(wrong)?)
             }
             None if proxy.settings.keys_required() => {
-                return Err(Problem::new(&problems::UNAUTHORIZED).detail("send an API key: Authorization: Bearer …"));
+                return Err(unauthorized("send an API key: Authorization: Bearer …, or as the password of Basic"));
             }
             None => None,
         };
@@ -49,12 +49,7 @@ impl Caller {
     /// Whether events of a service that it may hand over go to this topic.
     pub(crate) fn may_see(&self, topics: &TopicSettings, topic: &str) -> bool {
         let Some(key) = self.key.as_ref().filter(|key| !key.services.is_empty()) else { return true };
-        key.services.iter().any(|service| {
-            let template = topics.template.replace("{service}", service);
-            let Some((before, after)) = template.split_once("{type}") else { return template == topic };
-            let rest = topic.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-            rest.is_some_and(is_name)
-        })
+        key.services.iter().any(|service| topics.is_of(service, topic))
     }
 
     /// Refuses those of `entries` that are of other services than the caller's, and takes the rest from its quota: all
@@ -121,11 +116,17 @@ impl FromRequest for Reader {
     }
 }
 
-fn bearer(request: &HttpRequest) -> Option<&str> {
-    let sent = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+/// The key that a request shows: as Bearer, or as the password of Basic.
+fn sent(request: &HttpRequest) -> Option<String> {
+    let headers = request.headers();
+    if let Some((name, password)) = basic(headers) {
+        // `curl -u KEY:`
+        return Some(if password.is_empty() { name } else { password });
+    }
+    let sent = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     // without a key it is a wrong key, not none
     let (scheme, key) = sent.split_once(' ').unwrap_or((sent, ""));
-    scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
+    ["bearer", "basic"].iter().any(|known| scheme.eq_ignore_ascii_case(known)).then(|| key.trim().to_owned())
 }
 
 /// The middleware that tells callers with a quota what is left of it, whatever they are answered.

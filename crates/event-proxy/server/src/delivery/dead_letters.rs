@@ -6,6 +6,8 @@ use std::sync::Arc;
 use db::types::{Id, Time};
 use db::{Conn, Tx};
 use diesel::prelude::*;
+use messaging::moved::{self, MOVED};
+use messaging::{Log, admin};
 
 use crate::Proxy;
 use crate::delivery::ledger::{self, Change};
@@ -15,6 +17,8 @@ use crate::schema::held as table;
 
 /// Events sent again in one unit of work.
 const CHUNK: i64 = 500;
+/// Reason of events that are given up with their topic.
+const TOPIC_DELETED: &str = "the topic was deleted";
 
 /// Which events.
 #[derive(Debug, Clone, Default)]
@@ -128,6 +132,36 @@ impl Proxy {
         }
     }
 
+    /// Gives up all events of a topic that wait for Kafka, or are sent again.
+    ///
+    /// # Errors
+    /// The database's; what was given up before stays so.
+    pub async fn discard_waiting(&self, topic: &str) -> db::Result<()> {
+        let name: Arc<str> = topic.into();
+        for partition in 0..self.log.partitions(topic) {
+            let part = (name.clone(), partition);
+            // the relay leaves out what is taken out from here on
+            let _pin = self.refusals.pin(part.clone());
+            loop {
+                let (log, part) = (self.log.clone(), part.clone());
+                let unit = move |tx: &mut Tx<'_>| discard_queued(tx, &log, &part);
+                let (count, bytes) = self.db.write_after_staged(unit).await?;
+                self.room.discarded(bytes);
+                if count == 0 {
+                    break;
+                }
+            }
+        }
+        loop {
+            let name = name.clone();
+            let (count, bytes) = self.db.write(move |tx| discard_held(tx, &name)).await?;
+            self.room.discarded(bytes);
+            if count == 0 {
+                return Ok(());
+            }
+        }
+    }
+
     /// Gives a dead event up, for this reason; whether there was one.
     ///
     /// # Errors
@@ -137,6 +171,35 @@ impl Proxy {
         bytes.into_iter().for_each(|bytes| self.room.discarded(bytes));
         Ok(bytes.is_some())
     }
+}
+
+/// Gives up the first events of a topic that wait in a partition of the log; returns their count and bytes.
+fn discard_queued(tx: &mut Tx<'_>, log: &Log, part: &Part) -> db::Result<(usize, usize)> {
+    let (topic, partition) = (&part.0, part.1);
+    let mut after = moved::relayed(tx, log, topic, partition)?;
+    let (mut count, mut bytes) = (0, 0);
+    // places that events left are passed
+    while count == 0 {
+        let events = admin::behind(tx, topic, partition, after, CHUNK)?;
+        let Some(last) = events.last() else { break };
+        after = last.event.position;
+        for stored in events.into_iter().filter(|stored| stored.event.kind != MOVED) {
+            if moved::take_out(tx, &stored.event)? {
+                held::discard(tx, &stored.event, TOPIC_DELETED)?;
+                (count, bytes) = (count + 1, bytes + stored.event.payload.len());
+            }
+        }
+    }
+    ledger::change(tx, topic, Change { discarded: count as i64, ..Change::default() })?;
+    Ok((count, bytes))
+}
+
+/// Gives up the first events of a topic that are sent again by schedule; returns their count and bytes.
+fn discard_held(tx: &mut Tx<'_>, topic: &str) -> db::Result<(usize, usize)> {
+    let waiting = held::waiting(tx, topic, CHUNK)?;
+    waiting.iter().try_for_each(|held| held::give_up(tx, held.id, TOPIC_DELETED))?;
+    ledger::change(tx, topic, Change { discarded: waiting.len() as i64, ..Change::default() })?;
+    Ok((waiting.len(), waiting.iter().map(|held| held.payload.0.len()).sum()))
 }
 
 fn redrive(tx: &mut Tx<'_>, ids: &[Id]) -> db::Result<usize> {
@@ -150,10 +213,8 @@ fn redrive(tx: &mut Tx<'_>, ids: &[Id]) -> db::Result<usize> {
 }
 
 fn discard(tx: &mut Tx<'_>, id: Id, reason: &str) -> db::Result<Option<usize>> {
-    let Some(held) = quarantine::one(tx, id)?.filter(|held| held.state == State::Dead) else { return Ok(None) };
-    let nothing = (table::payload.eq(db::types::JsonText("null".into())), table::reason.eq(Some(reason)));
-    diesel::update(table::table.find(id)).set(nothing).execute(&mut **tx)?;
-    quarantine::set_state(tx, id, State::Discarded)?;
+    let Some(held) = held::one(tx, id)?.filter(|held| held.state == State::Dead) else { return Ok(None) };
+    held::give_up(tx, id, reason)?;
     ledger::change(tx, &held.topic, Change { discarded: 1, ..Change::default() })?;
     Ok(Some(held.payload.0.len()))
 }

@@ -129,6 +129,35 @@ pub(crate) fn hold(tx: &mut Tx<'_>, event: &Event, cause: &Cause) -> db::Result<
     Ok(())
 }
 
+/// Notes an event that was taken out of the log as given up, for this reason.
+///
+/// # Errors
+/// The database's.
+pub(crate) fn discard(tx: &mut Tx<'_>, event: &Event, reason: &str) -> db::Result<()> {
+    let cause = Cause::Refused { attempts: 0, next_attempt_at: tx.now()?, reason: reason.to_owned() };
+    hold(tx, event, &cause)?;
+    give_up(tx, event.id, reason)
+}
+
+/// Gives an event up, for this reason.
+///
+/// # Errors
+/// The database's.
+pub(crate) fn give_up(tx: &mut Tx<'_>, id: Id, reason: &str) -> db::Result<()> {
+    let nothing = (held::payload.eq(JsonText("null".into())), held::reason.eq(Some(reason)));
+    diesel::update(held::table.find(id)).set(nothing).execute(&mut **tx)?;
+    set_state(tx, id, State::Discarded)
+}
+
+/// Events of a topic that are held and go on by themselves, out of the log.
+///
+/// # Errors
+/// The database's.
+pub(crate) fn waiting(conn: &mut Conn, topic: &str, limit: i64) -> db::Result<Vec<Held>> {
+    let rows = held::table.filter(held::topic.eq(topic)).filter(held::state.eq_any([State::Retrying, State::Behind]));
+    Ok(rows.order(held::position).limit(limit).load(conn)?)
+}
+
 /// Keys of a partition whose events wait for one that is retried.
 ///
 /// # Errors

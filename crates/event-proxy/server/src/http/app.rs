@@ -61,6 +61,20 @@ const REFUSALS: &[Refusals] = &[
             &problems::SERVICE_NOT_ALLOWED,
             &problems::UNKNOWN_TOPIC,
             &problems::TOO_MANY_TOPICS,
+            &problems::TOPIC_REFUSED,
+            &problems::QUOTA_EXCEEDED,
+            &problems::LOG_FULL,
+            &problems::ID_REUSED,
+            &problems::REFUSED_BY_KAFKA,
+        ],
+    ),
+    (
+        "postData",
+        &[
+            &problems::SERVICE_NOT_ALLOWED,
+            &problems::UNKNOWN_TOPIC,
+            &problems::TOO_MANY_TOPICS,
+            &problems::TOPIC_REFUSED,
             &problems::QUOTA_EXCEEDED,
             &problems::LOG_FULL,
             &problems::ID_REUSED,
@@ -82,6 +96,7 @@ pub fn openapi() -> OpenApi {
 fn routes(config: &mut ServiceConfig<'_>) {
     config
         .service(events::post)
+        .service(events::post_data)
         .service(receipts::one)
         .service(ledger::all)
         .service(topics::list)

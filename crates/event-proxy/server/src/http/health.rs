@@ -8,7 +8,7 @@ use rest::health::{self, Readiness};
 use rest::{Problem, reply};
 use telemetry::metrics::{
     EVENT_PROXY_KAFKA_UP, EVENT_PROXY_LOG_AGE_LIMIT_SECONDS, EVENT_PROXY_LOG_AGE_SECONDS, EVENT_PROXY_LOG_BYTES,
-    EVENT_PROXY_LOG_LIMIT_BYTES, EVENT_PROXY_READY,
+    EVENT_PROXY_LOG_LIMIT_BYTES, EVENT_PROXY_READY, EVENT_PROXY_REFUSED_TOPICS,
 };
 
 use crate::Proxy;
@@ -28,12 +28,15 @@ pub(crate) async fn readyz(proxy: Data<Proxy>) -> Result<HttpResponse, Problem> 
     let missing = proxy.topics.missing().into_iter();
     let missing =
         missing.map(|topic| format!("topic {topic}: was deleted on Kafka; events wait until it is made again"));
+    let refused = proxy.topics.refused().into_iter();
+    let refused = refused.map(|(topic, why)| format!("topic {topic}: {why}; its events wait, and no more are taken"));
     let keys = proxy.keys.are_old().then(|| "control database: away; the API keys known last are in force".to_owned());
     let control =
         proxy.control.storage_fault().map(|fault| format!("control database: {fault}; no key can be changed"));
     let differences = proxy.delivery.cluster().map(Cluster::differences).unwrap_or_default();
     let differences = differences.iter().map(|difference| format!("kafka: {difference}"));
-    let degraded = kafka.into_iter().chain(deaf).chain(missing).chain(differences).chain(keys).chain(control);
+    let degraded =
+        kafka.into_iter().chain(deaf).chain(missing).chain(refused).chain(differences).chain(keys).chain(control);
     Ok(reply::ok(&Readiness::ready(degraded.collect())))
 }
 
@@ -49,6 +52,7 @@ pub(crate) async fn metrics(proxy: Data<Proxy>) -> HttpResponse {
     EVENT_PROXY_LOG_LIMIT_BYTES.of([]).set(max_bytes as f64);
     EVENT_PROXY_LOG_AGE_SECONDS.of([]).set(age as f64 / 1e6);
     EVENT_PROXY_LOG_AGE_LIMIT_SECONDS.of([]).set(proxy.settings.log_limit.max_age.as_secs_f64());
+    EVENT_PROXY_REFUSED_TOPICS.of([]).set(proxy.topics.refused().len() as f64);
     if proxy.delivery.is_there() {
         EVENT_PROXY_KAFKA_UP.of([]).set(flag(proxy.delivery.away().is_none()));
     }

@@ -14,10 +14,14 @@ use rest::{Problem, directory};
 
 use crate::Proxy;
 use crate::http::problems;
+use crate::ingest::cloudevents;
 use crate::ui::HOME;
 
 /// Media types that a form of any site can send without asking first.
 const OF_FORMS: [&str; 3] = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"];
+
+/// Route that takes these, too, from programs that are no browsers.
+const ANY_BODY: &str = "/v1/events/{service}/{type}";
 
 /// Parts of the names of headers that a reverse proxy or a content network adds.
 const OF_FORWARDERS: [&str; 7] =
@@ -40,7 +44,9 @@ pub(crate) async fn watch(
 
 fn refusal(request: &HttpRequest) -> Option<Problem> {
     let not_allowed = |why: &str| Some(Problem::new(&problems::NOT_ALLOWED_WITHOUT_KEYS).detail(why));
-    let mut names = request.headers().keys().map(header::HeaderName::as_str);
+    let headers = request.headers();
+    // an attribute of an event may have any name
+    let mut names = headers.keys().map(header::HeaderName::as_str).filter(|name| !name.starts_with("ce-"));
     if names.any(|name| ["via", "cdn-loop"].contains(&name) || OF_FORWARDERS.iter().any(|part| name.contains(part))) {
         return not_allowed("the request was forwarded");
     }
@@ -52,11 +58,19 @@ fn refusal(request: &HttpRequest) -> Option<Problem> {
     if !host(request).is_some_and(|host| is_of_this_machine(host.host())) {
         return not_allowed("the host is not localhost");
     }
+    let route = directory::matched(request);
+    // data of any media type
+    let takes_any_body = cloudevents::is_binary(headers) || route.is_some_and(|route| &*route.pattern == ANY_BODY);
+    let is_of_browser = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");
     // the pages' own forms have a session and its token
-    let is_of_pages = directory::matched(request).is_some_and(|route| route.is_under(HOME));
+    let is_of_pages = route.is_some_and(|route| route.is_under(HOME));
     let media = request.content_type();
     let is_of_form = OF_FORMS.iter().any(|of_forms| media.eq_ignore_ascii_case(of_forms));
-    (request.method() == Method::POST && !is_of_pages && is_of_form).then(|| {
+    let may_be_of_a_site = match takes_any_body {
+        true => is_of_browser && (is_of_form || media.is_empty()),
+        false => is_of_form && !is_of_pages,
+    };
+    (request.method() == Method::POST && may_be_of_a_site).then(|| {
         let detail = "a browser could send this on behalf of any site; send application/json";
         Problem::new(&rest::kinds::UNSUPPORTED_MEDIA_TYPE).detail(detail)
     })

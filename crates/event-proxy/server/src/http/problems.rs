@@ -2,7 +2,7 @@
 
 rest::kinds! {
     UNAUTHORIZED = UNAUTHORIZED "unauthorized", "Not without valid credentials",
-        "An API key (Bearer), or for the admin's routes its password (Basic), is missing, wrong or revoked.";
+        "An API key (Bearer, or the password of Basic), or for the admin's routes its password (Basic), is missing, wrong or revoked.";
     WRONG_CSRF_TOKEN = FORBIDDEN "wrong-csrf-token", "The request does not come from a page of this session",
         "Load the page anew.";
     SERVICE_NOT_ALLOWED = FORBIDDEN "service-not-allowed", "The API key is for other services",
@@ -17,10 +17,12 @@ rest::kinds! {
         "The proxy does not create topics by itself: ask the operator of the proxy for the topic.";
     TOO_MANY_TOPICS = UNPROCESSABLE_ENTITY "too-many-topics", "There may be no more topics",
         "The event is the first of its service and type, and the limit on topics is reached.";
+    TOPIC_REFUSED = UNPROCESSABLE_ENTITY "topic-refused", "Kafka refuses the topic",
+        "No event is taken until Kafka has the topic; the detail is its reason. Tell whoever runs the proxy.";
     LOG_FULL = TOO_MANY_REQUESTS "log-full", "The log has no room at the moment",
         "Nothing was taken; send the request again after Retry-After seconds.";
     TOPIC_BUSY = CONFLICT "topic-busy", "The topic is in use",
-        "Events of the topic are on their way to Kafka, or are sent again. Delete the topic when no event waits.";
+        "Events of the topic are on their way to Kafka, or are sent again. Delete the topic when no event waits, or with `discard`.";
     ID_REUSED = CONFLICT "id-reused", "The id was used for another event",
         "Another event of the same service, type and source has this id, with another key or other data. Nothing was taken.";
     REFUSED_BY_KAFKA = UNPROCESSABLE_ENTITY "refused-by-kafka", "Kafka refused the event",

@@ -1,6 +1,7 @@
 //! An event as a service hands it over.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use db::types::{Id, Time};
@@ -9,26 +10,68 @@ use rest::depth::{self, MAX_DEPTH};
 use rest::kinds;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+use telemetry::TraceContext;
 use uuid::Uuid;
+
+use crate::ingest::cloudevents::Attributes;
 
 /// Of [`Uuid::new_v5`], for the ids that services give.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f2d_8a54_1b0e_5c77_9d3a_4e51_70c2_b8f6);
 /// Letters of a service or a type; together they are the name of a topic, which Kafka ends at 249.
-const MAX_NAME: usize = 64;
+pub(crate) const MAX_NAME: usize = 64;
 /// Bytes of a key or an id.
-const MAX_TEXT: usize = 255;
+pub(crate) const MAX_TEXT: usize = 255;
 /// Memory of an event beside its payload: texts, allocations and the item of the answer.
 pub(crate) const MEMORY: usize = 512;
 
-/// How grave it is.
+/// Severity. The words of other systems are taken too, in any case: `warning`, `err`, `fatal`, those of syslog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "Cow<'_, str>")]
 pub(crate) enum Level {
     Trace,
     Debug,
     Info,
     Warn,
     Error,
+}
+
+impl FromStr for Level {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.to_ascii_lowercase().as_str() {
+            "trace" | "verbose" | "finest" | "finer" | "all" => Ok(Self::Trace),
+            "debug" | "fine" | "config" => Ok(Self::Debug),
+            "info" | "information" | "informational" | "notice" => Ok(Self::Info),
+            "warn" | "warning" => Ok(Self::Warn),
+            "error" | "err" | "severe" | "fatal" | "critical" | "crit" | "alert" | "emergency" | "emerg" | "panic" => {
+                Ok(Self::Error)
+            }
+            _ => Err("must be trace, debug, info, warn or error, or a word of syslog for one of them"),
+        }
+    }
+}
+
+impl TryFrom<Cow<'_, str>> for Level {
+    type Error = &'static str;
+
+    fn try_from(text: Cow<'_, str>) -> Result<Self, &'static str> {
+        text.parse()
+    }
+}
+
+/// Data of an event.
+#[derive(Debug)]
+pub(crate) enum Data<'a> {
+    Json(Cow<'a, RawValue>),
+    /// Binary data.
+    Base64(String),
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Data<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&RawValue>::deserialize(deserializer).map(|json| Self::Json(Cow::Borrowed(json)))
+    }
 }
 
 /// What a service posts.
@@ -59,10 +102,10 @@ pub(crate) struct Posted<'a> {
     /// Any JSON, of at most 126 levels.
     #[schema(value_type = serde_json::Value)]
     #[serde(borrow)]
-    pub data: &'a RawValue,
-    /// CloudEvents attribute: an id counts within its source.
+    pub data: Data<'a>,
+    /// Attributes of a CloudEvent; an id counts within its source.
     #[serde(skip)]
-    pub source: Option<Cow<'a, str>>,
+    pub attributes: Attributes,
 }
 
 /// RFC 3339, as [`Time`] has it.
@@ -96,6 +139,8 @@ pub struct Entry {
     pub occurred_at: Time,
     /// JSON: what was posted, with its time and id.
     pub payload: String,
+    /// W3C `traceparent` that the event has as an attribute.
+    pub traceparent: Option<String>,
 }
 
 impl Entry {
@@ -105,9 +150,11 @@ impl Entry {
     }
 }
 
-/// What is stored and sent: the order of the fields is theirs.
+/// What is stored and sent: the order of the fields is theirs. Attributes are first, where the codec of records looks.
 #[derive(Serialize)]
 struct Payload<'a> {
+    #[serde(skip_serializing_if = "Attributes::is_empty")]
+    attributes: &'a Attributes,
     service: &'a str,
     #[serde(rename = "type")]
     kind: &'a str,
@@ -117,7 +164,10 @@ struct Payload<'a> {
     time: Time,
     #[serde(skip_serializing_if = "Option::is_none")]
     level: Option<Level>,
-    data: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_base64: Option<&'a str>,
 }
 
 impl Posted<'_> {
@@ -131,8 +181,12 @@ impl Posted<'_> {
 
     fn entry(&self, max_bytes: usize) -> Result<Entry, Problem> {
         self.check_fields()?;
+        let (data, data_base64) = match &self.data {
+            Data::Json(data) => (Some(&**data), None),
+            Data::Base64(data) => (None, Some(data.as_str())),
+        };
         // the event itself is a level
-        depth::check("data", self.data.get().as_bytes(), MAX_DEPTH - 1)?;
+        depth::check("data", data.map_or("", RawValue::get).as_bytes(), MAX_DEPTH - 1)?;
         let time = self.time.map_or_else(Time::now, Time::from);
         let (id, given) = match &self.id {
             Some(own) => (self.own_id(own), own.as_ref()),
@@ -140,13 +194,15 @@ impl Posted<'_> {
         };
         let shown = id.to_string();
         let payload = Payload {
+            attributes: &self.attributes,
             service: &self.service,
             kind: &self.kind,
             key: self.key.as_deref(),
             id: if given.is_empty() { &shown } else { given },
             time,
             level: self.level,
-            data: self.data,
+            data,
+            data_base64,
         };
         let payload = serde_json::to_string(&payload).map_err(Problem::internal)?;
         if payload.len() > max_bytes {
@@ -161,13 +217,20 @@ impl Posted<'_> {
             key: self.key.as_ref().map_or(shown, ToString::to_string),
             occurred_at: time,
             payload,
+            traceparent: self.traceparent(),
         })
     }
 
     /// Id of the event to which the service gave the id `own`.
     fn own_id(&self, own: &str) -> Id {
-        let (service, kind, source) = (&self.service, &self.kind, self.source.as_deref().unwrap_or_default());
+        let source = self.attributes.get("source").map(String::as_str).unwrap_or_default();
+        let (service, kind) = (&self.service, &self.kind);
         Uuid::new_v5(&NAMESPACE, format!("{service}\n{kind}\n{source}\n{own}").as_bytes()).into()
+    }
+
+    fn traceparent(&self) -> Option<String> {
+        let sent = self.attributes.get("traceparent")?;
+        sent.parse::<TraceContext>().is_ok().then(|| sent.clone())
     }
 
     fn check_fields(&self) -> Result<(), Problem> {

@@ -12,11 +12,19 @@ pub(crate) fn is_same(one: &str, other: &str) -> bool {
     struct Content<'a> {
         #[serde(default)]
         key: Option<String>,
-        #[serde(borrow)]
-        data: &'a RawValue,
+        #[serde(borrow, default)]
+        data: Option<&'a RawValue>,
+        #[serde(default)]
+        data_base64: Option<String>,
     }
     let content = |payload| serde_json::from_str::<Content<'_>>(payload).ok();
-    let are_same = |(one, other): (Content<'_>, Content<'_>)| one.key == other.key && are_equal(one.data, other.data);
+    let are_same = |(one, other): (Content<'_>, Content<'_>)| {
+        let is_data_same = match (one.data, other.data) {
+            (Some(one), Some(other)) => are_equal(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        is_data_same && one.key == other.key && one.data_base64 == other.data_base64
+    };
     one == other || content(one).zip(content(other)).is_some_and(are_same)
 }
 
@@ -44,7 +52,7 @@ fn parsed<'a, T: Deserialize<'a>>(one: &'a str, other: &'a str) -> Option<(T, T)
 }
 
 /// Members of an object by name. A name that is there twice stays there twice, in its order.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
+pub(crate) struct Members<'a>(pub(crate) Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

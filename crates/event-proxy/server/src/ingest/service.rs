@@ -40,8 +40,9 @@ impl Proxy {
         for entry in entries {
             pause().await;
             answers.push(match self.route(entry).await {
-                Ok((entry, topic)) => {
-                    routed.push(Routed { entry, topic, traceparent: traceparent.clone() });
+                Ok((mut entry, topic)) => {
+                    let traceparent = entry.traceparent.take().or_else(|| traceparent.clone());
+                    routed.push(Routed { entry, topic, traceparent });
                     None
                 }
                 Err(Refusal { service, problem }) => {

@@ -49,7 +49,7 @@ impl Taken {
 pub(crate) struct Routed {
     pub entry: Entry,
     pub topic: String,
-    /// W3C `traceparent` of the request.
+    /// W3C `traceparent` of the event, or else of the request.
     pub traceparent: Option<String>,
 }
 

@@ -2,17 +2,17 @@
 
 pub(crate) mod rows;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use db::types::Time;
 use db::{Database, Tx};
-use messaging::{Log, TopicSpec, begin_relaying};
+use messaging::{BusError, Log, TopicSpec, begin_relaying};
 use messaging_kafka::{Cluster, SeeToTopics, TopicOptions};
 use parking_lot::RwLock;
-use rest::Problem;
+use rest::{Problem, kinds as common};
 use telemetry::metrics;
 use tokio::sync::Mutex;
 
@@ -23,6 +23,8 @@ use crate::topics::rows::{NewTopic, TopicRow};
 
 /// How long a topic that was made may be unknown to a broker.
 const HEARD_OF: Duration = Duration::from_secs(30);
+/// Maximum length of a topic's name on Kafka.
+const MAX_LENGTH: usize = 249;
 
 /// What a topic is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
@@ -34,6 +36,8 @@ pub(crate) enum TopicState {
     Creating,
     /// It takes events, which wait: it was deleted on Kafka, and is made there again only by hand.
     Missing,
+    /// It takes no events until Kafka, which refuses to make it, has it.
+    Refused,
     /// It takes no events until it is made again by hand.
     Deleted,
 }
@@ -51,6 +55,8 @@ pub(crate) struct Topics {
     rows: RwLock<HashMap<String, TopicRow>>,
     /// Those that were made on Kafka, and are not there any more.
     missing: RwLock<HashSet<String>>,
+    /// Those that Kafka refuses to make, each with the reason.
+    refused: RwLock<BTreeMap<String, String>>,
     /// Services whose events have a topic, as far as this process took any; there are at most as many as topics.
     services: RwLock<HashSet<String>>,
     /// One is made at a time.
@@ -72,8 +78,8 @@ impl Topics {
         delivery: Arc<Delivery>,
     ) -> db::Result<Self> {
         let (db, control, log, settings) = (db.clone(), control.clone(), log.clone(), settings.clone());
-        let (rows, missing, services, making, reading) = Default::default();
-        let topics = Self { db, control, log, settings, delivery, rows, missing, services, making, reading };
+        let (rows, missing, refused, services, making, reading) = Default::default();
+        let topics = Self { db, control, log, settings, delivery, rows, missing, refused, services, making, reading };
         topics.refresh().await?;
         let rows = topics.rows();
         for name in topics.log.topics().into_iter().filter(|name| !rows.contains_key(&**name)) {
@@ -107,6 +113,7 @@ impl Topics {
         let is_missing = || self.missing.read().contains(&row.name);
         match (row.deleted_at, row.made_at) {
             (Some(_), _) => TopicState::Deleted,
+            (None, None) if self.refused.read().contains_key(&row.name) => TopicState::Refused,
             (None, None) if self.delivery.is_there() => TopicState::Creating,
             _ if is_missing() => TopicState::Missing,
             _ => TopicState::Active,
@@ -120,11 +127,16 @@ impl Topics {
         missing
     }
 
+    /// Topics that Kafka refuses to make, each with the reason.
+    pub(crate) fn refused(&self) -> BTreeMap<String, String> {
+        self.refused.read().clone()
+    }
+
     /// The names of topics whose events wait for somebody to act.
     pub(crate) fn at_rest(&self) -> HashSet<String> {
         let rows = self.rows.read();
         let deleted = rows.values().filter(|row| row.deleted_at.is_some()).map(|row| row.name.clone());
-        deleted.chain(self.missing()).collect()
+        deleted.chain(self.missing()).chain(self.refused().into_keys()).collect()
     }
 
     /// The topic of a service and a type.
@@ -160,7 +172,7 @@ impl Topics {
             return Err(unknown(format_args!("{service} may not post {kind} here")));
         }
         if !self.is_known(&topic) {
-            self.check_more(&topic)?;
+            self.check_more(service, &topic)?;
         }
         let _turn = self.making.lock().await;
         if self.takes_events(&topic)? {
@@ -169,7 +181,7 @@ impl Topics {
         // another proxy may have made it, or more of them
         self.refresh().await?;
         if !self.is_known(&topic) {
-            self.check_more(&topic)?;
+            self.check_more(service, &topic)?;
             self.insert(self.new_topic(&topic)).await?;
             self.refresh().await?;
         }
@@ -179,12 +191,14 @@ impl Topics {
     /// Makes a topic by hand; one that is deleted or missing comes back.
     ///
     /// # Errors
-    /// The database's.
+    /// `invalid-request` for a name that Kafka cannot have, and the database's.
     pub(crate) async fn make(&self, topic: NewTopic) -> Result<TopicRow, Problem> {
         let _turn = self.making.lock().await;
         let name = topic.name.clone();
+        self.check_name(&name, "name")?;
         self.control.write(move |tx| rows::renew(tx, &topic)).await?;
         self.missing.write().remove(&name);
+        self.refused.write().remove(&name);
         self.refresh().await?;
         self.takes_events_once_made(name.clone()).await?;
         self.rows().remove(&name).ok_or_else(|| Problem::internal("a topic that was made is gone"))
@@ -199,7 +213,9 @@ impl Topics {
         let topic = name.to_owned();
         self.control.write(move |tx| rows::set_deleted(tx, &topic)).await?;
         self.refresh().await?;
-        if let Some(cluster) = self.delivery.cluster() {
+        // one that Kafka refused was never there
+        let is_refused = self.refused.write().remove(name).is_some();
+        if let Some(cluster) = self.delivery.cluster().filter(|_| !is_refused) {
             let deleted = cluster.kafka().delete_topic(name).await;
             deleted.map_err(|error| rest::problem::unavailable(&error.to_string()))?;
         }
@@ -218,6 +234,14 @@ impl Topics {
         }
     }
 
+    fn note_refused(&self, refused: BTreeMap<String, String>) {
+        let mut before = self.refused.write();
+        for (topic, reason) in refused.iter().filter(|(topic, _)| !before.contains_key(*topic)) {
+            tracing::error!(topic, reason, "Kafka refuses the topic; its events wait, and no more are taken");
+        }
+        *before = refused;
+    }
+
     fn note_missing(&self, gone: HashSet<String>) {
         let mut missing = self.missing.write();
         for topic in gone.difference(&missing) {
@@ -231,6 +255,9 @@ impl Topics {
         let rows = self.rows.read();
         match rows.get(topic) {
             Some(row) if row.deleted_at.is_some() => Err(unknown(format_args!("the topic {topic} was deleted"))),
+            Some(_) if let Some(reason) = self.refused.read().get(topic) => {
+                Err(Problem::new(&problems::TOPIC_REFUSED).detail(reason))
+            }
             Some(_) => Ok(self.log.partitions(topic) > 0),
             None if self.settings.auto_create => Ok(false),
             None => Err(unknown(format_args!("there is no topic {topic}"))),
@@ -258,15 +285,37 @@ impl Topics {
         self.rows.read().contains_key(topic)
     }
 
-    fn check_more(&self, topic: &str) -> Result<(), Problem> {
+    fn check_more(&self, service: &str, topic: &str) -> Result<(), Problem> {
         if !self.settings.auto_create {
             return Err(unknown(format_args!("there is no topic {topic}")));
         }
+        self.check_name(topic, "type")?;
+        let too_many = |detail: String| Err(Problem::new(&problems::TOO_MANY_TOPICS).detail(detail));
         let rows = self.rows.read();
-        let count = rows.values().filter(|row| row.deleted_at.is_none()).count();
-        match count < self.settings.max.get() as usize {
-            true => Ok(()),
-            false => Err(Problem::new(&problems::TOO_MANY_TOPICS).detail(format_args!("there are {count} topics"))),
+        let (all, own) = rows
+            .values()
+            .filter(|row| row.deleted_at.is_none())
+            .fold((0, 0), |(all, own), row| (all + 1, own + usize::from(self.settings.is_of(service, &row.name))));
+        match () {
+            () if all >= self.settings.max.get() as usize => too_many(format!("there are {all} topics")),
+            () if own >= self.settings.share() => too_many(format!("the service {service} has {own} topics")),
+            () => Ok(()),
+        }
+    }
+
+    /// Checks that Kafka can have a topic beside those that are known: a dot is the same to it as `_`.
+    fn check_name(&self, topic: &str, field: &str) -> Result<(), Problem> {
+        let wrong = |detail: String| Err(Problem::new(&common::INVALID_REQUEST).field(field, detail));
+        let name = self.delivery.cluster().map_or_else(|| topic.to_owned(), |cluster| cluster.kafka().named(topic));
+        if name.len() > MAX_LENGTH {
+            return wrong(format!("the topic {name} has {} letters, and Kafka takes {MAX_LENGTH}", name.len()));
+        }
+        let alike = |name: &str| name.replace('.', "_");
+        let rows = self.rows.read();
+        let others = rows.values().filter(|row| row.deleted_at.is_none() && row.name != topic);
+        match others.map(|row| &row.name).find(|other| alike(other) == alike(topic)) {
+            Some(other) => wrong(format!("Kafka cannot have the topic {topic} beside {other}, of the same letters")),
+            None => Ok(()),
         }
     }
 
@@ -287,12 +336,20 @@ impl SeeToTopics for Topics {
         let gone = gone.into_iter().filter(|row| row.made_at < Some(long_ago));
         self.note_missing(gone.map(|row| row.name).collect());
         self.compare(cluster, there).await?;
+        let mut refused = BTreeMap::new();
         for row in new {
             // one that can't be made keeps no other from it, nor is Kafka away for it
-            if let Err(why) = self.make_on_kafka(cluster, &row).await {
-                tracing::warn!(topic = row.name, why, "the topic is not on Kafka yet; its events wait");
+            match self.make_on_kafka(cluster, &row).await {
+                Ok(()) => {}
+                Err(BusError::Refused(why)) => drop(refused.insert(row.name, why)),
+                Err(BusError::Unavailable(why)) => {
+                    tracing::warn!(topic = row.name, why, "the topic is not on Kafka yet; its events wait");
+                    let before = self.refused.read().get(&row.name).cloned();
+                    refused.extend(before.map(|why| (row.name, why)));
+                }
             }
         }
+        self.note_refused(refused);
         self.refresh().await.or_else(|error| {
             tracing::warn!(%error, "what other proxies changed is not known");
             Ok(())
@@ -317,11 +374,11 @@ impl Topics {
         Ok(())
     }
 
-    async fn make_on_kafka(&self, cluster: &Cluster, row: &TopicRow) -> Result<(), String> {
+    async fn make_on_kafka(&self, cluster: &Cluster, row: &TopicRow) -> Result<(), BusError> {
         let (topic, options) = ([(row.name.clone(), row.partitions)], options(cluster, row));
-        cluster.kafka().ensure_topics(&topic, &options).await.map_err(|error| error.to_string())?;
+        cluster.kafka().ensure_topics(&topic, &options).await?;
         let name = row.name.clone();
-        self.control.write(move |tx| rows::set_made(tx, &name)).await.map_err(|error| error.to_string())
+        Ok(self.control.write(move |tx| rows::set_made(tx, &name)).await?)
     }
 }
 

@@ -157,6 +157,10 @@ pub(super) struct DeleteForm {
     #[garde(length(bytes, max = 249))]
     #[serde(default)]
     confirm: String,
+    /// Events that wait are given up.
+    #[garde(skip)]
+    #[serde(default)]
+    discard: bool,
 }
 
 /// Deletes a topic whose name was typed.
@@ -168,7 +172,7 @@ pub(crate) async fn delete(
 ) -> Result<HttpResponse, Refusal> {
     let name = name.0;
     let deleted = match form.value.confirm.trim() == name {
-        true => remove(&proxy, admin::NAME, name.clone()).await,
+        true => remove(&proxy, admin::NAME, name.clone(), form.value.discard).await,
         false => Err(Problem::new(&kinds::INVALID_REQUEST).detail("the name that was typed is not the topic's")),
     };
     match deleted {
@@ -187,6 +191,9 @@ fn told(state: &TopicState) -> (&'static str, &'static str, &'static str) {
         TopicState::Creating => ("warn", "being made", "It takes events, which wait until Kafka has it."),
         TopicState::Missing => {
             ("bad", "missing", "It was deleted on Kafka. Events of it wait until it is made there again.")
+        }
+        TopicState::Refused => {
+            ("bad", "refused", "Kafka refuses to make it. Events of it wait, and no more are taken.")
         }
         TopicState::Deleted => ("off", "deleted", "It takes no events until it is made again."),
     }

@@ -93,7 +93,17 @@ async fn a_page_written_otherwise_is_the_same_page() {
     let event = proxy.request(Method::POST, "/v1/%65vents").header("content-type", "text/plain").body(EVENT);
     reply(event).await.expect_problem(415, "unsupported-media-type");
     let wrong = proxy.request(Method::DELETE, "/admin/topics").send().await.unwrap();
-    assert_eq!((wrong.status().as_u16(), &wrong.headers()["allow"]), (405, &"GET, POST".parse().unwrap()));
+    assert_eq!((wrong.status().as_u16(), &wrong.headers()["allow"]), (405, &"GET, HEAD, POST".parse().unwrap()));
+    for path in ["/livez", "/readyz", "/metrics", "/docs/", "/v1/openapi.json", "/v1/ledger", "/admin/sign-in"] {
+        let all = proxy.request(Method::GET, path).send().await.unwrap();
+        let head = proxy.request(Method::HEAD, path).send().await.unwrap();
+        assert_eq!(head.status(), all.status(), "{path}");
+        assert_eq!(head.headers()["content-type"], all.headers()["content-type"], "{path}");
+        assert!(head.headers().contains_key("content-length"), "{path}");
+        assert!(head.bytes().await.unwrap().is_empty(), "{path}");
+    }
+    assert_eq!(proxy.request(Method::HEAD, "/v1/events").send().await.unwrap().status(), 405);
+    proxy.get("/v1/ledger/").await.expect_problem(404, "no-such-route");
     proxy.stop().await;
 }
 
@@ -110,7 +120,7 @@ async fn without_keys_nothing_that_a_browsers_form_can_send() {
         let twice = proxy.post("", "application/json", EVENT).header("content-type", media);
         reply(twice).await.expect_problem(400, "bad-request");
         let binary = proxy.post("", media, "1").header("ce-id", "1").header("ce-specversion", "1.0");
-        let binary = binary.header("ce-source", "order").header("ce-type", "paid");
+        let binary = binary.header("ce-source", "order").header("ce-type", "paid").header("origin", "null");
         reply(binary).await.expect_problem(415, "unsupported-media-type");
         let admin = proxy.request(Method::POST, "/v1/admin/api-keys").basic_auth("admin", Some(PASSWORD));
         let admin = admin.header("content-type", media).body(json!({ "name": "a" }).to_string());

@@ -161,7 +161,8 @@ async fn what_was_acknowledged_from_memory_is_written_before_the_proxy_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn topics_are_made_of_themselves_only_where_they_may_be() {
-    let mut open = TestProxy::start(&[("EVENT_PROXY__TOPICS__MAX", "2")]).await;
+    let settings = [("EVENT_PROXY__TOPICS__MAX", "2"), ("EVENT_PROXY__TOPICS__MAX_PER_SERVICE", "2")];
+    let mut open = TestProxy::start(&settings).await;
     let of = |kind: &str| json!({ "service": "order", "type": kind, "data": 1 });
     let items = open.json(json!([of("a"), of("b"), of("c"), of("a")])).await.expect(207)["items"].clone();
     let codes: Vec<_> = items.as_array().unwrap().iter().map(|item| item["problem"]["code"].clone()).collect();
@@ -170,4 +171,79 @@ async fn topics_are_made_of_themselves_only_where_they_may_be() {
     let mut closed = TestProxy::start(&[("EVENT_PROXY__TOPICS__AUTO_CREATE", "false")]).await;
     closed.json(of("a")).await.expect_problem(422, "unknown-topic");
     closed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_come_under_each_of_their_names_and_may_begin_with_a_mark() {
+    let mut proxy = TestProxy::start(&[]).await;
+    let media = [
+        "application/x-ndjson",
+        "application/ndjson",
+        "application/jsonl",
+        "application/x-jsonlines",
+        "Application/JSON; charset=utf-8",
+    ];
+    for (n, media) in (0..).zip(media) {
+        let lines = format!("\u{feff}{}\r\n\r\n{}\nrubbish\n", event(2 * n), event(2 * n + 1));
+        let items = reply(proxy.post("", media, lines)).await.expect(207)["items"].clone();
+        let statuses: Vec<_> = items.as_array().unwrap().iter().map(|item| item["status"].as_u64().unwrap()).collect();
+        assert_eq!(statuses, [202, 202, 400], "{media}");
+    }
+    let pretty = serde_json::to_string_pretty(&json!([event(10), event(11)])).unwrap();
+    reply(proxy.post("", "application/json", format!("\u{feff}{pretty}"))).await.expect(202);
+    let one = serde_json::to_string_pretty(&event(12)).unwrap();
+    assert!(reply(proxy.post("", "application/json", one)).await.expect(202)["receipt"].is_string());
+    let stored: Vec<_> = proxy.stored("order.paid").await.iter().map(|event| event["data"].as_u64().unwrap()).collect();
+    assert_eq!(stored, (0..13).collect::<Vec<_>>());
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_type_is_told_by_the_name_of_its_field() {
+    let mut proxy = TestProxy::start(&[]).await;
+    let wrong = [
+        ("service", json!(17)),
+        ("type", json!(null)),
+        ("key", json!(1)),
+        ("id", json!([])),
+        ("time", json!("yesterday")),
+        ("time", json!(5)),
+        ("level", json!(3)),
+        ("level", json!("loud")),
+    ];
+    for (field, value) in wrong {
+        let mut event = event(1);
+        event[field] = value.clone();
+        let problem = proxy.json(event).await.expect_problem(422, "invalid-request");
+        assert_eq!(problem["errors"][0]["field"], field, "{value}");
+    }
+    for no_object in [json!(3), json!("order"), json!([["order", "paid", null, null, null, null, 1]])] {
+        let problem = proxy.json(no_object).await.expect_problem(422, "invalid-request").to_string();
+        assert!(problem.contains(r#""field":"event""#), "{problem}");
+    }
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn levels_of_other_systems_are_known_in_any_case() {
+    let mut proxy = TestProxy::start(&[]).await;
+    let levels = [
+        ("trace", vec!["TRACE", "verbose", "FINEST"]),
+        ("debug", vec!["Debug", "FINE"]),
+        ("info", vec!["INFO", "notice", "Informational"]),
+        ("warn", vec!["WARNING", "Warn"]),
+        ("error", vec!["ERR", "FATAL", "Critical", "crit", "ALERT", "emerg", "SEVERE", "panic"]),
+    ];
+    let mut meant = Vec::new();
+    for (level, words) in levels {
+        for word in words {
+            let mut event = event(1);
+            event["level"] = json!(word);
+            proxy.json(event).await.expect(202);
+            meant.push(level);
+        }
+    }
+    let stored: Vec<_> = proxy.stored("order.paid").await.iter().map(|event| event["level"].clone()).collect();
+    assert_eq!(json!(stored), json!(meant));
+    proxy.stop().await;
 }

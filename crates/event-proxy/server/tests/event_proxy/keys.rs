@@ -29,6 +29,17 @@ async fn a_key_is_good_until_it_is_rotated_or_revoked() {
     let (id, first) = proxy.key(json!({ "name": "orders" })).await;
     let taken = post(&proxy, &first, event("order")).await.expect(202);
     let receipt = format!("/v1/receipts/{}", taken["receipt"].as_str().unwrap());
+    // what can only send a name and a password
+    for (name, password) in [("checkout", Some(&*first)), (&*first, Some("")), (&*first, None)] {
+        let request = proxy.post("", "application/json", event("order").to_string()).basic_auth(name, password);
+        reply(request).await.expect(202);
+        let ledger = reply(proxy.request(Method::GET, "/v1/ledger").basic_auth(name, password)).await.expect(200);
+        assert!(ledger["order.paid"].is_object());
+    }
+    for wrong in [Some("ep_wrong"), None] {
+        let request = proxy.post("", "application/json", event("order").to_string()).basic_auth("checkout", wrong);
+        reply(request).await.expect_problem(401, "unauthorized");
+    }
     let asked = reply(proxy.request(Method::GET, &receipt).bearer_auth(&first)).await.expect(200);
     assert_eq!(asked["topic"], "order.paid");
 
@@ -47,7 +58,7 @@ async fn a_key_is_good_until_it_is_rotated_or_revoked() {
     proxy.admin(Method::POST, &format!("{path}/rotate"), None).await.expect_problem(404, "not-found");
     let listed = proxy.admin(Method::GET, "/v1/admin/api-keys", None).await.expect(200);
     assert_eq!((&listed["items"][0]["name"], listed["items"][0]["revoked_at"].is_string()), (&json!("orders"), true));
-    assert_eq!(proxy.stored("order.paid").await.len(), 3);
+    assert_eq!(proxy.stored("order.paid").await.len(), 6);
     proxy.stop().await;
 }
 

@@ -61,6 +61,8 @@ metrics! {
         "Time since a client (`group settlement`, `producer`) last heard from Kafka; some seconds at most if all is well.";
     Counter KAFKA_CLIENTS_REPLACED = "kafka_clients_replaced_total" ["client"] Count, Shop | Relay | Worker | Proxy:
         "Kafka clients that heard nothing, each replaced by another client.";
+    Counter NOTIFICATION_REFUSED = "notification_refused_total" ["channel"] Count, Shop | Worker:
+        "Notifications that were refused for good for their recipient, and are not sent again.";
 
     Histogram WRITER_GROUP_UNITS = "writer_group_units" [] Count, Shop | Proxy:
         "Units of work in one commit of the SQLite writer.";
@@ -81,6 +83,8 @@ metrics! {
         "Events that were not accepted, by code of the problem; service is `other` for services without a topic.";
     Counter EVENT_PROXY_DEAD_LETTERS = "event_proxy_dead_letters_total" ["topic"] Count, Proxy:
         "Events that became dead letters because Kafka refused every attempt.";
+    Gauge EVENT_PROXY_REFUSED_TOPICS = "event_proxy_refused_topics" [] Count, Proxy:
+        "Topics that Kafka refuses to make.";
     Counter EVENT_PROXY_WRONG_PASSWORDS = "event_proxy_wrong_passwords_total" [] Count, Proxy:
         "Wrong passwords of the admin, on the pages and the API.";
 
