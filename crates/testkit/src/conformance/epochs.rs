@@ -284,7 +284,7 @@ pub async fn a_unit_runs_again_when_the_log_has_a_new_epoch() {
 
 /// A process that has not heard of an epoch handles nothing that the log has lost, though the life is the same.
 pub async fn a_process_that_has_not_heard_of_an_epoch_handles_nothing_that_was_lost() {
-    let topics = [TopicSpec { name: TICKS.into(), partitions: 1, direct: false }];
+    let topics = [TopicSpec { name: TICKS.into(), partitions: 1 }];
     for database in databases_with(&topics).await.into_iter().filter(|database| database.db.is_shared()) {
         make_tables(&database.db).await;
         let complaints = Complaints::default();
@@ -316,7 +316,7 @@ pub async fn a_process_that_has_not_heard_of_an_epoch_handles_nothing_that_was_l
         until("the process knows of the epoch", async || *end.borrow() == 2).await;
         db.write(|tx| tick(tx, "key")).await.expect("a tick");
         until("all is handled", async || {
-            let lag = db.read(|conn| admin::consumers(conn, &Default::default())).await;
+            let lag = db.read(|conn| admin::consumers(conn)).await;
             lag.is_ok_and(|lag| lag.iter().all(|row| row.lag == 0 && row.position == 2))
         })
         .await;

@@ -15,6 +15,7 @@ use rest::Problem;
 
 use crate::Proxy;
 use crate::auth::admin::{Admin, basic};
+use crate::auth::keys::Known;
 use crate::http::problems;
 use crate::ingest::event::{Entry, Refusal};
 use crate::ingest::quota::{Cost, Exceeded};

@@ -185,7 +185,7 @@ fn discard_queued(tx: &mut Tx<'_>, log: &Log, part: &Part) -> db::Result<(usize,
         after = last.event.position;
         for stored in events.into_iter().filter(|stored| stored.event.kind != MOVED) {
             if moved::take_out(tx, &stored.event)? {
-                held::discard(tx, &stored.event, TOPIC_DELETED)?;
+                quarantine::discard(tx, &stored.event, TOPIC_DELETED)?;
                 (count, bytes) = (count + 1, bytes + stored.event.payload.len());
             }
         }
@@ -196,8 +196,8 @@ fn discard_queued(tx: &mut Tx<'_>, log: &Log, part: &Part) -> db::Result<(usize,
 
 /// Gives up the first events of a topic that are sent again by schedule; returns their count and bytes.
 fn discard_held(tx: &mut Tx<'_>, topic: &str) -> db::Result<(usize, usize)> {
-    let waiting = held::waiting(tx, topic, CHUNK)?;
-    waiting.iter().try_for_each(|held| held::give_up(tx, held.id, TOPIC_DELETED))?;
+    let waiting = quarantine::waiting(tx, topic, CHUNK)?;
+    waiting.iter().try_for_each(|held| quarantine::give_up(tx, held.id, TOPIC_DELETED))?;
     ledger::change(tx, topic, Change { discarded: waiting.len() as i64, ..Change::default() })?;
     Ok((waiting.len(), waiting.iter().map(|held| held.payload.0.len()).sum()))
 }
@@ -213,8 +213,8 @@ fn redrive(tx: &mut Tx<'_>, ids: &[Id]) -> db::Result<usize> {
 }
 
 fn discard(tx: &mut Tx<'_>, id: Id, reason: &str) -> db::Result<Option<usize>> {
-    let Some(held) = held::one(tx, id)?.filter(|held| held.state == State::Dead) else { return Ok(None) };
-    held::give_up(tx, id, reason)?;
+    let Some(held) = quarantine::one(tx, id)?.filter(|held| held.state == State::Dead) else { return Ok(None) };
+    quarantine::give_up(tx, id, reason)?;
     ledger::change(tx, &held.topic, Change { discarded: 1, ..Change::default() })?;
     Ok(Some(held.payload.0.len()))
 }

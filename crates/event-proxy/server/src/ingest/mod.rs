@@ -1,7 +1,7 @@
 //! The way of an event from a request into the event log.
 
 pub(crate) mod capacity;
-mod cloudevents;
+pub(crate) mod cloudevents;
 pub(crate) mod event;
 pub(crate) mod parse;
 pub(crate) mod quota;
