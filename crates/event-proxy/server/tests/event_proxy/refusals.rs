@@ -163,7 +163,7 @@ async fn good_events_do_not_wait_for_those_that_are_refused() {
     let patient = [("EVENT_PROXY__DELIVERY__RESEND_AFTER", "1h"), ("EVENT_PROXY__DELIVERY__LONGEST_PAUSE", "1h")];
     let one_partition = ("EVENT_PROXY__TOPICS__PARTITIONS", "1");
     let Some((kafka, mut proxy)) = limited(&[patient[0], patient[1], one_partition]).await else { return };
-    let size = |n: u64| if n % 2 == 0 { LARGE } else { 0 };
+    let size = |n: u64| if n.is_multiple_of(2) { LARGE } else { 0 };
     let events: Vec<_> = (0..200).map(|n| event(&format!("k{n}"), n, size(n))).collect();
     for events in events.chunks(50) {
         reply(proxy.post("", "application/json", Value::from(events.to_vec()).to_string())).await.expect(202);
