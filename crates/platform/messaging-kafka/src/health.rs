@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use messaging::BusError;
 use parking_lot::Mutex;
+use program::process::one_line;
 use telemetry::metrics;
 
 use crate::client::{Connects, Kafka, blocking};
@@ -188,7 +189,8 @@ impl Health {
             return;
         }
         count(&mut state);
-        state.why = why.to_string();
+        let (BusError::Unavailable(reason) | BusError::Refused(reason)) = why;
+        state.why = one_line(reason.strip_prefix("kafka: ").unwrap_or(reason));
         let now = Instant::now();
         if !state.is_deaf(now) {
             return;

@@ -86,6 +86,14 @@ impl MockKafka {
         self.cluster.request_errors(RDKafkaApiKey::Produce, &errors);
     }
 
+    /// Has the brokers refuse to give records for a long time, or give them again. All other requests are answered.
+    pub fn set_gives_records(&self, gives: bool) {
+        let refusals: &[_] =
+            if gives { &[] } else { &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE; 10_000] };
+        self.cluster.clear_request_errors(RDKafkaApiKey::Fetch);
+        self.cluster.request_errors(RDKafkaApiKey::Fetch, refusals);
+    }
+
     /// Takes all brokers away, or brings them back.
     ///
     /// # Panics

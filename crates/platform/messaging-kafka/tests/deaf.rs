@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use db::types::{Id, Time};
-use messaging::{Bus, Event, FIRST_EPOCH, ForeignBus, Publisher, Subscriber};
+use messaging::{Bus, Event, FIRST_EPOCH, ForeignBus, Publisher, Silence, Subscriber};
 use messaging_kafka::{Cluster, Door, Kafka, KafkaOptions, KafkaSettings, MockKafka, Way};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -147,6 +147,32 @@ async fn a_client_for_metadata_that_lost_all_brokers_is_replaced() {
     place.move_to(&other);
     place.see_to_clients().await;
     assert_eq!(external.topics().await.expect("topics").get("others"), Some(&3));
+}
+
+/// Kafka holds no more; or it holds more, and the client answers and does not deliver.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_late_and_deaf_are_told_apart() {
+    let (mock, source) = (MockKafka::new(&[(TOPIC, 1)]), Id::new());
+    let subscriber = mock.connect().expect("its options").bus(source).subscribe("readers");
+    let (sent, mut read) = (events(source, 0..10), Vec::new());
+    store(&mock, &sent[..5]).await;
+    read_until(5, &mut read, &subscriber).await;
+    let more = async || subscriber.fetch(TOPIC, 0, 4, 100).await.expect("no error");
+    assert_eq!(more().await, []);
+    assert_eq!(subscriber.silence(TOPIC, 0).await, Silence::Lost);
+    mock.set_gives_records(false);
+    assert_eq!(more().await, [], "no request is under way that could bring more");
+    store(&mock, &sent[5..]).await;
+    assert_eq!(subscriber.silence(TOPIC, 0).await, Silence::Late);
+    let deaf = async {
+        while subscriber.silence(TOPIC, 0).await != Silence::Deaf {
+            assert_eq!(more().await, []);
+        }
+    };
+    timeout(Duration::from_secs(60), deaf).await.expect("the client is replaced");
+    mock.set_gives_records(true);
+    read_until(10, &mut read, &subscriber).await;
+    assert_eq!(read, sent);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
