@@ -103,7 +103,10 @@ class Market:
         return product
 
     def forget_lost(self) -> int:
-        """Forgets the answers that the shop has lost in a failover or a restore; returns the number of lost orders."""
+        """Forgets the answers that the shop has lost in a failover or a restore; returns the number of lost orders.
+
+        All groups have caught up: a request for a coupon that is still pending is lost.
+        """
         shop, ledger, members = self.shop, self.ledger, {member.id: member for member in self.members}
         orders = {
             order["id"]: Order(members[order["member_id"]], order["payable"], order["status"])
@@ -117,7 +120,7 @@ class Market:
         ledger.requests = {
             request: member
             for request, member in ledger.requests.items()
-            if shop.call("GET", f"/issue-requests/{request}?wait=30", token=member.token)[0] == 200
+            if shop.ok("GET", f"/issue-requests/{request}", token=member.token)["status"] != "pending"
         }
         ledger.answers.clear()
         return lost

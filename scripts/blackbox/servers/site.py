@@ -38,9 +38,13 @@ class Site(ABC):
         self.shops = [SiteShop(self, binaries / "shop", number, settings) for number in range(1, shops + 1)]
 
     def up(self) -> None:
-        """Starts and fills the shops."""
+        """Starts and fills the shops, and waits until one coupon is issued: all groups have begun."""
         self.start()
-        self.market = Market(self.shops[0], MEMBERS, COUPONS)
+        self.market = market = Market(self.shops[0], MEMBERS, COUPONS)
+        market.add_campaign("first")
+        member, path = market.members[0], f"/coupons/{market.campaigns[0]}/issue-requests"
+        request = self.shops[0].ok("POST", path, {}, token=member.token)["request_id"]
+        self.shops[0].ok("GET", f"/issue-requests/{request}?wait=30", token=member.token)
 
     def start(self) -> None:
         """Starts all shops."""
