@@ -13,7 +13,7 @@ db::uuid_newtype!(
     OrderId
 );
 db::uuid_newtype!(
-    /// A payment; one an order at most.
+    /// A payment; at most one for each order.
     PaymentId
 );
 db::uuid_newtype!(
@@ -21,7 +21,7 @@ db::uuid_newtype!(
     CouponId
 );
 db::uuid_newtype!(
-    /// A coupon in a member's hands.
+    /// A coupon owned by a member.
     OwnedCouponId
 );
 db::uuid_newtype!(
@@ -37,6 +37,6 @@ db::uuid_newtype!(
     PurchaseOrderId
 );
 db::uuid_newtype!(
-    /// Something that went wrong in a service.
+    /// A failure in a service.
     IncidentId
 );
