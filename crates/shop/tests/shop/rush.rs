@@ -13,7 +13,7 @@ use crate::support::{ADMIN, TestMember, TestShop, all_at_once, eventually, rando
 
 const TOPIC: &str = "coupon-issue-requested";
 const COUPONS: usize = 100;
-/// Members who ask while no issuer runs: fewer than there are coupons.
+/// Members who ask before the issuer runs, fewer than there are coupons. On SQLite the shop is the issuer.
 const EARLY: usize = 60;
 
 /// Members of the rush. `RUSH_MEMBERS=5000` makes it a large one.
@@ -45,7 +45,9 @@ async fn rush(place: Place) {
         settings.extend(place.bus.iter().map(|(name, value)| (*name, value.as_str())));
         Binary::new(&settings)
     };
-    let mut shop = program("false");
+    // a file of SQLite belongs to one process
+    let is_alone = place.url.starts_with("sqlite");
+    let mut shop = program(if is_alone { "true" } else { "false" });
     shop.address = address;
     shop.settings.push(("SHOP__HTTP__ADDRESS".into(), address.to_string()));
     shop.start().await;
@@ -55,21 +57,17 @@ async fn rush(place: Place) {
     shop.start().await;
     let mut asked = asking.await.unwrap();
 
-    // retention overtakes the issuer, which does not run yet
+    // retention overtakes the issuer, which does not run yet on PostgreSQL
     let kafka = place.kafka();
     if let Some(kafka) = &kafka {
         eventually("all requests are relayed", async || (relay_lag(&root).await == 0).then_some(())).await;
         kafka.delete_records(TOPIC).await.unwrap();
     }
     let (asking, answered) = all_ask(late, &coupon);
-    // a file of SQLite belongs to one process
-    let mut issuer = if place.url.starts_with("sqlite") {
+    let mut issuer = (!is_alone).then(|| program("true"));
+    if is_alone {
         shop.kill();
-        shop.settings.push(("SHOP__HOST__CONSUMERS".into(), "true".into()));
-        None
-    } else {
-        Some(program("true"))
-    };
+    }
     let decides = issuer.as_mut().unwrap_or(&mut shop);
     decides.start().await;
     until(&answered, members() / 4).await;
