@@ -1,4 +1,4 @@
-//! Figures, and how they are printed.
+//! Figures and output.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,18 +6,18 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
-/// How long each of many things took, and all together.
+/// Durations of many operations, and the total time.
 pub(crate) struct Figures {
     micros: Histogram<u64>,
     pub took: Duration,
-    /// What one of them counts for: requests with many events are told as events.
+    /// Weight of one operation: a request with many events counts as many.
     pub each: u64,
-    /// Answers that were not what they should be.
+    /// Unexpected answers.
     pub failed: u64,
 }
 
 impl Figures {
-    /// None yet.
+    /// Returns empty figures.
     pub(crate) fn new() -> Self {
         // three digits, up to a minute
         let micros = Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are in order");
@@ -34,7 +34,7 @@ impl Figures {
         self.took = self.took.max(other.took);
     }
 
-    /// How many.
+    /// Returns the number of operations.
     pub(crate) fn count(&self) -> u64 {
         self.micros.len()
     }
@@ -69,7 +69,7 @@ impl fmt::Display for Figures {
     }
 }
 
-/// Values of all runs by name, in the order in which the names appeared.
+/// Values of all runs by name, in the order of the first appearance.
 static RUNS: Mutex<Vec<(String, Vec<f64>)>> = Mutex::new(Vec::new());
 
 fn record(name: &str, value: f64) {
@@ -116,13 +116,13 @@ pub(crate) fn detail(what: &str, kind: &str, values: &[(&str, f64, usize)]) {
     }
 }
 
-/// A ratio against its goal.
+/// Prints a ratio and the goal.
 pub(crate) fn ratio(what: &str, is: f64, goal: f64) {
     println!("{what:<44} {is:>8.2}     goal {goal}   {}", if is >= goal { "met" } else { "NOT MET" });
     record(what, is);
 }
 
-/// A figure that should be small against its goal.
+/// Prints a figure and the upper limit.
 pub(crate) fn at_most(what: &str, is: f64, goal: f64) {
     println!("{what:<44} {is:>8.2}     goal {goal}   {}", if is <= goal { "met" } else { "NOT MET" });
     record(what, is);

@@ -51,7 +51,7 @@ pub struct Expired {
 /// Ends some of the orders that are due. One that fails is logged, and comes again.
 ///
 /// # Errors
-/// When it can't be told which are due.
+/// If it can't be told which are due.
 pub async fn expire_due(db: &Database) -> db::Result<Expired> {
     let due = db.statement(|conn| order::due(conn, AT_ONCE)).await?;
     let full = due.len() as i64 == AT_ONCE;

@@ -24,7 +24,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether to try again later is right.
+    /// Returns true if to try again later is right.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Setting(_) => false,

@@ -20,7 +20,7 @@ const CURRENCY: &str = "currency";
 /// Sets the currency of this process.
 ///
 /// # Errors
-/// When the process has another already.
+/// If the process has another already.
 pub(crate) fn set_currency(settings: &CurrencySettings) -> Result<(), SettingError> {
     let currency = settings.currency()?;
     Currency::set(currency.clone()).map_err(|error| refused(&currency, &error.to_string()))
@@ -29,7 +29,7 @@ pub(crate) fn set_currency(settings: &CurrencySettings) -> Result<(), SettingErr
 /// Writes the currency down in a new database.
 ///
 /// # Errors
-/// When the database was made with another.
+/// If the database was made with another.
 pub(crate) async fn check_currency(db: &Database) -> Result<(), OpenError> {
     let currency = Currency::get();
     let kept = db.write(move |tx| keep(tx, CURRENCY, &text(currency))).await?;

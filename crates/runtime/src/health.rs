@@ -52,7 +52,7 @@ impl Health {
         *self.0.lock() = state;
     }
 
-    /// Whether it can do its work: its database answers, and Kafka if its topics are there.
+    /// Returns true if it can do its work: its database answers, and Kafka if its topics are there.
     async fn readiness(&self) -> Result<Readiness, Readiness> {
         let (shop, needs_kafka) = match &*self.0.lock() {
             State::Idle(why) => return Err(Readiness::not_ready(vec![why.clone()])),
@@ -83,7 +83,7 @@ async fn readyz(health: Data<Health>) -> HttpResponse {
 /// Answers `/livez`, `/readyz` and `/metrics` for as long as the process lives.
 ///
 /// # Errors
-/// When the listener can't be used.
+/// If the listener can't be used.
 pub fn serve(listener: TcpListener, health: Health) -> io::Result<SocketAddr> {
     let address = listener.local_addr()?;
     let health = Data::new(health);

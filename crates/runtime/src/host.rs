@@ -66,7 +66,7 @@ impl Shop {
         Ok(hosted)
     }
 
-    /// Whether a process that is there for `role` can't do its work without Kafka.
+    /// Returns true if a process that is there for `role` can't do its work without Kafka.
     pub fn needs_kafka(&self, role: &Role) -> bool {
         match role {
             Role::Shop => false,

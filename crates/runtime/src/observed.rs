@@ -44,7 +44,7 @@ impl Settings {
 }
 
 impl EventProxySettings {
-    /// Whether the settings can be used. Nothing is read or connected.
+    /// Returns true if the settings can be used. Nothing is read or connected.
     ///
     /// # Errors
     /// The setting that can't.

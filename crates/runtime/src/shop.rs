@@ -86,7 +86,7 @@ impl Shop {
     /// What signs tokens: `auth.token_secret`, or the one kept in `data_dir`, made if there is none.
     ///
     /// # Errors
-    /// When the folder or the file can't be made or read.
+    /// If the folder or the file can't be made or read.
     pub fn token_secret(&self) -> Result<Secret, SettingError> {
         if !self.settings.auth.token_secret.is_empty() {
             return Ok(self.settings.auth.token_secret.clone());

@@ -54,7 +54,7 @@ struct Writer {
 struct Progress {
     id: FileId,
     written: u64,
-    /// Whether all of it is committed; if not, only the database knows how much counts.
+    /// True if all of it is committed; if not, only the database knows how much counts.
     committed: bool,
 }
 

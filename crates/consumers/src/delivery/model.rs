@@ -70,7 +70,7 @@ impl Step {
         (self.status == DeliveryStatus::Preparing).then_some(self.at)
     }
 
-    /// Whether the member cares: about what is being prepared, and its end, but not about an order that ended unpaid.
+    /// Returns true if the member cares: about what is being prepared, and its end, but not about an order that ended unpaid.
     ///
     /// `prepared_at` is the delivery's.
     pub(super) fn is_news(&self, prepared_at: Option<Time>) -> bool {

@@ -27,7 +27,7 @@ pub struct PurchaseOrder {
     pub received_at: Option<Time>,
 }
 
-/// Whether stock is under the threshold; a threshold of 0 is never undercut.
+/// Returns true if stock is under the threshold; a threshold of 0 is never undercut.
 pub(super) fn is_low(available: i64, threshold: i64) -> bool {
     available < threshold
 }

@@ -114,7 +114,7 @@ pub struct Coupon {
     pub created_at: Time,
 }
 
-/// Whether a coupon can be asked for.
+/// True if a coupon can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Availability {
     Open,
@@ -129,7 +129,7 @@ impl Coupon {
         self.quantity - self.issued
     }
 
-    /// Whether it can be asked for at `now`.
+    /// Returns true if it can be asked for at `now`.
     pub fn availability(&self, now: Time) -> Availability {
         match self.closed_at(now) {
             Some(RejectReason::NotYetOpen) => Availability::NotYetOpen,
@@ -260,8 +260,8 @@ pub struct Reconciliation {
     pub issued: i64,
     /// Members who have one.
     pub distinct_members: i64,
-    /// Whether the owners are just the first distinct members who took part, in the order of the log.
+    /// True if the owners are just the first distinct members who took part, in the order of the log.
     pub in_log_order: bool,
-    /// Whether all of this, the campaign's counter, and the results of the requests agree.
+    /// True if all of this, the campaign's counter, and the results of the requests agree.
     pub consistent: bool,
 }

@@ -57,7 +57,7 @@ pub fn page(conn: &mut Conn, after: Option<CouponId>, limit: i64) -> db::Result<
     store::page(conn, after, limit)
 }
 
-/// Whether the coupon can be asked for now. `None` when there is no such coupon.
+/// Returns true if the coupon can be asked for now. `None` when there is no such coupon.
 ///
 /// # Errors
 /// Whatever the database says.

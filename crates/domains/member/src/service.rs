@@ -166,7 +166,7 @@ pub fn revoke_session(tx: &mut Tx<'_>, id: SessionId) -> db::Result<bool> {
     store::revoke(tx, id, now)
 }
 
-/// Whether the session is neither revoked nor expired.
+/// Returns true if the session is neither revoked nor expired.
 ///
 /// # Errors
 /// Whatever the database says.

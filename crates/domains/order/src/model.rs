@@ -160,7 +160,7 @@ db::text_enum!(
 );
 
 impl OrderStatus {
-    /// Whether its units are taken out of the stock.
+    /// Returns true if its units are taken out of the stock.
     pub fn holds_stock(self) -> bool {
         matches!(self, Self::Pending | Self::Paid)
     }

@@ -154,7 +154,7 @@ pub enum Cursor {
 }
 
 impl Cursor {
-    /// Whether it is from a page sorted by `sort`.
+    /// Returns true if it is from a page sorted by `sort`.
     pub fn fits(&self, sort: Sort) -> bool {
         sort == match self {
             Self::Newest(..) => Sort::Newest,

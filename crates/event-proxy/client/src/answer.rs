@@ -68,7 +68,7 @@ struct Items {
     items: Vec<Item>,
 }
 
-/// Whether a status is about the events. The others would be the same for any event: those are waited out.
+/// Returns true if a status is about the events. The others would be the same for any event: those are waited out.
 fn refuses_content(status: u16) -> bool {
     (400..500).contains(&status) && !matches!(status, 401 | 403 | 404 | 405 | 407 | 408 | 421 | 425 | 429)
 }

@@ -140,7 +140,7 @@ struct Wire<'a> {
     data: &'a RawValue,
 }
 
-/// Whether `name` can be a service or a type; neither has dots, for a topic is `{service}.{type}`.
+/// Returns true if `name` can be a service or a type; neither has dots, for a topic is `{service}.{type}`.
 pub(crate) fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(allowed)

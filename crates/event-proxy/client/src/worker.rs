@@ -23,7 +23,7 @@ pub(crate) fn mark_thread() {
     OURS.set(true);
 }
 
-/// Whether clients work on this thread. What is logged here is never shipped, for shipping it would log again.
+/// Returns true if clients work on this thread. What is logged here is never shipped, for shipping it would log again.
 pub(crate) fn is_ours() -> bool {
     OURS.get()
 }

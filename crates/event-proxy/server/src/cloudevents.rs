@@ -72,7 +72,7 @@ fn service_of(source: &str) -> String {
     source.trim_matches('/').to_owned()
 }
 
-/// Whether the headers are those of the binary mode.
+/// Returns true if the headers are those of the binary mode.
 pub(crate) fn is_binary(headers: &HeaderMap) -> bool {
     headers.contains_key("ce-specversion")
 }

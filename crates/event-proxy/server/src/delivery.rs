@@ -58,7 +58,7 @@ impl Delivery {
         Ok(Self { cluster, waiting: Arc::default(), more: Notify::new() })
     }
 
-    /// Whether events go to Kafka.
+    /// Returns true if events go to Kafka.
     pub(crate) fn is_there(&self) -> bool {
         self.cluster.is_some()
     }

@@ -69,7 +69,7 @@ fn host(request: &HttpRequest) -> Option<Authority> {
     target.or_else(|| request.headers().get(header::HOST)?.to_str().ok()?.parse().ok())
 }
 
-/// Whether it is a name or an address of the machine for itself.
+/// Returns true if it is a name or an address of the machine for itself.
 pub(crate) fn is_of_this_machine(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())

@@ -185,7 +185,7 @@ impl Posted<'_> {
     }
 }
 
-/// Whether it can name a service or a type.
+/// Returns true if it can name a service or a type.
 pub(crate) fn is_name(name: &str) -> bool {
     let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     (1..=MAX_NAME).contains(&name.len()) && name.chars().all(known)

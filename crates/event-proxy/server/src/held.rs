@@ -143,7 +143,7 @@ pub(crate) fn blocked(conn: &mut Conn, topic: &str, partition: i32) -> db::Resul
     Ok(keys.into_iter().collect())
 }
 
-/// Whether any event of the partition is held and goes on by itself.
+/// Returns true if any event of the partition is held and goes on by itself.
 ///
 /// # Errors
 /// The database's.

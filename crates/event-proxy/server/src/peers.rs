@@ -108,7 +108,7 @@ impl Peers {
     }
 }
 
-/// Whether a peer asks, who is told only what is this proxy's own.
+/// Returns true if a peer asks, who is told only what is this proxy's own.
 pub(crate) fn is_of_peer(request: &HttpRequest) -> bool {
     request.headers().contains_key(ASKED_BY)
 }

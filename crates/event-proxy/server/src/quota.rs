@@ -70,7 +70,7 @@ impl Quota {
     /// Takes all of it or nothing.
     ///
     /// # Errors
-    /// When to come again.
+    /// If to come again.
     pub(crate) fn take(&self, cost: Cost, now: Instant) -> Result<(), Exceeded> {
         if cost.events == 0 {
             return Ok(());

@@ -226,7 +226,7 @@ impl TopicSettings {
         expect("topics.template", are_apart, &reason)
     }
 
-    /// Whether a service may post events of a type.
+    /// Returns true if a service may post events of a type.
     pub fn allows(&self, service: &str, kind: &str) -> bool {
         let fits = |allowed: &[String], name| allowed.is_empty() || allowed.iter().any(|allowed| allowed == name);
         fits(&self.services, service) && fits(&self.types, kind)
@@ -352,7 +352,7 @@ impl Settings {
         good_password("admin.password", &self.admin.password)
     }
 
-    /// Whether whoever hands over events must show an API key.
+    /// Returns true if whoever hands over events must show an API key.
     pub fn keys_required(&self) -> bool {
         self.keys.required.unwrap_or(!self.is_on_loopback())
     }

@@ -15,7 +15,7 @@ pub enum Conn {
 }
 
 impl Conn {
-    /// Whether this is PostgreSQL, for the few statements that have two texts.
+    /// Returns true if this is PostgreSQL, for the few statements that have two texts.
     pub fn is_pg(&self) -> bool {
         matches!(self, Self::Pg(_))
     }

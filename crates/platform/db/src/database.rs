@@ -107,7 +107,7 @@ impl Database {
         Ok(Self { shared })
     }
 
-    /// Whether it is PostgreSQL, which several processes share.
+    /// Returns true if it is PostgreSQL, which several processes share.
     pub fn is_shared(&self) -> bool {
         matches!(self.shared.kind, Kind::Postgres { .. })
     }

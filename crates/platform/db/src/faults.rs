@@ -39,7 +39,7 @@ pub(crate) fn take() -> Option<Fault> {
     SEEN.take().first
 }
 
-/// Whether statements went on failing after the first.
+/// Returns true if statements went on failing after the first.
 pub(crate) fn are_several() -> bool {
     SEEN.with_borrow(|seen| seen.more)
 }

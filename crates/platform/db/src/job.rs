@@ -18,10 +18,10 @@ pub(crate) trait Job: Send {
     /// Tells the caller: with its own result after `Ok`, or with what happened to the transaction.
     fn answer(self: Box<Self>, transaction: Result<()>);
 
-    /// Whether nobody waits for the answer any more.
+    /// Returns true if nobody waits for the answer any more.
     fn is_abandoned(&self) -> bool;
 
-    /// Whether it must see in the event log what units before it staged.
+    /// Returns true if it must see in the event log what units before it staged.
     fn sees_staged(&self) -> bool;
 }
 

@@ -178,7 +178,7 @@ fn commit(conn: &mut Watched) -> Result<(), Attempt> {
     })
 }
 
-/// Whether the connection is still good.
+/// Returns true if the connection is still good.
 pub(crate) fn roll_back(conn: &mut Watched) -> bool {
     conn.broken = conn.conn.batch_execute("ROLLBACK").is_err();
     !conn.broken

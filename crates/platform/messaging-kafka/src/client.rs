@@ -150,7 +150,7 @@ impl Kafka {
         KafkaForeign::new(self.clone(), Self { options: options.into(), tokens: self.tokens.clone() })
     }
 
-    /// Whether a broker answers, within a few seconds.
+    /// Returns true if a broker answers, within a few seconds.
     ///
     /// # Errors
     /// [`BusError::Unavailable`], with what the clients say of it.
@@ -269,7 +269,7 @@ pub(crate) fn away(error: &KafkaError) -> BusError {
     BusError::Unavailable(format!("kafka: {}", text(error)))
 }
 
-/// Whether another event would have been taken: Kafka is there, and the topic too.
+/// Returns true if another event would have been taken: Kafka is there, and the topic too.
 fn is_of_the_event(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{InvalidMessage, InvalidRecord, InvalidTimestamp, MessageSizeTooLarge};
     let of_events = [MessageSizeTooLarge, InvalidMessage, InvalidRecord, InvalidTimestamp];

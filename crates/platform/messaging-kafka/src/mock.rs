@@ -20,7 +20,7 @@ impl MockKafka {
     /// Three brokers with these topics (name, partitions).
     ///
     /// # Panics
-    /// When librdkafka makes none.
+    /// If librdkafka makes none.
     pub fn new(topics: &[(&str, i32)]) -> Self {
         let cluster = MockCluster::new(BROKERS).expect("a mock cluster");
         for (name, partitions) in topics {
@@ -50,7 +50,7 @@ impl MockKafka {
     /// Stores a record without headers, as somebody does who knows nothing of events.
     ///
     /// # Panics
-    /// When it is not stored.
+    /// If it is not stored.
     pub fn store(&self, topic: &str, partition: i32, value: &str) {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", self.cluster.bootstrap_servers());
@@ -69,7 +69,7 @@ impl MockKafka {
     /// Takes all brokers away, or brings them back.
     ///
     /// # Panics
-    /// When librdkafka does not do it.
+    /// If librdkafka does not do it.
     pub fn set_up(&self, up: bool) {
         for broker in 1..=BROKERS {
             let set = if up { self.cluster.broker_up(broker) } else { self.cluster.broker_down(broker) };

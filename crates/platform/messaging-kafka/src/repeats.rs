@@ -16,7 +16,7 @@ pub(crate) struct Repeats {
 }
 
 impl Repeats {
-    /// Whether a record before this one had the same event. The same record may be read again, and is no repeat.
+    /// Returns true if a record before this one had the same event. The same record may be read again, and is no repeat.
     pub(crate) fn is_repeat(&mut self, id: Id, offset: i64) -> bool {
         match self.offsets.entry(id) {
             Entry::Occupied(first) if *first.get() < offset => return true,

@@ -258,7 +258,7 @@ impl Reader {
         Ok(Self { client, part, queue, ahead, returned: None, from: after + 1, from_the_start, at_end: false })
     }
 
-    /// Whether what lies behind `after` is still to come.
+    /// Returns true if what lies behind `after` is still to come.
     fn goes_on(&self, after: i64) -> bool {
         self.client.works() && after + 1 >= self.from
     }

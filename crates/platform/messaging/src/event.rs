@@ -112,7 +112,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// Whether it is an `E`.
+    /// Returns true if it is an `E`.
     pub fn is<E: DomainEvent>(&self) -> bool {
         self.kind == E::TYPE
     }

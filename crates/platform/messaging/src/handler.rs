@@ -83,7 +83,7 @@ pub trait EffectHandler: Send + Sync + 'static {
         false
     }
 
-    /// Whether an event that fails again and again becomes a dead letter. Else its partition waits.
+    /// Returns true if an event that fails again and again becomes a dead letter. Else its partition waits.
     fn gives_up(&self) -> bool {
         true
     }

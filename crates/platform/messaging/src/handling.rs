@@ -107,7 +107,7 @@ impl Worker {
         if is_good && (self.has_holes() || self.context.log.owns(events)) { Ok(()) } else { Err(Stop::Stale) }
     }
 
-    /// Whether the batch is recorded later.
+    /// Returns true if the batch is recorded later.
     fn puts_off(&mut self, handler: &Arc<dyn EffectHandler>, expected: i64, events: &Arc<[Event]>) -> bool {
         let within = handler.records_within(&self.lease);
         if handler.gives_up() || within.is_zero() {

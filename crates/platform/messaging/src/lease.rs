@@ -158,7 +158,7 @@ pub(crate) fn leave(conn: &mut Conn, group: &str, member: Id) -> db::Result<()> 
     Ok(())
 }
 
-/// Whether the lease is still the newest of its partition; it stays so until the transaction ends, so that what is
+/// Returns true if the lease is still the newest of its partition; it stays so until the transaction ends, so that what is
 /// recorded is there before the next holder looks.
 pub(crate) fn is_newest(conn: &mut Conn, group: &str, lease: &Lease) -> db::Result<bool> {
     let row = group_lease::table.find((group, &*lease.topic, lease.partition)).select(group_lease::number);

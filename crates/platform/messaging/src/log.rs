@@ -243,7 +243,7 @@ impl Log {
         (epochs.newest(), std::mem::take(&mut *self.shared.risen.lock()).into_iter().collect())
     }
 
-    /// Whether the topic's positions may have holes.
+    /// Returns true if the topic's positions may have holes.
     pub(crate) fn is_direct(&self, topic: &str) -> bool {
         self.shared.direct.get().is_some_and(|direct| direct.iter().any(|name| *name == topic))
     }
@@ -274,7 +274,7 @@ impl Log {
         rows.iter().for_each(|row| self.rise(&row.topic, row.partition, row.next));
     }
 
-    /// Whether a row has more partitions or events than this process knows of.
+    /// Returns true if a row has more partitions or events than this process knows of.
     pub(crate) fn is_news(&self, rows: &[PartitionRow]) -> bool {
         rows.iter().any(|row| self.end(&row.topic, row.partition).is_none_or(|end| *end.borrow() < row.next))
     }

@@ -287,7 +287,7 @@ impl Worker {
         }
     }
 
-    /// Whether the positions do, by right: the log did not give them.
+    /// Returns true if the positions do, by right: the log did not give them.
     pub(crate) fn has_holes(&self) -> bool {
         let log = &self.context.log;
         log.is_direct(&self.place.topic) || self.place.source != log.source()

@@ -83,7 +83,7 @@ impl Stop {
     /// From now on a signal ends nothing by itself.
     ///
     /// # Errors
-    /// When signals can't be listened to.
+    /// If signals can't be listened to.
     pub fn listen() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }

@@ -15,7 +15,7 @@ impl Secret {
         &self.0
     }
 
-    /// Whether none is set.
+    /// Returns true if none is set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -12,7 +12,7 @@ use crate::Secret;
 /// The secret `name` in `folder`, made if there is none. Processes that start together get the same.
 ///
 /// # Errors
-/// When the file can't be read or written.
+/// If the file can't be read or written.
 pub fn kept_secret(folder: &Path, name: &str) -> Result<Secret> {
     let file = folder.join(name);
     if let Some(secret) = known_secret(folder, name)? {
@@ -33,7 +33,7 @@ pub fn kept_secret(folder: &Path, name: &str) -> Result<Secret> {
 /// The secret `name` in `folder`, if there is one.
 ///
 /// # Errors
-/// When the file is there and can't be read.
+/// If the file is there and can't be read.
 pub fn known_secret(folder: &Path, name: &str) -> Result<Option<Secret>> {
     match fs::read_to_string(folder.join(name)) {
         Ok(text) if text.trim().is_empty() => Err(std::io::Error::new(ErrorKind::InvalidData, "the file is empty")),

@@ -42,7 +42,7 @@ impl PageQuery {
     /// Where the page begins: after this.
     ///
     /// # Errors
-    /// When the cursor is none that a page gave out.
+    /// If the cursor is none that a page gave out.
     pub fn after<C: DeserializeOwned>(&self) -> Result<Option<C>, Problem> {
         let Some(cursor) = &self.cursor else { return Ok(None) };
         let json = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok();

@@ -168,7 +168,7 @@ impl Problem {
         self.0.retry_after
     }
 
-    /// Whether it is the client's to mend (4xx); what is not is never stored or replayed.
+    /// Returns true if it is the client's to mend (4xx); what is not is never stored or replayed.
     pub fn is_refusal(&self) -> bool {
         self.0.kind.status.is_client_error()
     }

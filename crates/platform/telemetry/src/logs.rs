@@ -99,7 +99,7 @@ pub fn init(
     Ok(Guard { provider })
 }
 
-/// Whether [`init`] would take `filter`.
+/// Returns true if [`init`] would take `filter`.
 ///
 /// # Errors
 /// What is wrong with it.

@@ -52,7 +52,7 @@ impl FromRequest for Admin {
 }
 
 impl Caller {
-    /// Whether it may do what administrators may.
+    /// Returns true if it may do what administrators may.
     pub(crate) fn is_admin(&self) -> bool {
         self.role == Role::Admin
     }

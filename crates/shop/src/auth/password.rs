@@ -36,15 +36,15 @@ impl Passwords {
     /// The hash to store, as a PHC string.
     ///
     /// # Errors
-    /// When the turn does not come in time.
+    /// If the turn does not come in time.
     pub async fn hash(&self, password: String, from: IpAddr) -> Result<String, Problem> {
         self.in_turn(from, move || hash(password.as_bytes())).await?.map_err(Problem::internal)
     }
 
-    /// Whether `password` is the one of `stored`; without one it is wrong, in the same time.
+    /// Returns true if `password` is the one of `stored`; without one it is wrong, in the same time.
     ///
     /// # Errors
-    /// When the turn does not come in time.
+    /// If the turn does not come in time.
     pub async fn verify(&self, password: String, stored: Option<String>, from: IpAddr) -> Result<bool, Problem> {
         let decoy = self.decoy.clone();
         self.in_turn(from, move || {

@@ -32,7 +32,7 @@ impl RequestIds {
         RequestId(uuid::Uuid::from_bytes(bytes))
     }
 
-    /// Whether `id` was made for a request of `member`.
+    /// Returns true if `id` was made for a request of `member`.
     pub fn is_of(&self, id: RequestId, member: MemberId) -> bool {
         use subtle::ConstantTimeEq;
         let bytes = id.0.as_bytes();

@@ -52,7 +52,7 @@ impl Tokens {
     /// A token for the member's session, good for [`lifetime`](Self::lifetime).
     ///
     /// # Errors
-    /// When it can't be signed, which would be a defect.
+    /// If it can't be signed, which would be a defect.
     pub fn access(&self, member: MemberId, role: Role, session: SessionId) -> Result<String, Problem> {
         let iat = jsonwebtoken::get_current_timestamp();
         let claims = Claims { member, role, session, iss: ISSUER.into(), iat, exp: iat + self.lifetime.as_secs() };

@@ -37,7 +37,7 @@ impl Coupons {
         Self { db, recent, owners: Recent::new(Duration::from_secs(60), 200_000) }
     }
 
-    /// Whether `member` may ask for the coupon now.
+    /// Returns true if `member` may ask for the coupon now.
     ///
     /// Whoever holds one may ask even when all are gone, and is told again what it won.
     ///

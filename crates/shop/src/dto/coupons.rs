@@ -279,7 +279,7 @@ impl From<OwnedCoupon> for OwnedCouponView {
     }
 }
 
-/// Whether a coupon was issued as it should be.
+/// True if a coupon was issued as it should be.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Reconciliation)]
 pub(crate) struct ReconciliationView {

@@ -108,7 +108,7 @@ impl From<StoredEvent> for LoggedEventView {
 pub(crate) struct TrackedEventView {
     #[serde(flatten)]
     pub logged: LoggedEventView,
-    /// Whether Kafka has it.
+    /// True if Kafka has it.
     pub relayed: bool,
     pub groups: Vec<GroupStatus>,
 }

@@ -44,7 +44,7 @@ impl Server {
     /// Begins to answer on `listener`, with tokens signed by this secret. What runs beside the API is not hosted by it.
     ///
     /// # Errors
-    /// When the listener can't be used.
+    /// If the listener can't be used.
     pub fn start(shop: &runtime::Shop, token_secret: &Secret, listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
@@ -75,7 +75,7 @@ impl Server {
     /// Takes no more requests and finishes those it took; streams end.
     ///
     /// # Errors
-    /// When the server ended badly.
+    /// If the server ended badly.
     pub async fn stop(self) -> io::Result<()> {
         self.stop.cancel();
         self.handle.stop(true).await;

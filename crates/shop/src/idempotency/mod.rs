@@ -84,7 +84,7 @@ impl Done {
     /// 201.
     ///
     /// # Errors
-    /// When `body` is no JSON, which would be a defect.
+    /// If `body` is no JSON, which would be a defect.
     pub(crate) fn created(location: String, body: &impl Serialize) -> Result<Self, Problem> {
         Ok(Self { status: 201, location: Some(location), body: json(body)? })
     }
@@ -92,7 +92,7 @@ impl Done {
     /// 200.
     ///
     /// # Errors
-    /// When `body` is no JSON, which would be a defect.
+    /// If `body` is no JSON, which would be a defect.
     pub(crate) fn ok(body: &impl Serialize) -> Result<Self, Problem> {
         Ok(Self { status: 200, location: None, body: json(body)? })
     }

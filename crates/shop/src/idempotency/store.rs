@@ -37,7 +37,7 @@ impl Row {
     }
 }
 
-/// Whether the key was free. On PostgreSQL it waits for a unit that holds the key and has not ended.
+/// Returns true if the key was free. On PostgreSQL it waits for a unit that holds the key and has not ended.
 pub(super) fn take(conn: &mut Conn, principal: MemberId, key: &str, fingerprint: &[u8], now: Time) -> db::Result<bool> {
     use idempotency_key as k;
     let row = (k::principal.eq(principal), k::key.eq(key), k::fingerprint.eq(fingerprint), k::created_at.eq(now));
@@ -45,7 +45,7 @@ pub(super) fn take(conn: &mut Conn, principal: MemberId, key: &str, fingerprint:
     Ok(rows == 1)
 }
 
-/// Whether the key was taken so long ago that it is free again.
+/// Returns true if the key was taken so long ago that it is free again.
 pub(super) fn take_over(
     conn: &mut Conn,
     principal: MemberId,

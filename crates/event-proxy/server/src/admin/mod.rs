@@ -59,7 +59,7 @@ impl Password {
     /// The password of the settings, or that kept in `data_dir`, which is made if there is none.
     ///
     /// # Errors
-    /// When the file can't be read or written.
+    /// If the file can't be read or written.
     pub fn open(settings: &Settings) -> io::Result<Self> {
         let (set, folder) = (&settings.admin.password, &settings.data_dir);
         let is_new = set.is_empty() && !folder.join(PASSWORD_FILE).exists();
@@ -140,7 +140,7 @@ impl Access {
         self.sessions.csrf_token(session)
     }
 
-    /// Whether `token` is that of the session.
+    /// Returns true if `token` is that of the session.
     pub fn is_csrf_token(&self, session: &Session, token: &str) -> bool {
         self.sessions.is_csrf_token(session, token)
     }
@@ -160,7 +160,7 @@ impl Access {
         format!("{PEER} {}", self.sessions.peer)
     }
 
-    /// Whether a peer asks that has the same password. A wrong one costs no guess: nobody can guess it.
+    /// Returns true if a peer asks that has the same password. A wrong one costs no guess: nobody can guess it.
     fn is_of_peer(&self, headers: &HeaderMap) -> bool {
         let sent = headers.get(header::AUTHORIZATION).and_then(|sent| sent.to_str().ok()?.split_once(' '));
         sent.is_some_and(|(scheme, token)| {
@@ -168,7 +168,7 @@ impl Access {
         })
     }
 
-    /// Whether the request says that it is the admin's.
+    /// Returns true if the request says that it is the admin's.
     pub fn is_asked_for(&self, request: &HttpRequest) -> bool {
         basic(request.headers()).is_some() || self.session(request).is_some()
     }

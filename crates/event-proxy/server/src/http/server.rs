@@ -28,7 +28,7 @@ impl Server {
     /// Begins to answer on `listener`.
     ///
     /// # Errors
-    /// When the listener can't be used.
+    /// If the listener can't be used.
     pub fn start(proxy: &Proxy, listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (of_apps, described) = (Data::new(proxy.clone()), Described::new(&openapi(), pages::ROUTES, kinds::ALL));
@@ -57,7 +57,7 @@ impl Server {
     /// Takes no more requests and finishes those it took.
     ///
     /// # Errors
-    /// When the server ended badly.
+    /// If the server ended badly.
     pub async fn stop(self) -> io::Result<()> {
         // streams would not end by themselves
         self.stopping.cancel();

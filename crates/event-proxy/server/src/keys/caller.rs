@@ -46,7 +46,7 @@ impl Caller {
         Ok(Self { key })
     }
 
-    /// Whether events of a service that it may hand over go to this topic.
+    /// Returns true if events of a service that it may hand over go to this topic.
     pub fn may_see(&self, topics: &TopicSettings, topic: &str) -> bool {
         let Some(key) = self.key.as_ref().filter(|key| !key.services.is_empty()) else { return true };
         key.services.iter().any(|service| {
@@ -61,7 +61,7 @@ impl Caller {
     /// of it, or nothing. If none of them can be taken into the log, [`give_back`](Self::give_back) what it cost.
     ///
     /// # Errors
-    /// When too much of the quota is used up.
+    /// If too much of the quota is used up.
     pub fn admit(&self, entries: &mut [Result<Entry, Refusal>]) -> Result<Cost, Exceeded> {
         let mut cost = Cost::default();
         let Some(key) = &self.key else { return Ok(cost) };

@@ -137,7 +137,7 @@ impl Keys {
         })
     }
 
-    /// Whether the control database could not be read the last time.
+    /// Returns true if the control database could not be read the last time.
     pub fn are_old(&self) -> bool {
         self.away.load(Ordering::Relaxed)
     }

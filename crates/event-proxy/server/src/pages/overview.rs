@@ -33,7 +33,7 @@ struct Node {
     /// Since when the oldest event waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     waits_since: Option<Time>,
-    /// Whether events go to Kafka.
+    /// True if events go to Kafka.
     to_kafka: bool,
     /// Why Kafka is not to be reached.
     #[serde(skip_serializing_if = "Option::is_none")]

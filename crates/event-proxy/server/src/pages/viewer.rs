@@ -109,7 +109,7 @@ pub(super) fn read(
     }
 }
 
-/// Whether a path is one of the pages: nobody is sent anywhere else.
+/// Returns true if a path is one of the pages: nobody is sent anywhere else.
 pub(super) fn is_page(path: &str) -> bool {
     let rest = path.strip_prefix(HOME);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))

@@ -44,7 +44,7 @@ impl Provider {
     }
 }
 
-/// Whether a token was granted.
+/// Returns true if a token was granted.
 fn answer(caller: &mut TcpStream, lifetime: Duration) -> bool {
     let (mut head, mut length) = (Vec::new(), 0);
     let mut reader = BufReader::new(caller.try_clone().expect("a caller"));

@@ -57,7 +57,7 @@ pub struct GroupView {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventView {
     pub stored: StoredEvent,
-    /// Whether Kafka has it.
+    /// True if Kafka has it.
     pub relayed: bool,
     pub groups: Vec<GroupView>,
 }

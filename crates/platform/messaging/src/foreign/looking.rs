@@ -127,7 +127,7 @@ impl Foreign {
     }
 }
 
-/// Whether more was handled than there is.
+/// Returns true if more was handled than there is.
 fn is_ahead(((_, topic, partition), position): &(Part, i64), held: &BTreeMap<String, Held>) -> bool {
     let range = held.get(topic).and_then(|held| held.get(usize::try_from(*partition).ok()?));
     range.is_some_and(|range| *position >= range.end)

@@ -117,7 +117,7 @@ impl Foreign {
         Arc::new(reading::ForeignReading { foreign: self.clone() })
     }
 
-    /// Whether a group of this name subscribes to any.
+    /// Returns true if a group of this name subscribes to any.
     pub fn is_read_by(&self, group: &str) -> bool {
         self.shared.subscriptions.iter().any(|subscription| subscription.group == group)
     }
@@ -177,7 +177,7 @@ impl Foreign {
         Ok(store::reset(tx, name, topic, source, &begins)?)
     }
 
-    /// Whether the topic is one of them, and the group subscribes to it.
+    /// Returns true if the topic is one of them, and the group subscribes to it.
     fn reads(&self, group: &str, topic: &str) -> bool {
         let is_own = self.shared.log.partitions(topic) > 0 || self.shared.own.iter().any(|own| own == topic);
         let mut subscriptions = self.shared.subscriptions.iter();

@@ -48,7 +48,7 @@ impl Bad {
     }
 }
 
-/// Whether the value of a setting must not be shown, as far as its name tells.
+/// Returns true if the value of a setting must not be shown, as far as its name tells.
 fn is_secret(key: &str) -> bool {
     ["password", "secret", "token", "key", "kafka.properties", "headers", "url"].iter().any(|word| key.contains(word))
 }

@@ -26,7 +26,7 @@ impl DatabaseUrl {
         db::check_url(&self.0).map_err(|reason| SettingError::new(key, format!("{self}: {reason}")))
     }
 
-    /// Whether several processes can have the database open.
+    /// Returns true if several processes can have the database open.
     pub fn is_shared(&self) -> bool {
         !self.0.starts_with("sqlite:")
     }

@@ -129,7 +129,7 @@ impl Call {
     }
 
     /// # Panics
-    /// When no answer comes.
+    /// If no answer comes.
     pub async fn send(self) -> Reply {
         self.try_send().await.expect("an answer")
     }
