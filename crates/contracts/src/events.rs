@@ -1,4 +1,4 @@
-//! The events of the shop: a plain struct each, with its topic and key.
+//! The events of the shop: a plain struct each, with topic and key.
 //!
 //! The payload of each type and version is fixed by a golden file under `tests/golden`: a change of the bytes fails
 //! the test, and so does an old version that can no longer be read.
@@ -30,17 +30,17 @@ macro_rules! event {
     };
 }
 
-/// A line of an order as it was bought.
+/// A line of an order as bought.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderLine {
     pub product_id: ProductId,
     pub name: String,
-    /// Of one unit.
+    /// Price of one unit.
     pub price: Money,
     pub quantity: i64,
 }
 
-/// An order was placed: its stock, and its coupon, are reserved.
+/// An order was placed: the stock and the coupon are reserved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderCreated {
     pub order_id: OrderId,
@@ -49,31 +49,31 @@ pub struct OrderCreated {
     pub lines: Vec<OrderLine>,
     /// Before the discount.
     pub total: Money,
-    /// What the coupon takes off.
+    /// Discount by the coupon.
     pub discount: Money,
     /// `total` less `discount`.
     pub payable: Money,
-    /// The coupon that is reserved for it.
+    /// The coupon reserved for the order.
     pub owned_coupon_id: Option<OwnedCouponId>,
     pub created_at: Time,
-    /// Not paid by then, it is cancelled.
+    /// End of the time for payment; an unpaid order is cancelled.
     pub expires_at: Time,
 }
 event!(OrderCreated, "shop.order.created", 1, topics::ORDER_CREATED, key: |e| e.order_id, version_of: |e| e.order_version);
 
 db::text_enum!(
-    /// Why an order ended without a sale.
+    /// Reason for the end of an order without a sale.
     CancelReason {
-        /// The member cancelled it before paying.
+        /// The member cancelled before paying.
         Cancelled => "cancelled",
-        /// It was not paid in time.
+        /// The order was not paid in time.
         Expired => "expired",
-        /// The member cancelled it after paying, and got the money back.
+        /// The member cancelled after paying, and got the money back.
         Refunded => "refunded",
     }
 );
 
-/// An order ended without a sale; its stock and coupon are given back.
+/// An order ended without a sale; stock and coupon are given back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderCancelled {
     pub order_id: OrderId,
@@ -96,7 +96,7 @@ pub struct PaymentCompleted {
     /// Before the discount.
     pub total: Money,
     pub discount: Money,
-    /// What was taken from the wallet.
+    /// Money taken from the wallet.
     pub amount: Money,
     pub paid_at: Time,
 }
@@ -110,7 +110,7 @@ pub struct PaymentRefunded {
     pub order_version: i64,
     pub member_id: MemberId,
     pub lines: Vec<OrderLine>,
-    /// What was put back into the wallet.
+    /// Money put back into the wallet.
     pub amount: Money,
     pub paid_at: Time,
     pub refunded_at: Time,
@@ -124,26 +124,26 @@ pub struct StockDeducted {
     pub stock_version: i64,
     pub order_id: OrderId,
     pub quantity: i64,
-    /// Left after it.
+    /// Units left after the sale.
     pub available: i64,
     /// The product is to be ordered anew when fewer than this are left; 0 is never.
     pub low_stock_threshold: i64,
 }
 event!(StockDeducted, "shop.stock.deducted", 1, topics::STOCK_DEDUCTED, key: |e| e.product_id, version_of: |e| e.stock_version);
 
-/// Units of a product came back from an order that ended without a sale.
+/// Units of a product came back from an order without a sale.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockRestored {
     pub product_id: ProductId,
     pub stock_version: i64,
     pub order_id: OrderId,
     pub quantity: i64,
-    /// Left after it.
+    /// Units left after the return.
     pub available: i64,
 }
 event!(StockRestored, "shop.stock.restored", 1, topics::STOCK_RESTORED, key: |e| e.product_id, version_of: |e| e.stock_version);
 
-/// A product fell under its threshold, and more of it was ordered.
+/// A product fell under the threshold, and more units were ordered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockLow {
     pub purchase_order_id: PurchaseOrderId,
@@ -179,7 +179,7 @@ pub struct CouponIssued {
     /// The how-manieth of the coupon this is, from 1.
     pub ordinal: i64,
     pub issued_at: Time,
-    /// From then on it can't be used.
+    /// End of validity.
     pub expires_at: Option<Time>,
 }
 event!(CouponIssued, "shop.coupon.issued", 1, topics::COUPON_ISSUED, key: |e| e.owned_coupon_id, version_of: |e| e.owned_coupon_version);
@@ -197,7 +197,7 @@ pub struct CouponUsed {
 }
 event!(CouponUsed, "shop.coupon.used", 1, topics::COUPON_USED, key: |e| e.owned_coupon_id, version_of: |e| e.owned_coupon_version);
 
-/// A coupon came back from an order that ended without a sale.
+/// A coupon came back from an order without a sale.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CouponReturned {
     pub owned_coupon_id: OwnedCouponId,
@@ -210,13 +210,13 @@ pub struct CouponReturned {
 event!(CouponReturned, "shop.coupon.returned", 1, topics::COUPON_RETURNED, key: |e| e.owned_coupon_id, version_of: |e| e.owned_coupon_version);
 
 db::text_enum!(
-    /// How far a delivery is.
+    /// Progress of a delivery.
     DeliveryStatus {
         /// Ordered, not paid.
         Waiting => "waiting",
         /// Paid: to be shipped.
         Preparing => "preparing",
-        /// On its way: the order can no longer be refunded.
+        /// Shipped: the order can no longer be refunded.
         Shipped => "shipped",
         /// There.
         Delivered => "delivered",
@@ -237,15 +237,15 @@ pub struct DeliveryChanged {
 }
 event!(DeliveryChanged, "shop.delivery.changed", 1, topics::DELIVERY_CHANGED, key: |e| e.order_id, version_of: |e| e.delivery_version);
 
-/// A service told, through an event proxy, of something that went wrong, and the admins are to look at it.
+/// A service reported a failure through an event proxy, for the attention of the admins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IncidentOpened {
     pub incident_id: IncidentId,
     /// The type of the service's event.
     pub kind: String,
-    /// The key of the service's event: what it is about.
+    /// The key of the service's event: the subject of the failure.
     pub key: String,
-    /// As far as the service gave one.
+    /// Reason, if the service gave one.
     pub reason: Option<String>,
     pub occurred_at: Time,
 }

@@ -13,7 +13,7 @@ db::uuid_newtype!(
     OrderId
 );
 db::uuid_newtype!(
-    /// A payment; one an order at most.
+    /// A payment; an order has at most one.
     PaymentId
 );
 db::uuid_newtype!(
@@ -37,6 +37,6 @@ db::uuid_newtype!(
     PurchaseOrderId
 );
 db::uuid_newtype!(
-    /// Something that went wrong in a service.
+    /// A failure in a service.
     IncidentId
 );

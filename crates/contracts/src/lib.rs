@@ -1,4 +1,4 @@
-//! What domains and consumers share: ids, money, topics and the events of the shop.
+//! Types shared by domains and consumers: ids, money, topics and the events of the shop.
 
 pub mod events;
 mod ids;

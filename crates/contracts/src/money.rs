@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The currency of the process: one shop has one.
+/// The currency of the process: a shop has one currency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Currency {
     /// ISO 4217.
@@ -18,10 +18,10 @@ pub struct Currency {
 
 static CURRENCY: OnceLock<Currency> = OnceLock::new();
 
-/// Why a currency was not set.
+/// Refusal to set a currency.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CurrencyError {
-    /// The process has used another one already.
+    /// The process already uses another currency.
     #[error("the currency of this process is already {} with {} digits after the point", .0.code, .0.decimals)]
     AlreadySet(Currency),
     /// More than [`Currency::MAX_DECIMALS`].
@@ -30,7 +30,7 @@ pub enum CurrencyError {
 }
 
 impl Currency {
-    /// The most digits after the point that are taken.
+    /// Maximum number of digits after the point.
     pub const MAX_DECIMALS: u32 = 4;
 
     /// Sets the currency of this process, before any money is read or written. Setting the same again is fine.
@@ -70,10 +70,10 @@ pub struct Money(i64);
 
 db::column_by!(Money, db::diesel::sql_types::BigInt, i64, |money| money.0, |minor| Ok(Money(minor)));
 
-/// Why a text or a sum is no money.
+/// Refusal of a text or a sum as money.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
-    /// Not a decimal number.
+    /// The text is not a decimal number.
     #[error("{0:?} is not a decimal amount")]
     NotDecimal(String),
     /// More digits after the point than the currency has.
@@ -85,7 +85,7 @@ pub enum MoneyError {
 }
 
 impl Money {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Money = Money(0);
 
     /// From minor units: won, or cents.
@@ -98,7 +98,7 @@ impl Money {
         self.0
     }
 
-    /// Whether it is more than nothing.
+    /// Returns true if the amount is above zero.
     pub const fn is_positive(self) -> bool {
         self.0 > 0
     }
@@ -122,7 +122,7 @@ impl Money {
         self.0.checked_mul(count).map(Money).ok_or(MoneyError::OutOfRange)
     }
 
-    /// So many percent of it, rounded down to the minor unit (a discount is never more than promised).
+    /// Returns this percentage of the amount, rounded down to the minor unit: a discount never exceeds the promise.
     ///
     /// In whole numbers: a product of two [`Decimal`]s may be rounded, and then up.
     ///

@@ -14,10 +14,10 @@ pub const COUPON_RETURNED: &str = "coupon-returned";
 pub const DELIVERY_CHANGED: &str = "delivery-changed";
 pub const INCIDENT_OPENED: &str = "incident-opened";
 
-/// Those whose events change no state, so that they may go straight to a bus, without the log.
+/// Topics of events without a change of state: these events may go straight to a bus, without the log.
 pub const DIRECT: [&str; 1] = [COUPON_ISSUE_REQUESTED];
 
-/// All of them; each is registered in the log at the start.
+/// All topics; each is registered in the log at the start.
 pub const ALL: [&str; 13] = [
     ORDER_CREATED,
     ORDER_CANCELLED,

@@ -14,7 +14,7 @@ use db::types::Time;
 use messaging::DomainEvent;
 use uuid::Uuid;
 
-/// What a test needs of one type of event.
+/// Test data of one type of event.
 struct Contract {
     kind: &'static str,
     version: i16,
@@ -36,7 +36,7 @@ fn contract<E: DomainEvent>(sample: &E) -> Contract {
     }
 }
 
-/// The n-th id, of whatever kind.
+/// Returns the n-th id, for any id type.
 fn id(n: u16) -> Uuid {
     Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 | u128::from(n))
 }
