@@ -44,7 +44,7 @@ pub fn close_at(tx: &mut Tx<'_>, id: CouponId, closes_at: Time) -> Result<Coupon
 /// A campaign by id.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn get(conn: &mut Conn, id: CouponId) -> db::Result<Option<Coupon>> {
     store::by_id(conn, id)
 }
@@ -52,7 +52,7 @@ pub fn get(conn: &mut Conn, id: CouponId) -> db::Result<Option<Coupon>> {
 /// At most `limit` campaigns before `after`, newest first.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn page(conn: &mut Conn, after: Option<CouponId>, limit: i64) -> db::Result<Vec<Coupon>> {
     store::page(conn, after, limit)
 }
@@ -60,7 +60,7 @@ pub fn page(conn: &mut Conn, after: Option<CouponId>, limit: i64) -> db::Result<
 /// Returns true if the coupon can be asked for now. `None` when there is no such coupon.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn availability(conn: &mut Conn, id: CouponId) -> db::Result<Option<Availability>> {
     Ok(store::by_id(conn, id)?.map(|coupon| coupon.availability(Time::now())))
 }
@@ -143,7 +143,7 @@ pub fn give_back(tx: &mut Tx<'_>, id: OwnedCouponId, order: OrderId) -> Result<(
 /// At most `limit` of a member's coupons before `after`, newest first.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn owned_page(
     conn: &mut Conn,
     member: MemberId,

@@ -1,4 +1,4 @@
-//! What a member and a session are.
+//! Types of members and sessions.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use lettre::message::Mailbox;
 use crate::error::MemberError;
 
 db::text_enum!(
-    /// What a member may do.
+    /// Rights of a member.
     Role {
         /// Shops.
         Member => "member",
@@ -19,7 +19,7 @@ db::text_enum!(
 );
 
 db::uuid_newtype!(
-    /// A session that a member is signed in by.
+    /// Session of a signed-in member.
     SessionId
 );
 
@@ -34,28 +34,28 @@ pub struct Member {
     pub created_at: Time,
 }
 
-/// A member and the hash that the password is checked against.
+/// A member and the password hash.
 #[derive(Clone)]
 pub struct Credentials {
     pub member: Member,
     pub password_hash: String,
 }
 
-/// Whoever registers.
+/// Data of a registration.
 #[derive(Debug, Clone)]
 pub struct NewMember {
-    /// In any case, with or without blanks around it.
+    /// E-mail address in any case, with or without blanks around.
     pub email: String,
     pub name: String,
 }
 
-/// Longest address that SMTP can carry (RFC 5321, 4.5.3.1.3), in bytes.
+/// Longest address in SMTP (RFC 5321, 4.5.3.1.3), in bytes.
 const MAX_EMAIL_BYTES: usize = 254;
 /// In characters.
 const MAX_NAME: usize = 100;
 
 impl NewMember {
-    /// The e-mail address and name as they are kept.
+    /// Returns the e-mail address and the name in stored form.
     ///
     /// # Errors
     /// [`MemberError::Invalid`]
@@ -64,7 +64,7 @@ impl NewMember {
     }
 }
 
-/// Returns an e-mail address as it is kept and looked up.
+/// Returns an e-mail address in the form used for storage and lookup.
 pub fn normalised_email(email: &str) -> String {
     email.trim().to_lowercase()
 }
@@ -89,7 +89,7 @@ pub fn checked_email(email: &str) -> Result<String, MemberError> {
     if is_address && is_canonical { Ok(email) } else { Err(refused("is not an e-mail address")) }
 }
 
-/// A name as it is kept.
+/// Returns a name in stored form.
 ///
 /// # Errors
 /// [`MemberError::Invalid`]
@@ -104,18 +104,18 @@ pub(crate) fn checked_name(name: &str) -> Result<String, MemberError> {
     }
 }
 
-/// What became of a refresh token that was handed in.
+/// Outcome of the rotation of a refresh token.
 ///
-/// A refusal is no error of the unit of work, because what it found out must be kept: the reuse of a token ends the
-/// session, and an error would roll that back.
+/// A refusal is no error of the unit of work, because the unit must be committed: the reuse of a token ends the
+/// session, and an error would roll back this end.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rotation {
     /// The session goes on under the new token.
     Renewed(SessionId, Member),
-    /// Never given out, expired, or its session was revoked.
+    /// The token is unknown or expired, or the session was revoked.
     Refused,
-    /// It had been rotated out before: the session is revoked now, for both who hold one of its tokens.
+    /// The token had already been rotated: the session is now revoked, for both holders of the session's tokens.
     Reused(SessionId),
 }
 

@@ -52,7 +52,7 @@ pub(crate) fn by_email(conn: &mut Conn, email: &str) -> db::Result<Option<Member
     Ok(member::table.filter(member::email.eq(email)).first(conn).optional()?)
 }
 
-/// A literal and not a bound value, so that SQLite sees that the partial index `member_admin` will do.
+/// Selects by a literal instead of a bound value, so that SQLite uses the partial index `member_admin`.
 pub(crate) fn admins(conn: &mut Conn) -> db::Result<Vec<MemberRow>> {
     let admins = sql::<Bool>("role = 'admin'");
     Ok(member::table.filter(admins).order(member::id).load(conn)?)
@@ -105,7 +105,7 @@ pub(crate) fn insert_token(conn: &mut Conn, hash: &[u8], session: SessionId, exp
     Ok(())
 }
 
-/// Uses a token up. `None` when it is unknown, expired, or was used up before.
+/// Uses up a token. Returns `None` if the token is unknown, expired, or already used.
 pub(crate) fn rotate_out(conn: &mut Conn, hash: &[u8], now: Time) -> db::Result<Option<SessionId>> {
     let used_up = diesel::update(refresh_token::table.find(hash))
         .filter(refresh_token::rotated_at.is_null())
@@ -115,13 +115,13 @@ pub(crate) fn rotate_out(conn: &mut Conn, hash: &[u8], now: Time) -> db::Result<
     Ok(used_up.get_result(conn).optional()?)
 }
 
-/// The session of a token that was used up before.
+/// Returns the session of an already used token.
 pub(crate) fn session_of_rotated(conn: &mut Conn, hash: &[u8]) -> db::Result<Option<SessionId>> {
     let rotated = refresh_token::table.find(hash).filter(refresh_token::rotated_at.is_not_null());
     Ok(rotated.select(refresh_token::session_id).first(conn).optional()?)
 }
 
-/// Lets a live session last until `expires_at`. `None` when it was revoked or has expired.
+/// Lets a live session last until `expires_at`. Returns `None` if the session is revoked or has expired.
 pub(crate) fn extend(conn: &mut Conn, id: SessionId, now: Time, expires_at: Time) -> db::Result<Option<MemberId>> {
     let extended = diesel::update(session::table.find(id))
         .filter(session::revoked_at.is_null())
@@ -131,7 +131,7 @@ pub(crate) fn extend(conn: &mut Conn, id: SessionId, now: Time, expires_at: Time
     Ok(extended.get_result(conn).optional()?)
 }
 
-/// `false` when it is unknown or was revoked before.
+/// Revokes a session. Returns `false` if the session is unknown or already revoked.
 pub(crate) fn revoke(conn: &mut Conn, id: SessionId, now: Time) -> db::Result<bool> {
     let live = diesel::update(session::table.find(id)).filter(session::revoked_at.is_null());
     Ok(live.set(session::revoked_at.eq(now)).execute(conn)? == 1)
@@ -167,7 +167,7 @@ pub(crate) fn delete_sessions(conn: &mut Conn, ids: &[SessionId]) -> db::Result<
     Ok(())
 }
 
-/// Tokens of sessions that go on, which are too old to be told from unknown ones.
+/// Returns expired tokens of living sessions; an expired token counts as unknown.
 pub(crate) fn expired_tokens(conn: &mut Conn, now: Time, limit: i64) -> db::Result<Vec<Vec<u8>>> {
     let expired =
         refresh_token::table.filter(refresh_token::expires_at.le(now)).order(refresh_token::expires_at).limit(limit);

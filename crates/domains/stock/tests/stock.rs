@@ -1,4 +1,4 @@
-//! The rules of the catalogue and its stock, on every database.
+//! The rules of the catalogue and of the stock, on every database.
 
 use contracts::events::OrderLine;
 use contracts::{Money, OrderId, ProductId};

@@ -142,7 +142,7 @@ fn announce(tx: &mut Tx<'_>, coupon: &Coupon, owned: &OwnedRow, cause: &Event) -
 /// How a request ended; `None` while it is not decided.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn request(conn: &mut Conn, id: RequestId) -> db::Result<Option<IssueRequest>> {
     store::result(conn, id)
 }
@@ -150,7 +150,7 @@ pub fn request(conn: &mut Conn, id: RequestId) -> db::Result<Option<IssueRequest
 /// What a member has of a coupon, if anything.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn owned_by(conn: &mut Conn, id: CouponId, member: MemberId) -> db::Result<Option<OwnedCouponId>> {
     Ok(store::owners(conn, id, std::iter::once(member))?.remove(&member).map(|(owned, _)| owned))
 }
@@ -158,7 +158,7 @@ pub fn owned_by(conn: &mut Conn, id: CouponId, member: MemberId) -> db::Result<O
 /// As [`request`], for several at once; those that are not decided are left out.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn requests(conn: &mut Conn, ids: &[RequestId]) -> db::Result<Vec<IssueRequest>> {
     store::results(conn, ids)
 }
@@ -168,7 +168,7 @@ pub fn requests(conn: &mut Conn, ids: &[RequestId]) -> db::Result<Vec<IssueReque
 /// It reads every request of the coupon.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn reconciliation(conn: &mut Conn, id: CouponId) -> db::Result<Option<Reconciliation>> {
     let Some(coupon) = crate::store::by_id(conn, id)? else {
         return Ok(None);
