@@ -151,7 +151,7 @@ async fn what_waits_on_a_lost_cluster_is_given_up_by_a_command() {
     }
 }
 
-/// Whatever way a request went.
+/// Requests through the log and straight to Kafka look alike.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_for_coupons_are_seen_as_other_events_are() {
     for shop in TestShop::everywhere().await {

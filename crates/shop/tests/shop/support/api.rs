@@ -13,7 +13,7 @@ pub(crate) static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| {
     Description::new(serde_json::to_value(&document).expect("an OpenAPI document is JSON"))
 });
 
-/// Where a shop answers, and as whom it is asked.
+/// Address of a shop, and the token of the caller.
 #[derive(Clone)]
 pub struct Api {
     client: Client,
@@ -34,13 +34,13 @@ pub struct Reply {
     pub headers: reqwest::header::HeaderMap,
 }
 
-/// A key that nobody has used.
+/// Returns a new random key.
 pub(crate) fn random_key() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
 impl Api {
-    /// As nobody in particular.
+    /// Returns a client without a token.
     pub fn at(address: SocketAddr) -> Self {
         Self { client: Client::new(), base: format!("http://{address}"), token: None }
     }
@@ -70,7 +70,7 @@ impl Api {
         self.call(Method::DELETE, path)
     }
 
-    /// Under the prefix, or outside of it when `path` begins with two slashes.
+    /// Calls a path below the prefix; a path with two leading slashes is outside of the prefix.
     pub fn call(&self, method: Method, path: &str) -> Call {
         let url = match path.strip_prefix('/') {
             Some(outside) if outside.starts_with('/') => format!("{}{outside}", self.base),
@@ -100,7 +100,7 @@ impl Api {
 }
 
 impl Call {
-    /// With an Idempotency-Key of its own.
+    /// Adds a new Idempotency-Key.
     pub fn with_key(self) -> Self {
         self.key(&random_key())
     }
@@ -114,7 +114,7 @@ impl Call {
         Self(self.0.header(name, value))
     }
 
-    /// A body as it is.
+    /// Sets an unchanged body.
     pub fn raw(self, body: impl Into<reqwest::Body>) -> Self {
         Self(self.0.body(body))
     }
@@ -123,7 +123,7 @@ impl Call {
         Self(self.0.json(body))
     }
 
-    /// The answer with its body still to come.
+    /// Sends the request and returns the answer before the body.
     pub async fn open(self) -> reqwest::Response {
         self.0.send().await.expect("an answer")
     }
@@ -134,7 +134,7 @@ impl Call {
         self.try_send().await.expect("an answer")
     }
 
-    /// As [`send`](Self::send), for a shop that may be gone.
+    /// Sends like [`send`](Self::send), to a shop that may be gone.
     pub async fn try_send(self) -> reqwest::Result<Reply> {
         let (client, request) = self.0.build_split();
         let request = request?;
@@ -149,7 +149,7 @@ impl Call {
 }
 
 impl Reply {
-    /// The same, if it has this status.
+    /// Returns the same answer after checking the status.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text);
@@ -171,13 +171,13 @@ impl Reply {
         self.body["code"].as_str().unwrap_or_default()
     }
 
-    /// The wrong fields that a problem document names.
+    /// Returns the wrong fields of a problem document.
     pub fn wrong_fields(&self) -> Vec<&str> {
         let errors = self.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
         errors.iter().filter_map(|error| error["field"].as_str()).collect()
     }
 
-    /// A member of the body that is text.
+    /// Returns a text member of the body.
     #[track_caller]
     pub fn text(&self, name: &str) -> String {
         self.body[name].as_str().unwrap_or_else(|| panic!("{name} in {}", self.text)).to_owned()

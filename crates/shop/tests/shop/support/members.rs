@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Api, Call, TestShop, all_at_once, eventually, random_key};
 
-/// A member who is signed in; what it asks of the API, it asks as itself.
+/// A signed-in member, who calls the API with the member's token.
 #[derive(Clone)]
 pub struct TestMember {
     pub id: String,
@@ -61,7 +61,7 @@ impl TestMember {
         self.post("/orders", body).with_key()
     }
 
-    /// An order that is there.
+    /// Places an order and returns the id.
     pub async fn has_ordered(&self, product: &str, quantity: i64) -> String {
         self.order(product, quantity).send().await.expect(201).text("id")
     }
@@ -78,7 +78,7 @@ impl TestMember {
         self.get(&format!("/orders/{order}")).send().await.expect(200).text("status")
     }
 
-    /// Asks for a coupon, as often as the bus that takes the requests is not ready (503).
+    /// Requests a coupon, again after each 503 of a bus that is not ready.
     pub async fn ask_for(&self, coupon: &str) -> super::Reply {
         let path = format!("/coupons/{coupon}/issue-requests");
         let ask = async || Some(self.post(&path, json!({})).send().await).filter(|reply| reply.status != 503);
@@ -130,7 +130,7 @@ impl TestShop {
     }
 }
 
-/// The id as the domain has it.
+/// Returns the id as the domain's type.
 impl From<&TestMember> for MemberId {
     fn from(member: &TestMember) -> Self {
         member.id.parse().unwrap()
