@@ -144,7 +144,7 @@ impl DomainEvent for Ticked {
 /// Emits the key's next number, in the transaction of the count.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn tick(tx: &mut Tx<'_>, key: &str) -> db::Result<()> {
     db::on_each!(&mut **tx, |conn| diesel::insert_into(tick::table)
         .values((tick::key.eq(key), tick::next.eq(0)))
