@@ -43,7 +43,7 @@ impl Shop {
     /// Hosts what the process of the API does.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn host(&self) -> db::Result<Hosted> {
         self.host_as(Role::Shop).await
     }

@@ -30,7 +30,7 @@ type Rows = BTreeMap<String, String>;
 /// The bus that each topic is on by the record; nothing for one that was never on any.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn recorded_buses(conn: &mut Conn) -> db::Result<BTreeMap<String, String>> {
     let rows: Vec<(String, String)> = topic_bus::table.load(conn)?;
     Ok(rows.into_iter().collect())
@@ -39,7 +39,7 @@ pub fn recorded_buses(conn: &mut Conn) -> db::Result<BTreeMap<String, String>> {
 /// Writes the buses of the settings down, and gives the relay what is on Kafka and nothing else.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) async fn record(shop: &Shop) -> db::Result<()> {
     let (of, log, direct) = (shop.settings.clone(), shop.log.clone(), shop.direct.clone());
     let before = shop.db.write(move |tx| settle(tx, &log, &direct, &of.bus)).await?;

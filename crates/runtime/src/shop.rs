@@ -122,7 +122,7 @@ impl Shop {
     /// How far every group is in every partition that it reads.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn lags(&self) -> db::Result<Vec<ConsumerLag>> {
         let (direct, foreign) = (self.direct.ends().await?, self.foreign.clone());
         let read = move |conn: &mut Conn| -> db::Result<_> {

@@ -66,7 +66,7 @@ fn failed(error: MoneyError) -> HandlerError {
 /// A unit an hour, so that no transaction is long; 0 once nothing is left to forget.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn purge(tx: &mut Tx<'_>) -> db::Result<usize> {
     let first_kept = hour_of(tx.now()? - POPULAR_WINDOW);
     match store::oldest_hour(tx)? {

@@ -92,7 +92,7 @@ pub(super) fn add_coupons(conn: &mut Conn, sums: &BTreeMap<(CouponId, NaiveDate)
 /// Counted by whole hours: the hour in which the three days began is in.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn popular(conn: &mut Conn, now: Time, skip: i64, limit: i64) -> db::Result<Vec<Popular>> {
     use product_sales_hour as t;
     // PostgreSQL adds bigints up to a numeric
@@ -111,7 +111,7 @@ pub fn popular(conn: &mut Conn, now: Time, skip: i64, limit: i64) -> db::Result<
 /// The sales of the last [`SALES_DAYS`] days on which there were any, newest first.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn sales(conn: &mut Conn) -> db::Result<Vec<SalesDay>> {
     Ok(sales_day::table.order(sales_day::day.desc()).limit(SALES_DAYS).load(conn)?)
 }
@@ -119,7 +119,7 @@ pub fn sales(conn: &mut Conn) -> db::Result<Vec<SalesDay>> {
 /// The newest [`COUPONS`] coupons of which any were issued, newest first.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn coupons(conn: &mut Conn) -> db::Result<Vec<CouponFigures>> {
     use coupon_issue_day as t;
     let newest: Vec<CouponId> =

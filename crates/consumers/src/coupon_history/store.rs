@@ -27,7 +27,7 @@ pub(super) fn insert(conn: &mut Conn, entries: &[Entry]) -> db::Result<()> {
 /// At most `limit` entries of a member before `after`, newest first.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn page(conn: &mut Conn, member: MemberId, after: Option<Id>, limit: i64) -> db::Result<Vec<Entry>> {
     let newest_first = coupon_history::table
         .filter(coupon_history::member_id.eq(member))

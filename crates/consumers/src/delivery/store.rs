@@ -109,7 +109,7 @@ pub(super) fn deliver(conn: &mut Conn, id: DeliveryId, now: Time) -> db::Result<
 }
 
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn get(conn: &mut Conn, id: DeliveryId) -> db::Result<Option<Delivery>> {
     Ok(t::table.filter(t::id.eq(id)).select(COLUMNS).first(conn).optional()?)
 }
@@ -117,7 +117,7 @@ pub fn get(conn: &mut Conn, id: DeliveryId) -> db::Result<Option<Delivery>> {
 /// `None` until the order's first event has been handled.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn of_order(conn: &mut Conn, order: OrderId) -> db::Result<Option<Delivery>> {
     Ok(t::table.find(order).select(COLUMNS).first(conn).optional()?)
 }
@@ -125,7 +125,7 @@ pub fn of_order(conn: &mut Conn, order: OrderId) -> db::Result<Option<Delivery>>
 /// At most `limit` deliveries, newest first, made before `after`.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn page(
     conn: &mut Conn,
     status: Option<DeliveryStatus>,

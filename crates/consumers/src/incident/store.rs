@@ -36,7 +36,7 @@ pub(super) fn open(conn: &mut Conn, incidents: &[Incident]) -> db::Result<HashSe
 /// At most `limit` incidents, newest first, opened before `after`.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn page(conn: &mut Conn, after: Option<IncidentId>, limit: i64) -> db::Result<Vec<Incident>> {
     let mut query = t::table.order(t::id.desc()).limit(limit).into_boxed();
     if let Some(after) = after {

@@ -48,7 +48,7 @@ pub(super) fn receive(conn: &mut Conn, id: PurchaseOrderId, now: Time) -> db::Re
 }
 
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn get(conn: &mut Conn, id: PurchaseOrderId) -> db::Result<Option<PurchaseOrder>> {
     Ok(t::table.find(id).first(conn).optional()?)
 }
@@ -56,7 +56,7 @@ pub fn get(conn: &mut Conn, id: PurchaseOrderId) -> db::Result<Option<PurchaseOr
 /// At most `limit` purchase orders, newest first, made before `after`.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn page(
     conn: &mut Conn,
     status: Option<PurchaseOrderStatus>,

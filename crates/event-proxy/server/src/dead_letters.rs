@@ -73,7 +73,7 @@ fn literal(text: &str) -> String {
 /// Held events in some states, the newest event first, from behind the event `before`.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn list(
     conn: &mut Conn,
     filter: &Filter,
@@ -92,7 +92,7 @@ pub(crate) fn list(
 /// How many dead events a filter finds.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn count(conn: &mut Conn, filter: &Filter) -> db::Result<i64> {
     let rows = table::table.filter(table::state.eq(State::Dead)).into_boxed();
     Ok(filtered!(filter, rows).count().get_result(conn)?)
@@ -131,7 +131,7 @@ impl Proxy {
     /// Gives a dead event up, for this reason; whether there was one.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn discard(&self, id: Id, reason: String) -> db::Result<bool> {
         let bytes = self.db.write(move |tx| discard(tx, id, &reason)).await?;
         bytes.into_iter().for_each(|bytes| self.room.discarded(bytes));

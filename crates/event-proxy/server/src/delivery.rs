@@ -76,7 +76,7 @@ impl Delivery {
     /// Begins where it was, with what the log holds; `None` when events go nowhere else.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub(crate) async fn start(self: &Arc<Self>, means: Means) -> db::Result<Option<Working>> {
         let (log, topics) = (means.log.clone(), means.log.topics());
         let Some(cluster) = self.cluster.clone() else {

@@ -85,7 +85,7 @@ pub(crate) enum Cause {
 /// Holds an event that was taken out of the log; one that was held before is held again.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn hold(tx: &mut Tx<'_>, event: &Event, cause: &Cause) -> db::Result<()> {
     let now = tx.now()?;
     let (state, attempts, next_attempt_at, reason) = match cause {
@@ -132,7 +132,7 @@ pub(crate) fn hold(tx: &mut Tx<'_>, event: &Event, cause: &Cause) -> db::Result<
 /// Keys of a partition whose events wait for one that is retried.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn blocked(conn: &mut Conn, topic: &str, partition: i32) -> db::Result<HashSet<String>> {
     let keys: Vec<String> = held::table
         .filter(held::topic.eq(topic))
@@ -146,7 +146,7 @@ pub(crate) fn blocked(conn: &mut Conn, topic: &str, partition: i32) -> db::Resul
 /// Returns true if any event of the partition is held and goes on by itself.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn is_any_moving(conn: &mut Conn, topic: &str, partition: i32) -> db::Result<bool> {
     let rows = held::table
         .filter(held::topic.eq(topic))
@@ -158,7 +158,7 @@ pub(crate) fn is_any_moving(conn: &mut Conn, topic: &str, partition: i32) -> db:
 /// How often those of `ids` were refused that are in the log again.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn attempts(conn: &mut Conn, ids: &[Id]) -> db::Result<HashMap<Id, i32>> {
     let rows = held::table.filter(held::id.eq_any(ids)).filter(held::state.eq(State::Resending));
     Ok(rows.select((held::id, held::attempts)).load(conn)?.into_iter().collect())
@@ -167,7 +167,7 @@ pub(crate) fn attempts(conn: &mut Conn, ids: &[Id]) -> db::Result<HashMap<Id, i3
 /// Payloads of those of `ids` that are held, whatever becomes of them.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn payloads(conn: &mut Conn, ids: &[Id]) -> db::Result<Vec<(Id, String)>> {
     let rows: Vec<(Id, JsonText)> =
         held::table.filter(held::id.eq_any(ids)).select((held::id, held::payload)).load(conn)?;
@@ -175,7 +175,7 @@ pub(crate) fn payloads(conn: &mut Conn, ids: &[Id]) -> db::Result<Vec<(Id, Strin
 }
 
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn one(conn: &mut Conn, id: Id) -> db::Result<Option<Held>> {
     Ok(held::table.find(id).first(conn).optional()?)
 }
@@ -183,7 +183,7 @@ pub(crate) fn one(conn: &mut Conn, id: Id) -> db::Result<Option<Held>> {
 /// The events that wait for one of their key, in order.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn behind(conn: &mut Conn, topic: &str, partition: i32, key: &str) -> db::Result<Vec<Held>> {
     Ok(held::table
         .filter(held::topic.eq(topic))
@@ -197,7 +197,7 @@ pub(crate) fn behind(conn: &mut Conn, topic: &str, partition: i32, key: &str) ->
 /// The first event whose time has come at `now`, or that waits longer than it ever should: then the clock was set back.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn due(conn: &mut Conn, now: Time, latest: Time) -> db::Result<Option<Held>> {
     Ok(held::table
         .filter(held::state.eq(State::Retrying))
@@ -210,7 +210,7 @@ pub(crate) fn due(conn: &mut Conn, now: Time, latest: Time) -> db::Result<Option
 /// When the next event is due.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn next_due(conn: &mut Conn) -> db::Result<Option<Time>> {
     let retrying = held::table.filter(held::state.eq(State::Retrying));
     let next: Option<Option<Time>> =
@@ -219,7 +219,7 @@ pub(crate) fn next_due(conn: &mut Conn) -> db::Result<Option<Time>> {
 }
 
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn set_state(tx: &mut Tx<'_>, id: Id, state: State) -> db::Result<()> {
     let now = tx.now()?;
     diesel::update(held::table.find(id))
@@ -229,7 +229,7 @@ pub(crate) fn set_state(tx: &mut Tx<'_>, id: Id, state: State) -> db::Result<()>
 }
 
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn postpone(tx: &mut Tx<'_>, id: Id, next_attempt_at: Time) -> db::Result<()> {
     diesel::update(held::table.find(id)).set(held::next_attempt_at.eq(Some(next_attempt_at))).execute(&mut **tx)?;
     Ok(())
@@ -238,7 +238,7 @@ pub(crate) fn postpone(tx: &mut Tx<'_>, id: Id, next_attempt_at: Time) -> db::Re
 /// Of the events that wait for one of their key.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn delete_behind(tx: &mut Tx<'_>, topic: &str, partition: i32, key: &str) -> db::Result<()> {
     let behind = held::table
         .filter(held::topic.eq(topic))
@@ -250,7 +250,7 @@ pub(crate) fn delete_behind(tx: &mut Tx<'_>, topic: &str, partition: i32, key: &
 }
 
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn delete(tx: &mut Tx<'_>, ids: &[Id]) -> db::Result<()> {
     diesel::delete(held::table.filter(held::id.eq_any(ids))).execute(&mut **tx)?;
     Ok(())
@@ -259,7 +259,7 @@ pub(crate) fn delete(tx: &mut Tx<'_>, ids: &[Id]) -> db::Result<()> {
 /// Bytes of all payloads.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn bytes(conn: &mut Conn) -> db::Result<i64> {
     let bytes = sql::<BigInt>("coalesce(sum(octet_length(CAST(payload AS TEXT))), 0)");
     // what is in the log again is counted there
@@ -270,7 +270,7 @@ pub(crate) fn bytes(conn: &mut Conn) -> db::Result<i64> {
 /// When the oldest event was refused that goes on by itself.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn oldest(conn: &mut Conn) -> db::Result<Option<Time>> {
     let moving = held::table.filter(held::state.eq_any(MOVING));
     Ok(moving.order(held::refused_at).select(held::refused_at).first(conn).optional()?)
@@ -279,7 +279,7 @@ pub(crate) fn oldest(conn: &mut Conn) -> db::Result<Option<Time>> {
 /// Forgets events that were discarded before `oldest`.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn forget_discarded(tx: &mut Tx<'_>, oldest: Time) -> db::Result<()> {
     let old = held::table.filter(held::state.eq(State::Discarded)).filter(held::changed_at.lt(oldest));
     diesel::delete(old).execute(&mut **tx)?;

@@ -59,7 +59,7 @@ impl Housekeeping {
 /// Forgets what was delivered or discarded longer than `keep` ago.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) async fn forget(db: &Database, log: &Log, room: &Room, keep: Duration) -> db::Result<()> {
     let Purged { events, bytes } = purge(db, log, &[], keep).await?;
     room.forgotten(bytes);

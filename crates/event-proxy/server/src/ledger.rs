@@ -48,7 +48,7 @@ pub(crate) struct Change {
 /// Counts a change, in the unit that makes it.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn change(tx: &mut Tx<'_>, topic: &str, change: Change) -> db::Result<()> {
     let first = (
         ledger::topic.eq(topic),
@@ -69,7 +69,7 @@ pub(crate) fn change(tx: &mut Tx<'_>, topic: &str, change: Change) -> db::Result
 /// All topics' counts. Without Kafka, what is in the log is delivered.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn count(conn: &mut Conn, to_kafka: bool) -> db::Result<BTreeMap<String, TopicLedger>> {
     let mut topics = BTreeMap::<String, TopicLedger>::new();
     for place in admin::partitions(conn)? {

@@ -64,7 +64,7 @@ impl Refusals {
     /// Of the events that are held, and those that were appended again and are on their way.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub(crate) async fn open(db: &Database, settings: &DeliverySettings) -> db::Result<Arc<Self>> {
         let concerned = db.read(|conn: &mut Conn| -> db::Result<Vec<Part>> {
             let mut concerned = Vec::new();
@@ -172,7 +172,7 @@ fn act_on(tx: &mut Tx<'_>, log: &Log, held: &Held, max_resends: i32) -> db::Resu
 /// Appends a held event to the log again.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn append_again(tx: &mut Tx<'_>, held: &Held) -> db::Result<()> {
     held::set_state(tx, held.id, State::Resending)?;
     tx.stage(held.staged());

@@ -48,7 +48,7 @@ impl Room {
     /// Of what the log holds now.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub(crate) async fn open(db: &Database, limit: &LogLimitSettings, to_kafka: bool) -> db::Result<Arc<Self>> {
         let count = move |conn: &mut Conn| -> db::Result<_> {
             Ok(if to_kafka { unrelayed_bytes(conn)? } else { log_bytes(conn)? } + held::bytes(conn)?)

@@ -35,7 +35,7 @@ impl Span {
 /// Notes where events are, next to what was noted before.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn note(tx: &mut Tx<'_>, topic: &str, partition: i32, run: Span) -> db::Result<()> {
     let longer = diesel::update(span::table.find((topic, partition, run.first - 1)))
         .filter(span::shift.eq(run.shift))
@@ -60,7 +60,7 @@ pub(crate) fn note(tx: &mut Tx<'_>, topic: &str, partition: i32, run: Span) -> d
 /// The offset of the event at a position, if Kafka has it.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn offset(conn: &mut Conn, topic: &str, partition: i32, position: i64) -> db::Result<Option<i64>> {
     let run: Option<(i64, i64)> = span::table
         .filter(span::topic.eq(topic))
@@ -76,7 +76,7 @@ pub(crate) fn offset(conn: &mut Conn, topic: &str, partition: i32, position: i64
 /// Forgets what is before the first position that the log keeps.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn cut(tx: &mut Tx<'_>) -> db::Result<()> {
     let old = "DELETE FROM delivered_span WHERE last < (SELECT floor FROM topic_partition AS place \
                WHERE place.topic = delivered_span.topic AND place.partition = delivered_span.partition)";

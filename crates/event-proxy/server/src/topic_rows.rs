@@ -41,7 +41,7 @@ pub(crate) struct NewTopic {
 }
 
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn all(conn: &mut Conn) -> db::Result<Vec<TopicRow>> {
     Ok(topic::table.load(conn)?)
 }
@@ -49,7 +49,7 @@ pub(crate) fn all(conn: &mut Conn) -> db::Result<Vec<TopicRow>> {
 /// Nothing happens to one that is there.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewTopic) -> db::Result<()> {
     let row = (
         topic::name.eq(&new.name),
@@ -69,7 +69,7 @@ pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewTopic) -> db::Result<()> {
 /// One that is there is to be made on Kafka again; it keeps its partitions.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn renew(tx: &mut Tx<'_>, new: &NewTopic) -> db::Result<()> {
     insert(tx, new)?;
     let again = (
@@ -83,7 +83,7 @@ pub(crate) fn renew(tx: &mut Tx<'_>, new: &NewTopic) -> db::Result<()> {
 }
 
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn set_made(tx: &mut Tx<'_>, name: &str) -> db::Result<()> {
     let now = tx.now()?;
     diesel::update(topic::table.find(name)).set(topic::made_at.eq(Some(now))).execute(&mut **tx)?;
@@ -91,7 +91,7 @@ pub(crate) fn set_made(tx: &mut Tx<'_>, name: &str) -> db::Result<()> {
 }
 
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn set_deleted(tx: &mut Tx<'_>, name: &str) -> db::Result<()> {
     let now = tx.now()?;
     diesel::update(topic::table.find(name)).set(topic::deleted_at.eq(Some(now))).execute(&mut **tx)?;

@@ -86,7 +86,7 @@ impl Topics {
     /// Reads again what other proxies may have changed.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub(crate) async fn refresh(&self) -> db::Result<()> {
         let _turn = self.reading.lock().await;
         let all = self.control.read(rows::all).await?;
@@ -177,7 +177,7 @@ impl Topics {
     /// Makes a topic by hand; one that is deleted or missing comes back.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub(crate) async fn make(&self, topic: NewTopic) -> Result<TopicRow, Problem> {
         let _turn = self.making.lock().await;
         let name = topic.name.clone();

@@ -132,7 +132,7 @@ impl<'c> Tx<'c> {
     /// The time of this unit by the database's clock; the same however often it is asked.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// Any error of the database.
     pub fn now(&mut self) -> Result<Time> {
         match self.now {
             Some(now) => Ok(now),

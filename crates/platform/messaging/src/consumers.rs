@@ -160,7 +160,7 @@ impl Consumers {
     /// Registers the groups and joins them.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn start(
         db: Database,
         log: Log,

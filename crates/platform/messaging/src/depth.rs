@@ -22,7 +22,7 @@ struct Depth {
 /// Sets the gauges of depth and age of all topics.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub async fn report_depths(db: &Database, log: &Log) -> db::Result<()> {
     let of = log.clone();
     for (topic, depth) in db.read(move |conn| depths(conn, &of)).await? {

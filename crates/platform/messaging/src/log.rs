@@ -87,7 +87,7 @@ impl Log {
     /// Makes the topics that are not there yet, and learns how far each has come.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn open(&self, db: &Database, topics: &[TopicSpec]) -> db::Result<()> {
         let forget = |tx: &mut Tx<'_>| match tx.is_pg() {
             true => Ok(()),
@@ -104,7 +104,7 @@ impl Log {
     /// Makes more topics, which are not direct, in a log that is open, in one unit with what `besides` does.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn add(
         &self,
         db: &Database,

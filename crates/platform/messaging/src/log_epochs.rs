@@ -115,7 +115,7 @@ impl Epochs {
 /// The epochs of the log, the oldest first.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn log_epochs(conn: &mut Conn) -> db::Result<Vec<LogEpoch>> {
     use log_epoch_start as start;
     // first, so that without a snapshot the epoch that is opened in between is unknown, and not one that owns nothing

@@ -22,7 +22,7 @@ pub const MOVED: &str = "moved";
 /// [staged](Event::staged) again in the same unit.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn take_out(tx: &mut Tx<'_>, event: &Event) -> db::Result<bool> {
     let place = event_log::table.find((&*event.topic, event.partition, event.position));
     let taken = diesel::update(place)
@@ -40,7 +40,7 @@ pub fn take_out(tx: &mut Tx<'_>, event: &Event) -> db::Result<bool> {
 /// Positions of a partition that events have left; the log must have the index `event_log_moved` of them.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn left(conn: &mut Conn, topic: &str, partition: i32, within: RangeInclusive<i64>) -> db::Result<Vec<i64>> {
     // SQLite would rather go through the whole partition
     let (index, [t, p, from, to]) = match conn.is_pg() {
@@ -66,7 +66,7 @@ struct Left {
 /// The events of `key` behind position `after`, in order.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn events_of_key(
     conn: &mut Conn,
     topic: &Arc<str>,
@@ -90,7 +90,7 @@ pub fn events_of_key(
 /// The end of what the relay has brought to the bus, or taken out of the log on the way; -1 for nothing.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn relayed(conn: &mut Conn, log: &Log, topic: &Arc<str>, partition: i32) -> db::Result<i64> {
     store::relayed(conn, topic, partition, log.source())
 }

@@ -43,7 +43,7 @@ pub fn relay_group_by(handler: Arc<dyn EffectHandler>, topics: Vec<&'static str>
 /// Registers the relay with `topics`, behind what it has relayed before: from now on the log keeps the rest for it.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn begin_relaying(tx: &mut Tx<'_>, log: &Log, topics: &[&str]) -> db::Result<()> {
     place::begin(tx, log, RELAY, Start::Relayed, topics)
 }
@@ -51,7 +51,7 @@ pub fn begin_relaying(tx: &mut Tx<'_>, log: &Log, topics: &[&str]) -> db::Result
 /// Takes the relay away from `topics`, which are on another bus no more: the log keeps nothing for it, but how far it was.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn end_relaying(tx: &mut Tx<'_>, topics: &[&str]) -> db::Result<()> {
     let mut topics = topics.to_vec();
     topics.sort_unstable();
@@ -89,7 +89,7 @@ impl EffectHandler for Relay {
 /// Bytes of all events that the relay has still to copy.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn unrelayed_bytes(conn: &mut Conn) -> db::Result<i64> {
     let mut all = 0;
     for place in behind(conn)? {
@@ -105,7 +105,7 @@ pub fn unrelayed_bytes(conn: &mut Conn) -> db::Result<i64> {
 /// When the oldest event was appended that the relay has still to copy, but those of the topics `without`.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn oldest_unrelayed(conn: &mut Conn, without: &HashSet<String>) -> db::Result<Option<Time>> {
     let mut oldest = None;
     for place in behind(conn)?.into_iter().filter(|place| !without.contains(&place.topic)) {

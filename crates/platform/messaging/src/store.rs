@@ -46,7 +46,7 @@ pub(crate) fn payload_bytes() -> SqlLiteral<BigInt> {
 /// Returns the size of all payloads that the log keeps, in bytes. Reads the whole log.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn log_bytes(conn: &mut Conn) -> db::Result<i64> {
     Ok(event_log::table.select(payload_bytes()).first(conn)?)
 }

@@ -30,7 +30,7 @@ impl Popular {
     /// The answer as JSON.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn json(&self) -> Result<Bytes, Problem> {
         let read = async {
             let popular = self.db.read(read).await?;

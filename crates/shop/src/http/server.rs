@@ -34,7 +34,7 @@ pub struct Server {
 /// Deletes answers to Idempotency-Keys that are over their time; for [`runtime::Shop::with_purge`].
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn purge_answers(tx: &mut db::Tx<'_>) -> db::Result<bool> {
     let before = tx.now()? - idempotency::KEPT_FOR;
     Ok(idempotency::purge(tx, before, CHUNK)? as i64 >= CHUNK)

@@ -86,7 +86,7 @@ pub(super) fn keep(conn: &mut Conn, principal: MemberId, key: &str, answer: &Kep
 /// Deletes at most `limit` answers that are older than `before`; returns how many.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub(crate) fn purge(tx: &mut Tx<'_>, before: Time, limit: i64) -> db::Result<usize> {
     use idempotency_key as k;
     let old: Vec<(db::types::Id, String)> = k::table

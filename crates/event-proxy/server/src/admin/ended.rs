@@ -24,7 +24,7 @@ pub(super) fn hash(session: &Session) -> Hash {
 /// Returns the secret that signs sessions, which is made by the first proxy.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(super) fn secret(tx: &mut Tx<'_>) -> db::Result<Secret> {
     use kept_secret as s;
     let made = s::value.eq(program::new_secret());
@@ -37,7 +37,7 @@ pub(super) fn secret(tx: &mut Tx<'_>) -> db::Result<Secret> {
 /// Notes the end of a session, and forgets those whose cookie has expired.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(super) fn insert(tx: &mut Tx<'_>, session: Session) -> db::Result<()> {
     use ended_session as e;
     let now = tx.now()?;
@@ -51,7 +51,7 @@ pub(super) fn insert(tx: &mut Tx<'_>, session: Session) -> db::Result<()> {
 /// Returns the ended sessions, with the time at which their cookie expires.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(super) fn all(conn: &mut Conn) -> db::Result<HashMap<Hash, Time>> {
     use ended_session as e;
     let rows: Vec<(Vec<u8>, Time)> = e::table.select((e::hash, e::expires_at)).load(conn)?;

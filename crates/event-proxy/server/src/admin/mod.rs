@@ -83,7 +83,7 @@ impl Access {
     /// Where TLS is served, browsers send their cookies in no other way.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn open(password: Password, http: &HttpSettings, control: &Database) -> db::Result<Self> {
         let secret = control.write(ended::secret).await?;
         let access = Self {
@@ -101,7 +101,7 @@ impl Access {
     /// Reads which sessions were ended, at other proxies as well.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn renew(&self) -> db::Result<()> {
         let read = self.control.read(ended::all).await?;
         let mut ended = self.ended.write();
@@ -148,7 +148,7 @@ impl Access {
     /// Ends a session, here at once and within seconds at every proxy: the cookie to set.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn sign_out(&self, session: Session) -> db::Result<Cookie<'static>> {
         self.ended.write().insert(ended::hash(&session), session.expires_at);
         self.control.write(move |tx| ended::insert(tx, session)).await?;

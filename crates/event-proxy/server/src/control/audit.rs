@@ -25,7 +25,7 @@ pub struct AuditEntry {
 /// Notes in the unit that does it what `who` does with `subject`. On the control database.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn record(tx: &mut Tx<'_>, who: &str, action: &'static str, subject: &str, detail: &str) -> db::Result<()> {
     use audit as a;
     let at = tx.now()?;
@@ -44,7 +44,7 @@ pub fn record(tx: &mut Tx<'_>, who: &str, action: &'static str, subject: &str, d
 /// The newest first, from behind `after`.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn page(conn: &mut Conn, after: Option<Id>, limit: i64) -> db::Result<Vec<AuditEntry>> {
     let newest_first = audit::table.order(audit::id.desc()).limit(limit);
     Ok(match after {

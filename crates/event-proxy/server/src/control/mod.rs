@@ -18,7 +18,7 @@ pub(crate) const DATABASE_URL: &str = "control.database_url";
 /// The database of the settings, or `own`, the proxy's, unless they name one; and the API keys in it.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub async fn open(settings: &ControlSettings, own: &Database) -> db::Result<(Database, Arc<Keys>)> {
     let control = match &settings.database_url {
         None => own.clone(),

@@ -108,7 +108,7 @@ impl Keys {
     /// Reads them.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn open(control: &Database) -> db::Result<Arc<Self>> {
         let (known, reading) = (RwLock::default(), Mutex::default());
         let keys = Self { control: control.clone(), known, reading, away: AtomicBool::new(false) };
@@ -145,7 +145,7 @@ impl Keys {
     /// All that there ever were, the newest first.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn list(&self) -> db::Result<Vec<ApiKey>> {
         self.control.read(store::all).await
     }
@@ -153,7 +153,7 @@ impl Keys {
     /// Makes one.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn create(&self, who: &str, new: NewKey) -> Result<ShownKey, Problem> {
         let (key, hash) = new_key();
         let (who, id, detail) = (who.to_owned(), Id::new(), described(&new));

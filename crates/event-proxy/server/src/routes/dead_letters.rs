@@ -222,7 +222,7 @@ pub(crate) async fn redrive(
 /// Counts dead events, and has them sent again unless that is all.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) async fn send_again(proxy: &Proxy, who: &str, request: RedriveRequest) -> Result<Redriven, Problem> {
     let RedriveRequest { filter, dry_run } = request;
     let shown = serde_json::to_string(&filter).map_err(Problem::internal)?;

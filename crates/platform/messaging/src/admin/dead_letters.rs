@@ -38,7 +38,7 @@ pub struct DeadLetterQuery {
 /// Dead letters, the newest first.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn dead_letters(conn: &mut Conn, query: &DeadLetterQuery, limit: i64) -> db::Result<Vec<DeadLetter>> {
     let mut rows = dead_letter::table.into_boxed();
     if let Some(group) = &query.group {
@@ -56,7 +56,7 @@ pub fn dead_letters(conn: &mut Conn, query: &DeadLetterQuery, limit: i64) -> db:
 /// One dead letter, and how many events are parked behind it.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn dead_letter(conn: &mut Conn, id: Id) -> db::Result<Option<(DeadLetter, i64)>> {
     let Some(letter) = dead_letter::table.find(id).first::<DeadLetter>(conn).optional()? else { return Ok(None) };
     let parked = parked_event::table
@@ -72,7 +72,7 @@ pub fn dead_letter(conn: &mut Conn, id: Id) -> db::Result<Option<(DeadLetter, i6
 /// not dead. Call [`crate::Log::ask_groups`] after the commit.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn request_replay(tx: &mut Tx<'_>, id: Id) -> db::Result<bool> {
     set_status(tx, id, REPLAY)
 }
@@ -81,7 +81,7 @@ pub fn request_replay(tx: &mut Tx<'_>, id: Id) -> db::Result<bool> {
 /// dead. Call [`crate::Log::ask_groups`] after the commit.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn discard(tx: &mut Tx<'_>, id: Id) -> db::Result<bool> {
     set_status(tx, id, DISCARDED)
 }
@@ -97,7 +97,7 @@ fn set_status(tx: &mut Tx<'_>, id: Id, status: &str) -> db::Result<bool> {
 /// Asks for all dead letters of the group, or of one of its topics, to be handled again; says how many.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn request_replay_all(tx: &mut Tx<'_>, group: &str, topic: Option<&str>) -> db::Result<usize> {
     let of_group = dead_letter::grp.eq(group).and(dead_letter::status.eq(DEAD));
     let set = dead_letter::status.eq(REPLAY);

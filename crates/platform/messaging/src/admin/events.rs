@@ -65,7 +65,7 @@ pub struct EventView {
 /// Events, the newest first by their ids.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn events(conn: &mut Conn, query: &EventQuery, limit: i64) -> db::Result<Vec<StoredEvent>> {
     let source = store::source_of(conn)?;
     let mut rows = event_log::table.select(store::log_row()).into_boxed();
@@ -86,7 +86,7 @@ pub fn events(conn: &mut Conn, query: &EventQuery, limit: i64) -> db::Result<Vec
 /// [left](crate::moved) are among them.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn behind(conn: &mut Conn, topic: &str, partition: i32, after: i64, limit: i64) -> db::Result<Vec<StoredEvent>> {
     let source = store::source_of(conn)?;
     let rows = event_log::table.filter(event_log::topic.eq(topic)).filter(event_log::partition.eq(partition));
@@ -98,7 +98,7 @@ pub fn behind(conn: &mut Conn, topic: &str, partition: i32, after: i64, limit: i
 /// The events of a key on all topics, the oldest first, each with how far it has come.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn events_of_key(conn: &mut Conn, key: &str) -> db::Result<Vec<EventView>> {
     let source = store::source_of(conn)?;
     let rows: Vec<LogRow> =
@@ -109,7 +109,7 @@ pub fn events_of_key(conn: &mut Conn, key: &str) -> db::Result<Vec<EventView>> {
 /// Returns the payloads of events by their ids; those that are not in the log are left out.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn payloads(conn: &mut Conn, ids: &[Id]) -> db::Result<Vec<(Id, String)>> {
     let mut found = Vec::new();
     for id in ids {
@@ -122,7 +122,7 @@ pub fn payloads(conn: &mut Conn, ids: &[Id]) -> db::Result<Vec<(Id, String)>> {
 /// One event and how far it has come; `None` when the log does not have it (any more).
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn event(conn: &mut Conn, id: Id) -> db::Result<Option<EventView>> {
     let source = store::source_of(conn)?;
     let row: Option<LogRow> =
@@ -133,7 +133,7 @@ pub fn event(conn: &mut Conn, id: Id) -> db::Result<Option<EventView>> {
 /// How far an event has come that is on the bus and not in the log: one that [`crate::Direct`] found there.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn event_on_bus(conn: &mut Conn, event: &Event) -> db::Result<EventView> {
     let stored = StoredEvent { appended_at: event.occurred_at, event: event.clone() };
     Ok(EventView { stored, relayed: true, groups: groups_of(conn, event)? })

@@ -55,7 +55,7 @@ pub struct PartitionStatus {
 /// bus.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn consumers(conn: &mut Conn, direct: &BTreeMap<&str, Ends>) -> db::Result<Vec<ConsumerLag>> {
     let (source, ends) = (store::source_of(conn)?, store::partitions(conn)?);
     let mut epochs = BTreeMap::new();
@@ -90,7 +90,7 @@ pub fn consumers(conn: &mut Conn, direct: &BTreeMap<&str, Ends>) -> db::Result<V
 /// Every partition, by topic and number.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn partitions(conn: &mut Conn) -> db::Result<Vec<PartitionStatus>> {
     let source = store::source_of(conn)?;
     let relay = place::positions(conn, RELAY, source)?;

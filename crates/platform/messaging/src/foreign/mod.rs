@@ -125,7 +125,7 @@ impl Foreign {
     /// How far each group is in those that are there, by group, topic and partition.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub fn lags(&self, conn: &mut Conn) -> db::Result<Vec<ConsumerLag>> {
         let (source, held) = {
             let seen = self.seen();
