@@ -1,4 +1,4 @@
-//! Requests to the world outside: the client, what an answer means for the events, and signatures.
+//! Requests to external services: the client, the meaning of answers, and signatures.
 
 use program::settings::{SettingError, positive};
 use std::path::Path;
@@ -10,12 +10,12 @@ use reqwest::header::HeaderMap;
 use reqwest::{Certificate, Client, StatusCode, Url, redirect};
 use sha2::Sha256;
 
-/// How long a connection may take to come about.
+/// Timeout of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How much of a refusal's body goes into the error's text, in characters.
+/// Characters of a refusal's body in the error's text.
 const QUOTED: usize = 300;
 
-/// An HTTP endpoint that events are posted to.
+/// An HTTP endpoint for events.
 pub(crate) struct Target {
     client: Client,
     url: Url,
@@ -83,10 +83,10 @@ fn client(url: &Url, ca_file: Option<&Path>, timeout: Duration, section: &str) -
     builder.build().map_err(|error| SettingError::new(format!("{section}.url"), chain(&error)))
 }
 
-/// What a status other than 2xx means for the events.
+/// Returns the error for a status other than 2xx.
 ///
-/// Only what the receiver says about the *content* fails an event. A wrong address, a missing permission, too many
-/// requests or a fault over there would refuse every event alike: that is waited out, and nothing is dead-lettered.
+/// Only a refusal of the *content* fails an event. A wrong address, a missing permission, too many requests or a
+/// remote fault would refuse every event alike: the group waits, and no event becomes a dead letter.
 pub(crate) fn refusal(status: StatusCode, text: &str) -> HandlerError {
     let text = format!("{status}: {}", text.chars().take(QUOTED).collect::<String>());
     if refuses_content(status.as_u16()) { HandlerError::Failed(text) } else { HandlerError::Unavailable(text) }
@@ -97,7 +97,7 @@ pub(crate) fn refuses_content(status: u16) -> bool {
     (400..500).contains(&status) && !matches!(status, 401 | 403 | 404 | 405 | 407 | 408 | 421 | 425 | 429)
 }
 
-/// An error with its causes, in one line.
+/// Returns an error and the causes, in one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -108,7 +108,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// HMAC-SHA256 over `parts`, one after the other.
+/// Returns HMAC-SHA256 over the concatenated `parts`.
 pub(crate) fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     // HMAC takes keys of any length
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length is a key");
@@ -123,7 +123,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Cuts `documents` into parcels of at most `max_bytes`, in order; one that is larger goes alone.
+/// Cuts `documents` into parcels of at most `max_bytes`, in order; a larger document goes alone.
 pub(crate) fn parcels(documents: &[Vec<u8>], max_bytes: usize) -> Vec<&[Vec<u8>]> {
     let mut parcels = Vec::new();
     let (mut start, mut size) = (0, 0);

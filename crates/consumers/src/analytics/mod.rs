@@ -1,8 +1,8 @@
 //! Figures for the shop window and for marketing: popular products, sales and coupons.
 //!
-//! Units sold are counted from payments, in the hour of the payment, and a refund takes them out of that hour again;
-//! orders from their creation; revenue from payments and coupons from their issue, by UTC day. All of it is plain
-//! sums, which come out the same whichever topic is read first.
+//! Units sold count in the hour of the payment, and a refund subtracts the units from that hour. Orders count on the
+//! UTC day of creation, revenue on the day of payment, and coupons on the day of issue. All figures are plain sums,
+//! with the same result for any order of topics.
 
 mod model;
 mod schema;
@@ -22,7 +22,7 @@ pub use store::{COUPONS, SALES_DAYS, coupons, popular, sales};
 /// The group's name.
 pub const GROUP: &str = "analytics";
 
-/// A projection: it can be rebuilt from the log at any time.
+/// Returns the group of a projection: a reset rebuilds the figures from the log.
 pub fn group() -> Group {
     Group {
         name: GROUP,
@@ -61,9 +61,9 @@ fn failed(error: MoneyError) -> HandlerError {
     HandlerError::Failed(error.to_string())
 }
 
-/// Forgets one hour of units sold that no longer counts towards the popular products, and returns its rows.
+/// Deletes one hour of units sold from before the window of popular products, and returns the number of rows.
 ///
-/// A unit an hour, so that no transaction is long; 0 once nothing is left to forget.
+/// Call `purge` in a unit for each hour, so that no transaction is long; 0 means the end.
 ///
 /// # Errors
 /// Any error of the database.

@@ -8,10 +8,10 @@ use diesel::prelude::*;
 use super::model::Entry;
 use super::schema::coupon_history;
 
-/// Rows in one statement.
+/// Rows for each statement.
 const CHUNK: usize = 1_000;
 
-/// Leaves out what is there already.
+/// Inserts the entries, except for existing entries.
 pub(super) fn insert(conn: &mut Conn, entries: &[Entry]) -> db::Result<()> {
     for entries in entries.chunks(CHUNK) {
         let _ids: Vec<Id> = insert_each!(&mut *conn, Vec::from_iter(entries), |values| {

@@ -1,6 +1,6 @@
 //! The sink into Elasticsearch or OpenSearch: `_bulk`, with the event's id as the document's.
 //!
-//! Documents are created, never overwritten: 409 says that the document is there, which is as good as new.
+//! Documents are created, never overwritten: 409 means an existing document, and counts as success.
 
 use std::collections::BTreeMap;
 
@@ -101,7 +101,7 @@ struct Outcome<'a> {
     error: Option<&'a RawValue>,
 }
 
-/// What became of each document.
+/// Checks the answer for each document.
 ///
 /// # Errors
 /// `Unavailable` if any item must wait, for then the batch comes again and what is stored answers 409; else `Failed`

@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use super::model::Incident;
 use super::schema::incident as t;
 
-/// Opens those whose event has opened none yet, and returns which: one statement.
+/// Opens incidents for events without one, and returns the new ids, in one statement.
 pub(super) fn open(conn: &mut Conn, incidents: &[Incident]) -> db::Result<HashSet<IncidentId>> {
     let rows: Vec<_> = incidents
         .iter()

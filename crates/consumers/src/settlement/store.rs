@@ -36,7 +36,7 @@ pub(super) fn add(conn: &mut Conn, days: &BTreeMap<NaiveDate, Sums>) -> db::Resu
     Ok(())
 }
 
-/// The days from `from` to `to`, both included, newest first; days on which nothing happened are left out.
+/// Returns the days from `from` to `to`, both included, newest first; days without payments and refunds are left out.
 ///
 /// # Errors
 /// Any error of the database.

@@ -18,7 +18,7 @@ async fn delivery_of(given: &Given, purchase: &Purchase) -> Delivery {
     given.read(move |conn| of_order(conn, order)).await.expect("a delivery")
 }
 
-/// What members were told since they were asked last.
+/// Returns the statuses told to members since the last call.
 fn told(given: &Given) -> Vec<DeliveryStatus> {
     given.emitted::<DeliveryChanged>().into_iter().map(|changed| changed.status).collect()
 }
@@ -173,7 +173,7 @@ async fn pages_go_from_the_newest_to_the_oldest_by_status() {
     }
 }
 
-/// An order of the shop, paid, and its delivery being prepared.
+/// Places and pays an order, and prepares the delivery.
 async fn paid_order(given: &Given) -> (Purchase, DeliveryId) {
     let purchase = purchase();
     let (order, member, lines) = (purchase.order_id, purchase.member_id, purchase.lines.clone());

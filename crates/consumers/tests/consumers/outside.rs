@@ -1,5 +1,5 @@
-//! The world outside, on loopback: an HTTP server and an SMTP server that answer as told and keep what they got; and
-//! an effect handler's turn as the runtime takes it.
+//! External servers on loopback, HTTP and SMTP, that give prepared answers and keep the requests; and a batch of an
+//! effect handler.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use tokio::task::JoinSet;
 
 pub(super) use testkit::Http;
 
-/// A mail as it came.
+/// A received mail.
 #[derive(Debug, Clone)]
 pub(super) struct Mail {
     pub to: String,
     pub text: String,
 }
 
-/// An SMTP server that refuses mail to any address with `refused` in it for good; it goes down when dropped.
+/// An SMTP server that permanently refuses mail to any address with `refused`; stops when dropped.
 pub(super) struct Smtp {
     pub address: SocketAddr,
     got: Arc<Mutex<Vec<Mail>>>,
@@ -52,7 +52,7 @@ impl Smtp {
         self.got.lock().clone()
     }
 
-    /// To whom, in the order they came.
+    /// Returns the recipients in the order of arrival.
     pub(super) fn recipients(&self) -> Vec<String> {
         self.got().into_iter().map(|mail| mail.to).collect()
     }
@@ -96,7 +96,7 @@ async fn read_line(stream: &mut BufReader<TcpStream>) -> Option<String> {
     Some(line.trim_end().to_owned())
 }
 
-/// An address on which nothing listens.
+/// Returns an address without a listener.
 pub(super) async fn nowhere() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
     listener.local_addr().expect("bound")
@@ -111,7 +111,7 @@ pub(super) fn lease(topic: &'static str, partition: i32, number: i64) -> Lease {
     Lease { topic: topic.into(), partition, number, holder: Id::new() }
 }
 
-/// Numbers events of one topic from `first` on.
+/// Numbers events of a topic, from `first` on.
 pub(super) fn numbered(first: i64, mut events: Vec<Event>) -> Vec<Event> {
     for (event, position) in events.iter_mut().zip(first..) {
         event.position = position;

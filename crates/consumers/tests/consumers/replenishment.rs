@@ -14,7 +14,7 @@ async fn product(given: &Given, available: i64) -> ProductId {
     created.await.expect("a product").id
 }
 
-/// That units were taken, and this many are left.
+/// Returns the event of a sale with `available` units left.
 fn deducted(product_id: ProductId, stock_version: i64, available: i64) -> Event {
     event(&StockDeducted {
         product_id,

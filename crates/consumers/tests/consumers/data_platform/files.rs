@@ -1,4 +1,4 @@
-//! NDJSON files: every committed line once, whatever happens between writing and committing.
+//! NDJSON files: every committed line once, through any failure between writing and committing.
 
 use std::fs;
 use std::io::Write;
