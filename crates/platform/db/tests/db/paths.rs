@@ -1,4 +1,4 @@
-//! What is between a process and PostgreSQL: a path that swallows what is sent, and poolers.
+//! Failures between a process and PostgreSQL: a path that swallows data, and poolers.
 
 use std::net::SocketAddr;
 use std::process::{Child, Command};
@@ -36,7 +36,7 @@ fn server(url: &str) -> (String, u16) {
     (host.clone(), config.get_ports().first().copied().unwrap_or(5432))
 }
 
-/// Forwards connections to a server, and can go on taking what is sent without delivering it.
+/// Forwards connections to a server, and can swallow data instead.
 struct Forwarder {
     address: SocketAddr,
     swallow: watch::Sender<()>,
@@ -65,7 +65,7 @@ impl Forwarder {
         Self { address, swallow }
     }
 
-    /// Delivers nothing more on the connections that there are.
+    /// Delivers nothing more on the existing connections.
     fn swallow(&self) {
         self.swallow.send_replace(());
     }
