@@ -1,4 +1,4 @@
-//! What a database was made with and keeps: its currency, for amounts are kept in minor units.
+//! Fixed properties of a database: the currency, because amounts are kept in minor units.
 
 use contracts::Currency;
 use db::{Database, Tx, on_each};
@@ -47,7 +47,7 @@ fn refused(currency: &Currency, reason: &str) -> SettingError {
     SettingError { key: "currency.code".into(), reason: format!("{reason}; got {}", text(currency)) }
 }
 
-/// What is kept under `name`: `value`, unless there is one already.
+/// Returns the value under `name`, after storing `value` if absent.
 fn keep(tx: &mut Tx<'_>, name: &str, value: &str) -> db::Result<String> {
     let row = (shop_setting::name.eq(name), shop_setting::value.eq(value));
     on_each!(&mut **tx, |conn| {

@@ -1,4 +1,4 @@
-//! An open shop: its settings, its database, and the groups that react to its events.
+//! An open shop: settings, database, and consumer groups.
 
 use std::fs;
 use std::sync::Arc;
@@ -21,17 +21,17 @@ use crate::settings::Settings;
 use program::process::one_line;
 use program::settings::SettingError;
 
-/// Deletes some of what nobody needs any more, in a unit that is short; `true` when there may be more.
+/// Deletes a chunk of old data in a short unit; returns `true` if there may be more.
 pub type Purge = Arc<dyn Fn(&mut Tx<'_>) -> db::Result<bool> + Send + Sync>;
 
-/// The file in `data_dir` with what signs tokens.
+/// File with the token secret in `data_dir`.
 pub(crate) const TOKEN_SECRET: &str = "token-secret";
-/// Rows that go in one unit, so that nobody waits long for the writer.
+/// Rows for each unit, so that the writer stays available.
 const CHUNK: i64 = 500;
-/// How long the database may take to say that it is there.
+/// Maximum wait for the database's answer to a health check.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Time after which a pause of a partition shows in readiness.
+/// Duration after which a pause of a partition shows in readiness.
 const LONG_PAUSE: Duration = Duration::from_secs(60);
 
 /// A handle; clones share the shop.
@@ -40,26 +40,25 @@ pub struct Shop {
     pub settings: Arc<Settings>,
     pub db: Database,
     pub log: Log,
-    /// All consumer groups, hosted or not: resets ask them what they allow.
+    /// All consumer groups, hosted or not, for the rules of resets.
     pub groups: Arc<[Group]>,
     /// Wakes notification streams.
     pub hub: Hub,
-    /// Wakes requests that wait for their coupon.
+    /// Wakes requests waiting for a coupon.
     pub issuer_wake: IssuerWake,
     pub buses: Buses,
     /// Takes requests for coupons.
     pub direct: Direct,
-    /// Reads what others write to Kafka.
+    /// Reads external topics from Kafka.
     pub foreign: Foreign,
     pub(crate) purges: Vec<(&'static str, Purge)>,
 }
 
 impl Shop {
-    /// Opens the database, brings its schema up to date, and makes the topics of the log that are missing. Kafka is not
-    /// asked for anything.
+    /// Opens the database, migrates the schema, and creates missing topics in the log. Does not contact Kafka.
     ///
     /// # Errors
-    /// [`OpenError::Setting`] names the setting that must be changed.
+    /// [`OpenError::Setting`] names the wrong setting.
     pub async fn open(settings: Settings) -> Result<Self, OpenError> {
         settings.check_start()?;
         fixed::set_currency(&settings.currency)?;
@@ -83,7 +82,7 @@ impl Shop {
         Ok(Self { settings, db, log, groups, hub, issuer_wake, buses, direct, foreign, purges: purges() })
     }
 
-    /// What signs tokens: `auth.token_secret`, or the one kept in `data_dir`, made if there is none.
+    /// Returns the token secret: `auth.token_secret`, or the secret kept in `data_dir`, created if absent.
     ///
     /// # Errors
     /// If the folder or the file can't be made or read.
@@ -97,7 +96,7 @@ impl Shop {
             .map_err(|error| SettingError { key: "data_dir".into(), reason: format!("{}: {error}", folder.display()) })
     }
 
-    /// Has `purge` run now and then while the shop is hosted, until it says that there is no more.
+    /// Registers `purge` for periodic runs while the shop is hosted; each round ends when `purge` returns `false`.
     pub fn with_purge(
         mut self,
         what: &'static str,
@@ -107,10 +106,10 @@ impl Shop {
         self
     }
 
-    /// Checks that the database answers and takes writes: without it the shop takes no requests.
+    /// Checks that the database answers and takes writes: without the database the shop takes no requests.
     ///
     /// # Errors
-    /// What the database says, or that it says nothing.
+    /// The error of the database, or of a silent database.
     pub async fn check_database(&self) -> db::Result<()> {
         if let Some(fault) = self.db.storage_fault() {
             return Err(db::Error::Unavailable(fault.to_string()));
@@ -119,7 +118,7 @@ impl Shop {
         looked.unwrap_or_else(|_| Err(db::Error::Unavailable("the database does not answer".into())))
     }
 
-    /// How far every group is in every partition that it reads.
+    /// Returns the lag of every group in every partition.
     ///
     /// # Errors
     /// Any error of the database.
@@ -133,14 +132,14 @@ impl Shop {
         self.db.read(read).await
     }
 
-    /// What does not work, though the shop does: an item for each, for operators.
+    /// Returns failures of a shop that still works: an item for each, for operators.
     pub fn degraded(&self) -> Vec<String> {
         let kafka = self.buses.kafka_is_away().map(|away| format!("kafka: {away}"));
         let requests = self.direct.away().map(|away| format!("coupon requests: {away}"));
         kafka.into_iter().chain(requests).chain(self.log.paused(LONG_PAUSE)).collect()
     }
 
-    /// Finishes what was queued; nothing is taken afterwards.
+    /// Finishes queued work, and takes no new work.
     pub async fn close(&self) {
         self.db.close().await;
     }

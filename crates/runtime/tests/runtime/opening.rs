@@ -1,4 +1,4 @@
-//! Opening a shop, and the line that says why it did not open.
+//! Opening a shop, and the error line of a failure.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
