@@ -1,4 +1,4 @@
-//! The caller of a route that is not for everybody.
+//! The caller of a route with authentication.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use crate::Storefront;
 use crate::http::kinds;
 use crate::http::problem::Problem;
 
-/// A member with a valid access token of a session that is live.
+/// A member with a valid access token of a live session.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Caller {
     pub id: MemberId,
@@ -52,7 +52,7 @@ impl FromRequest for Admin {
 }
 
 impl Caller {
-    /// Returns true if it may do what administrators may.
+    /// Returns true for an administrator.
     pub(crate) fn is_admin(&self) -> bool {
         self.role == Role::Admin
     }

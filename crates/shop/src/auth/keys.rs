@@ -1,4 +1,4 @@
-//! One secret in the settings, a key of its own for each purpose.
+//! Keys derived from one secret in the settings, a key for each purpose.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -15,7 +15,7 @@ impl<'s> Keys<'s> {
         Self(secret)
     }
 
-    /// The key for `purpose`, from which neither the secret nor another key can be told.
+    /// Returns the key for `purpose`; the key reveals neither the secret nor another key.
     pub fn derive(&self, purpose: &str) -> [u8; 32] {
         let mut mac = keyed(self.0);
         mac.update(purpose.as_bytes());

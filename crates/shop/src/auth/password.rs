@@ -12,16 +12,16 @@ use tokio::sync::Semaphore;
 
 use crate::http::problem::{Problem, unavailable};
 
-/// How long a request waits for its turn to hash.
+/// Maximum wait of a request for a turn to hash.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Hashes and verifies passwords, few at a time: each takes 19 MiB and some milliseconds of a core. A network waits with
-/// one password, so that its others do not stand before those of other networks.
+/// Hashes and verifies passwords, few at a time: each takes 19 MiB and some milliseconds of a core. A network waits
+/// with one password at a time, so that a busy network does not delay other networks.
 #[derive(Clone)]
 pub struct Passwords {
     turns: Arc<Semaphore>,
     networks: Arc<Turns<IpAddr>>,
-    /// Of a password nobody has, for e-mail addresses that nobody has: so that both take the same time.
+    /// Hash of a random password, for unknown e-mail addresses: both cases take the same time.
     decoy: Arc<str>,
 }
 
@@ -41,7 +41,7 @@ impl Passwords {
         self.in_turn(from, move || hash(password.as_bytes())).await?.map_err(Problem::internal)
     }
 
-    /// Returns true if `password` is the one of `stored`; without one it is wrong, in the same time.
+    /// Returns true if `password` matches `stored`; without a hash returns false after the same time.
     ///
     /// # Errors
     /// If the turn does not come in time.

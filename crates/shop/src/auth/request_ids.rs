@@ -1,4 +1,4 @@
-//! Ids of coupon requests, which tell by themselves that this shop gave them out, and to whom.
+//! Ids of coupon requests, which prove that this shop gave out the id, and to which member.
 
 use contracts::{MemberId, RequestId};
 use hmac::Mac;
@@ -11,7 +11,7 @@ use super::keys::{Keys, keyed};
 /// So a request that is still in the log and has no row yet is told from rubbish and from another member's.
 pub struct RequestIds([u8; 32]);
 
-/// Where the MAC begins.
+/// Offset of the MAC.
 const MAC_AT: usize = 10;
 
 impl RequestIds {

@@ -1,4 +1,4 @@
-//! Whether coupons can be asked for, known without asking the database each time.
+//! State of coupons for requests, without a query for each request.
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use super::Recent;
 use crate::http::kinds;
 use crate::http::problem::Problem;
 
-/// How late a process learns that a coupon is sold out, or was closed by another process.
+/// Maximum delay until a process knows of a sold-out coupon, or of another process's closing of a coupon.
 const LIFETIME: Duration = Duration::from_millis(400);
 
-/// Coupons as they were a moment ago.
+/// Cache of coupons.
 pub struct Coupons {
     db: Database,
     recent: Recent<CouponId, Option<Coupon>>,
-    /// Of coupons that are sold out, whose owners stay the same.
+    /// Owners of sold-out coupons; these no longer change.
     owners: Recent<(CouponId, MemberId), bool>,
 }
 
-/// What a request for a coupon is to be answered with.
+/// Answer to a request for a coupon.
 pub enum CouponState {
-    /// It goes into the log.
+    /// The request goes into the log.
     Open,
-    /// It is refused at once.
+    /// The request is refused at once.
     Refused(Problem),
 }
 
@@ -39,7 +39,7 @@ impl Coupons {
 
     /// Returns true if `member` may ask for the coupon now.
     ///
-    /// Whoever holds one may ask even when all are gone, and is told again what it won.
+    /// A member with the coupon may ask even for a sold-out coupon, and is told of the coupon again.
     ///
     /// # Errors
     /// `not-found`, and the database's.

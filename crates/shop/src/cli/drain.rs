@@ -8,15 +8,15 @@ use program::process::{Failure, Stop};
 use runtime::settings::Settings;
 use runtime::{Role, Shop};
 
-/// Between two looks.
+/// Interval between two checks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// Between two lines.
+/// Interval between two lines of output.
 const TELL_EVERY: Duration = Duration::from_secs(5);
-/// For what was begun, once all is done.
+/// Time for the end of begun work, after all requests are handled.
 const FINISH: Duration = Duration::from_secs(10);
 
-/// Takes no more requests for coupons, and helps to have those handled that were taken: then nothing of them is left on
-/// the bus that they are on.
+/// Refuses new requests for coupons, and helps to handle the accepted requests: then no request is left on the
+/// current bus.
 pub(super) async fn drain(settings: Settings) -> Result<(), Failure> {
     let mut stop = Stop::listen()?;
     let shop = Shop::open(settings).await?;

@@ -5,7 +5,7 @@ use program::process::Failure;
 use runtime::Shop;
 use runtime::settings::Settings;
 
-/// Gives up what waits on a cluster that does not answer, or is another one now.
+/// Gives up requests on an unavailable or replaced cluster.
 pub(super) async fn give_up(settings: Settings, topic: &str, yes: bool) -> Result<(), Failure> {
     let shop = Shop::open(settings).await?;
     let lost = if yes { shop.direct.give_up(topic).await } else { shop.direct.lost(topic).await };

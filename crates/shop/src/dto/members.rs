@@ -38,7 +38,7 @@ pub(crate) struct Registration {
     pub name: String,
 }
 
-/// Who signs in.
+/// Credentials for signing in.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SignIn {
@@ -50,7 +50,7 @@ pub(crate) struct SignIn {
     pub password: String,
 }
 
-/// A session that goes on.
+/// Request for new tokens of a session.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Refresh {
@@ -59,7 +59,7 @@ pub(crate) struct Refresh {
     pub refresh_token: String,
 }
 
-/// What a member changes of itself.
+/// Changes of a member's own profile.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProfileChange {
@@ -87,14 +87,14 @@ pub(crate) struct TokenPair {
     pub access_token: String,
     #[schema(example = "Bearer")]
     pub token_type: &'static str,
-    /// Seconds that the access token is good for.
+    /// Lifetime of the access token in seconds.
     #[schema(example = 900)]
     pub expires_in: u64,
-    /// Good for one refresh, which gives a new one.
+    /// Good for one refresh; the refresh returns a new token.
     pub refresh_token: String,
 }
 
-/// A member as it sees itself.
+/// A member's own profile.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Profile {
     #[schema(value_type = uuid::Uuid)]

@@ -1,4 +1,4 @@
-//! What goes over the wire: requests, validated field by field, and answers. Shapes only; no rules, no SQL.
+//! Requests, validated field by field, and answers. Shapes only; no rules, no SQL.
 
 pub(crate) mod catalogue;
 pub(crate) mod checkout;
@@ -9,7 +9,7 @@ pub(crate) mod members;
 pub(crate) mod notifications;
 pub(crate) mod texts;
 
-/// Text that people see holds no control characters, which also keeps NUL from the databases.
+/// Checks that text for people has no control characters; this also keeps NUL from the databases.
 pub(crate) fn printable(text: &str, _: &()) -> garde::Result {
     match text.chars().any(char::is_control) {
         true => Err(garde::Error::new("must have no control characters")),

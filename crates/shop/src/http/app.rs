@@ -1,4 +1,4 @@
-//! The application: routes and what is around them.
+//! The application: routes and middleware.
 
 use actix_cors::Cors;
 use actix_web::body::BoxBody;
@@ -38,7 +38,7 @@ pub fn openapi() -> OpenApi {
     api
 }
 
-/// The application of one HTTP thread.
+/// Returns the application of one HTTP thread.
 pub fn app(
     shop: Data<Storefront>,
     described: Described,
@@ -76,7 +76,7 @@ pub fn app(
         .wrap(from_fn(bounded))
 }
 
-/// The hot ones first: a request is held against them in this order.
+/// Registers the routes, hot routes first: a request is matched in this order.
 fn routes(config: &mut ServiceConfig<'_>) {
     config
         .service(products::popular)

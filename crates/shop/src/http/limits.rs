@@ -21,7 +21,7 @@ use super::kinds;
 use super::problem::Problem;
 use crate::Storefront;
 
-/// The limits of a shop; none when they are off.
+/// The rate limits of a shop; off without limits.
 pub struct Limits {
     on: Option<On>,
     trust_forwarded: bool,
@@ -30,14 +30,14 @@ pub struct Limits {
 struct On {
     member: Limit<MemberId>,
     address: Limit<IpAddr>,
-    /// Of what costs a password hash.
+    /// Limit of requests with a password hash.
     credentials: Limit<IpAddr>,
 }
 
 struct Limit<K: Clone + Hash + Eq>(DefaultKeyedRateLimiter<K>);
 
 impl Limits {
-    /// As the settings say.
+    /// Builds the limits of the settings.
     pub fn new(settings: &RateLimitSettings, trust_forwarded: bool) -> Self {
         let on = settings.enabled.then(|| On {
             member: Limit::new(per_second(settings.member_per_second)),
@@ -61,7 +61,7 @@ impl Limits {
         self.on.as_ref().map_or(Ok(()), |on| on.address.check(&self.client(request)))
     }
 
-    /// For a route that checks or makes a password.
+    /// Checks the limit of a route that checks or hashes a password.
     ///
     /// # Errors
     /// `too-many-requests`
@@ -69,12 +69,12 @@ impl Limits {
         self.on.as_ref().map_or(Ok(()), |on| on.credentials.check(&self.client(request)))
     }
 
-    /// Returns the network that a request counts for.
+    /// Returns the network of a request.
     pub fn client(&self, request: &HttpRequest) -> IpAddr {
         client::address(request, self.trust_forwarded)
     }
 
-    /// Forgets those who have been quiet.
+    /// Forgets quiet clients.
     pub fn tidy(&self) {
         if let Some(on) = &self.on {
             on.member.0.retain_recent();
@@ -106,7 +106,7 @@ fn per_minute(rate: NonZeroU32) -> Quota {
     Quota::per_minute(rate)
 }
 
-/// The middleware that refuses an address which asks too often.
+/// Middleware that refuses an address with too many requests.
 pub async fn admit(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

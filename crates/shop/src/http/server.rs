@@ -1,4 +1,4 @@
-//! Serves an open shop, and stops without dropping what it took.
+//! Serves an open shop, and stops after finishing running requests.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -17,12 +17,12 @@ use super::app::{app, openapi};
 use super::kinds;
 use crate::{Storefront, idempotency};
 
-/// Answers deleted in one unit, so that nobody waits long for the writer.
+/// Answers deleted in one unit, so that the writer stays available.
 const CHUNK: i64 = 500;
-/// How often the rate limits forget those who have been quiet.
+/// Interval at which the rate limits forget quiet clients.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 
-/// A shop that answers requests.
+/// A serving shop.
 pub struct Server {
     address: SocketAddr,
     stop: CancellationToken,
@@ -31,7 +31,7 @@ pub struct Server {
     tidying: JoinHandle<()>,
 }
 
-/// Deletes answers to Idempotency-Keys that are over their time; for [`runtime::Shop::with_purge`].
+/// Deletes expired answers to Idempotency-Keys; for [`runtime::Shop::with_purge`].
 ///
 /// # Errors
 /// Any error of the database.
@@ -41,7 +41,7 @@ pub fn purge_answers(tx: &mut db::Tx<'_>) -> db::Result<bool> {
 }
 
 impl Server {
-    /// Begins to answer on `listener`, with tokens signed by this secret. What runs beside the API is not hosted by it.
+    /// Starts to serve on `listener`, with tokens signed by this secret. Does not host background work.
     ///
     /// # Errors
     /// If the listener can't be used.
@@ -67,12 +67,12 @@ impl Server {
         Ok(Self { address, stop, handle, running: tokio::spawn(server), tidying })
     }
 
-    /// Where it listens.
+    /// Returns the listening address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Takes no more requests and finishes those it took; streams end.
+    /// Takes no new requests and finishes running requests; streams end.
     ///
     /// # Errors
     /// If the server ended badly.

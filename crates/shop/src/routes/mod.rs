@@ -1,4 +1,4 @@
-//! The routes, one file a resource: parse, one unit of work, answer. No rules here.
+//! The routes, one file for each resource: parse, one unit of work, answer. No rules here.
 
 pub(crate) mod admin;
 pub(crate) mod coupons;

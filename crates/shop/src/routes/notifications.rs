@@ -28,13 +28,13 @@ use crate::streams::OpenStream;
 
 /// Notifications read at once.
 const BATCH: i64 = 100;
-/// How often a comment keeps the connection open.
+/// Interval of comments for keeping the connection open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Time after which a stream looks for a session that another process ended.
+/// Interval at which a stream checks that no process has ended the session.
 const CHECK_SESSION_EVERY: Duration = Duration::from_secs(30);
-/// Time after which a stream reads again that could not read.
+/// Pause of a stream after a failed read.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// When a client that lost the stream asks again.
+/// Time after which a client reopens a lost stream.
 const RETRY: Duration = Duration::from_secs(2);
 
 /// The member's notifications, the newest first.
@@ -58,7 +58,7 @@ pub(crate) async fn mark_read(shop: Data<Storefront>, caller: Caller, body: Body
     Ok(reply::ok(&Marked { marked: marked as u64 }))
 }
 
-/// A ticket for the stream, for browsers, whose `EventSource` sends no header.
+/// Issues a ticket for the stream, for browsers: their `EventSource` sends no header.
 #[utoipa::path(operation_id = "createStreamTicket", tag = "notifications",
                responses((status = 201, body = StreamTicket)), security(("bearer" = [])))]
 #[post("/me/notifications/stream-tickets")]
@@ -68,7 +68,7 @@ pub(crate) async fn issue_ticket(shop: Data<Storefront>, caller: Caller, _body: 
     Ok(reply::created(location, &StreamTicket { ticket, expires_in: TICKET_LIFETIME.as_secs() }))
 }
 
-/// Who may listen, without a header.
+/// Ticket of a listener without a header.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Ticket {
@@ -77,8 +77,8 @@ pub(crate) struct Ticket {
     ticket: Option<String>,
 }
 
-/// The member's notifications as they come (Server-Sent Events). `Last-Event-ID` resumes behind that number; without
-/// it the stream begins with what comes next.
+/// Streams the member's notifications live (Server-Sent Events). `Last-Event-ID` resumes behind this number; without
+/// this header the stream begins with the next notification.
 #[utoipa::path(operation_id = "streamNotifications", tag = "notifications",
                params(Ticket, ("Last-Event-ID" = Option<i64>, Header)),
                responses((status = 200, content_type = "text/event-stream", body = String)),
@@ -113,14 +113,14 @@ fn last_event_id(request: &HttpRequest) -> Option<i64> {
     request.headers().get("last-event-id")?.to_str().ok()?.trim().parse().ok()
 }
 
-/// A stream that is open.
+/// An open stream.
 struct Feed {
     shop: Data<Storefront>,
     member: MemberId,
     session: SessionId,
     stream: OpenStream,
     listener: Listener,
-    /// The number that was sent last.
+    /// The last sent number.
     after: i64,
     ready: VecDeque<Notification>,
 }

@@ -19,7 +19,7 @@ use crate::dto::events::{ConsumerView, LogEpochView, LoggedEventView, ResetReque
 use crate::http::kinds;
 use crate::http::problem::{Answer, Problem, unavailable};
 
-/// Which events.
+/// Filter of events.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct EventFilter {
@@ -29,14 +29,15 @@ pub(crate) struct EventFilter {
     #[garde(length(bytes, max = 200))]
     #[param(max_length = 200)]
     key: Option<String>,
-    /// Only events older than this one.
+    /// Only events older than this event.
     #[garde(skip)]
     #[param(value_type = Option<uuid::Uuid>)]
     after: Option<Id>,
 }
 
-/// Events in the log, the newest first. With `topic=coupon-issue-requested` those as well that went straight to Kafka, as
-/// far as it keeps them; 503 while it is away. They are looked for among 32,000 records of each partition.
+/// Returns events in the log, the newest first. With `topic=coupon-issue-requested` also returns events that went
+/// straight to Kafka, as far as Kafka keeps them; 503 while Kafka is unavailable. Searches 32,000 records of each
+/// partition.
 #[utoipa::path(operation_id = "listEvents", tag = "admin",
                params(EventFilter, PageQuery), responses((status = 200, body = Page<LoggedEventView>)),
                security(("bearer" = ["admin"])))]
@@ -57,8 +58,8 @@ pub(crate) async fn list(
     Ok(reply::ok(&Page::of(rows, &page.0, |row| row.event.id, LoggedEventView::from)))
 }
 
-/// One event, and how far it has come in every group. A request for a coupon that went straight to Kafka is found as long
-/// as Kafka keeps it; 503 while that is away and the log does not have the event.
+/// Returns one event, and the event's status in every group. A coupon request that went straight to Kafka is found as
+/// long as Kafka keeps the record. Answers 503 if Kafka is unavailable and the log does not have the event.
 #[utoipa::path(operation_id = "getEvent", tag = "admin",
                params(("id" = uuid::Uuid, Path)), responses((status = 200, body = TrackedEventView)),
                security(("bearer" = ["admin"])))]
@@ -73,7 +74,7 @@ pub(crate) async fn one(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>) 
     Ok(reply::ok(&TrackedEventView::from(view)))
 }
 
-/// How far every group is in every partition it reads.
+/// Returns the position of every group in every partition.
 #[utoipa::path(operation_id = "listConsumers", tag = "admin",
                responses((status = 200, body = Page<ConsumerView>)), security(("bearer" = ["admin"])))]
 #[get("/admin/consumers")]
@@ -89,8 +90,8 @@ pub(crate) async fn log_epochs(shop: Data<Storefront>, _admin: Admin) -> Answer<
     Ok(reply::ok(&Page::<LogEpochView>::all(shop.db.read(messaging::log_epochs).await?)))
 }
 
-/// Has a group handle a topic anew from some point; 409 for a group that must not repeat. The answer is where the
-/// group is then.
+/// Resets a group: the group handles a topic anew from some point; 409 for a group with forbidden reset. Returns the
+/// new positions of the group.
 #[utoipa::path(operation_id = "resetConsumer", tag = "admin", request_body = ResetRequest,
                params(("group" = String, Path)), responses((status = 200, body = Page<ConsumerView>)),
                security(("bearer" = ["admin"])))]

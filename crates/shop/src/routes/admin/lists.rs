@@ -37,7 +37,7 @@ pub(crate) async fn members(shop: Data<Storefront>, _admin: Admin, page: Params<
     Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, Profile::from)))
 }
 
-/// What services reported of their failures through an event proxy, the newest first. Each event opens one incident.
+/// Returns failures that services reported through an event proxy, the newest first. Each event opens one incident.
 #[utoipa::path(operation_id = "listIncidents", tag = "admin",
                params(PageQuery), responses((status = 200, body = Page<IncidentView>)),
                security(("bearer" = ["admin"])))]
