@@ -1,8 +1,8 @@
 //! CloudEvents 1.0 as events of the proxy.
 //!
-//! `source` is the service (without slashes around it) and `type` the type, with `-` for dots; the extension attributes
-//! `service`, `level` and `partitionkey` say what those can't, and `subject` is the key where there is no
-//! `partitionkey`. Of other attributes nothing is kept.
+//! `source` is the service (without slashes around it) and `type` the type, with `-` for dots. The extension
+//! attributes `service`, `level` and `partitionkey` carry the rest; without `partitionkey`, `subject` is the key.
+//! Other attributes are dropped.
 
 use std::borrow::Cow;
 
@@ -47,7 +47,7 @@ pub(crate) struct CloudEvent<'a> {
 }
 
 impl<'a> CloudEvent<'a> {
-    /// What it is here. Binary data stays the base64 text that it came as.
+    /// Converts to an event of the proxy. Binary data stays base64 text.
     ///
     /// # Errors
     /// `invalid-request` for another version.
@@ -72,12 +72,13 @@ fn service_of(source: &str) -> String {
     source.trim_matches('/').to_owned()
 }
 
-/// Returns true if the headers are those of the binary mode.
+/// Returns true for headers of the binary mode.
 pub(crate) fn is_binary(headers: &HeaderMap) -> bool {
     headers.contains_key("ce-specversion")
 }
 
-/// The event of the binary mode whose data is `body`; text that is not JSON becomes a JSON string, kept in `text`.
+/// Returns the event of the binary mode with `body` as the data; text other than JSON becomes a JSON string, kept in
+/// `text`.
 ///
 /// # Errors
 /// `invalid-request`, naming the header.

@@ -1,4 +1,4 @@
-//! The way to Kafka, and what works on it.
+//! Delivery to Kafka, and the delivery's tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use crate::settings::BusSettings;
 use crate::topics::Topics;
 use crate::waiting::Waiting;
 
-/// How long the records of a batch wait for each other.
+/// Wait of a batch's records for more records.
 const LINGER: Duration = Duration::from_micros(500);
 
-/// The way to Kafka, as far as the settings have one.
+/// Delivery to Kafka, if configured.
 pub(crate) struct Delivery {
     cluster: Option<Cluster>,
     pub(crate) waiting: Arc<Waiting>,
@@ -29,14 +29,14 @@ pub(crate) struct Delivery {
     pub(crate) more: Notify,
 }
 
-/// What works on it.
+/// Running tasks of the delivery.
 pub(crate) struct Working {
     stop: CancellationToken,
     relay: Consumers,
     others: TaskTracker,
 }
 
-/// What it works with.
+/// Resources of the delivery.
 pub(crate) struct Means {
     pub db: Database,
     pub log: Log,
@@ -49,7 +49,7 @@ impl Delivery {
     /// By the settings; nothing is connected.
     ///
     /// # Errors
-    /// A setting of Kafka that can't be used, when events go there.
+    /// An unusable setting of Kafka, if events go to Kafka.
     pub(crate) fn new(settings: &BusSettings) -> Result<Self, SettingError> {
         let cluster = match settings.backend {
             Backend::Kafka => Some(Cluster::new(&settings.kafka)?),
@@ -63,17 +63,17 @@ impl Delivery {
         self.cluster.is_some()
     }
 
-    /// Where events go, if they go anywhere.
+    /// Returns the cluster for events, if configured.
     pub(crate) fn cluster(&self) -> Option<&Cluster> {
         self.cluster.as_ref()
     }
 
-    /// Why Kafka is not to be reached, when events go there.
+    /// Returns the error of Kafka, if events go to Kafka and Kafka is unavailable.
     pub(crate) fn away(&self) -> Option<String> {
         self.cluster.as_ref()?.away()
     }
 
-    /// Begins where it was, with what the log holds; `None` when events go nowhere else.
+    /// Resumes the delivery of the log's events; returns `None` without a bus.
     ///
     /// # Errors
     /// Any error of the database.
@@ -111,7 +111,7 @@ impl Delivery {
 }
 
 impl Working {
-    /// Finishes what is on its way; the rest stays in the log.
+    /// Finishes running deliveries; the rest stays in the log.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.relay.stop().await;

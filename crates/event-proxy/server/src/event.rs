@@ -1,4 +1,4 @@
-//! An event as a service hands it over.
+//! Posted events and their checks.
 
 use std::borrow::Cow;
 
@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-/// Of [`Uuid::new_v5`], for the ids that services give.
+/// Namespace of [`Uuid::new_v5`], for ids given by services.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f2d_8a54_1b0e_5c77_9d3a_4e51_70c2_b8f6);
-/// Letters of a service or a type; together they are the name of a topic, which Kafka ends at 249.
+/// Maximum length of a service or a type; both together name a topic, limited to 249 by Kafka.
 const MAX_NAME: usize = 64;
 /// Bytes of a key or an id.
 const MAX_TEXT: usize = 255;
-/// Memory of an event beside its payload: texts, allocations and the item of the answer.
+/// Memory of an event besides the payload: texts, allocations and the item of the answer.
 pub(crate) const MEMORY: usize = 512;
 
-/// How grave it is.
+/// Severity of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Level {
@@ -31,7 +31,7 @@ pub(crate) enum Level {
     Error,
 }
 
-/// What a service posts.
+/// An event as posted by a service.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Posted<'a> {
@@ -43,7 +43,7 @@ pub(crate) struct Posted<'a> {
     #[schema(max_length = 64, pattern = "^[A-Za-z0-9_-]+$")]
     #[serde(borrow, rename = "type")]
     pub kind: Cow<'a, str>,
-    /// Events of one key keep their order.
+    /// Key of the event. Events of one key keep their order.
     #[schema(min_length = 1, max_length = 255)]
     #[serde(borrow, default)]
     pub key: Option<Cow<'a, str>>,
@@ -51,7 +51,7 @@ pub(crate) struct Posted<'a> {
     #[schema(min_length = 1, max_length = 255)]
     #[serde(borrow, default)]
     pub id: Option<Cow<'a, str>>,
-    /// When it happened; now, unless given.
+    /// Time of the event; by default the time of arrival.
     #[serde(default)]
     pub time: Option<DateTime<Utc>>,
     #[serde(default)]
@@ -60,15 +60,15 @@ pub(crate) struct Posted<'a> {
     #[schema(value_type = serde_json::Value)]
     #[serde(borrow)]
     pub data: &'a RawValue,
-    /// CloudEvents attribute: an id counts within its source.
+    /// CloudEvents attribute: an id counts within the source.
     #[serde(skip)]
     pub source: Option<Cow<'a, str>>,
 }
 
-/// An event that cannot be taken.
+/// A refused event.
 #[derive(Debug)]
 pub struct Refusal {
-    /// Service, as far as the event says it.
+    /// Service, if the event names one.
     pub service: Option<String>,
     pub problem: Problem,
 }
@@ -79,28 +79,28 @@ impl From<Problem> for Refusal {
     }
 }
 
-/// An event that can be taken.
+/// A valid event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub id: Id,
-    /// The service gave it an id of its own, so that it may have been taken before.
+    /// True if the service gave an id: the event may have been accepted before.
     pub may_be_known: bool,
     pub service: String,
     pub kind: String,
     pub key: String,
     pub occurred_at: Time,
-    /// JSON: what was posted, with its time and id.
+    /// JSON: the posted event, with time and id.
     pub payload: String,
 }
 
 impl Entry {
-    /// Memory of the event, its texts and its answer included.
+    /// Returns the memory of the event, including the texts and the answer.
     pub fn memory(&self) -> usize {
         self.payload.len() + MEMORY
     }
 }
 
-/// What is stored and sent: the order of the fields is theirs.
+/// The stored and sent JSON, with the fields in this order.
 #[derive(Serialize)]
 struct Payload<'a> {
     service: &'a str,
@@ -116,7 +116,7 @@ struct Payload<'a> {
 }
 
 impl Posted<'_> {
-    /// The event, if all its fields can be.
+    /// Returns the event, if all fields are valid.
     ///
     /// # Errors
     /// `invalid-request`, naming each wrong field; `body-too-large` with more than `max_bytes`.
@@ -159,7 +159,7 @@ impl Posted<'_> {
         })
     }
 
-    /// Id of the event to which the service gave the id `own`.
+    /// Returns the id of the event with the service's id `own`.
     fn own_id(&self, own: &str) -> Id {
         let (service, kind, source) = (&self.service, &self.kind, self.source.as_deref().unwrap_or_default());
         Uuid::new_v5(&NAMESPACE, format!("{service}\n{kind}\n{source}\n{own}").as_bytes()).into()
@@ -185,7 +185,7 @@ impl Posted<'_> {
     }
 }
 
-/// Returns true if it can name a service or a type.
+/// Returns true for a valid name of a service or a type.
 pub(crate) fn is_name(name: &str) -> bool {
     let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     (1..=MAX_NAME).contains(&name.len()) && name.chars().all(known)

@@ -1,4 +1,4 @@
-//! Events that are out of the log because Kafka refused them, or one of their key before them.
+//! Quarantine: events taken out of the log, because Kafka refused the event or an earlier event of the key.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,35 +12,35 @@ use messaging::Event;
 use crate::schema::held;
 
 db::text_enum!(
-    /// What becomes of an event that is held.
+    /// State of an event in quarantine.
     State {
-        /// Kafka refused it; it is sent again when its time has come.
+        /// Kafka refused the event; the event is sent again at the due time.
         Retrying => "retrying",
-        /// It waits for one of its key that is being retried.
+        /// The event waits for a retried event of the key.
         Behind => "behind",
-        /// It is in the log again.
+        /// The event is in the log again.
         Resending => "resending",
-        /// It rests until someone acts.
+        /// The event rests until someone acts.
         Dead => "dead",
-        /// It was given up; only what became of it is kept.
+        /// The event was discarded; only the outcome is kept.
         Discarded => "discarded",
     }
 );
 
-/// States in which an event goes on by itself.
+/// States in which an event moves without an action.
 pub(crate) const MOVING: [State; 3] = [State::Retrying, State::Behind, State::Resending];
 
-/// An event that is held.
+/// An event in quarantine.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
 pub(crate) struct Held {
     pub id: Id,
     pub topic: String,
     pub partition: i32,
-    /// Where it was in the log when it was held.
+    /// Position in the log at the time of the quarantine.
     pub position: i64,
     pub key: String,
     pub state: State,
-    /// Deliveries that were refused.
+    /// Number of refused deliveries.
     pub attempts: i32,
     pub next_attempt_at: Option<Time>,
     pub reason: Option<String>,
@@ -73,16 +73,16 @@ impl Held {
     }
 }
 
-/// Why an event is held.
+/// Cause of the quarantine.
 #[derive(Debug, Clone)]
 pub(crate) enum Cause {
-    /// It was refused so many times, for this reason.
+    /// Kafka refused the event so many times, for this reason.
     Refused { attempts: i32, next_attempt_at: Time, reason: String },
-    /// One of its key before it was.
+    /// Kafka refused an earlier event of the key.
     Behind,
 }
 
-/// Holds an event that was taken out of the log; one that was held before is held again.
+/// Inserts an event taken out of the log; replaces an earlier entry of the event.
 ///
 /// # Errors
 /// Any error of the database.
@@ -129,7 +129,7 @@ pub(crate) fn hold(tx: &mut Tx<'_>, event: &Event, cause: &Cause) -> db::Result<
     Ok(())
 }
 
-/// Keys of a partition whose events wait for one that is retried.
+/// Returns the keys of a partition blocked by a retried event.
 ///
 /// # Errors
 /// Any error of the database.
@@ -155,7 +155,7 @@ pub(crate) fn is_any_moving(conn: &mut Conn, topic: &str, partition: i32) -> db:
     Ok(rows.select(held::id).first::<Id>(conn).optional()?.is_some())
 }
 
-/// How often those of `ids` were refused that are in the log again.
+/// Returns the number of refusals of events in `ids` that are in the log again.
 ///
 /// # Errors
 /// Any error of the database.
@@ -164,7 +164,7 @@ pub(crate) fn attempts(conn: &mut Conn, ids: &[Id]) -> db::Result<HashMap<Id, i3
     Ok(rows.select((held::id, held::attempts)).load(conn)?.into_iter().collect())
 }
 
-/// Payloads of those of `ids` that are held, whatever becomes of them.
+/// Returns the payloads of events in `ids` in quarantine, in any state.
 ///
 /// # Errors
 /// Any error of the database.
@@ -180,7 +180,7 @@ pub(crate) fn one(conn: &mut Conn, id: Id) -> db::Result<Option<Held>> {
     Ok(held::table.find(id).first(conn).optional()?)
 }
 
-/// The events that wait for one of their key, in order.
+/// Returns the events that wait behind the retried event of the key, in order.
 ///
 /// # Errors
 /// Any error of the database.
@@ -194,7 +194,7 @@ pub(crate) fn behind(conn: &mut Conn, topic: &str, partition: i32, key: &str) ->
         .load(conn)?)
 }
 
-/// The first event whose time has come at `now`, or that waits longer than it ever should: then the clock was set back.
+/// Returns the first event due at `now`, or due later than `latest`: then the clock was set back.
 ///
 /// # Errors
 /// Any error of the database.
@@ -235,7 +235,7 @@ pub(crate) fn postpone(tx: &mut Tx<'_>, id: Id, next_attempt_at: Time) -> db::Re
     Ok(())
 }
 
-/// Of the events that wait for one of their key.
+/// Deletes the events that wait behind the retried event of the key.
 ///
 /// # Errors
 /// Any error of the database.
@@ -267,7 +267,7 @@ pub(crate) fn bytes(conn: &mut Conn) -> db::Result<i64> {
     Ok(rows.select(bytes).first(conn)?)
 }
 
-/// When the oldest event was refused that goes on by itself.
+/// Returns the time of the first refusal of the oldest moving event.
 ///
 /// # Errors
 /// Any error of the database.
@@ -276,7 +276,7 @@ pub(crate) fn oldest(conn: &mut Conn) -> db::Result<Option<Time>> {
     Ok(moving.order(held::refused_at).select(held::refused_at).first(conn).optional()?)
 }
 
-/// Forgets events that were discarded before `oldest`.
+/// Deletes events discarded before `oldest`.
 ///
 /// # Errors
 /// Any error of the database.

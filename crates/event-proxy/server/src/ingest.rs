@@ -1,4 +1,4 @@
-//! Events out of the body of a request, in each form that is known.
+//! Parses events from request bodies of each format.
 
 use std::fmt;
 
@@ -15,17 +15,17 @@ use crate::event::{Entry, Posted, Refusal};
 
 /// Events of an array at the most.
 const MAX_ITEMS: usize = 10_000;
-/// What an array with more is refused by.
+/// Error text of an array with too many items.
 const TOO_MANY: &str = "too many items";
 
-/// What a body holds, by its media type.
+/// Format of a body, by media type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// An event, or an array of them.
+    /// An event, or an array of events.
     Json,
     /// An event a line.
     Lines,
-    /// One CloudEvent; `true`: the body is its data, and the headers are its attributes.
+    /// A single CloudEvent; `true`: the body is the data, and the headers are the attributes.
     CloudEvent(bool),
     CloudEvents,
 }
@@ -54,7 +54,7 @@ impl Form {
     }
 }
 
-/// The events of a body, and whether it is one alone.
+/// The events of a body, and true for a single event.
 pub(crate) struct Read {
     pub entries: Vec<Result<Entry, Refusal>>,
     pub alone: bool,
@@ -63,7 +63,7 @@ pub(crate) struct Read {
 /// Reads a whole body of any form but lines.
 ///
 /// # Errors
-/// `malformed-json` when nothing can be told of it.
+/// `malformed-json` for an unreadable body.
 pub(crate) async fn read(form: Form, headers: &HeaderMap, body: &[u8], max_event: usize) -> Result<Read, Problem> {
     let alone = |entry: Result<Entry, Refusal>| Ok(Read { entries: vec![entry], alone: true });
     match form {
@@ -129,10 +129,10 @@ impl<'de> Deserialize<'de> for Items<'de> {
     }
 }
 
-/// One event.
+/// Parses one event.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The error in the event.
 pub(crate) fn event(json: &[u8], max_event: usize) -> Result<Entry, Refusal> {
     parse::<Posted<'_>>(json)?.check(max_event)
 }
@@ -145,7 +145,7 @@ fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Problem> {
     serde_json::from_slice(json).map_err(|error| wrong(json, &error, field_of))
 }
 
-/// The problem of a text that is not JSON, or of JSON that is not what is expected: a syntax error may be either.
+/// Returns the problem of a text that is not JSON, or of unexpected JSON: a syntax error may be either.
 fn wrong(json: &[u8], error: &serde_json::Error, field_of: impl Fn(&str) -> &str) -> Problem {
     if !error.is_data() && serde_json::from_slice::<IgnoredAny>(json).is_err() {
         return Problem::new(&kinds::MALFORMED_JSON).detail(error);
@@ -155,7 +155,7 @@ fn wrong(json: &[u8], error: &serde_json::Error, field_of: impl Fn(&str) -> &str
     Problem::new(&kinds::INVALID_REQUEST).field(field_of(text), text)
 }
 
-/// The field that an error of serde names, between backticks.
+/// Returns the field named in an error of serde, between backticks.
 fn field_of(text: &str) -> &str {
     text.split('`').nth(1).filter(|_| text.contains("field")).unwrap_or("event")
 }

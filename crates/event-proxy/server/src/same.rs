@@ -43,7 +43,7 @@ fn parsed<'a, T: Deserialize<'a>>(one: &'a str, other: &'a str) -> Option<(T, T)
     Some((serde_json::from_str(one).ok()?, serde_json::from_str(other).ok()?))
 }
 
-/// Members of an object by name. A name that is there twice stays there twice, in its order.
+/// Members of an object by name. A repeated name stays repeated, in order.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {

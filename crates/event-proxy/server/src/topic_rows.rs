@@ -18,13 +18,13 @@ pub(crate) struct TopicRow {
     /// In milliseconds; the brokers' unless given.
     retention: Option<i64>,
     pub created_at: Time,
-    /// When it was made on Kafka; by itself it is made there only once.
+    /// Time of the creation on Kafka; the proxy creates a topic there only once without a request.
     pub made_at: Option<Time>,
     pub deleted_at: Option<Time>,
 }
 
 impl TopicRow {
-    /// How long Kafka keeps its records; the brokers' unless given.
+    /// Returns the retention of records on Kafka; `None` means the brokers' retention.
     pub(crate) fn retention(&self) -> Option<Duration> {
         self.retention.map(|millis| Duration::from_millis(millis.max(0) as u64))
     }
@@ -46,7 +46,7 @@ pub(crate) fn all(conn: &mut Conn) -> db::Result<Vec<TopicRow>> {
     Ok(topic::table.load(conn)?)
 }
 
-/// Nothing happens to one that is there.
+/// Inserts a topic; keeps an existing topic.
 ///
 /// # Errors
 /// Any error of the database.
@@ -66,7 +66,7 @@ pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewTopic) -> db::Result<()> {
     Ok(())
 }
 
-/// One that is there is to be made on Kafka again; it keeps its partitions.
+/// Inserts a topic, or lets an existing topic be created on Kafka again; the topic keeps its partitions.
 ///
 /// # Errors
 /// Any error of the database.

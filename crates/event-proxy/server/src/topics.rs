@@ -1,4 +1,4 @@
-//! Which topic an event goes to, and topics that are made: for new services and types, or by hand.
+//! Choice of an event's topic, and creation of topics: for new services and types, or by hand.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,46 +19,47 @@ use crate::http::kinds;
 use crate::settings::TopicSettings;
 use crate::topic_rows::{self as rows, NewTopic, TopicRow};
 
-/// How long a topic that was made may be unknown to a broker.
+/// Time in which a broker may not know a new topic yet.
 const HEARD_OF: Duration = Duration::from_secs(30);
 
-/// What a topic is.
+/// State of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum TopicState {
-    /// It takes events, and Kafka has it.
+    /// The topic takes events, and exists on Kafka.
     Active,
-    /// It takes events, which wait until Kafka has it.
+    /// The topic takes events; the events wait until the topic exists on Kafka.
     Creating,
-    /// It takes events, which wait: it was deleted on Kafka, and is made there again only by hand.
+    /// The topic takes events, and the events wait: the topic was deleted on Kafka, and is created again only by
+    /// hand.
     Missing,
-    /// It takes no events until it is made again by hand.
+    /// The topic takes no events until created again by hand.
     Deleted,
 }
 
-/// The topics that there are.
+/// All topics.
 pub(crate) struct Topics {
-    /// Of the log.
+    /// Database of the log.
     db: Database,
-    /// That proxies share.
+    /// Database shared by proxies.
     control: Database,
     log: Log,
     settings: TopicSettings,
     delivery: Arc<Delivery>,
-    /// As the control database has them.
+    /// Rows of the control database.
     rows: RwLock<HashMap<String, TopicRow>>,
-    /// Those that were made on Kafka, and are not there any more.
+    /// Topics created on Kafka and no longer there.
     missing: RwLock<HashSet<String>>,
     /// Services whose events have a topic, as far as this process took any; there are at most as many as topics.
     services: RwLock<HashSet<String>>,
-    /// One is made at a time.
+    /// Lock for one creation at a time.
     making: Mutex<()>,
-    /// One reads at a time: who began earlier must not have the last word.
+    /// Lock for one read at a time, so that an older read never overwrites a newer one.
     reading: Mutex<()>,
 }
 
 impl Topics {
-    /// Topics of the control database, and of the log, which is open.
+    /// Opens the topics of the control database, and the topics of the open log.
     ///
     /// # Errors
     /// The control database's.
@@ -83,7 +84,7 @@ impl Topics {
         Ok(topics)
     }
 
-    /// Reads again what other proxies may have changed.
+    /// Reads changes by other proxies.
     ///
     /// # Errors
     /// Any error of the database.
@@ -95,12 +96,12 @@ impl Topics {
         Ok(())
     }
 
-    /// All of them, by name.
+    /// Returns all topics, by name.
     pub(crate) fn rows(&self) -> HashMap<String, TopicRow> {
         self.rows.read().clone()
     }
 
-    /// What a topic is.
+    /// Returns the state of a topic.
     pub(crate) fn state(&self, row: &TopicRow) -> TopicState {
         let is_missing = || self.missing.read().contains(&row.name);
         match (row.deleted_at, row.made_at) {
@@ -111,14 +112,14 @@ impl Topics {
         }
     }
 
-    /// The names of topics that were deleted on Kafka, though they take events.
+    /// Returns the names of topics deleted on Kafka that still take events.
     pub(crate) fn missing(&self) -> Vec<String> {
         let mut missing: Vec<_> = self.missing.read().iter().cloned().collect();
         missing.sort_unstable();
         missing
     }
 
-    /// The names of topics whose events wait for somebody to act.
+    /// Returns the names of topics with events waiting for an action.
     pub(crate) fn at_rest(&self) -> HashSet<String> {
         let rows = self.rows.read();
         let deleted = rows.values().filter(|row| row.deleted_at.is_some()).map(|row| row.name.clone());
@@ -130,10 +131,10 @@ impl Topics {
         self.settings.template.replace("{service}", service).replace("{type}", kind)
     }
 
-    /// The topic of a service and a type, which is there then.
+    /// Returns the topic of a service and a type, created if necessary.
     ///
     /// # Errors
-    /// `unknown-topic` where none is made of itself, `too-many-topics`, and the database's.
+    /// `unknown-topic` if topics are not created automatically, `too-many-topics`, and errors of the database.
     pub(crate) async fn ensure(&self, service: &str, kind: &str) -> Result<String, Problem> {
         let topic = self.find_or_make(service, kind).await?;
         if !self.services.read().contains(service) {
@@ -142,7 +143,7 @@ impl Topics {
         Ok(topic)
     }
 
-    /// Counts a refused event. A service without a topic counts as `other`, so that clients make no labels.
+    /// Counts a refused event. A service without a topic counts as `other`, so that clients can't create labels.
     pub(crate) fn count_refused(&self, service: Option<&str>, problem: &Problem) {
         let known = service.filter(|service| self.services.read().contains(*service));
         let labels = [known.unwrap_or("other").to_owned().into(), problem.kind().code.into()];
@@ -174,7 +175,7 @@ impl Topics {
         self.takes_events_once_made(topic).await
     }
 
-    /// Makes a topic by hand; one that is deleted or missing comes back.
+    /// Creates a topic by hand; a deleted or missing topic comes back.
     ///
     /// # Errors
     /// Any error of the database.
@@ -205,7 +206,7 @@ impl Topics {
         Ok(())
     }
 
-    /// As the rules have it made.
+    /// Returns a new topic by the rules.
     pub(crate) fn new_topic(&self, name: &str) -> NewTopic {
         let rule = self.settings.rule(name);
         NewTopic {
@@ -235,7 +236,7 @@ impl Topics {
         }
     }
 
-    /// Has the log take events of a topic that the control database has.
+    /// Opens the log for events of a topic in the control database.
     async fn takes_events_once_made(&self, topic: String) -> Result<String, Problem> {
         if self.takes_events(&topic)? {
             self.delivery.more.notify_one();
@@ -275,7 +276,7 @@ impl Topics {
 
 #[async_trait]
 impl SeeToTopics for Topics {
-    /// Makes on Kafka what was never made there, and notes what is not there any more.
+    /// Creates new topics on Kafka, and notes missing topics.
     async fn see_to(&self, cluster: &Cluster, _: bool) -> Result<(), String> {
         let there = cluster.kafka().topics().await.map_err(|error| error.to_string())?;
         let rows: Vec<_> = self.rows().into_values().filter(|row| row.deleted_at.is_none()).collect();

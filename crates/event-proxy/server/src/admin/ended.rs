@@ -1,4 +1,4 @@
-//! Sessions that were ended before their cookie expires, and the secret of all sessions, in the control database.
+//! Sessions ended before the expiry of their cookies, and the secret of all sessions, in the control database.
 
 use std::collections::HashMap;
 
@@ -11,17 +11,17 @@ use sha2::{Digest, Sha256};
 use super::Session;
 use crate::control::schema::{ended_session, kept_secret};
 
-/// Name of the secret that signs sessions.
+/// Name of the secret for signing sessions.
 const SESSIONS: &str = "admin-sessions";
 
-/// SHA-256 of a session's id: who reads the database learns no cookie.
+/// SHA-256 of a session's id: a reader of the database learns no cookie.
 pub(super) type Hash = [u8; 32];
 
 pub(super) fn hash(session: &Session) -> Hash {
     Sha256::digest(session.id).into()
 }
 
-/// Returns the secret that signs sessions, which is made by the first proxy.
+/// Returns the secret for signing sessions, created by the first proxy.
 ///
 /// # Errors
 /// Any error of the database.
@@ -34,7 +34,7 @@ pub(super) fn secret(tx: &mut Tx<'_>) -> db::Result<Secret> {
     Ok(Secret::from(value.as_str()))
 }
 
-/// Notes the end of a session, and forgets those whose cookie has expired.
+/// Inserts the end of a session, and deletes sessions with expired cookies.
 ///
 /// # Errors
 /// Any error of the database.
@@ -48,7 +48,7 @@ pub(super) fn insert(tx: &mut Tx<'_>, session: Session) -> db::Result<()> {
     Ok(())
 }
 
-/// Returns the ended sessions, with the time at which their cookie expires.
+/// Returns the ended sessions, with the expiry of their cookies.
 ///
 /// # Errors
 /// Any error of the database.

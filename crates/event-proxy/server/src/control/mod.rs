@@ -1,4 +1,4 @@
-//! The control database: API keys and the audit log, which all proxies of one installation share.
+//! The control database, shared by all proxies of one installation: API keys and the audit log.
 
 pub mod audit;
 pub(crate) mod schema;
@@ -12,10 +12,10 @@ use crate::keys::Keys;
 use crate::proxy::MIGRATIONS;
 use crate::settings::ControlSettings;
 
-/// The setting of its place.
+/// Setting with the URL of the control database.
 pub(crate) const DATABASE_URL: &str = "control.database_url";
 
-/// The database of the settings, or `own`, the proxy's, unless they name one; and the API keys in it.
+/// Opens the database of the settings, by default `own`, the proxy's; and the API keys in the database.
 ///
 /// # Errors
 /// Any error of the database.

@@ -1,4 +1,4 @@
-//! The application: routes and what is around them.
+//! The application: routes and middleware.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
@@ -43,7 +43,7 @@ const PREFIX: &str = "/v1";
 )]
 struct Frame;
 
-/// Problems by the shape of an operation, beside the common ones.
+/// Problems by the shape of an operation, in addition to the common problems.
 const RULES: &[Rule] = &[
     // the guard before all routes
     (|_| true, &[&kinds::NOT_ALLOWED_WITHOUT_KEYS]),
@@ -52,7 +52,7 @@ const RULES: &[Rule] = &[
     (|shape| shape.needs_role && shape.changes, &[&kinds::WRONG_CSRF_TOKEN]),
 ];
 
-/// Refusals by operation. Tests compare them with the answers that they get.
+/// Refusals by operation. Tests compare the refusals with received answers.
 const REFUSALS: &[Refusals] = &[
     (
         "postEvents",
@@ -98,7 +98,7 @@ fn routes(config: &mut ServiceConfig<'_>) {
         .service(docs::document);
 }
 
-/// The application of one HTTP thread.
+/// Returns the application of one HTTP thread.
 pub(super) fn app(
     proxy: Data<Proxy>,
     described: Described,
@@ -135,7 +135,7 @@ pub(super) fn app(
         .wrap(from_fn(bounded))
 }
 
-/// While the proxy stops, each answer is the last of its connection: it waits for those that are open.
+/// Closes each connection after the answer while the proxy stops: the stop waits for open connections.
 async fn close_at_the_end(
     request: ServiceRequest,
     next: Next<impl MessageBody>,

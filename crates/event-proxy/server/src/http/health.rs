@@ -32,7 +32,7 @@ pub(crate) async fn readyz(proxy: Data<Proxy>) -> Result<HttpResponse, Problem> 
     Ok(reply::ok(&Readiness::ready(kafka.into_iter().chain(missing).chain(keys).chain(control).collect())))
 }
 
-/// Metrics in the text format of Prometheus; gauges of the proxy are read when they are asked for.
+/// Returns metrics in the text format of Prometheus; gauges of the proxy are read at the request.
 #[get("/metrics")]
 pub(crate) async fn metrics(proxy: Data<Proxy>) -> HttpResponse {
     let is_writable = proxy.room.closed().is_none() && proxy.db.storage_fault().is_none();

@@ -1,4 +1,4 @@
-//! Serves an open proxy, and stops without dropping what it took.
+//! Serves an open proxy, and stops after finishing running requests.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -15,7 +15,7 @@ use super::app::{app, openapi};
 use super::kinds;
 use crate::{Proxy, pages};
 
-/// A proxy that answers requests.
+/// A serving proxy.
 pub struct Server {
     scheme: &'static str,
     stopping: CancellationToken,
@@ -44,17 +44,17 @@ impl Server {
         Ok(Self { stopping, scheme, address, handle, running: tokio::spawn(server) })
     }
 
-    /// Where it listens.
+    /// Returns the listening address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The URL of its root, without a slash at the end.
+    /// Returns the root URL, without a trailing slash.
     pub fn url(&self) -> String {
         format!("{}://{}", self.scheme, self.address)
     }
 
-    /// Takes no more requests and finishes those it took.
+    /// Takes no new requests and finishes running requests.
     ///
     /// # Errors
     /// If the server ended badly.

@@ -18,7 +18,7 @@ use crate::Proxy;
 #[template(path = "sign-in.html")]
 struct SignInPage {
     next: String,
-    /// Why the last attempt failed.
+    /// Error of the last attempt.
     refused: Option<&'static str>,
 }
 
@@ -80,7 +80,7 @@ pub(crate) async fn sign_in(proxy: Data<Proxy>, request: HttpRequest, body: Payl
     }
 }
 
-/// Ends it.
+/// Ends the session.
 #[post("/admin/sign-out")]
 pub(crate) async fn sign_out(proxy: Data<Proxy>, form: Form<Nothing>) -> Result<HttpResponse, Refusal> {
     let cookie = proxy.admin.sign_out(form.viewer.session).await.map_err(Problem::from)?;

@@ -1,4 +1,4 @@
-//! How much the log takes while Kafka is away.
+//! Capacity of the log while Kafka is unavailable.
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! The admin's pages, as a browser gets them.
+//! The admin's pages from the view of a browser.
 
 use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderMap, IF_NONE_MATCH, LOCATION, SET_COOKIE};
 use reqwest::redirect::Policy;
@@ -10,7 +10,7 @@ use super::support::{PASSWORD, TestProxy};
 const PAGES: [&str; 6] =
     ["/admin", "/admin/topics", "/admin/topics/order.paid", "/admin/dead-letters", "/admin/keys", "/admin/audit"];
 
-/// The routes of the pages are in no document that would be compared with the code.
+/// No OpenAPI document has the routes of the pages, so this test compares them with the code.
 #[test]
 fn the_list_of_routes_has_every_page_with_its_methods() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/pages");
@@ -35,7 +35,7 @@ fn the_list_of_routes_has_every_page_with_its_methods() {
     assert_eq!(listed, served);
 }
 
-/// A browser that shows what it is sent to, and goes nowhere by itself.
+/// A browser that shows pages and follows no redirects.
 struct Browser<'p> {
     proxy: &'p TestProxy,
     client: Client,

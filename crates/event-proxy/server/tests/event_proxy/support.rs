@@ -1,4 +1,4 @@
-//! A proxy of its own for each test.
+//! A proxy for each test.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -36,12 +36,12 @@ fn every_type_of_problem_is_an_answer_of_some_operation() {
     }
 }
 
-/// An event of one key.
+/// Returns an event of one key.
 pub(super) fn event(n: usize) -> Value {
     json!({ "service": "order", "type": "paid", "key": "k", "data": n })
 }
 
-/// A body as a client packs it with gzip.
+/// Packs a body with gzip, like a client.
 pub(super) fn packed(body: &[u8]) -> Vec<u8> {
     let mut packer = GzEncoder::new(Vec::new(), Compression::best());
     packer.write_all(body).unwrap();
@@ -51,7 +51,7 @@ pub(super) fn packed(body: &[u8]) -> Vec<u8> {
 /// The admin's, unless a test sets another.
 pub(super) const PASSWORD: &str = "a long password";
 
-/// A proxy that runs, on a log that outlives it.
+/// A running proxy, with a log that outlives the proxy.
 pub(super) struct TestProxy {
     pub proxy: Proxy,
     server: Option<Server>,
@@ -84,7 +84,7 @@ impl TestProxy {
         Self { proxy, server: Some(server), client, folder, settings: all }
     }
 
-    /// Stops it, and starts it again on the same log.
+    /// Stops the proxy, and starts the proxy again on the same log.
     pub(super) async fn restart(&mut self) {
         self.stop().await;
         let (proxy, server) = open(&self.settings).await;
@@ -147,14 +147,14 @@ impl TestProxy {
         cookie.split(';').next().unwrap().to_owned()
     }
 
-    /// A new API key: its id, and the key itself.
+    /// Creates an API key: returns the id and the secret.
     pub(super) async fn key(&self, body: Value) -> (String, String) {
         let made = self.admin(Method::POST, "/v1/admin/api-keys", Some(body)).await.expect(201);
         let text = |name: &str| made[name].as_str().unwrap().to_owned();
         (text("id"), text("key"))
     }
 
-    /// What the log holds of a topic, by partition and position.
+    /// Returns the log's events of a topic, by partition and position.
     pub(super) async fn stored(&self, topic: &str) -> Vec<Value> {
         let query = messaging::admin::EventQuery { topic: Some(topic.into()), ..Default::default() };
         let rows = self.proxy.db.read(move |conn| messaging::admin::events(conn, &query, 100_000)).await.unwrap();
@@ -178,7 +178,7 @@ pub(super) async fn reply(request: RequestBuilder) -> Reply {
 }
 
 impl Reply {
-    /// A header of it.
+    /// Returns a header of the answer.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }

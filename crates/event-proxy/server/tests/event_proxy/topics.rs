@@ -1,4 +1,4 @@
-//! Which topics there are, and who makes them.
+//! Topics, and their creation.
 
 use reqwest::Method;
 use serde_json::{Value, json};
