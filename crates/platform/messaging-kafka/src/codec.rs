@@ -14,15 +14,15 @@ const SOURCE: &str = "ce_source";
 const ID: &str = "ce_id";
 const KIND: &str = "ce_type";
 const TIME: &str = "ce_time";
-/// The event's position, but where the offset is; "sequence" is CloudEvents' extension of that name.
+/// The event's position, independent of the offset; "sequence" is a CloudEvents extension.
 const SEQUENCE: &str = "ce_sequence";
 const VERSION: &str = "ce_dataversion";
 const AGGREGATE_VERSION: &str = "ce_aggregateversion";
-/// The epoch of the log in which the position was given; the first one has no header.
+/// The epoch of the log at the numbering; absent for the first epoch.
 const EPOCH: &str = "ce_logepoch";
 const TRACEPARENT: &str = "traceparent";
 
-/// The headers of an event's record; its value is the payload and its key the key.
+/// Returns the headers of an event's record; the record's value is the payload, and the record's key the event's key.
 pub(crate) fn headers(event: &Event) -> OwnedHeaders {
     let ours = [
         ("ce_specversion", "1.0".to_owned()),
@@ -45,7 +45,7 @@ pub(crate) fn headers(event: &Event) -> OwnedHeaders {
         .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(&value) }))
 }
 
-/// A log's UUID as the URI that CloudEvents wants of a source.
+/// Returns a log's UUID as a URI, required by CloudEvents for a source.
 fn source(id: Id) -> String {
     format!("urn:uuid:{id}")
 }
@@ -53,7 +53,7 @@ fn source(id: Id) -> String {
 /// The event of a record.
 ///
 /// # Errors
-/// Why it is none of ours.
+/// The reason why the record is no event of the shop or proxy.
 pub(crate) fn decode(record: &BorrowedMessage<'_>, topic: &Arc<str>) -> Result<Event, String> {
     let text = |bytes: Option<&[u8]>, what: &str| {
         let bytes = bytes.ok_or_else(|| format!("it has no {what}"))?;

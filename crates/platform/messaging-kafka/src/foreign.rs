@@ -1,4 +1,4 @@
-//! Topics that other programs write.
+//! External topics on Kafka.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use crate::client::Kafka;
 use crate::direct::KafkaDirect;
 use crate::subscriber::{KafkaBus, Reads};
 
-/// Reads topics of others by the names that they have there: only groups get the prefix of ours.
+/// Reads external topics by their own names: only consumer groups get the prefix.
 pub struct KafkaForeign {
     ours: Kafka,
     /// Without a prefix.

@@ -1,7 +1,7 @@
 //! Kafka as a bus: the only crate that names rdkafka.
 //!
-//! Records are CloudEvents in binary mode: any Kafka client reads them. A record is in the partition that the log gave
-//! its event, with the event's position as `ce_sequence`. Offsets mean nothing, but for topics that the log does not
+//! Records are CloudEvents in binary mode: any Kafka client reads them. A record is in the log's partition of the
+//! event, with the event's position as `ce_sequence`. Offsets mean nothing, except for topics that the log does not
 //! number.
 
 mod client;

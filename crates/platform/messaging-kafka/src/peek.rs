@@ -14,11 +14,11 @@ use crate::codec;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A record's offset, and the event that it is, if it is one.
+/// Offset of a record, and the event of the record, if any.
 type Peeked = (i64, Option<Event>);
 
 impl Kafka {
-    /// All events that a partition holds, of whatever log, as often as they are there. For tests and checks.
+    /// Returns all events in a partition, of any log, with repeats. For tests and checks.
     ///
     /// # Errors
     /// [`BusError::Unavailable`]
@@ -32,7 +32,7 @@ impl Kafka {
         Ok(records.into_iter().filter_map(|(_, event)| event).collect())
     }
 
-    /// The newest `count` records of a partition that are older than `before`, in their order.
+    /// Returns the newest `count` records of a partition older than `before`, in order.
     pub(crate) async fn newest_before(
         &self,
         topic: &str,

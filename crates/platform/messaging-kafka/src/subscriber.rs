@@ -1,8 +1,8 @@
 //! Reads for the members of groups.
 //!
-//! Who handles which partition is said by leases in the database, so the partitions are assigned by hand and nobody
-//! joins a group of Kafka's. Offsets are committed all the same: they show Kafka's tools how far a group is, and tell
-//! the next member where to begin reading.
+//! Leases in the database decide about partitions, so members assign partitions by hand and join no Kafka group.
+//! Offsets are still committed: the offsets show a group's progress to Kafka's tools, and tell the next member where
+//! to begin reading.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +28,7 @@ use crate::codec;
 use crate::repeats::Repeats;
 
 const PATIENCE: Duration = Duration::from_secs(10);
-/// At the end of a partition, before the caller is told that there is nothing more.
+/// Wait at the end of a partition before an empty result.
 const AT_END: Duration = Duration::from_secs(3);
 
 /// Records; fewer are read sooner than a seek is done.
@@ -46,18 +46,18 @@ const CONSUMER: &[(&str, &str)] = &[
     ("queued.max.messages.kbytes", "4096"),
 ];
 
-/// What is read of a topic.
+/// Content read from a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reads {
-    /// The events of this log, by its positions.
+    /// Events of this log, by the log's positions.
     Log(Id),
     /// All records. Their positions are their offsets.
     Records,
-    /// The same, of a topic that others write: a repeat of an event is skipped as far as that is noticed.
+    /// All records of an external topic: a noticed repeat of an event is skipped.
     RecordsOfOthers,
 }
 
-/// The events of topics, as a cluster has them.
+/// The events of topics on a cluster.
 pub struct KafkaBus {
     kafka: Kafka,
     reads: Reads,
@@ -81,7 +81,7 @@ impl Bus for KafkaBus {
     }
 }
 
-/// A partition, and what its topic is called on Kafka.
+/// A partition, and the topic's name on Kafka.
 #[derive(Clone)]
 struct Part {
     topic: Arc<str>,
@@ -92,7 +92,7 @@ struct Part {
 }
 
 impl Part {
-    /// The log that is read; `None` where positions are offsets.
+    /// Returns the log being read; `None` if positions are offsets.
     fn source(&self) -> Option<Id> {
         match self.reads {
             Reads::Log(source) => Some(source),
@@ -101,15 +101,15 @@ impl Part {
     }
 }
 
-/// Of a partition, as long as the member handles it. What was met outlives the reader.
+/// Reader of a partition, as long as the member handles the partition. `Met` outlives the reader.
 type Reading = Arc<tokio::sync::Mutex<(Option<Reader>, Arc<Met>)>>;
 
-/// What was met in a partition.
+/// Records met in a partition.
 #[derive(Default)]
 struct Met {
-    /// Records that are no events, and were told of.
+    /// True after the first log line about records that are no events.
     strangers: AtomicBool,
-    /// Events, where others may repeat them.
+    /// Events, if other programs may repeat events.
     events: Mutex<Repeats>,
 }
 
@@ -117,7 +117,7 @@ struct KafkaSubscriber {
     kafka: Kafka,
     reads: Reads,
     group: String,
-    /// Lives as long as somebody reads by it.
+    /// Alive as long as a reader uses the client.
     client: Mutex<Weak<Client>>,
     readers: Mutex<HashMap<(Arc<str>, i32), Reading>>,
 }
@@ -162,7 +162,7 @@ impl Subscriber for KafkaSubscriber {
 }
 
 impl KafkaSubscriber {
-    /// The client of this member, or a new one after a fatal error.
+    /// Returns the client of this member, or a new client after a fatal error.
     fn client(&self) -> Result<Arc<Client>, BusError> {
         let mut known = self.client.lock();
         if let Some(client) = known.upgrade().filter(|client| client.works()) {
@@ -174,7 +174,7 @@ impl KafkaSubscriber {
     }
 }
 
-/// A client whose partitions have queues of their own. What comes for none of them is polled by a task.
+/// A client with a queue for each partition. A task polls the rest.
 struct Client {
     consumer: Aside<Arc<StreamConsumer<Heard>>>,
     polling: JoinHandle<()>,
@@ -211,9 +211,9 @@ impl Drop for Client {
     }
 }
 
-/// Reads one partition, from some position on.
+/// Reads one partition from a position on.
 struct Reader {
-    /// Before the client, which is to be the last that knows the consumer.
+    /// Declared before the client, because the client must be the last owner of the consumer.
     queue: StreamPartitionQueue<Heard>,
     client: Arc<Client>,
     part: Part,
@@ -223,9 +223,9 @@ struct Reader {
     returned: Option<(i64, i64)>,
     /// Everything from this position on is still to come. Positions fall where the log gave some a second time.
     from: i64,
-    /// It began at the start of the partition, and has not seen yet how far behind that is.
+    /// True if the reader began at the start of the partition, and the distance to `after` is still unknown.
     from_the_start: bool,
-    /// The partition has come to its end, which librdkafka says once.
+    /// True at the end of the partition; librdkafka reports the end only once.
     at_end: bool,
 }
 
@@ -258,7 +258,7 @@ impl Reader {
         Ok(Self { client, part, queue, ahead, returned: None, from: after + 1, from_the_start, at_end: false })
     }
 
-    /// Returns true if what lies behind `after` is still to come.
+    /// Returns true if this reader still delivers the events behind `after`.
     fn goes_on(&self, after: i64) -> bool {
         self.client.works() && after + 1 >= self.from
     }
@@ -296,15 +296,15 @@ impl Reader {
         Ok(events)
     }
 
-    /// How many of those read come now: none that are skipped behind the last event, for the caller would move only as
-    /// far as that, and come back for them.
+    /// Returns the number of records in the next batch. Leaves out skipped records behind the last event: the caller
+    /// would move only up to the event, and come back for the rest.
     fn batch(&self, max: usize) -> usize {
         let most = self.ahead.len().min(max);
         let is_event = |read: &Read| !read.event.is_skipped();
         self.ahead.range(..most).rposition(is_event).map_or(most, |last| last + 1)
     }
 
-    /// Waits for a record behind `after`; false when the partition has come to its end, and stays there.
+    /// Waits for a record behind `after`; returns false if the partition has stayed at the end.
     async fn wait(&mut self, after: i64) -> Result<bool, BusError> {
         loop {
             let record = if self.at_end {
@@ -327,9 +327,9 @@ impl Reader {
         }
     }
 
-    /// Skips `positions` behind `offset`. Every position is there at least once, so that they are at least as many
-    /// records; where some are there twice, it skips too few, which does no harm. Behind an orphan that came late it may
-    /// skip too many: those are read from the log.
+    /// Skips `positions` behind `offset`. Every position has at least one record, so there are at least as many
+    /// records. With repeated records the skip is too short, without harm. Behind a late orphan the skip may be too
+    /// long: such events are read from the log.
     async fn skip(&self, positions: i64, offset: i64) -> Result<(), BusError> {
         if positions < WORTH_A_SEEK {
             return Ok(());
@@ -342,7 +342,7 @@ impl Reader {
         blocking(seek).await
     }
 
-    /// Tells Kafka how far the group is, once it is known to be there.
+    /// Commits the group's offset to Kafka, once the handling is known.
     fn note_handled(&mut self, after: i64) {
         let Some((position, offset)) = self.returned.filter(|(position, _)| *position == after) else { return };
         self.returned = None;
@@ -360,7 +360,7 @@ impl Reader {
     }
 }
 
-/// `None` for what is no event of the log that is read.
+/// Returns the event of a record; `None` for a record that is no event of the log.
 fn understood(record: Result<BorrowedMessage<'_>, KafkaError>, part: &Part) -> Result<Option<Read>, BusError> {
     let record = match record {
         Ok(record) => record,
@@ -382,7 +382,7 @@ fn understood(record: Result<BorrowedMessage<'_>, KafkaError>, part: &Part) -> R
 }
 
 impl Met {
-    /// One word of the first: somebody else may write to the topic as fast as we read.
+    /// Warns only about the first foreign record: another program may write to the topic very fast.
     fn tell_stranger(&self, part: &Part, offset: i64, why: &str) {
         let (topic, partition) = (&*part.topic, part.partition);
         metrics::BUS_SKIPPED.of([topic.to_owned().into()]).increment(1);
@@ -411,8 +411,8 @@ fn passes(error: &KafkaError) -> bool {
 }
 
 impl Client {
-    /// Where to begin reading so that nothing behind `after` is missed: at what is committed, when its hint fits, or
-    /// at the start (`true`).
+    /// Returns the offset to begin at without missing events behind `after`: the committed offset with a fitting
+    /// hint, or the start (`true`).
     fn begin(&self, part: &Part, after: i64) -> Result<(Offset, bool), BusError> {
         let explain = |error: KafkaError| self.consumer.context().explain(&error);
         let ends = || self.consumer.fetch_watermarks(&part.name, part.partition, PATIENCE);
@@ -446,7 +446,7 @@ impl Client {
     }
 }
 
-/// What is committed with an offset: the log, and the position that is there at the earliest.
+/// Returns the metadata committed with an offset: the log, and the earliest possible position there.
 fn hint(source: Id, position: i64) -> String {
     format!("{source} {position}")
 }
