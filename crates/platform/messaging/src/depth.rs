@@ -1,4 +1,4 @@
-//! How much waits, and for how long: in the log for its groups.
+//! Depth of the log: number of waiting events and their age.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,7 +12,7 @@ use crate::log::Log;
 use crate::schema::{event_log, group_position};
 use crate::store;
 
-/// What is kept of a topic, and the oldest event that a group has still to handle.
+/// Kept events of a topic, and the oldest event that a group has still to handle.
 #[derive(Debug, Default)]
 struct Depth {
     events: i64,

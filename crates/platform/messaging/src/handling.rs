@@ -1,4 +1,4 @@
-//! Handles a batch of a partition: what the handler does, and the position that moves with it.
+//! Handles a batch of a partition: runs the handler, and moves the position.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use crate::relay::RELAY;
 use crate::worker::{Stop, Worker};
 use crate::{dead, fence, lease, log_epochs, marks};
 
-/// Batches that were handled, and are recorded together.
+/// Handled batches to be recorded together.
 pub(crate) struct Unrecorded {
     /// The position in the database.
     expected: i64,
     /// The last batch.
     events: Arc<[Event]>,
-    /// When it is to be recorded at the latest.
+    /// Latest time of the record.
     due: Instant,
 }
 
-/// Why a unit of a handler came to nothing.
+/// Failure of a handler's unit.
 pub(crate) enum UnitError {
     Stale,
     Handler(HandlerError),
@@ -49,11 +49,11 @@ impl From<HandlerError> for UnitError {
     }
 }
 
-/// A handled batch, or why it was not: `Err(Ok(_))` is the handler's word that these events cannot be handled.
+/// A handled batch, or the failure: `Err(Ok(_))` means that the handler cannot handle these events.
 pub(crate) type Handled = Result<Result<(), String>, Stop>;
 
 impl Worker {
-    /// The position moves with what the handler does, or nothing happens.
+    /// Handles events: the position moves together with the handler's changes, or nothing happens.
     pub(crate) async fn try_events(&mut self, events: &Arc<[Event]>, attempts_counted: bool) -> Handled {
         let (Some(state), Some(first)) = (&self.state, events.first()) else { return Err(Stop::Stale) };
         let (position, has_fence) = (state.position, state.fence.is_some());
@@ -90,8 +90,8 @@ impl Worker {
         }
     }
 
-    /// Checks epoch, offset and lease immediately before an effect, on a state that a crash does not undo. The relay needs
-    /// no check: readers see what is sent twice, and orphans.
+    /// Checks epoch, offset and lease immediately before an effect, on a state that a crash does not undo. The relay
+    /// needs no check: readers notice repeats and orphans.
     async fn may_act(&self, expected: i64, events: &Arc<[Event]>) -> Result<(), Stop> {
         if self.place.group == RELAY {
             return Ok(());
@@ -118,7 +118,7 @@ impl Worker {
         Instant::now() < due
     }
 
-    /// Waits until what was handled is to be recorded, though nothing follows.
+    /// Waits until handled events are due to be recorded, even without later events.
     pub(crate) async fn is_to_record(&self) {
         match &self.unrecorded {
             Some(unrecorded) => sleep_until(unrecorded.due.into()).await,
@@ -126,7 +126,7 @@ impl Worker {
         }
     }
 
-    /// Records what was handled and put off.
+    /// Records handled events with a delayed record.
     pub(crate) async fn record_now(&mut self) -> Result<(), Stop> {
         if let Some(mark) = self.shared.mark(&self.place, &self.lease) {
             let position = mark.position;
@@ -143,7 +143,7 @@ impl Worker {
         Ok(())
     }
 
-    /// What moves the position from `expected` past the last of `events`.
+    /// Returns the function that moves the position from `expected` past the last of `events`.
     fn advance(
         &self,
         expected: i64,
@@ -172,7 +172,7 @@ impl Worker {
         })
     }
 
-    /// What a unit checks that moves the position past `events`: that the log has not lost them.
+    /// Returns the check, for a unit that moves the position past `events`, that the log has not lost the events.
     pub(crate) fn log_has(&self, events: &Arc<[Event]>) -> impl Fn(&Tx<'_>) -> bool + Send + use<> {
         let of_log = (!self.has_holes()).then(|| (self.context.log.clone(), events.clone()));
         move |tx| of_log.as_ref().is_none_or(|(log, events)| log.owns_in(tx.life(), events))
@@ -244,7 +244,7 @@ async fn traced<F: Future>(trace: Option<TraceContext>, work: F) -> F::Output {
     }
 }
 
-/// A panic of the work outside is its failure, as one in a unit of work is.
+/// Runs work outside of a unit; a panic counts as a failure, like a panic in a unit of work.
 pub(crate) async fn guarded(work: impl Future<Output = Result<(), HandlerError>>) -> Result<(), HandlerError> {
     AssertUnwindSafe(work)
         .catch_unwind()
@@ -261,7 +261,7 @@ fn told(unit: Result<(), UnitError>) -> Handled {
     }
 }
 
-/// For units that are the runtime's own: their failure is never the event's fault.
+/// Returns the outcome of a unit of the runtime: a failure is never the event's fault.
 pub(crate) fn settled(unit: Result<(), UnitError>) -> Result<(), Stop> {
     told(unit)?.map_err(Stop::Away)
 }

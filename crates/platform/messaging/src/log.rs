@@ -1,4 +1,4 @@
-//! The event log: gives each event its position, and tells who waits for it.
+//! The event log: gives each event a position, and notifies waiting tasks.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -21,18 +21,19 @@ use crate::store::PartitionRow;
 use crate::tail::Tail;
 use crate::{lease, store};
 
-/// A topic and into how many partitions it is divided when it is first made.
+/// A topic, and the number of partitions at creation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSpec {
     pub name: Cow<'static, str>,
     pub partitions: i32,
-    /// Its events may go to the bus without the log (see [`Direct`](crate::Direct)), so that positions have holes.
+    /// True if events may go to the bus without the log (see [`Direct`](crate::Direct)), so that positions have gaps.
     pub direct: bool,
 }
 
-/// The event log of a database; clones share it.
+/// The event log of a database; clones share the state.
 ///
-/// It is made before the database is opened, because units of work write through it, and then told of its topics.
+/// Create the log before the database, because units of work write through the log; then open the log with the
+/// topics.
 #[derive(Clone, Default)]
 pub struct Log {
     shared: Arc<Shared>,
@@ -44,19 +45,19 @@ struct Shared {
     name: OnceLock<String>,
     topics: RwLock<HashMap<Arc<str>, Arc<Topic>>>,
     direct: OnceLock<Vec<Cow<'static, str>>>,
-    /// Before ends and recent events change, for those are of the newest epoch.
+    /// Locked before changes of ends and recent events, because both belong to the newest epoch.
     epochs: RwLock<Epochs>,
     /// The newest epoch.
     epoch: watch::Sender<Option<Id>>,
-    /// Ends of partitions that rose by events of this process and that other processes were not told of.
+    /// Raised ends of this process's events that other processes do not know yet.
     risen: Mutex<BTreeMap<Part, i64>>,
     /// Rung when there are such.
     rising: Notify,
-    /// A topic may have gained partitions in a unit that is not committed yet, or the log an epoch.
+    /// True while a unit in flight may have added partitions or an epoch.
     gaining: AtomicBool,
-    /// Counts what an operator asked of the groups, so that they look at once.
+    /// Counter of operators' requests, so that the groups react at once.
     asked: watch::Sender<u64>,
-    /// Partitions whose groups pause in this process.
+    /// Partitions with pausing groups in this process.
     pauses: Pauses,
 }
 
@@ -68,7 +69,7 @@ struct Topic {
 
 #[derive(Default)]
 struct Partition {
-    /// The position that the next event gets, as far as this process knows.
+    /// Position of the next event, as known to this process.
     end: watch::Sender<i64>,
     tail: Tail,
 }
@@ -79,12 +80,12 @@ impl Log {
         Self::default()
     }
 
-    /// What the database writes staged records through.
+    /// Returns the recorder for the database's staged records.
     pub fn recorder(&self) -> Arc<dyn Recorder> {
         Arc::new(self.clone())
     }
 
-    /// Makes the topics that are not there yet, and learns how far each has come.
+    /// Creates missing topics, and learns the ends of all partitions.
     ///
     /// # Errors
     /// Any error of the database.
@@ -101,7 +102,7 @@ impl Log {
         Ok(())
     }
 
-    /// Makes more topics, which are not direct, in a log that is open, in one unit with what `besides` does.
+    /// Creates more topics in an open log, not direct, in one unit with `besides`.
     ///
     /// # Errors
     /// Any error of the database.
@@ -133,7 +134,7 @@ impl Log {
         Ok(source)
     }
 
-    /// The UUID that this log gives to all its events.
+    /// Returns the UUID of this log, the source of all its events.
     ///
     /// # Panics
     /// Before [`open`](Self::open).
@@ -141,7 +142,7 @@ impl Log {
         *self.shared.source.get().expect("the log is opened before it is used")
     }
 
-    /// What tells this log in this process from those of other processes.
+    /// Returns a name that distinguishes this process's log from other processes' logs.
     pub(crate) fn name(&self) -> &str {
         self.shared.name.get_or_init(|| Id::new().to_string())
     }
@@ -161,7 +162,7 @@ impl Log {
         &self.shared.pauses
     }
 
-    /// The newest epoch, now and as it changes.
+    /// Returns the newest epoch, now and after changes.
     pub(crate) fn epoch(&self) -> watch::Receiver<Option<Id>> {
         self.shared.epoch.subscribe()
     }
@@ -179,8 +180,7 @@ impl Log {
         epochs.life() == Some(life) && events.iter().all(|event| epochs.owns(event))
     }
 
-    /// Divides events into those that the log has and orphans. The list of epochs is read once more if the list may lack
-    /// one of theirs.
+    /// Separates orphans from the log's events. Reads the list of epochs again if an epoch may be missing.
     pub(crate) async fn without_orphans(
         &self,
         db: &Database,
@@ -199,12 +199,12 @@ impl Log {
         Ok(events.into_iter().partition(|event| epochs.owns(event)))
     }
 
-    /// Takes a list of epochs that was read on the storage of `life`.
+    /// Takes a list of epochs read on the storage of `life`.
     pub(crate) fn set_epochs(&self, life: Life, rows: Vec<LogEpoch>) {
         self.replace_epochs(&mut self.shared.epochs.write(), life, rows);
     }
 
-    /// Takes a list of epochs that was read on the storage for which the list before was read, and no other.
+    /// Takes a list of epochs only if read on the same storage as the list before.
     pub(crate) fn renew_epochs(&self, rows: Vec<LogEpoch>) {
         let mut epochs = self.shared.epochs.write();
         if let (Some(life), Some(newest)) = (epochs.life(), rows.last())
@@ -214,8 +214,8 @@ impl Log {
         }
     }
 
-    /// If the newest epoch is another one, positions may have been lost: ends fall to where the epoch begins, and recent
-    /// events that the log does not have are forgotten.
+    /// Replaces the epochs. A new newest epoch may mean lost positions: ends fall to the begin of the epoch, and
+    /// recent events missing in the log are forgotten.
     fn replace_epochs(&self, epochs: &mut Epochs, life: Life, rows: Vec<LogEpoch>) {
         let (known, newest) = (epochs.last(), rows.last().map(|newest| (newest.ordinal, newest.id)));
         if epochs.life() == Some(life) && newest < known {
@@ -236,7 +236,7 @@ impl Log {
         self.shared.epoch.send_replace(epochs.newest());
     }
 
-    /// Waits for ends that have risen by events of this process, and takes them with their epoch.
+    /// Waits for ends raised by this process's events, and takes these ends with their epoch.
     pub(crate) async fn risen(&self) -> (Option<Id>, Vec<(Part, i64)>) {
         self.shared.rising.notified().await;
         let epochs = self.shared.epochs.read();
@@ -248,7 +248,7 @@ impl Log {
         self.shared.direct.get().is_some_and(|direct| direct.iter().any(|name| *name == topic))
     }
 
-    /// The position that the partition's next event gets, now and as it rises. `None` without such a partition.
+    /// Returns the position of the partition's next event, now and after changes. `None` without such a partition.
     pub fn end(&self, topic: &str, partition: i32) -> Option<watch::Receiver<i64>> {
         let topic = self.topic(topic)?;
         Some(topic.partitions.get(usize::try_from(partition).ok()?)?.end.subscribe())
@@ -260,7 +260,7 @@ impl Log {
         topic.partitions.get(usize::try_from(partition).ok()?)?.tail.after(after, max)
     }
 
-    /// Learns how far all partitions of some topics have come, by a snapshot whose newest epoch is `epoch`.
+    /// Learns the ends of all partitions of some topics, from a snapshot with the newest epoch `epoch`.
     pub(crate) fn learn_in(&self, epoch: Id, rows: &[PartitionRow]) {
         let epochs = self.shared.epochs.read();
         if epochs.newest() == Some(epoch) {
@@ -279,8 +279,8 @@ impl Log {
         rows.iter().any(|row| self.end(&row.topic, row.partition).is_none_or(|end| *end.borrow() < row.next))
     }
 
-    /// Learns that a topic has so many partitions, or more. It must before it learns of anything that was numbered
-    /// since: groups go by it.
+    /// Learns that a topic has at least this number of partitions. Call this before learning of later positions:
+    /// groups rely on this order.
     pub(crate) fn gain(&self, topic: &str, partitions: i32) {
         if self.partitions(topic) < partitions {
             let mut known = self.shared.topics.write();
@@ -296,7 +296,7 @@ impl Log {
         self.shared.gaining.store(true, Ordering::Relaxed);
     }
 
-    /// Learns ends that another process tells of, unless they are of another epoch.
+    /// Learns ends from another process's notification, unless they are of another epoch.
     pub(crate) fn hear(&self, epoch: &str, ends: impl Iterator<Item = (String, i32, i64, i32)>) {
         let epochs = self.shared.epochs.read();
         if epochs.newest().is_some_and(|newest| newest.to_string() == epoch) {
@@ -307,7 +307,7 @@ impl Log {
         }
     }
 
-    /// Learns that a partition has come to `end`, and wakes who waits for it.
+    /// Learns a partition's `end`, and wakes waiting tasks.
     fn rise(&self, topic: &str, partition: i32, end: i64) {
         if let Some(topic) = self.topic(topic)
             && let Some(partition) = topic.partitions.get(partition as usize)
@@ -316,8 +316,8 @@ impl Log {
         }
     }
 
-    /// Keeps events that are durable for groups that keep up, wakes the groups, and has other processes told. Events are
-    /// in the order of topics, partitions and positions. Events of an older epoch come too late.
+    /// Adds durable events to the recent-events cache, wakes the groups, and notifies other processes. Events are in
+    /// the order of topics, partitions and positions. Events of an older epoch come too late.
     fn appended(&self, events: Vec<Event>) {
         let epochs = self.shared.epochs.read();
         let newest = epochs.newest();
@@ -343,7 +343,7 @@ impl Log {
         self.shared.rising.notify_one();
     }
 
-    /// Has the groups of this process look at once for what an operator asked: a replay, a discard, a reset.
+    /// Makes the groups of this process read operators' requests at once: a replay, a discard, a reset.
     pub fn ask_groups(&self) {
         self.shared.asked.send_modify(|count| *count += 1);
     }
@@ -352,7 +352,7 @@ impl Log {
         self.shared.asked.subscribe()
     }
 
-    /// The topics that there are.
+    /// Returns all topics.
     pub fn topics(&self) -> Vec<Arc<str>> {
         let topics = self.shared.topics.read();
         topics.values().map(|topic| topic.name.clone()).collect()
@@ -387,7 +387,7 @@ impl Log {
         Ok((gained, parts))
     }
 
-    /// SQLite: the writer is alone, so it numbers the events itself, just before the COMMIT.
+    /// Numbers the events on SQLite, just before the COMMIT; the writer is alone.
     fn number(&self, conn: &mut Conn, parts: Parts) -> db::Result<Vec<Event>> {
         let (source, appended_at) = (self.source(), Time::now());
         let (ordinal, epoch) = self.shared.epochs.read().last().ok_or_else(no_epoch)?;
@@ -404,8 +404,8 @@ impl Log {
         Ok(events)
     }
 
-    /// PostgreSQL: the last statement of the unit. A topic that has gained partitions, or a log that has gained an epoch,
-    /// has the unit run again.
+    /// Numbers the events on PostgreSQL, by the last statement of the unit. New partitions of a topic, or a new
+    /// epoch, make the unit run again.
     fn append(&self, conn: &mut PgConnection, parts: Parts) -> db::Result<Vec<Event>> {
         let (source, epoch) = (self.source(), self.shared.epochs.read().newest().ok_or_else(no_epoch)?);
         let (mut events, mut counts) = (Vec::new(), Vec::new());

@@ -1,5 +1,5 @@
-//! Events that leave their place in the log: what a bus refuses by itself goes out of its partition's way, and is
-//! appended again later. A place that an event left stays, so that positions in the log have no holes.
+//! Tombstones: an event refused by a bus leaves the partition's way, and is appended again later. A tombstone stays
+//! in the log, so that positions have no gaps.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use crate::log::Log;
 use crate::schema::event_log;
 use crate::store::{self, LogRow};
 
-/// The kind of what is left in the log where an event was.
+/// Kind of a tombstone.
 pub const MOVED: &str = "moved";
 
-/// Takes the event out of the log, unless it is not in its place any more; whether it was. It can be
-/// [staged](Event::staged) again in the same unit.
+/// Replaces the event in the log by a tombstone; returns false if the event is no longer there. The same unit can
+/// [stage](Event::staged) the event again.
 ///
 /// # Errors
 /// Any error of the database.
@@ -37,7 +37,7 @@ pub fn take_out(tx: &mut Tx<'_>, event: &Event) -> db::Result<bool> {
     Ok(taken == 1)
 }
 
-/// Positions of a partition that events have left; the log must have the index `event_log_moved` of them.
+/// Returns the positions of a partition's tombstones; the log must have the index `event_log_moved`.
 ///
 /// # Errors
 /// Any error of the database.
@@ -96,7 +96,7 @@ pub fn relayed(conn: &mut Conn, log: &Log, topic: &Arc<str>, partition: i32) -> 
 }
 
 impl Event {
-    /// The same event, to be appended once more; it must have been [taken out](take_out) before.
+    /// Returns the event to append again; call [`take_out`] before.
     pub fn staged(&self) -> Staged {
         Staged {
             id: self.id,

@@ -1,4 +1,4 @@
-//! A bus that brings events at an even pace.
+//! Rate limit: a bus that delivers events at an even pace.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use crate::bus::{Bus, BusError, Numbers, Subscriber};
 use crate::event::Event;
 
-/// Parts of a second in which events come together, so that a handler still has batches.
+/// Batches for each second, so that a handler still gets batches.
 const BATCHES_PER_SECOND: u32 = 10;
 
 /// Another bus, slowed down to so many events a second, all groups of this process together.
@@ -36,7 +36,7 @@ impl Bus for Paced {
 struct Pace {
     limiter: DefaultDirectRateLimiter,
     batch: NonZeroU32,
-    /// Serves subscribers in the order of their requests, so that a large batch comes through among small ones.
+    /// Serves subscribers in the order of requests, so that a large batch is not starved by small batches.
     queue: Mutex<()>,
 }
 

@@ -1,4 +1,4 @@
-//! Which partition a key belongs to: as Kafka's Java client has it, so that all agree.
+//! Partition of a key, computed like Kafka's Java client.
 
 /// The partition of `key` among `partitions`.
 pub fn partition_of(key: &str, partitions: i32) -> i32 {

@@ -1,4 +1,4 @@
-//! How far each group has come: one number a partition and source.
+//! Committed offsets: the position of each group in each partition, for each source.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::log::Log;
 use crate::schema::{consumer_group, group_lease, group_position};
 use crate::store;
 
-/// A partition as a group sees it.
+/// A partition from the view of a group.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Place {
     pub(crate) group: &'static str,
@@ -21,13 +21,13 @@ pub(crate) struct Place {
     pub(crate) source: Id,
 }
 
-/// The position up to which the group has handled the partition; `None` when it is not registered.
+/// Returns the position up to which the group has handled the partition; `None` if the group is not registered.
 pub(crate) fn position(conn: &mut Conn, place: &Place) -> db::Result<Option<i64>> {
     let key = (place.group, &*place.topic, place.partition, place.source);
     Ok(group_position::table.find(key).select(group_position::position).first(conn).optional()?)
 }
 
-/// Moves the group from `expected` to `new`; false when someone else has moved it.
+/// Moves the group from `expected` to `new`; returns false if the position was no longer `expected`.
 pub(crate) fn advance(conn: &mut Conn, place: &Place, expected: i64, new: i64) -> db::Result<bool> {
     let key = (place.group, &*place.topic, place.partition, place.source);
     let moved = diesel::update(group_position::table.find(key))
@@ -39,7 +39,7 @@ pub(crate) fn advance(conn: &mut Conn, place: &Place, expected: i64, new: i64) -
     Ok(moved.is_some())
 }
 
-/// Makes the group's rows where they are missing: at the floor of what is kept, or at the end, as it declares.
+/// Inserts the group's missing rows: at the log start or at the end, by the group's declaration.
 pub(crate) fn register(tx: &mut Tx<'_>, log: &Log, group: &Group) -> db::Result<()> {
     let mode = match group.replay {
         Replay::Rebuildable(_) => "rebuildable",
@@ -56,7 +56,7 @@ pub(crate) fn register(tx: &mut Tx<'_>, log: &Log, group: &Group) -> db::Result<
     begin(tx, log, group.name, group.start, &group.topics)
 }
 
-/// Makes the rows of `group` in `topics` where they are missing.
+/// Inserts the missing rows of `group` in `topics`.
 pub(crate) fn begin(tx: &mut Tx<'_>, log: &Log, group: &str, start: Start, topics: &[&str]) -> db::Result<()> {
     let mut topics = topics.to_vec();
     topics.sort_unstable();
@@ -92,7 +92,7 @@ pub(crate) fn lock(tx: &mut Tx<'_>, group: &str, topics: &[&str]) -> db::Result<
     Ok(())
 }
 
-/// Has all groups that read the topic read the partitions that it gained, from their first event on.
+/// Registers all groups of the topic for the added partitions, from the first event on.
 pub(crate) fn gain(tx: &mut Tx<'_>, log: &Log, topic: &str, gained: Range<i32>) -> db::Result<()> {
     let groups: Vec<String> = group_position::table
         .filter(group_position::topic.eq(topic))
@@ -107,7 +107,7 @@ pub(crate) fn gain(tx: &mut Tx<'_>, log: &Log, topic: &str, gained: Range<i32>) 
     Ok(())
 }
 
-/// Nothing happens to a group that reads the partition already.
+/// Registers the group for the partition; keeps an existing row.
 pub(crate) fn begin_at(
     tx: &mut Tx<'_>,
     source: Id,
@@ -131,7 +131,7 @@ pub(crate) fn begin_at(
     Ok(())
 }
 
-/// Forgets how far `group` has come in `topic`, and who of it had the lease. Returns the partitions and positions.
+/// Deletes the positions and leases of `group` in `topic`. Returns the partitions and positions.
 pub(crate) fn forget(conn: &mut Conn, group: &str, topic: &str) -> db::Result<Vec<(i32, i64)>> {
     // the lease first, as whoever handles takes them
     let leases = group_lease::table.filter(group_lease::grp.eq(group)).filter(group_lease::topic.eq(topic));

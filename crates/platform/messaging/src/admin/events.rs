@@ -12,37 +12,37 @@ use crate::relay::RELAY;
 use crate::schema::{dead_letter, event_log, group_position, handling_attempt, parked_event};
 use crate::store::{self, LogRow};
 
-/// An event with the time at which it was appended to the log.
+/// An event with the time of the append to the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredEvent {
     pub event: Event,
     pub appended_at: Time,
 }
 
-/// Which events to list.
+/// Filter of events.
 #[derive(Debug, Clone, Default)]
 pub struct EventQuery {
     pub topic: Option<String>,
     pub key: Option<String>,
-    /// Only events older than this one.
+    /// Only events older than this event.
     pub after: Option<Id>,
 }
 
 db::text_enum!(
-    /// How far an event has come in a group.
+    /// Status of an event in a group.
     EventStatus {
-        /// Its effect is there.
+        /// The group has handled the event.
         Handled => "handled",
-        /// The group has not come to it yet.
+        /// The group has not reached the event yet.
         Pending => "pending",
-        /// It waits behind a dead letter of its key.
+        /// The event waits behind a dead letter of the key.
         Parked => "parked",
-        /// It could not be handled.
+        /// The group failed to handle the event.
         Dead => "dead",
     }
 );
 
-/// How far an event has come in one group.
+/// Status of an event in one group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GroupView {
     pub group: String,
@@ -53,11 +53,11 @@ pub struct GroupView {
     pub error: Option<String>,
 }
 
-/// One event, and how far it has come everywhere.
+/// An event, and its status in all groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventView {
     pub stored: StoredEvent,
-    /// True if Kafka has it.
+    /// True if Kafka has the event.
     pub relayed: bool,
     pub groups: Vec<GroupView>,
 }
@@ -82,8 +82,8 @@ pub fn events(conn: &mut Conn, query: &EventQuery, limit: i64) -> db::Result<Vec
     Ok(rows.into_iter().map(|row| row.into_stored(source)).collect())
 }
 
-/// At most `limit` events of a partition behind the position `after`, in order; places that events have
-/// [left](crate::moved) are among them.
+/// Returns at most `limit` events of a partition behind the position `after`, in order, including
+/// [tombstones](crate::moved).
 ///
 /// # Errors
 /// Any error of the database.
@@ -95,7 +95,7 @@ pub fn behind(conn: &mut Conn, topic: &str, partition: i32, after: i64, limit: i
     Ok(rows.into_iter().map(|row| row.into_stored(source)).collect())
 }
 
-/// The events of a key on all topics, the oldest first, each with how far it has come.
+/// Returns the events of a key on all topics, the oldest first, each with the status in all groups.
 ///
 /// # Errors
 /// Any error of the database.
@@ -106,7 +106,7 @@ pub fn events_of_key(conn: &mut Conn, key: &str) -> db::Result<Vec<EventView>> {
     rows.into_iter().map(|row| view(conn, row.into_stored(source))).collect()
 }
 
-/// Returns the payloads of events by their ids; those that are not in the log are left out.
+/// Returns the payloads of events by their ids, without events missing in the log.
 ///
 /// # Errors
 /// Any error of the database.
@@ -119,7 +119,7 @@ pub fn payloads(conn: &mut Conn, ids: &[Id]) -> db::Result<Vec<(Id, String)>> {
     Ok(found)
 }
 
-/// One event and how far it has come; `None` when the log does not have it (any more).
+/// Returns an event with its status; `None` if the log does not have the event (any more).
 ///
 /// # Errors
 /// Any error of the database.
@@ -130,7 +130,7 @@ pub fn event(conn: &mut Conn, id: Id) -> db::Result<Option<EventView>> {
     row.map(|row| view(conn, row.into_stored(source))).transpose()
 }
 
-/// How far an event has come that is on the bus and not in the log: one that [`crate::Direct`] found there.
+/// Returns the status of an event that is on the bus and not in the log: an event found by [`crate::Direct`].
 ///
 /// # Errors
 /// Any error of the database.
