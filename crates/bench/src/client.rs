@@ -19,7 +19,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// A string field of the body, found without reading the rest: `"name":"…"`.
+    /// Returns a string field of the body, found without reading the rest: `"name":"…"`.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let body = std::str::from_utf8(&self.body).ok()?;
         let begin = body.find(&format!("\"{name}\":\""))? + name.len() + 4;

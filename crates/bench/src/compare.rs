@@ -201,7 +201,7 @@ struct Reader {
 #[derive(Default)]
 struct Seen {
     at: HashMap<Uuid, Instant>,
-    /// In the order of their arrival.
+    /// Arrival times, in order.
     times: Vec<Instant>,
 }
 

@@ -45,8 +45,8 @@ struct Options {
     /// Measures everything so many times, and prints the spread of each value.
     #[arg(long, default_value_t = 1)]
     runs: usize,
-    /// Only the parts whose name contains this: limit, hot, sustained, latency, product, coupon; with Kafka relay, many,
-    /// idle, purchases, coupon, workers, spikes.
+    /// Runs only the parts with this text in the name: limit, hot, sustained, latency, product, coupon; with Kafka
+    /// relay, many, idle, purchases, coupon, workers, spikes.
     #[arg(long, default_value = "")]
     only: String,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! From PostgreSQL to Kafka: the relay against librdkafka alone, and how soon an event is there.
+//! The relay against librdkafka alone, and the delay from PostgreSQL to Kafka.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -261,7 +261,7 @@ impl TransactionalHandler for Reader {
     }
 }
 
-/// From the commit of an event's unit of work to being on Kafka, and to being handled from there.
+/// Measures the time from the commit of an event's unit of work to Kafka, and from there to the handler.
 async fn latency(stage: &Stage, watch: &Arc<Watch>, named: &str, window: Duration, observer: &Arc<Observer>) {
     let group = Group {
         name: "readers",

@@ -43,7 +43,7 @@ impl Figures {
         (self.count() * self.each) as f64 / self.took.as_secs_f64()
     }
 
-    /// In milliseconds.
+    /// Returns a percentile in milliseconds.
     pub(crate) fn percentile(&self, percent: f64) -> f64 {
         self.micros.value_at_percentile(percent) as f64 / 1000.0
     }
@@ -93,7 +93,7 @@ pub(crate) fn spread(runs: usize) {
     }
 }
 
-/// A row of the report.
+/// Prints a row of the report.
 pub(crate) fn line(what: &str, figures: &Figures) {
     println!("{what:<44} {figures}");
     record(&format!("{what}, a second"), figures.per_second());
@@ -101,13 +101,13 @@ pub(crate) fn line(what: &str, figures: &Figures) {
     record(&format!("{what}, p99 in ms"), figures.percentile(99.0));
 }
 
-/// A row with a rate only.
+/// Prints a row with only a rate.
 pub(crate) fn rate(what: &str, per_second: f64) {
     println!("{what:<44} {per_second:>8.0}/s");
     record(&format!("{what}, a second"), per_second);
 }
 
-/// A line below the row `what`: values with their names and digits.
+/// Prints a line below the row `what`: values with their names and digits.
 pub(crate) fn detail(what: &str, kind: &str, values: &[(&str, f64, usize)]) {
     let text: Vec<_> = values.iter().map(|(name, value, digits)| format!("{name} {value:.digits$}")).collect();
     println!("  {kind:<42} {}", text.join(", "));

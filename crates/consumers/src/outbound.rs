@@ -92,7 +92,7 @@ pub(crate) fn refusal(status: StatusCode, text: &str) -> HandlerError {
     if refuses_content(status.as_u16()) { HandlerError::Failed(text) } else { HandlerError::Unavailable(text) }
 }
 
-/// See [`refusal`].
+/// Returns true for a refusal of the content; see [`refusal`].
 pub(crate) fn refuses_content(status: u16) -> bool {
     (400..500).contains(&status) && !matches!(status, 401 | 403 | 404 | 405 | 407 | 408 | 421 | 425 | 429)
 }
@@ -118,7 +118,7 @@ pub(crate) fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// Lower-case hexadecimal digits.
+/// Returns lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

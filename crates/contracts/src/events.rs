@@ -47,7 +47,7 @@ pub struct OrderCreated {
     pub order_version: i64,
     pub member_id: MemberId,
     pub lines: Vec<OrderLine>,
-    /// Before the discount.
+    /// Total before the discount.
     pub total: Money,
     /// Discount by the coupon.
     pub discount: Money,
@@ -93,7 +93,7 @@ pub struct PaymentCompleted {
     pub order_version: i64,
     pub member_id: MemberId,
     pub lines: Vec<OrderLine>,
-    /// Before the discount.
+    /// Total before the discount.
     pub total: Money,
     pub discount: Money,
     /// Money taken from the wallet.
@@ -218,7 +218,7 @@ db::text_enum!(
         Preparing => "preparing",
         /// Shipped: the order can no longer be refunded.
         Shipped => "shipped",
-        /// There.
+        /// Delivered to the member.
         Delivered => "delivered",
         /// Will not be sent.
         Cancelled => "cancelled",

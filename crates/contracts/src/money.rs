@@ -24,7 +24,7 @@ pub enum CurrencyError {
     /// The process already uses another currency.
     #[error("the currency of this process is already {} with {} digits after the point", .0.code, .0.decimals)]
     AlreadySet(Currency),
-    /// More than [`Currency::MAX_DECIMALS`].
+    /// The currency has more than [`Currency::MAX_DECIMALS`] digits.
     #[error("a currency has at most {max} digits after the point, not {0}", max = Currency::MAX_DECIMALS)]
     TooManyDecimals(u32),
 }
@@ -45,7 +45,7 @@ impl Currency {
         if *set == currency { Ok(()) } else { Err(CurrencyError::AlreadySet(set.clone())) }
     }
 
-    /// The currency of this process; KRW unless set.
+    /// Returns the currency of this process; KRW by default.
     pub fn get() -> &'static Currency {
         CURRENCY.get_or_init(|| Currency { code: "KRW".into(), decimals: 0 })
     }
@@ -76,10 +76,10 @@ pub enum MoneyError {
     /// The text is not a decimal number.
     #[error("{0:?} is not a decimal amount")]
     NotDecimal(String),
-    /// More digits after the point than the currency has.
+    /// The text has more digits after the point than the currency.
     #[error("{0:?} has more than {1} digits after the point")]
     TooPrecise(String, u32),
-    /// Over the range of 64 bits.
+    /// The amount exceeds the range of 64 bits.
     #[error("the amount is out of range")]
     OutOfRange,
 }
@@ -88,12 +88,12 @@ impl Money {
     /// Zero.
     pub const ZERO: Money = Money(0);
 
-    /// From minor units: won, or cents.
+    /// Returns an amount from minor units: won, or cents.
     pub const fn from_minor(minor: i64) -> Self {
         Self(minor)
     }
 
-    /// In minor units.
+    /// Returns the amount in minor units.
     pub const fn minor(self) -> i64 {
         self.0
     }

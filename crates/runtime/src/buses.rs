@@ -23,8 +23,8 @@ pub struct Buses {
 }
 
 impl Buses {
-    /// By the settings; nothing is connected. `waits_there` when there is something to read on Kafka though no topic
-    /// may be there.
+    /// Builds the buses of the settings; connects to nothing. `waits_there` is true if Kafka has something to read
+    /// even without topics by the settings.
     ///
     /// # Errors
     /// An unusable setting of Kafka, if Kafka is needed, or a setting that needs Kafka.
@@ -70,7 +70,7 @@ impl Buses {
         self.on_kafka.iter().copied().filter(|topic| !topics::DIRECT.contains(topic)).collect()
     }
 
-    /// The topics on Kafka.
+    /// Returns the topics on Kafka.
     pub fn on_kafka(&self) -> &[&'static str] {
         &self.on_kafka
     }

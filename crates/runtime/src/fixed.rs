@@ -56,7 +56,7 @@ fn keep(tx: &mut Tx<'_>, name: &str, value: &str) -> db::Result<String> {
     Ok(shop_setting::table.find(name).select(shop_setting::value).first(&mut **tx)?)
 }
 
-/// The cheapest question to the database.
+/// Runs the cheapest query.
 pub(crate) fn look(conn: &mut db::Conn) -> db::Result<()> {
     let _: Option<String> = shop_setting::table.find(CURRENCY).select(shop_setting::value).first(conn).optional()?;
     Ok(())

@@ -26,7 +26,7 @@ const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(64).expect("not 0");
 pub struct Health(Arc<Mutex<State>>);
 
 enum State {
-    /// For this reason.
+    /// Reason for being idle.
     Idle(String),
     /// `true`: and can't without Kafka.
     Working(Shop, bool),

@@ -52,7 +52,7 @@ impl EventProxySettings {
         self.builder().map_or(Ok(()), |builder| builder.build().map(drop).map_err(refused))
     }
 
-    /// A client; `None` unless an address is set.
+    /// Starts the client; returns `None` without an address in the settings.
     pub(crate) fn start(&self) -> Result<Option<EventProxy>, SettingError> {
         let Some(mut builder) = self.builder() else { return Ok(None) };
         if let Some(file) = &self.ca_file {

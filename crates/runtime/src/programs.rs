@@ -44,7 +44,7 @@ pub struct WorkerGroup {
 }
 
 impl Worker {
-    /// All workers of the list.
+    /// Returns all workers of the list.
     pub fn all() -> &'static [Self] {
         &LIST.workers
     }

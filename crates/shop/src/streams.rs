@@ -14,7 +14,7 @@ use crate::http::problem::{Problem, unavailable};
 
 /// Time in which a ticket can reopen an ended stream.
 const REOPENED_WITHIN: Duration = Duration::from_secs(300);
-/// When a member with too many streams may try again.
+/// Retry-After for a member with too many streams.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// Streams of this process; clones share the streams.

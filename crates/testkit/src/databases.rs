@@ -18,7 +18,7 @@ pub(crate) const PARTITIONS: i32 = 4;
 pub struct Place {
     /// `SQLite` or `PostgreSQL`, for messages; with Kafka `SQLite and Kafka`.
     pub name: &'static str,
-    /// For the setting `database.url`.
+    /// Value of the setting `database.url`.
     pub url: String,
     /// Additional settings, as in the environment: none, or the settings of a Kafka bus.
     pub bus: Vec<(&'static str, String)>,

@@ -25,7 +25,7 @@ impl Request {
         self.headers.get(name).map(String::as_str).unwrap_or_default()
     }
 
-    /// The body.
+    /// Returns the body.
     ///
     /// # Panics
     /// If the body is not UTF-8.
@@ -33,7 +33,7 @@ impl Request {
         std::str::from_utf8(&self.body).expect("UTF-8")
     }
 
-    /// The body's lines as JSON.
+    /// Returns the body's lines as JSON.
     ///
     /// # Panics
     /// If a line is not JSON.
@@ -52,7 +52,7 @@ pub struct Http {
 }
 
 impl Http {
-    /// On a free port.
+    /// Starts a server on a free port.
     ///
     /// # Panics
     /// If no port is free.
@@ -60,7 +60,7 @@ impl Http {
         Self::at(([127, 0, 0, 1], 0).into(), respond).await
     }
 
-    /// At this address.
+    /// Starts a server at this address.
     ///
     /// # Panics
     /// If the address is in use.
@@ -79,12 +79,12 @@ impl Http {
         Self { address, got, _serving: serving }
     }
 
-    /// Without a path.
+    /// Returns the URL without a path.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// All requests so far.
+    /// Returns all requests so far.
     pub fn got(&self) -> Vec<Request> {
         self.got.lock().clone()
     }

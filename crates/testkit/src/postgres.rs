@@ -72,8 +72,8 @@ impl Server {
         Ok(server)
     }
 
-    /// A server in a temporary folder, on a free port of the loopback address, with messages in `language`; a standby if it
-    /// has a primary.
+    /// Starts a server in a temporary folder, on a free port of the loopback address, with messages in `language`; a
+    /// standby if `primary` is given.
     fn start(language: Option<&str>, primary: Option<&Self>) -> Result<Self, String> {
         let programs =
             programs().ok_or("no initdb found (set TEST_DATABASE_URL or PG_BINDIR, or install PostgreSQL's server)")?;
@@ -136,7 +136,7 @@ impl Server {
         conn.batch_execute(sql).map_err(|e| e.to_string())
     }
 
-    /// An empty database.
+    /// Creates an empty database.
     ///
     /// # Panics
     /// If the server says no.
@@ -237,7 +237,7 @@ impl PgServer {
         self.order("promote");
     }
 
-    /// On the loopback address.
+    /// Returns the port on the loopback address.
     pub fn port(&self) -> u16 {
         self.0.port
     }
@@ -260,7 +260,7 @@ impl PgServer {
         self.order("stop");
     }
 
-    /// After a crash.
+    /// Restarts the server after a crash.
     ///
     /// # Panics
     /// If the script of the server is gone.
@@ -345,7 +345,7 @@ fn programs() -> Option<PathBuf> {
     named.into_iter().chain(asked).chain(installed.into_iter().rev()).find(complete)
 }
 
-/// The ids of `postgres`, or of `nobody`: user and group.
+/// Returns the ids of `postgres`, or of `nobody`: user and group.
 fn unprivileged() -> Option<(u32, u32)> {
     let id = |flag: &str, user: &str| {
         let output = Command::new("id").args([flag, user]).output().ok()?;

@@ -76,7 +76,7 @@ impl Observer {
         figures
     }
 
-    /// CPU time by process. A process that is gone, or runs on another machine, has none.
+    /// Returns the CPU time by process. A process that has ended, or runs on another machine, has none.
     fn cpu(&self) -> Vec<(&'static str, Duration)> {
         let mut all: Vec<_> = self.processes.lock().iter().map(|(name, id)| (*name, process::cpu(*id))).collect();
         all.push(("PostgreSQL", self.postgres.as_ref().and_then(Postgres::id).and_then(process::cpu_of_tree)));

@@ -46,7 +46,7 @@ impl Shape {
     }
 }
 
-/// The event `number`, with one of [`KEYS`] keys.
+/// Returns the event `number`, with one of [`KEYS`] keys.
 pub(super) fn event(number: usize) -> String {
     let head = format!(
         r#"{{"service":"bench","type":"sold","key":"order-{:05}","level":"info","data":{{"number":{number},"text":""#,

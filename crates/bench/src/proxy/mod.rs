@@ -203,7 +203,7 @@ impl Bench {
         println!("{:<44} {:>8.2}", "two proxies to one", rates[1] / rates[0]);
     }
 
-    /// The proxy's memory while events go on coming and none goes to Kafka; a line for each tenth of the time.
+    /// Measures the proxy's memory under load without Kafka; prints a line for each tenth of the time.
     async fn away(&self, time: Duration) {
         let proxy = self.proxy();
         let addresses = [proxy.address.clone()];

@@ -34,7 +34,7 @@ impl Broker {
         Self { folder: folder.to_owned(), servers }
     }
 
-    /// kill -9
+    /// Kills the broker by SIGKILL.
     pub(super) fn kill(&self) {
         self.run("kill-node", Some("1"));
     }

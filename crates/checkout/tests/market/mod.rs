@@ -47,7 +47,7 @@ impl Market {
         self.db.write(move |tx| stock::create(tx, &new)).await.unwrap().id
     }
 
-    /// A member with so much in the wallet.
+    /// Creates a member with `balance` in the wallet.
     pub(crate) async fn member(&self, balance: i64) -> MemberId {
         let member = MemberId::new();
         if balance > 0 {
@@ -60,7 +60,7 @@ impl Market {
         self.db.write(move |tx| payment::charge(tx, member, Money::from_minor(amount))).await.unwrap();
     }
 
-    /// A coupon of 1,000 off in the member's hands.
+    /// Issues a coupon of 1,000 off to the member.
     pub(crate) async fn coupon_of(&self, member: MemberId) -> OwnedCouponId {
         let new = NewCoupon {
             name: "1,000 off".into(),

@@ -43,9 +43,9 @@ pub struct SalesDay {
 pub struct CouponFigures {
     pub coupon_id: CouponId,
     pub name: String,
-    /// In all.
+    /// Total number of issues.
     pub issued: i64,
-    /// By UTC day, oldest first; days without any are left out.
+    /// Issues by UTC day, oldest first; days without issues are left out.
     pub days: Vec<CouponDay>,
 }
 
@@ -117,7 +117,7 @@ fn date_of(at: Time) -> NaiveDate {
     at.to_chrono().date_naive()
 }
 
-/// The beginning of the hour.
+/// Returns the beginning of the hour.
 pub(super) fn hour_of(at: Time) -> Time {
     let micros = at.micros();
     Time::from_micros(micros - micros.rem_euclid(HOUR_MICROS)).unwrap_or(at)

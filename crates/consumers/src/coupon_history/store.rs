@@ -24,7 +24,7 @@ pub(super) fn insert(conn: &mut Conn, entries: &[Entry]) -> db::Result<()> {
     Ok(())
 }
 
-/// At most `limit` entries of a member before `after`, newest first.
+/// Returns at most `limit` entries of a member before `after`, newest first.
 ///
 /// # Errors
 /// Any error of the database.
@@ -39,7 +39,7 @@ pub fn page(conn: &mut Conn, member: MemberId, after: Option<Id>, limit: i64) ->
     })
 }
 
-/// For a rebuild.
+/// Deletes all entries for a rebuild.
 pub(super) fn clear(tx: &mut Tx<'_>) -> db::Result<()> {
     diesel::delete(coupon_history::table).execute(&mut **tx)?;
     Ok(())

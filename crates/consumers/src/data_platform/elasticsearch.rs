@@ -33,7 +33,7 @@ impl Elasticsearch {
         Ok(Self { target, authorization, index_prefix, max_body_bytes: settings.max_body_bytes })
     }
 
-    /// The two lines of each event.
+    /// Returns the two lines of each event.
     fn documents(&self, events: &[Event]) -> Result<Vec<Vec<u8>>, HandlerError> {
         let document = |event: &Event| {
             let mut document = Vec::with_capacity(640);
@@ -89,7 +89,7 @@ struct Create {
 #[derive(Deserialize)]
 struct Answer<'a> {
     errors: bool,
-    /// By the name of the action.
+    /// Items by the name of the action.
     #[serde(default, borrow)]
     items: Vec<BTreeMap<&'a str, Outcome<'a>>>,
 }

@@ -190,7 +190,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(|error| HandlerError::Unavailable(error.to_string()))
 }
 
-/// A line for each event.
+/// Returns a line for each event.
 fn lines(events: &[Event]) -> Result<Vec<u8>, HandlerError> {
     let mut lines = Vec::with_capacity(events.len() * 512);
     for event in events {

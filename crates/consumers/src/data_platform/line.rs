@@ -65,7 +65,7 @@ pub(super) fn write(out: &mut Vec<u8>, document: &impl Serialize) -> Result<(), 
     serde_json::to_writer(out, document).map_err(|error| HandlerError::Failed(error.to_string()))
 }
 
-/// Each event as a JSON object, without a line break.
+/// Returns each event as a JSON object, without a line break.
 pub(super) fn documents(events: &[Event]) -> Result<Vec<Vec<u8>>, HandlerError> {
     let document = |event| {
         let mut document = Vec::with_capacity(512);

@@ -31,7 +31,7 @@ use program::settings::SettingError;
 pub const TOPICS: [&str; 4] =
     [topics::PAYMENT_COMPLETED, topics::PAYMENT_REFUNDED, topics::ORDER_CREATED, topics::ORDER_CANCELLED];
 
-/// The sink of the settings. Files go under `data_dir`.
+/// Returns the sink of the settings. Files go under `data_dir`.
 ///
 /// # Errors
 /// [`SettingError`] of the chosen sink's section; the other sections are not looked at.
@@ -66,7 +66,7 @@ pub fn subscription(settings: &ExportSettings) -> Option<Subscription> {
     (!topics.is_empty() || prefix.is_some()).then_some(Subscription { group: GROUP, topics, prefix })
 }
 
-/// The group `data-platform`.
+/// Returns the group `data-platform`.
 ///
 /// # Errors
 /// As [`sink`].

@@ -101,7 +101,7 @@ impl Default for HttpSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ElasticsearchSettings {
-    /// Without `/_bulk`; required with this sink.
+    /// URL without `/_bulk`; required with this sink.
     pub url: Option<String>,
     /// An event goes to the index `<index_prefix><topic>`, in lower case.
     pub index_prefix: String,
@@ -137,7 +137,7 @@ impl Default for ElasticsearchSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SplunkSettings {
-    /// Without `/services/collector/event`; required with this sink.
+    /// URL without `/services/collector/event`; required with this sink.
     pub url: Option<String>,
     /// Token of the event collector; required with this sink.
     pub token: Secret,

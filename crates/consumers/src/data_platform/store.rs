@@ -54,7 +54,7 @@ pub(super) fn begin(conn: &mut Conn, file: &FileId, name: &str) -> Result<bool> 
     Ok(diesel::update(empty).set(export_file::name.eq(name)).execute(conn)? == 1)
 }
 
-/// `false` when there is no such file.
+/// Sets the committed length of a file. Returns `false` for an unknown file.
 pub(super) fn commit(conn: &mut Conn, file: &FileId, length: i64) -> Result<bool> {
     let key = (file.topic.as_str(), file.partition, file.lease, file.sequence);
     let update = diesel::update(export_file::table.find(key))
@@ -71,7 +71,7 @@ pub(super) fn committed(conn: &mut Conn, file: &FileId) -> Result<Option<i64>> {
     Ok(export_file::table.find(key).select(export_file::length).first(conn).optional()?)
 }
 
-/// All files of a partition.
+/// Returns all files of a partition.
 pub(super) fn of_partition(conn: &mut Conn, topic: &str, partition: i32) -> Result<Vec<Written>> {
     Ok(export_file::table
         .filter(export_file::topic.eq(topic).and(export_file::partition.eq(partition)))

@@ -114,7 +114,7 @@ pub fn get(conn: &mut Conn, id: DeliveryId) -> db::Result<Option<Delivery>> {
     Ok(t::table.filter(t::id.eq(id)).select(COLUMNS).first(conn).optional()?)
 }
 
-/// `None` until the order's first event has been handled.
+/// Returns the delivery of an order; `None` before the order's first event is handled.
 ///
 /// # Errors
 /// Any error of the database.
@@ -122,7 +122,7 @@ pub fn of_order(conn: &mut Conn, order: OrderId) -> db::Result<Option<Delivery>>
     Ok(t::table.find(order).select(COLUMNS).first(conn).optional()?)
 }
 
-/// At most `limit` deliveries, newest first, made before `after`.
+/// Returns at most `limit` deliveries, newest first, created before `after`.
 ///
 /// # Errors
 /// Any error of the database.

@@ -33,7 +33,7 @@ pub(super) fn open(conn: &mut Conn, incidents: &[Incident]) -> db::Result<HashSe
     Ok(opened.into_iter().collect())
 }
 
-/// At most `limit` incidents, newest first, opened before `after`.
+/// Returns at most `limit` incidents, newest first, opened before `after`.
 ///
 /// # Errors
 /// Any error of the database.

@@ -54,7 +54,7 @@ pub fn get(conn: &mut Conn, id: PurchaseOrderId) -> db::Result<Option<PurchaseOr
     Ok(t::table.find(id).first(conn).optional()?)
 }
 
-/// At most `limit` purchase orders, newest first, made before `after`.
+/// Returns at most `limit` purchase orders, newest first, opened before `after`.
 ///
 /// # Errors
 /// Any error of the database.

@@ -98,7 +98,8 @@ fn declaration(line: &'static str) -> Option<(&'static str, bool)> {
     (is_type && (rest.is_some() || alone)).then_some((name, line.ends_with('{')))
 }
 
-/// Name and type of a field: `pub price: Money,`. Of a value of an enum the text: `Expired => "expired",`.
+/// Returns name and type of a field: `pub price: Money,`. For a value of an enum, returns the text:
+/// `Expired => "expired",`.
 fn field(line: &'static str) -> Option<(&'static str, &'static str)> {
     let line = line.strip_suffix(',')?;
     match line.strip_prefix("pub ") {
@@ -107,7 +108,7 @@ fn field(line: &'static str) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// A doc comment as a paragraph. A link to Rust's own docs leads nowhere here.
+/// Returns a doc comment as a paragraph. Links to Rust's own docs become plain text.
 fn prose(doc: &mut Vec<&str>) -> String {
     std::mem::take(doc).join(" ").replace("[`", "`").replace("`]", "`")
 }
@@ -148,7 +149,7 @@ async fn groups() -> Vec<Group> {
     consumers::groups(&settings, &parts).expect("settings that can be used")
 }
 
-/// The golden payload, a line a field, in their order.
+/// Returns the golden payload, a line for each field, in order.
 fn example(event: &EventType, types: &Types) -> String {
     let path = format!("{GOLDEN}/{}.v{}.json", event.name, event.version);
     let golden = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));

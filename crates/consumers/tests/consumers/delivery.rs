@@ -26,7 +26,7 @@ fn told(given: &Given) -> Vec<DeliveryStatus> {
 /// A way an order can go.
 type Life = fn(&Purchase) -> Vec<Event>;
 
-/// The ways there are, with the status of the delivery at the end.
+/// Returns all lives of an order, with the final status of the delivery.
 fn lives() -> Vec<(DeliveryStatus, Life)> {
     vec![
         (DeliveryStatus::Waiting, |p| vec![p.created(time("2026-03-01T10:00:00Z"))]),
@@ -83,7 +83,7 @@ async fn a_batch_with_several_events_of_an_order_leads_to_the_same_end() {
     }
 }
 
-/// When the last event of a life happened.
+/// Returns the time of the last event of a life.
 fn delivery_end(life: Life) -> Time {
     match life(&purchase()).len() {
         1 => time("2026-03-01T10:00:00Z"),

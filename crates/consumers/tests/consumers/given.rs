@@ -133,7 +133,7 @@ pub(super) fn event<E: DomainEvent>(event: &E) -> Event {
     }
 }
 
-/// RFC 3339.
+/// Parses a time in RFC 3339.
 pub(super) fn time(text: &str) -> Time {
     text.parse::<chrono::DateTime<chrono::Utc>>().expect("a time").into()
 }

@@ -56,7 +56,7 @@ async fn pay(of: &TestDatabase, count: usize, buyers: &[MemberId]) -> BTreeMap<S
     emitted
 }
 
-/// Until every group has handled everything.
+/// Waits until every group has handled everything.
 async fn caught_up(of: &TestDatabase) {
     let begun = Instant::now();
     loop {
@@ -74,7 +74,7 @@ async fn caught_up(of: &TestDatabase) {
     assert!(dead.is_empty(), "{dead:?}");
 }
 
-/// The ids by key, in the order of the lines.
+/// Returns the ids by key, in the order of the lines.
 fn by_key(lines: impl IntoIterator<Item = Value>) -> BTreeMap<String, Vec<String>> {
     let mut by_key: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in lines {

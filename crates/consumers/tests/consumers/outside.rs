@@ -58,7 +58,7 @@ impl Smtp {
     }
 }
 
-/// `None` when the other side has gone.
+/// Serves one SMTP connection; returns `None` when the client has gone.
 async fn serve_smtp(stream: TcpStream, got: Arc<Mutex<Vec<Mail>>>) -> Option<()> {
     let mut stream = BufReader::new(stream);
     let mut to = String::new();
@@ -119,7 +119,7 @@ pub(super) fn numbered(first: i64, mut events: Vec<Event>) -> Vec<Event> {
     events
 }
 
-/// A batch from handling to the commit of the position.
+/// Runs a batch from the handling to the commit of the position.
 pub(super) async fn turn(
     db: &Database,
     handler: &Arc<dyn EffectHandler>,

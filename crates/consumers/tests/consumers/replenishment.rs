@@ -8,7 +8,7 @@ use super::given::{Given, databases, event, won};
 
 const THRESHOLD: i64 = 10;
 
-/// A product with so many in stock.
+/// Creates a product with `available` units in stock.
 async fn product(given: &Given, available: i64) -> ProductId {
     let created = given.db.write(move |tx| stock::create(tx, &NewProduct::new("tea", won(100), available, THRESHOLD)?));
     created.await.expect("a product").id

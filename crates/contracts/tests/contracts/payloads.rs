@@ -192,7 +192,7 @@ fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-/// Type, version and payload of each golden file.
+/// Returns type, version and payload of each golden file.
 fn golden_files() -> BTreeMap<(String, i16), String> {
     let files = fs::read_dir(folder()).expect("the folder of golden files");
     files

@@ -67,7 +67,7 @@ pub struct NewCoupon {
     pub valid_days: Option<i32>,
 }
 
-/// In characters.
+/// Maximum length of a name in characters.
 const MAX_NAME: usize = 100;
 /// Ten years.
 const MAX_VALID_DAYS: i32 = 3_650;
@@ -114,7 +114,7 @@ pub struct Coupon {
     pub created_at: Time,
 }
 
-/// True if a coupon can be asked for.
+/// Availability of a coupon for requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Availability {
     Open,
@@ -171,13 +171,13 @@ impl Coupon {
 db::text_enum!(
     /// Status of a member's coupon.
     OwnedStatus {
-        /// To be used.
+        /// Ready for use.
         Available => "available",
         /// Taken by an unpaid order.
         Reserved => "reserved",
         /// Paid with.
         Used => "used",
-        /// Not used in time; computed from `expires_at` and never stored.
+        /// Expired before use; computed from `expires_at` and never stored.
         Expired => "expired",
     }
 );
@@ -212,7 +212,7 @@ db::text_enum!(
     IssueStatus {
         /// The request won a coupon.
         Issued => "issued",
-        /// All were gone.
+        /// All coupons were gone.
         SoldOut => "sold_out",
         /// The member already has the coupon.
         Duplicate => "duplicate",
@@ -224,7 +224,7 @@ db::text_enum!(
 db::text_enum!(
     /// Reason against a request's part in the draw.
     RejectReason {
-        /// There is no such coupon.
+        /// The coupon does not exist.
         UnknownCoupon => "unknown-coupon",
         /// The request came before the opening.
         NotYetOpen => "not-yet-open",

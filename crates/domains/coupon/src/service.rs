@@ -41,7 +41,7 @@ pub fn close_at(tx: &mut Tx<'_>, id: CouponId, closes_at: Time) -> Result<Coupon
     store::set_closes_at(tx, id, closes_at)?.ok_or(CouponError::NotFound)
 }
 
-/// A campaign by id.
+/// Returns a campaign by id.
 ///
 /// # Errors
 /// Any error of the database.
@@ -49,7 +49,7 @@ pub fn get(conn: &mut Conn, id: CouponId) -> db::Result<Option<Coupon>> {
     store::by_id(conn, id)
 }
 
-/// At most `limit` campaigns before `after`, newest first.
+/// Returns at most `limit` campaigns before `after`, newest first.
 ///
 /// # Errors
 /// Any error of the database.
@@ -140,7 +140,7 @@ pub fn give_back(tx: &mut Tx<'_>, id: OwnedCouponId, order: OrderId) -> Result<(
     Ok(())
 }
 
-/// At most `limit` of a member's coupons before `after`, newest first.
+/// Returns at most `limit` of a member's coupons before `after`, newest first.
 ///
 /// # Errors
 /// Any error of the database.

@@ -9,7 +9,7 @@ pub enum MemberError {
     /// A value outside the rules for members.
     #[error("{field} {reason}")]
     Invalid { field: &'static str, reason: &'static str },
-    /// There is no such member.
+    /// The member does not exist.
     #[error("no such member")]
     NotFound,
     /// The refresh token is unknown, expired, already used, or belongs to a revoked session.

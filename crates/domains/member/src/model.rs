@@ -27,7 +27,7 @@ db::uuid_newtype!(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     pub id: MemberId,
-    /// In lower case, unique.
+    /// E-mail address in lower case, unique.
     pub email: String,
     pub name: String,
     pub role: Role,
@@ -51,7 +51,7 @@ pub struct NewMember {
 
 /// Longest address in SMTP (RFC 5321, 4.5.3.1.3), in bytes.
 const MAX_EMAIL_BYTES: usize = 254;
-/// In characters.
+/// Maximum length of a name in characters.
 const MAX_NAME: usize = 100;
 
 impl NewMember {
@@ -120,7 +120,7 @@ pub enum Rotation {
 }
 
 impl Rotation {
-    /// For after the commit: the session, or the refusal as an error.
+    /// Returns the session, or the refusal as an error. Call this after the commit.
     ///
     /// # Errors
     /// [`MemberError::InvalidRefresh`]

@@ -59,7 +59,7 @@ pub fn credentials_of(conn: &mut Conn, id: MemberId) -> db::Result<Option<Creden
     Ok(store::by_id(conn, id)?.map(Into::into))
 }
 
-/// A member by id.
+/// Returns a member by id.
 ///
 /// # Errors
 /// Any error of the database.
@@ -75,7 +75,7 @@ pub fn admins(conn: &mut Conn) -> db::Result<Vec<Member>> {
     Ok(store::admins(conn)?.into_iter().map(Into::into).collect())
 }
 
-/// At most `limit` members before `after`, newest first.
+/// Returns at most `limit` members before `after`, newest first.
 ///
 /// # Errors
 /// Any error of the database.

@@ -34,7 +34,7 @@ impl From<MemberRow> for Member {
     }
 }
 
-/// `false` when the e-mail address is taken.
+/// Inserts a member. Returns `false` if the e-mail address is taken.
 pub(crate) fn insert(conn: &mut Conn, row: &MemberRow) -> db::Result<bool> {
     let inserted = on_each!(conn, |c| diesel::insert_into(member::table)
         .values(row)
@@ -71,7 +71,7 @@ pub(crate) fn set_name(conn: &mut Conn, id: MemberId, name: &str) -> db::Result<
     Ok(renamed.get_result(conn).optional()?)
 }
 
-/// `false` when there is no such member.
+/// Sets the password hash. Returns `false` for an unknown member.
 pub(crate) fn set_password_hash(conn: &mut Conn, id: MemberId, hash: &str) -> db::Result<bool> {
     Ok(diesel::update(member::table.find(id)).set(member::password_hash.eq(hash)).execute(conn)? == 1)
 }

@@ -13,7 +13,7 @@ pub enum OrderError {
         /// Rule for the value: continues the sentence after the field's name.
         rule: &'static str,
     },
-    /// There is no such order of this member's.
+    /// The member has no such order.
     #[error("there is no such order")]
     NotFound,
     /// The order's state does not allow the step.

@@ -91,7 +91,7 @@ pub struct NewOrder {
 }
 
 impl NewOrder {
-    /// An order without a coupon.
+    /// Returns an order without a coupon.
     ///
     /// # Errors
     /// [`OrderError::Invalid`] for no lines or more than [`MAX_LINES`], for a line without a sensible price and
@@ -123,7 +123,7 @@ impl NewOrder {
         self.total
     }
 
-    /// The total without the discount.
+    /// Returns the total without the discount.
     pub fn payable(&self) -> Money {
         self.payable
     }
@@ -204,7 +204,7 @@ pub struct Order {
     pub status: OrderStatus,
     /// Lines as placed, by product id.
     pub lines: Vec<OrderLine>,
-    /// Before the discount.
+    /// Total before the discount.
     pub total: Money,
     pub discount: Money,
     /// The total without the discount.

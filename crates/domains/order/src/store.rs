@@ -66,7 +66,7 @@ pub fn get(conn: &mut Conn, id: OrderId) -> db::Result<Option<Order>> {
     orders::table.find(id).first::<Row>(conn).optional()?.map(Order::try_from).transpose()
 }
 
-/// At most `limit` orders before `after`, the newest first: a member's, or everybody's.
+/// Returns at most `limit` orders before `after`, the newest first: a member's, or all members'.
 ///
 /// # Errors
 /// Any error of the database.
@@ -207,9 +207,9 @@ pub(crate) fn due(conn: &mut Conn, now: Time, limit: i64) -> db::Result<Vec<Orde
 /// Units of a product held by orders.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Held {
-    /// By pending orders.
+    /// Units of pending orders.
     pub reserved: i64,
-    /// By paid orders.
+    /// Units of paid orders.
     pub sold: i64,
 }
 

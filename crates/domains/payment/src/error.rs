@@ -13,7 +13,7 @@ pub enum PaymentError {
         /// Rule for the value: continues the sentence after the field's name.
         rule: &'static str,
     },
-    /// There is less in the wallet than is to be paid.
+    /// The wallet holds less than the amount.
     #[error("the balance is {balance}, {needed} is needed")]
     InsufficientBalance { balance: Money, needed: Money },
     /// A charge would bring the wallet over [`crate::MAX_BALANCE`].
@@ -22,7 +22,7 @@ pub enum PaymentError {
     /// The order is already paid.
     #[error("the order is paid already")]
     AlreadyPaid,
-    /// There is no payment to give back.
+    /// The order has no payment to give back.
     #[error("the order is not paid")]
     NotPaid,
     /// The payment was given back already.

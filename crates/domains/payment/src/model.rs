@@ -56,7 +56,7 @@ pub struct Charge {
     pub order_version: i64,
     pub member_id: MemberId,
     pub lines: Vec<OrderLine>,
-    /// Before the discount.
+    /// Total before the discount.
     pub total: Money,
     pub discount: Money,
     /// Amount to take from the wallet.

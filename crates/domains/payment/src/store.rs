@@ -18,7 +18,7 @@ pub fn balance(conn: &mut Conn, member: MemberId) -> db::Result<Money> {
     Ok(balance.unwrap_or(Money::ZERO))
 }
 
-/// At most `limit` transactions of the member's wallet before `after`, the newest first.
+/// Returns at most `limit` transactions of the member's wallet before `after`, the newest first.
 ///
 /// # Errors
 /// Any error of the database.
@@ -51,7 +51,7 @@ pub fn transactions(
         .collect())
 }
 
-/// The order's payment, refunded or not.
+/// Returns the order's payment, refunded or not.
 ///
 /// # Errors
 /// Any error of the database.

@@ -13,7 +13,7 @@ pub enum StockError {
         /// Rule for the value: continues the sentence after the field's name.
         rule: &'static str,
     },
-    /// There is no such product.
+    /// The product does not exist.
     #[error("there is no product {product}")]
     Unknown { product: ProductId },
     /// The product is in the catalogue, but not sold at present.

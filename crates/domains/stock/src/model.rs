@@ -136,7 +136,7 @@ pub enum Sort {
     Newest,
     PriceAsc,
     PriceDesc,
-    /// By the letters in lower case, in the order of Unicode.
+    /// Sorted by the lower-case letters, in the order of Unicode.
     Name,
 }
 
@@ -149,7 +149,7 @@ pub enum Cursor {
     PriceAsc(i64, ProductId),
     /// Minor units.
     PriceDesc(i64, ProductId),
-    /// In lower case.
+    /// Name in lower case.
     Name(String, ProductId),
 }
 

@@ -38,7 +38,7 @@ fn from_row((id, name, price, available, low_stock_threshold, on_sale, version, 
     Product { id, name, price, available, low_stock_threshold, on_sale, version, created_at }
 }
 
-/// The product, on sale or not.
+/// Returns the product, on sale or not.
 ///
 /// # Errors
 /// Any error of the database.
@@ -56,7 +56,7 @@ pub fn by_ids(conn: &mut Conn, ids: &[ProductId]) -> db::Result<Vec<Product>> {
     Ok(rows.into_iter().map(from_row).collect())
 }
 
-/// At most `limit` products behind the query's cursor.
+/// Returns at most `limit` products behind the query's cursor.
 ///
 /// # Errors
 /// Any error of the database.
@@ -147,7 +147,7 @@ pub(crate) fn insert_adjustments(conn: &mut Conn, adjustments: &[Adjustment<'_>]
     Ok(())
 }
 
-/// `None` when there is no such product.
+/// Changes a product. Returns `None` for an unknown product.
 pub(crate) fn change(conn: &mut Conn, id: ProductId, change: &ProductChange) -> db::Result<Option<Product>> {
     let row: Option<Row> = diesel::update(product::table.find(id))
         .set((

@@ -47,7 +47,7 @@ impl Dropped {
 
 /// An event on the way to a proxy.
 pub(crate) struct Queued {
-    /// Without gaps, in the order of `send`.
+    /// Sequence number without gaps, in the order of `send`.
     seq: u64,
     pub(crate) since: Instant,
     pub(crate) tried: bool,
@@ -76,7 +76,7 @@ pub(crate) struct Buffer {
     wake: Notify,
     /// An event was not taken.
     lost: Notify,
-    /// All events below this number have met their fate.
+    /// Number below which all events are settled.
     settled: watch::Sender<u64>,
     closed: watch::Sender<bool>,
 }

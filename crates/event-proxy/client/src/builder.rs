@@ -98,7 +98,7 @@ impl Builder {
         self
     }
 
-    /// Sent as a bearer token.
+    /// Sets the API key, sent as a bearer token.
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
         self.api_key = Some(key.into());
         self
@@ -110,7 +110,7 @@ impl Builder {
         self
     }
 
-    /// Default [`Ack::Disk`].
+    /// Sets the acknowledgement, default [`Ack::Disk`].
     pub fn ack(mut self, ack: Ack) -> Self {
         self.ack = ack;
         self
@@ -146,7 +146,7 @@ impl Builder {
         self
     }
 
-    /// Default 2 s.
+    /// Sets the time-out of a connection attempt, default 2 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout.min(LONGEST);
         self

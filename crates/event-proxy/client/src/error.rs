@@ -47,7 +47,7 @@ pub enum SendError {
 #[error("not all events were delivered in time")]
 pub struct NotFlushed;
 
-/// There is a process-wide client already.
+/// Error of a second process-wide client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a client was installed before")]
 pub struct AlreadyInstalled;

@@ -66,7 +66,7 @@ impl ProxyLayer {
 }
 
 impl ProxyLayerBuilder {
-    /// The service of the events, if not the client's own.
+    /// Sets the service of the events, if not the client's own.
     pub fn service(mut self, service: impl Into<String>) -> Self {
         self.layer.service = Some(service.into());
         self

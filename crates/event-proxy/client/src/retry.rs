@@ -51,7 +51,7 @@ pub(crate) struct Addresses {
 
 struct Address {
     url: Url,
-    /// In a row.
+    /// Number of consecutive failures.
     failures: u32,
     /// Time until which other addresses are preferred.
     rests_until: Instant,
@@ -66,7 +66,7 @@ struct Address {
 /// Reason of a pause of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// Another address may do better.
+    /// The proxy is unavailable; another address may work.
     Away,
     /// The proxy is there, and asks for a later retry.
     Busy,

@@ -203,7 +203,7 @@ fn log_refused(events: usize, reason: &str) {
     tracing::warn!(events, reason, "events are lost: the proxy refused them");
 }
 
-/// The events as a JSON array.
+/// Returns the events as a JSON array.
 fn array(events: &[Queued]) -> Vec<u8> {
     let length: usize = events.iter().map(|event| event.json.len() + 1).sum();
     let mut body = Vec::with_capacity(length + 2);

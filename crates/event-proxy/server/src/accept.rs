@@ -11,7 +11,7 @@ use crate::http::kinds;
 use crate::intake::{Routed, Taken};
 use crate::room::Reserved;
 
-/// When an event is acknowledged.
+/// Time of an event's acknowledgement.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Ack {

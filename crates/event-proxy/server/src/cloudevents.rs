@@ -19,7 +19,7 @@ use crate::event::{Level, Posted};
 pub(crate) const STRUCTURED: &str = "application/cloudevents+json";
 pub(crate) const BATCHED: &str = "application/cloudevents-batch+json";
 
-/// In the structured mode.
+/// A CloudEvent of the structured mode.
 #[derive(Deserialize)]
 pub(crate) struct CloudEvent<'a> {
     #[serde(borrow)]

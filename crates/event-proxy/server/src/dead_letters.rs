@@ -70,7 +70,7 @@ fn literal(text: &str) -> String {
     text.replace('!', "!!").replace('%', "!%").replace('_', "!_")
 }
 
-/// Held events in some states, the newest event first, from behind the event `before`.
+/// Returns events in quarantine in some states, the newest event first, behind the event `before`.
 ///
 /// # Errors
 /// Any error of the database.

@@ -46,7 +46,7 @@ pub(crate) struct Means {
 }
 
 impl Delivery {
-    /// By the settings; nothing is connected.
+    /// Builds the delivery of the settings; connects to nothing.
     ///
     /// # Errors
     /// An unusable setting of Kafka, if events go to Kafka.

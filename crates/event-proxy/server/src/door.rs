@@ -23,7 +23,7 @@ const OF_FORMS: [&str; 3] = ["text/plain", "application/x-www-form-urlencoded", 
 const OF_FORWARDERS: [&str; 7] =
     ["forwarded", "real-ip", "client-ip", "clientip", "connecting-ip", "user-ip", "x-envoy-"];
 
-/// The middleware at the door.
+/// Middleware of the loopback guard.
 ///
 /// # Errors
 /// Errors of the application.

@@ -44,7 +44,7 @@ pub(crate) struct Held {
     pub attempts: i32,
     pub next_attempt_at: Option<Time>,
     pub reason: Option<String>,
-    /// For the first time.
+    /// Time of the first refusal.
     pub refused_at: Time,
     pub changed_at: Time,
     /// `{service}.{type}`
@@ -57,7 +57,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// To be appended to the log again.
+    /// Returns the event to append to the log again.
     pub(crate) fn staged(&self) -> Staged {
         Staged {
             id: self.id,
@@ -207,7 +207,7 @@ pub(crate) fn due(conn: &mut Conn, now: Time, latest: Time) -> db::Result<Option
         .optional()?)
 }
 
-/// When the next event is due.
+/// Returns the time of the next due event.
 ///
 /// # Errors
 /// Any error of the database.

@@ -31,7 +31,7 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    /// By the headers.
+    /// Returns the format by the headers.
     ///
     /// # Errors
     /// `unsupported-media-type`

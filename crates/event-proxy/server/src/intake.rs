@@ -75,7 +75,7 @@ struct Batch {
 }
 
 impl Intake {
-    /// Into the log of `db`, with so many bytes on the way at the most.
+    /// Starts the intake into the log of `db`, with at most `limit` bytes in the queue.
     pub(crate) fn start(db: Database, limit: usize, topics: Arc<Topics>) -> Self {
         let (queue, waiting) = mpsc::unbounded_channel();
         tokio::spawn(run(db, waiting, topics.clone()));

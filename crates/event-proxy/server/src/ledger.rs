@@ -18,7 +18,7 @@ pub(crate) struct TopicLedger {
     pub accepted: i64,
     /// Events on Kafka; without a bus, events in the log.
     pub delivered: i64,
-    /// In the log, on their way to Kafka.
+    /// Events in the log, on the way to Kafka.
     pub queued: i64,
     /// Events that Kafka refused, or events behind a refused event of the key; these are sent again.
     pub retrying: i64,

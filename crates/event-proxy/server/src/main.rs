@@ -17,7 +17,7 @@ struct Cli {
     /// The file with settings; config/event-proxy.toml if present.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Only say whether the settings can be used, without touching anything.
+    /// Only check the settings, without touching anything.
     #[arg(long)]
     check_config: bool,
 }

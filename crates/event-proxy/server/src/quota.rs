@@ -56,7 +56,7 @@ struct Limit {
 }
 
 impl Quota {
-    /// `None` without any limit.
+    /// Returns the quota of the limits; `None` without any limit.
     pub(crate) fn new(events_per_second: Option<i64>, bytes_per_second: Option<i64>) -> Option<Self> {
         let limit = |unit, rate: Option<i64>| {
             let rate = u64::try_from(rate?).ok().filter(|rate| *rate > 0)?;
@@ -143,7 +143,7 @@ impl From<Exceeded> for Problem {
 }
 
 impl Exceeded {
-    /// For `Retry-After`.
+    /// Returns the seconds for `Retry-After`.
     pub fn seconds(self) -> u64 {
         seconds(self.wait)
     }

@@ -24,7 +24,7 @@ impl Receipts {
         Self { node: node.to_owned(), key }
     }
 
-    /// The receipt of an event.
+    /// Returns the receipt of an event.
     pub(crate) fn of(&self, id: Id) -> String {
         let Id(id) = id;
         let mut bytes = id.as_bytes().to_vec();

@@ -85,7 +85,7 @@ impl Refusals {
         self.parts.lock().get(part).map(|concerned| concerned.version)
     }
 
-    /// To be called before anything of the partition is held or appended again.
+    /// Notes possible changes. Call this before an event of the partition goes into quarantine or is appended again.
     pub(crate) fn note(&self, part: &Part) {
         self.parts.lock().entry(part.clone()).or_default().version += 1;
     }

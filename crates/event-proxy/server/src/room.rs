@@ -112,7 +112,7 @@ impl Room {
         Problem::new(&kinds::LOG_FULL).detail(detail).retry_after(wait)
     }
 
-    /// Kafka has these events of a partition.
+    /// Notes the delivery of a partition's events to Kafka.
     pub(crate) fn delivered(&self, part: &Part, events: &[Event]) {
         let Some(last) = events.last() else { return };
         let mut counted = self.counted.lock();
@@ -124,14 +124,14 @@ impl Room {
         self.drain(new.map(|event| event.payload.len()).sum::<usize>() as u64);
     }
 
-    /// Old events of so many bytes left the log.
+    /// Notes that old events of this size left the log.
     pub(crate) fn forgotten(&self, bytes: u64) {
         if !self.to_kafka {
             self.drain(bytes);
         }
     }
 
-    /// An event is given up.
+    /// Notes the discard of an event.
     pub(crate) fn discarded(&self, bytes: usize) {
         self.drain(bytes as u64);
     }

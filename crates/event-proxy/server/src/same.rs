@@ -20,7 +20,7 @@ pub(crate) fn is_same(one: &str, other: &str) -> bool {
     one == other || content(one).zip(content(other)).is_some_and(are_same)
 }
 
-/// Stored events are at most 127 levels deep, so the recursion ends.
+/// Compares values by recursion: stored events are at most 127 levels deep.
 fn are_equal(one: &RawValue, other: &RawValue) -> bool {
     let (one, other) = (one.get(), other.get());
     if one == other {

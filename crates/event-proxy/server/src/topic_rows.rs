@@ -15,7 +15,7 @@ pub(crate) struct TopicRow {
     pub partitions: i32,
     /// The brokers' unless given.
     pub replication: Option<i32>,
-    /// In milliseconds; the brokers' unless given.
+    /// Retention in milliseconds; by default the brokers' retention.
     retention: Option<i64>,
     pub created_at: Time,
     /// Time of the creation on Kafka; the proxy creates a topic there only once without a request.
@@ -36,7 +36,7 @@ pub(crate) struct NewTopic {
     pub name: String,
     pub partitions: i32,
     pub replication: Option<i32>,
-    /// In milliseconds.
+    /// Retention in milliseconds.
     pub retention: Option<i64>,
 }
 

@@ -126,7 +126,7 @@ impl Topics {
         deleted.chain(self.missing()).collect()
     }
 
-    /// The topic of a service and a type.
+    /// Returns the topic of a service and a type.
     pub(crate) fn name(&self, service: &str, kind: &str) -> String {
         self.settings.template.replace("{service}", service).replace("{type}", kind)
     }
@@ -225,7 +225,7 @@ impl Topics {
         *missing = gone;
     }
 
-    /// False where the topic has to be made.
+    /// Returns true if the topic takes events; false if the topic has to be created.
     fn takes_events(&self, topic: &str) -> Result<bool, Problem> {
         let rows = self.rows.read();
         match rows.get(topic) {

@@ -63,7 +63,7 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// To be told when Kafka has the events, from now on.
+    /// Returns a wait for the delivery of events, from now on.
     pub(crate) fn wait_for(self: &Arc<Self>, ids: impl IntoIterator<Item = Id>) -> Wait {
         Wait { told: self.enter(ids), waiting: self.clone() }
     }
@@ -108,7 +108,7 @@ impl Waiting {
         self.count.store(by_event.len(), Ordering::Release);
     }
 
-    /// Kafka has these events.
+    /// Tells the waiting requests that Kafka has these events.
     pub(crate) fn tell(&self, events: &[Event], offsets: &[i64]) {
         if self.count.load(Ordering::Acquire) == 0 {
             return;

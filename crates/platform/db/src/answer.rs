@@ -28,7 +28,7 @@ pub async fn durable<T>(work: impl Future<Output = T>) -> (T, Result<()>) {
     UNFLUSHED.scope(RefCell::default(), answer).await
 }
 
-/// A read is about to begin.
+/// Notes the beginning of a read.
 ///
 /// # Errors
 /// [`Error::Unavailable`](crate::Error::Unavailable)

@@ -5,7 +5,8 @@ use diesel::prelude::*;
 use crate::types::{Time, UtcTime};
 use crate::{Conn, Result};
 
-/// The time by the database: on SQLite this process's clock, for there is one process; on PostgreSQL the start of the transaction.
+/// Returns the database's time: on SQLite this process's clock, because there is one process; on PostgreSQL the start
+/// of the transaction.
 ///
 /// # Errors
 /// Any error of the database.

@@ -8,7 +8,7 @@ use diesel::{PgConnection, SqliteConnection};
 /// [`on_each!`](crate::on_each).
 #[derive(diesel::MultiConnection)]
 pub enum Conn {
-    /// Many processes.
+    /// Database of many processes.
     Pg(PgConnection),
     /// Database of one process. Last, because SQLite takes any text for a file name.
     Sqlite(SqliteConnection),

@@ -39,7 +39,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults for a URL.
+    /// Returns the defaults for a URL.
     pub fn new(url: impl Into<String>) -> Self {
         Self { url: url.into(), pool_size: 10, group_limit: 256, setting: None }
     }

@@ -13,8 +13,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Error of a unit of work.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// Any error of the database but a constraint violation: away, full, overloaded, read-only, locked, cancelled. Nothing
-    /// was done, and the same call may succeed later.
+    /// Any error of the database except a constraint violation: unavailable, full, overloaded, read-only, locked,
+    /// cancelled. Nothing was done, and the same call may succeed later.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
     /// The COMMIT was sent without an answer: the commit may have happened or not.

@@ -47,7 +47,7 @@ impl Reason {
         }
     }
 
-    /// Value of the label `reason`.
+    /// Returns the value of the label `reason`.
     fn label(self) -> &'static str {
         match self {
             Self::NoRoom => "no-room",

@@ -63,7 +63,7 @@ const PG_EPOCH_MICROS: i64 = 946_684_800_000_000;
 pub struct Time(DateTime<Utc>);
 
 impl Time {
-    /// The time by this process's clock. In a unit of work take [`crate::Tx::now`], the database's.
+    /// Returns the time of this process's clock. In a unit of work use [`crate::Tx::now`], the database's time.
     pub fn now() -> Self {
         Utc::now().into()
     }

@@ -195,7 +195,7 @@ impl DerefMut for Tx<'_> {
     }
 }
 
-/// A statement about the transaction itself, kept prepared.
+/// Runs a statement about the transaction itself, kept prepared.
 pub(crate) fn control(conn: &mut Conn, statement: &'static str) -> QueryResult<()> {
     on_each!(conn, |conn| diesel::sql_query(statement).prepared().load::<NoRow>(conn)).map(drop)
 }

@@ -219,7 +219,7 @@ impl Cluster {
 /// Sees to the topics of a cluster.
 #[async_trait]
 pub trait SeeToTopics: Sync {
-    /// Called once the cluster is there, when there are more topics (`is_first`), and now and then.
+    /// Called when the cluster becomes available, when there are more topics (`is_first`), and periodically.
     ///
     /// # Errors
     /// The error of the cluster.

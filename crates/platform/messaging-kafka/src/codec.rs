@@ -50,7 +50,7 @@ fn source(id: Id) -> String {
     format!("urn:uuid:{id}")
 }
 
-/// The event of a record.
+/// Returns the event of a record.
 ///
 /// # Errors
 /// The reason why the record is no event of the shop or proxy.

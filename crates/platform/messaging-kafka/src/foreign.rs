@@ -14,7 +14,7 @@ use crate::subscriber::{KafkaBus, Reads};
 /// Reads external topics by their own names: only consumer groups get the prefix.
 pub struct KafkaForeign {
     ours: Kafka,
-    /// Without a prefix.
+    /// Cluster without a prefix.
     theirs: Kafka,
     asker: KafkaDirect,
 }

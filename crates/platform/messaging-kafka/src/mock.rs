@@ -17,7 +17,7 @@ pub struct MockKafka {
 }
 
 impl MockKafka {
-    /// Three brokers with these topics (name, partitions).
+    /// Starts three brokers with these topics (name, partitions).
     ///
     /// # Panics
     /// If librdkafka makes no cluster.

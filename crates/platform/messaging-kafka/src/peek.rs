@@ -26,7 +26,7 @@ impl Kafka {
         self.newest(topic, partition, i64::MAX).await
     }
 
-    /// The events among the newest `count` records of a partition.
+    /// Returns the events among the newest `count` records of a partition.
     pub(crate) async fn newest(&self, topic: &str, partition: i32, count: i64) -> Result<Vec<Event>, BusError> {
         let records = self.newest_before(topic, partition, None, count).await?;
         Ok(records.into_iter().filter_map(|(_, event)| event).collect())
@@ -89,7 +89,7 @@ impl Kafka {
     }
 }
 
-/// The offset of the first record of this time or later; `None` when all are older.
+/// Returns the offset of the first record of this time or later; `None` if all records are older.
 fn first_at(consumer: &BaseConsumer<Heard>, name: &str, partition: i32, time: Time) -> Result<Option<i64>, KafkaError> {
     let mut at = TopicPartitionList::new();
     at.add_partition_offset(name, partition, Offset::Offset(time.micros() / 1000))?;

@@ -51,7 +51,7 @@ const CONSUMER: &[(&str, &str)] = &[
 pub(crate) enum Reads {
     /// Events of this log, by the log's positions.
     Log(Id),
-    /// All records. Their positions are their offsets.
+    /// All records, with offsets as positions.
     Records,
     /// All records of an external topic: a noticed repeat of an event is skipped.
     RecordsOfOthers,
@@ -221,7 +221,8 @@ struct Reader {
     ahead: VecDeque<Read>,
     /// Asked for last, and not known to be handled yet.
     returned: Option<(i64, i64)>,
-    /// Everything from this position on is still to come. Positions fall where the log gave some a second time.
+    /// Position from which all events are still to come. The position falls where the log gave positions a second
+    /// time.
     from: i64,
     /// True if the reader began at the start of the partition, and the distance to `after` is still unknown.
     from_the_start: bool,
@@ -398,7 +399,7 @@ impl Met {
     }
 }
 
-/// librdkafka goes on by itself after these.
+/// Returns true for errors after which librdkafka goes on by itself.
 fn passes(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),

@@ -204,7 +204,7 @@ pub struct ByTopic {
 }
 
 impl ByTopic {
-    /// `theirs` for the `topics`, `others` for all else.
+    /// Combines `theirs` for the `topics`, and `others` for all other topics.
     pub fn new(topics: Arc<[&'static str]>, theirs: Arc<dyn Bus>, others: Arc<dyn Bus>) -> Self {
         Self { topics, theirs, others }
     }

@@ -264,7 +264,7 @@ struct Member {
     /// Partitions that can't be handled now, and whose last holder did not release them.
     uneasy: HashSet<Part>,
     valid_until: watch::Sender<Instant>,
-    /// When the leases were renewed last.
+    /// Time of the last renewal of the leases.
     renewed: Instant,
     /// Digest of the last complete round; `None` if work was left.
     settled: Option<Digest>,

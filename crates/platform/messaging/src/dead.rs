@@ -27,7 +27,7 @@ pub(crate) struct Resumable {
     pub(crate) dead_letter: Id,
 }
 
-/// The blocked keys of a topic.
+/// Returns the blocked keys of a topic.
 pub(crate) fn blocked(conn: &mut Conn, place: &Place) -> db::Result<HashSet<String>> {
     let keys: Vec<String> = blocked_key::table
         .filter(blocked_key::grp.eq(place.group))

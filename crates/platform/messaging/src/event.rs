@@ -117,7 +117,7 @@ impl Event {
         self.kind == E::TYPE
     }
 
-    /// The payload as an `E`.
+    /// Decodes the payload as an `E`.
     ///
     /// # Errors
     /// [`HandlerError::Failed`] for another type, or for a newer version.

@@ -170,7 +170,7 @@ pub(crate) fn is_newest(conn: &mut Conn, group: &str, lease: &Lease) -> db::Resu
     Ok(number == Some(lease.number))
 }
 
-/// The number of the newest lease of a partition.
+/// Returns the number of the newest lease of a partition.
 pub(crate) fn number(conn: &mut Conn, group: &str, lease: &Lease) -> db::Result<Option<i64>> {
     let row = group_lease::table.find((group, &*lease.topic, lease.partition)).select(group_lease::number);
     Ok(row.first(conn).optional()?)

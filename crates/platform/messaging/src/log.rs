@@ -75,7 +75,7 @@ struct Partition {
 }
 
 impl Log {
-    /// A log without topics.
+    /// Returns a log without topics.
     pub fn new() -> Self {
         Self::default()
     }
@@ -147,7 +147,7 @@ impl Log {
         self.shared.name.get_or_init(|| Id::new().to_string())
     }
 
-    /// Into how many partitions `topic` is divided; 0 when there is no such topic.
+    /// Returns the number of partitions of `topic`; 0 for an unknown topic.
     pub fn partitions(&self, topic: &str) -> i32 {
         self.topic(topic).map_or(0, |topic| topic.partitions.len() as i32)
     }
@@ -254,7 +254,7 @@ impl Log {
         Some(topic.partitions.get(usize::try_from(partition).ok()?)?.end.subscribe())
     }
 
-    /// The events behind `after`, in order, if the newest are still in memory from `after` on.
+    /// Returns the events behind `after`, in order, if the cache still has all of them.
     pub(crate) fn recent(&self, topic: &str, partition: i32, after: i64, max: usize) -> Option<Vec<Event>> {
         let topic = self.topic(topic)?;
         topic.partitions.get(usize::try_from(partition).ok()?)?.tail.after(after, max)
@@ -423,7 +423,7 @@ impl Log {
     }
 }
 
-/// Error of a process without a connection.
+/// Returns the error of a process without a connection.
 fn no_epoch() -> db::Error {
     db::Error::Defect("the log has no epoch".into())
 }

@@ -56,7 +56,7 @@ pub(crate) struct Epochs {
 }
 
 impl Epochs {
-    /// `epochs` are in the order of their ordinals.
+    /// Builds the epochs of a list; `epochs` are in the order of ordinals.
     pub(crate) fn new(life: Life, epochs: Vec<LogEpoch>) -> Self {
         let mut starts = HashMap::<String, HashMap<i32, Vec<(i64, Id)>>>::new();
         let mut ids = Vec::with_capacity(epochs.len());
@@ -73,7 +73,7 @@ impl Epochs {
         self.life
     }
 
-    /// Ordinal and id of the newest epoch.
+    /// Returns ordinal and id of the newest epoch.
     pub(crate) fn last(&self) -> Option<(i64, Id)> {
         self.ids.last().copied()
     }
@@ -113,7 +113,7 @@ impl Epochs {
     }
 }
 
-/// The epochs of the log, the oldest first.
+/// Returns the epochs of the log, the oldest first.
 ///
 /// # Errors
 /// Any error of the database.
@@ -136,7 +136,7 @@ pub fn log_epochs(conn: &mut Conn) -> db::Result<Vec<LogEpoch>> {
     Ok(epochs.into_iter().map(epoch).collect())
 }
 
-/// The newest epoch.
+/// Returns the newest epoch.
 pub(crate) fn newest(conn: &mut Conn) -> db::Result<EpochRow> {
     Ok(log_epoch::table.order(log_epoch::ordinal.desc()).first(conn)?)
 }

@@ -63,7 +63,7 @@ struct Left {
     position: i64,
 }
 
-/// The events of `key` behind position `after`, in order.
+/// Returns the events of `key` behind position `after`, in order.
 ///
 /// # Errors
 /// Any error of the database.
@@ -87,7 +87,7 @@ pub fn events_of_key(
     Ok(rows.into_iter().map(|row| row.into_event(source, topic.clone())).collect())
 }
 
-/// The end of what the relay has brought to the bus, or taken out of the log on the way; -1 for nothing.
+/// Returns the end of the events that the relay has delivered, or taken out of the log on the way; -1 for none.
 ///
 /// # Errors
 /// Any error of the database.

@@ -13,14 +13,14 @@ use crate::event::Event;
 /// Batches for each second, so that a handler still gets batches.
 const BATCHES_PER_SECOND: u32 = 10;
 
-/// Another bus, slowed down to so many events a second, all groups of this process together.
+/// A bus with a rate limit in events a second, for all groups of this process together.
 pub struct Paced {
     bus: Arc<dyn Bus>,
     pace: Arc<Pace>,
 }
 
 impl Paced {
-    /// At most `per_second` events of `bus` in any second, but for the first batch.
+    /// Limits `bus` to `per_second` events in any second, except for the first batch.
     pub fn new(bus: Arc<dyn Bus>, per_second: NonZeroU32) -> Self {
         Self { bus, pace: Arc::new(Pace::new(per_second)) }
     }

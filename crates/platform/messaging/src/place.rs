@@ -158,7 +158,7 @@ pub(crate) struct PositionRow {
     pub(crate) position: i64,
 }
 
-/// The group's positions, with their sources.
+/// Returns the group's positions, with their sources.
 pub(crate) fn positions_by_source(conn: &mut Conn, group: &str) -> db::Result<Vec<(Id, PositionRow)>> {
     use group_position as place;
     Ok(place::table
@@ -167,13 +167,13 @@ pub(crate) fn positions_by_source(conn: &mut Conn, group: &str) -> db::Result<Ve
         .load(conn)?)
 }
 
-/// The group's positions in the log `source`.
+/// Returns the group's positions in the log `source`.
 pub(crate) fn positions(conn: &mut Conn, group: &str, source: Id) -> db::Result<Vec<PositionRow>> {
     let all = all_positions(conn, source)?;
     Ok(all.into_iter().filter(|row| row.group == group).collect())
 }
 
-/// All groups' positions in the log `source`, by group, topic and partition.
+/// Returns all groups' positions in the log `source`, by group, topic and partition.
 pub(crate) fn all_positions(conn: &mut Conn, source: Id) -> db::Result<Vec<PositionRow>> {
     use group_position as place;
     Ok(place::table

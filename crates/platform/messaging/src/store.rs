@@ -38,7 +38,7 @@ pub(crate) struct PartitionRow {
     pub floor: i64,
 }
 
-/// Sum of the sizes of payloads, in bytes.
+/// Returns the SQL for the sum of payload sizes, in bytes.
 pub(crate) fn payload_bytes() -> SqlLiteral<BigInt> {
     sql("coalesce(sum(octet_length(CAST(payload AS TEXT))), 0)")
 }
@@ -101,13 +101,13 @@ pub(crate) fn source(conn: &mut Conn) -> db::Result<Id> {
     Ok(source)
 }
 
-/// By topic and partition.
+/// Returns all partitions, by topic and partition.
 pub(crate) fn partitions(conn: &mut Conn) -> db::Result<Vec<PartitionRow>> {
     let all = topic_partition::table.order((topic_partition::topic, topic_partition::partition));
     Ok(all.select(partition_row(conn)).load(conn)?)
 }
 
-/// The partitions of a topic, in their order.
+/// Returns the partitions of a topic, in order.
 pub(crate) fn partitions_of(conn: &mut Conn, topic: &str) -> db::Result<Vec<PartitionRow>> {
     let of_topic = topic_partition::table.filter(topic_partition::topic.eq(topic));
     Ok(of_topic.order(topic_partition::partition).select(partition_row(conn)).load(conn)?)
@@ -170,7 +170,7 @@ pub(crate) fn set_floor(conn: &mut Conn, topic: &str, partition: i32, floor: i64
     Ok(())
 }
 
-/// The mark only rises.
+/// Raises the relay's mark; the mark never falls.
 pub(crate) fn raise_relayed(conn: &mut Conn, topic: &str, partition: i32, relayed: i64) -> db::Result<()> {
     diesel::update(topic_partition::table.find((topic, partition)))
         .filter(topic_partition::relayed.lt(relayed))
@@ -329,7 +329,7 @@ impl LogRow {
     }
 }
 
-/// At most `max` events behind `after`, in order, out of the database.
+/// Returns at most `max` events behind `after`, in order, out of the database.
 pub(crate) async fn read_events(
     db: &Database,
     log: &Log,

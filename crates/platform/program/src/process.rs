@@ -81,7 +81,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// From now on a signal ends nothing by itself.
+    /// Starts to listen: from now on a signal ends nothing by itself.
     ///
     /// # Errors
     /// If signals can't be listened to.

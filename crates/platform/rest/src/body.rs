@@ -70,7 +70,7 @@ impl Budget {
 }
 
 impl Bodies {
-    /// Application data of a server with these limits.
+    /// Returns the application data of a server with these limits.
     pub fn new(limits: &LimitSettings, trust_forwarded: bool, stopping: CancellationToken) -> Data<Self> {
         Data::new(Self { limits: limits.clone(), trust_forwarded, budget: Mutex::default(), stopping })
     }
@@ -225,7 +225,7 @@ impl Incoming {
         }
     }
 
-    /// The whole body.
+    /// Returns the whole body.
     ///
     /// # Errors
     /// Errors of [`next`](Self::next), `body-too-large` for more than `limit` bytes, and `unavailable` without
@@ -339,7 +339,7 @@ impl Read for Wire {
 }
 
 impl BufRead for Wire {
-    /// `WouldBlock` until more comes.
+    /// Returns `WouldBlock` until more data comes.
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.piece.is_empty() && !self.is_over {
             return Err(ErrorKind::WouldBlock.into());

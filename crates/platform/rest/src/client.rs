@@ -6,7 +6,8 @@ use actix_web::HttpRequest;
 
 const FORWARDED: &str = "x-forwarded-for";
 
-/// The client of a request: the peer, or the last address of `X-Forwarded-For` if a trusted proxy sets this header.
+/// Returns the client of a request: the peer, or the last address of `X-Forwarded-For` if a trusted proxy sets this
+/// header.
 ///
 /// All lines of the header are one list (RFC 9110, 5.3), and each proxy appends an address. Ports are cut off. An
 /// IPv6 customer has a /64, counted as one address.

@@ -99,7 +99,7 @@ impl Route {
         self.pattern.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// For the header Allow.
+    /// Returns the value of the header Allow.
     pub fn allow(&self) -> String {
         let names: Vec<&str> = self.methods.iter().map(|(method, _)| method.as_str()).collect();
         names.join(", ")
@@ -120,7 +120,7 @@ impl Route {
     }
 }
 
-/// The answer where no route fits.
+/// Answers a request without a matching route.
 ///
 /// Also answers a route with an unknown method: the framework tries services one by one, and does not report the
 /// reason of a mismatch.

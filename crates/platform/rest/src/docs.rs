@@ -133,7 +133,7 @@ fn operations(api: &mut OpenApi) -> impl Iterator<Item = (bool, bool, &mut Opera
     })
 }
 
-/// All parameters of the document.
+/// Returns all parameters of the document.
 pub fn parameters(api: &mut OpenApi) -> impl Iterator<Item = &mut Parameter> {
     let all = operations(api).flat_map(|(.., operation)| operation.parameters.iter_mut().flatten());
     all.filter_map(|parameter| if let RefOr::T(parameter) = parameter { Some(parameter) } else { None })
@@ -248,14 +248,14 @@ impl Described {
 /// The serialised document.
 pub struct ApiDocument(pub Bytes);
 
-/// This document.
+/// Serves this document.
 #[utoipa::path(operation_id = "getOpenApiDocument", tag = "docs", responses((status = 200, body = Object)))]
 #[get("/openapi.json")]
 pub async fn document(api: Data<ApiDocument>) -> HttpResponse {
     HttpResponse::Ok().insert_header(ContentType::json()).body(api.0.clone())
 }
 
-/// The pages are under `/docs/`.
+/// Redirects to the pages under `/docs/`.
 #[get("/docs")]
 pub async fn docs() -> Redirect {
     Redirect::to("/docs/")
@@ -281,14 +281,14 @@ impl From<&Kind> for KindView {
 /// The types of problem of the server.
 pub struct Kinds(pub Vec<&'static Kind>);
 
-/// All types of problem.
+/// Shows all types of problem.
 #[get("/problems")]
 pub async fn problems(kinds: Data<Kinds>) -> HttpResponse {
     let items: Vec<KindView> = kinds.0.iter().map(|kind| KindView::from(*kind)).collect();
     reply::ok(&serde_json::json!({ "items": items }))
 }
 
-/// A type of problem: where the `type` of a document leads.
+/// Shows a type of problem: the target of a document's `type`.
 #[get("/problems/{code}")]
 pub async fn problem_kind(kinds: Data<Kinds>, code: Segment<String>) -> Result<HttpResponse, Problem> {
     let kind = kinds.0.iter().find(|kind| kind.code == code.0);

@@ -5,7 +5,7 @@
 use actix_web::{HttpResponse, get};
 use serde::Serialize;
 
-/// The process runs.
+/// Answers that the process runs.
 #[get("/livez")]
 pub async fn livez() -> HttpResponse {
     HttpResponse::Ok().json(serde_json::json!({ "status": "live" }))
@@ -17,7 +17,7 @@ pub async fn metrics() -> HttpResponse {
     text_of_metrics()
 }
 
-/// Answer of a route for Prometheus.
+/// Returns the answer of a route for Prometheus.
 pub fn text_of_metrics() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(telemetry::metrics::render())
 }

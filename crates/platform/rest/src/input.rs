@@ -143,7 +143,7 @@ pub fn fields<T: DeserializeOwned + Validate<Context = ()>>(query: &str) -> Resu
     fields_of(pairs(query)?)
 }
 
-/// The names and values of a query or a form.
+/// Returns the names and values of a query or a form.
 ///
 /// # Errors
 /// `invalid-query`

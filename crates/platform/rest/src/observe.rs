@@ -15,7 +15,7 @@ use crate::directory;
 use crate::kinds;
 use crate::problem::{self, Problem};
 
-/// The middleware around the whole application.
+/// Middleware around the whole application.
 pub async fn observe(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -57,7 +57,7 @@ pub async fn observe(
     Ok(response)
 }
 
-/// Name of a method for metrics and traces. A client may send any word of any length.
+/// Returns the name of a method for metrics and traces. A client may send any word of any length.
 fn known(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

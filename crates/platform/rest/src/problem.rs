@@ -68,7 +68,7 @@ pub struct Document {
     pub detail: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
-    /// Under this the log knows the request.
+    /// Id of the request in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     #[serde(flatten)]
@@ -77,7 +77,7 @@ pub struct Document {
 }
 
 impl Problem {
-    /// An occurrence of `kind`.
+    /// Returns an occurrence of `kind`.
     pub fn new(kind: &'static Kind) -> Self {
         Self(Box::new(Inner {
             kind,
@@ -117,7 +117,7 @@ impl Problem {
         self
     }
 
-    /// When to ask again.
+    /// Sets the time until a retry.
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
         self
@@ -135,18 +135,18 @@ impl Problem {
         self
     }
 
-    /// The way to sign in, for a 401: a Bearer token unless said.
+    /// Sets the challenge of a 401; by default a Bearer token.
     pub fn challenge(mut self, challenge: &'static str) -> Self {
         self.0.challenge = challenge;
         self
     }
 
-    /// The thing asked for does not exist, or is another's.
+    /// Returns the problem of a resource that does not exist, or belongs to another member.
     pub fn not_found(what: &str) -> Self {
         Self::new(&kinds::NOT_FOUND).detail(format_args!("no such {what}"))
     }
 
-    /// A failure of the server: `reason` goes to the log alone.
+    /// Returns a failure of the server: `reason` goes to the log alone.
     pub fn internal(reason: impl fmt::Display) -> Self {
         tracing::error!(request_id = request_id(), "internal error: {reason}");
         Self::new(&kinds::INTERNAL)
@@ -218,7 +218,7 @@ fn shortened(text: impl fmt::Display, most: usize) -> String {
     cut.0
 }
 
-/// The id of the running request.
+/// Returns the id of the running request.
 pub fn request_id() -> Option<String> {
     TraceContext::current().map(|trace| trace.trace_id())
 }

@@ -196,7 +196,7 @@ where
     })
 }
 
-/// The HTTP side of guarded connections.
+/// Returns the HTTP service of guarded connections.
 fn http<S, C>(
     app: App<S>,
     stop: GracefulShutdownSignal,

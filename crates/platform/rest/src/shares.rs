@@ -16,7 +16,7 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    /// At most `most` connections of an address.
+    /// Returns shares with at most `most` connections of an address.
     pub(crate) fn new(most: usize) -> Self {
         Self { open: Arc::default(), most }
     }

@@ -51,7 +51,7 @@ impl TraceContext {
         format!("{:032x}", self.trace_id)
     }
 
-    /// The ids as numbers: trace, span, and whether the trace is sampled.
+    /// Returns the ids as numbers, and true if the trace is sampled: trace, span, sampled.
     pub fn parts(&self) -> (u128, u64, bool) {
         (self.trace_id, self.span_id, self.sampled)
     }
@@ -75,7 +75,7 @@ pub async fn traced<F: Future>(parent: Option<TraceContext>, span: Span, work: F
 
 static EXPORT: AtomicBool = AtomicBool::new(false);
 
-/// From now on spans are exported.
+/// Starts the export of spans.
 pub(crate) fn export() {
     EXPORT.store(true, Ordering::Relaxed);
 }

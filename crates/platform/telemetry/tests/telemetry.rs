@@ -103,7 +103,7 @@ fn docs_have_the_list_of_metrics() {
     is_in("docs/event-proxy.md", &table(columns, metrics::ALL.iter().filter(of_proxy), |_| String::new()));
 }
 
-/// A table of metrics in Markdown, with `more` at the end of each row.
+/// Returns a table of metrics in Markdown, with `more` at the end of each row.
 fn table<'a>(columns: &str, metrics: impl Iterator<Item = &'a Metric>, more: impl Fn(&Metric) -> String) -> String {
     metrics.fold(columns.to_owned(), |mut table, metric| {
         let labels = if metric.labels.is_empty() { String::new() } else { format!(" by {}", metric.labels.join(", ")) };

@@ -168,7 +168,7 @@ impl BusSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HostSettings {
-    /// All consumer groups.
+    /// True to host all consumer groups.
     pub consumers: bool,
     /// The relay, for topics on Kafka.
     pub relay: bool,
@@ -224,7 +224,7 @@ pub struct CurrencySettings {
 defaults!(CurrencySettings { code: "KRW".into(), decimals: None });
 
 impl CurrencySettings {
-    /// The currency of the settings.
+    /// Returns the currency of the settings.
     ///
     /// # Errors
     /// `currency.code`, `currency.decimals`

@@ -26,7 +26,7 @@ fn load(text: &str) -> Settings {
     Settings::from(Some(path), none).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The file with the marks of these lines taken away.
+/// Returns the file with the marks of these lines removed.
 fn without(mark: impl Fn(&str) -> Option<&str>) -> String {
     let lines = text();
     let lines = lines.lines().map(|line| mark(line).filter(|rest| is_setting(rest)).unwrap_or(line));

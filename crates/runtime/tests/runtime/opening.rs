@@ -124,7 +124,7 @@ async fn a_sink_that_is_not_configured_is_named() {
     assert!(refusal.starts_with("setting export.splunk.token: "), "{refusal}");
 }
 
-/// The threads of the shop before may need a moment to let the file go.
+/// Opens a shop again. The earlier shop's threads may need a moment to release the file.
 pub(crate) async fn opened_again(settings: Settings) -> Shop {
     let deadline = Instant::now() + DEADLINE;
     loop {

@@ -57,7 +57,7 @@ impl Caller {
         self.role == Role::Admin
     }
 
-    /// The caller of a request.
+    /// Returns the caller of a request.
     ///
     /// # Errors
     /// `unauthenticated`, `too-many-requests`, and the database's.
@@ -72,7 +72,7 @@ impl Caller {
     }
 }
 
-/// The token of an `Authorization: Bearer` header; the scheme's case does not matter (RFC 9110).
+/// Returns the token of an `Authorization: Bearer` header; the scheme's case does not matter (RFC 9110).
 fn bearer(header: &str) -> Option<&str> {
     let (scheme, token) = header.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

@@ -10,7 +10,7 @@ pub struct Keys<'s>(&'s [u8]);
 pub(super) type Hasher = Hmac<Sha256>;
 
 impl<'s> Keys<'s> {
-    /// Over `auth.token_secret`.
+    /// Wraps `auth.token_secret`.
     pub fn new(secret: &'s [u8]) -> Self {
         Self(secret)
     }

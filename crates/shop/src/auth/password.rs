@@ -26,14 +26,14 @@ pub struct Passwords {
 }
 
 impl Passwords {
-    /// At most `at_once` at the same time.
+    /// Allows at most `at_once` hashes at the same time.
     pub fn new(at_once: usize) -> Self {
         let decoy = hash(&rand::random::<[u8; 16]>()).expect("argon2 takes any password of 16 bytes");
         let turns = Arc::new(Semaphore::new(at_once.max(1)));
         Self { turns, networks: Arc::default(), decoy: decoy.into() }
     }
 
-    /// The hash to store, as a PHC string.
+    /// Returns the hash to store, as a PHC string.
     ///
     /// # Errors
     /// If the turn does not come in time.
@@ -81,7 +81,7 @@ pub(crate) fn note_wrong_password(from: IpAddr) {
     tracing::warn!(%from, "sign-in failed: wrong e-mail address or password");
 }
 
-/// The hash of `password` as a PHC string, on this thread.
+/// Returns the hash of `password` as a PHC string, on this thread.
 pub(crate) fn hash(password: &[u8]) -> Result<String, argon2::password_hash::Error> {
     Ok(Argon2::default().hash_password(password)?.to_string())
 }

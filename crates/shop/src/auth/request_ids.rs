@@ -15,12 +15,12 @@ pub struct RequestIds([u8; 32]);
 const MAC_AT: usize = 10;
 
 impl RequestIds {
-    /// With the key for request ids.
+    /// Derives the key for request ids.
     pub fn new(keys: &Keys<'_>) -> Self {
         Self(keys.derive("request-id"))
     }
 
-    /// A new id for a request of `member`.
+    /// Returns a new id for a request of `member`.
     pub fn generate(&self, member: MemberId) -> RequestId {
         let millis = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
         let mut bytes = [0_u8; 16];

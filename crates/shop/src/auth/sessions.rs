@@ -19,7 +19,7 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Over the sessions of `db`.
+    /// Wraps the sessions of `db`.
     pub fn new(db: Database) -> Self {
         Self { db, live: Recent::new(UNNOTICED, 100_000) }
     }
@@ -33,7 +33,7 @@ impl Sessions {
         live.then_some(()).ok_or_else(ended)
     }
 
-    /// The session was revoked.
+    /// Forgets a revoked session.
     pub fn forget(&self, session: SessionId) {
         self.live.forget(session);
     }

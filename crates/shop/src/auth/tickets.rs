@@ -32,12 +32,12 @@ pub struct Ticket {
 pub struct Tickets([u8; 32]);
 
 impl Tickets {
-    /// With the key for tickets.
+    /// Derives the key for tickets.
     pub fn new(keys: &Keys<'_>) -> Self {
         Self(keys.derive("stream-ticket"))
     }
 
-    /// A ticket for a member's session: both ids, time of expiry, MAC.
+    /// Returns a ticket for a member's session: both ids, time of expiry, MAC.
     pub fn issue(&self, member: MemberId, session: SessionId) -> String {
         self.issue_until(member, session, Time::now() + TICKET_LIFETIME)
     }

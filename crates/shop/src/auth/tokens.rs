@@ -49,7 +49,7 @@ impl Tokens {
         Self { sign: EncodingKey::from_secret(&key), verify: DecodingKey::from_secret(&key), rules, lifetime }
     }
 
-    /// A token for the member's session, good for [`lifetime`](Self::lifetime).
+    /// Returns a token for the member's session, valid for [`lifetime`](Self::lifetime).
     ///
     /// # Errors
     /// If signing fails, which would be a defect.
@@ -99,7 +99,7 @@ impl RefreshToken {
         Sha256::digest(self.0.as_bytes()).to_vec()
     }
 
-    /// For the client.
+    /// Returns the text for the client.
     pub(crate) fn into_text(self) -> String {
         self.0
     }

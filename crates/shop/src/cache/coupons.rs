@@ -31,7 +31,7 @@ pub enum CouponState {
 }
 
 impl Coupons {
-    /// Over the coupons of `db`.
+    /// Wraps the coupons of `db`.
     pub fn new(db: Database) -> Self {
         let recent = Recent::new(LIFETIME, 10_000);
         Self { db, recent, owners: Recent::new(Duration::from_secs(60), 200_000) }
@@ -71,7 +71,7 @@ impl Coupons {
         if sold_out { self.owners.get_or_read((id, member), read).await } else { read.await }
     }
 
-    /// The coupon was changed by this process.
+    /// Forgets a coupon changed by this process.
     pub fn forget(&self, id: CouponId) {
         self.recent.forget(id);
     }

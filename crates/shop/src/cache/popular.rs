@@ -22,12 +22,12 @@ pub struct Popular {
 }
 
 impl Popular {
-    /// Over the figures of `db`.
+    /// Wraps the figures of `db`.
     pub fn new(db: Database) -> Self {
         Self { db, recent: Recent::new(Duration::from_secs(1), 1) }
     }
 
-    /// The answer as JSON.
+    /// Returns the answer as JSON.
     ///
     /// # Errors
     /// Any error of the database.

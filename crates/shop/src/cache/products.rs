@@ -25,13 +25,13 @@ pub struct Products {
 }
 
 impl Products {
-    /// Over the products of `db`.
+    /// Wraps the products of `db`.
     pub fn new(db: Database) -> Self {
         let recent = (!db.is_shared()).then(|| Recent::new(LIFETIME, 20_000).into());
         Self { db, recent }
     }
 
-    /// The product as JSON.
+    /// Returns the product as JSON.
     ///
     /// # Errors
     /// `not-found`, and the database's.

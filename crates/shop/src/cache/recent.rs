@@ -61,7 +61,7 @@ impl<K: Hash + Eq + Copy, V: Clone> Recent<K, V> {
         self.generation(self.hasher.hash_one(key)).fetch_add(1, Ordering::SeqCst);
     }
 
-    /// From now on, everything is read anew.
+    /// Invalidates all entries.
     pub(crate) fn forget_all(&self) {
         self.generations.iter().for_each(|generation| {
             generation.fetch_add(1, Ordering::SeqCst);

@@ -41,7 +41,7 @@ enum Command {
         /// The CSV file, with a header line.
         file: PathBuf,
     },
-    /// Say whether the settings can be used, without touching anything.
+    /// Check the settings, without touching anything.
     CheckConfig,
     /// Inspect and change the buses of topics.
     Bus {

@@ -25,7 +25,7 @@ pub(crate) struct ProductEntry {
     #[garde(range(min = 0, max = stock::MAX_UNITS))]
     #[schema(minimum = 0, maximum = 1_000_000_000, example = 100)]
     pub stock: i64,
-    /// More is ordered when fewer units are available; 0 is never.
+    /// Stock below which more units are ordered; 0 means never.
     #[serde(default)]
     #[garde(range(min = 0, max = stock::MAX_UNITS))]
     #[schema(minimum = 0, maximum = 1_000_000_000, example = 10)]

@@ -49,7 +49,7 @@ pub(crate) struct OrderView {
     #[schema(value_type = texts::OrderStatus)]
     pub status: OrderStatus,
     pub items: Vec<LineView>,
-    /// Before the discount.
+    /// Total before the discount.
     #[schema(value_type = String, example = "39800")]
     pub total: Money,
     #[schema(value_type = String, example = "3980")]

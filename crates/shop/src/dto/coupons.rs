@@ -107,7 +107,7 @@ impl CouponEntry {
     }
 }
 
-/// When a campaign ends.
+/// New end of a campaign.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CouponPatch {
@@ -243,7 +243,7 @@ impl From<IssueRequest> for IssueRequestView {
 #[derive(Serialize, ToSchema)]
 #[schema(as = OwnedCoupon)]
 pub(crate) struct OwnedCouponView {
-    /// For `coupon_id` of an order.
+    /// Value for `coupon_id` of an order.
     #[schema(value_type = uuid::Uuid)]
     pub id: OwnedCouponId,
     #[schema(value_type = uuid::Uuid)]

@@ -305,7 +305,7 @@ pub(crate) struct IncidentView {
     pub id: IncidentId,
     #[schema(value_type = uuid::Uuid)]
     pub event_id: Id,
-    /// On Kafka.
+    /// Topic on Kafka.
     pub topic: String,
     #[serde(rename = "type")]
     #[schema(example = "order.payment-failed")]

@@ -14,7 +14,7 @@ use super::texts;
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SettlementDay {
     pub date: NaiveDate,
-    /// Before discounts.
+    /// Sum before discounts.
     #[schema(value_type = String)]
     pub gross: Money,
     #[schema(value_type = String)]

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::{printable, texts};
 
-/// The rule for every e-mail address: mail can be sent there.
+/// Checks an e-mail address: mail can be sent to the address.
 fn mailbox(text: &str, _: &()) -> garde::Result {
     match member::checked_email(text) {
         Ok(_) => Ok(()),
@@ -18,7 +18,7 @@ fn mailbox(text: &str, _: &()) -> garde::Result {
     }
 }
 
-/// The rule for every new password.
+/// Checks a new password.
 fn strong(text: &str, _: &()) -> garde::Result {
     program::password::weakness(text).map_or(Ok(()), |weakness| Err(garde::Error::new(weakness)))
 }
@@ -83,7 +83,7 @@ pub(crate) struct PasswordChange {
 /// The tokens of a session.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct TokenPair {
-    /// For the header `Authorization: Bearer …`.
+    /// Token for the header `Authorization: Bearer …`.
     pub access_token: String,
     #[schema(example = "Bearer")]
     pub token_type: &'static str,

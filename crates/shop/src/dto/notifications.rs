@@ -34,7 +34,7 @@ impl From<Notification> for NotificationView {
     }
 }
 
-/// Up to where a member has read.
+/// Number up to which a member has read.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReadMark {
@@ -53,7 +53,7 @@ pub(crate) struct Marked {
 /// Opens a notification stream without a header.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct StreamTicket {
-    /// For `?ticket=` of the stream.
+    /// Value for `?ticket=` of the stream.
     pub ticket: String,
     /// Lifetime of the ticket in seconds.
     #[schema(example = 60)]

@@ -27,10 +27,10 @@ use super::probes;
 use crate::Storefront;
 use crate::routes::{admin, coupons, issue_requests, me, members, notifications, orders, products, sessions, wallet};
 
-/// Before every route of the API.
+/// Prefix of every route of the API.
 pub const PREFIX: &str = "/api/v1";
 
-/// The OpenAPI document of the routes.
+/// Returns the OpenAPI document of the routes.
 pub fn openapi() -> OpenApi {
     let app = App::new().into_utoipa_app().openapi(docs::frame());
     let (_, mut api) = app.service(scope(PREFIX).configure(routes)).split_for_parts();
@@ -107,7 +107,7 @@ fn routes(config: &mut ServiceConfig<'_>) {
     config.service(rest::docs::document);
 }
 
-/// Web pages of these origins may call the API. Tokens travel in a header, so that no cookie is allowed.
+/// Allows web pages of these origins to call the API. Tokens travel in a header, so that no cookie is allowed.
 fn cors(origins: &[String]) -> Cors {
     let cors = Cors::default()
         .allow_any_method()

@@ -53,7 +53,7 @@ impl Limits {
         self.on.as_ref().map_or(Ok(()), |on| on.member.check(&member))
     }
 
-    /// For every request of an address.
+    /// Checks the limit of the address, for every request.
     ///
     /// # Errors
     /// `too-many-requests`
@@ -97,7 +97,7 @@ impl<K: Clone + Hash + Eq> Limit<K> {
     }
 }
 
-/// With a burst of two seconds' worth.
+/// Returns a quota with a burst of two seconds.
 fn per_second(rate: NonZeroU32) -> Quota {
     Quota::per_second(rate).allow_burst(rate.saturating_mul(NonZeroU32::MIN.saturating_add(1)))
 }

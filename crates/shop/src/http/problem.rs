@@ -88,7 +88,7 @@ impl ResponseError for Problem {
     }
 }
 
-/// The shop is not ready to answer yet, or not any more.
+/// Returns the problem of a shop that is not ready, or stopping.
 pub fn unavailable(detail: &str) -> Problem {
     Problem(rest::problem::unavailable(detail))
 }

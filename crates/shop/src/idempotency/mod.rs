@@ -155,7 +155,7 @@ pub(crate) async fn maybe_once(
     })
 }
 
-/// The first request with the key takes longer than the second can wait.
+/// Returns the problem of a second request that can't wait longer for the first request with the key.
 fn in_use() -> Problem {
     Problem::new(&kinds::IDEMPOTENCY_KEY_IN_USE).retry_after(Duration::from_secs(1))
 }

@@ -14,7 +14,7 @@ pub(crate) mod wallet;
 
 use crate::http::app::PREFIX;
 
-/// The address of something under the prefix.
+/// Returns the address of a resource under the prefix.
 fn at(path: impl std::fmt::Display) -> String {
     format!("{PREFIX}/{path}")
 }

@@ -72,7 +72,7 @@ pub(crate) async fn issue_ticket(shop: Data<Storefront>, caller: Caller, _body: 
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Ticket {
-    /// From `POST /me/notifications/stream-tickets`, instead of a bearer token.
+    /// Ticket from `POST /me/notifications/stream-tickets`, instead of a bearer token.
     #[garde(length(bytes, max = 200))]
     ticket: Option<String>,
 }
@@ -136,7 +136,8 @@ impl Feed {
         })
     }
 
-    /// `None` once the shop stops, the session is over, or the ticket has opened another stream.
+    /// Returns the next notification; `None` once the shop stops, the session is over, or the ticket has opened
+    /// another stream.
     async fn next(&mut self) -> Option<Notification> {
         loop {
             if let Some(notification) = self.ready.pop_front() {

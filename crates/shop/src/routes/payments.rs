@@ -20,7 +20,7 @@ use crate::idempotency::{self, Done, RequiredKey};
 /// A failed payment.
 pub(super) struct NotPaid {
     why: String,
-    /// To the request.
+    /// Answer to the request.
     pub(super) answer: Answer<Kept>,
 }
 

@@ -62,7 +62,7 @@ fn own_ids(events: &[Value]) -> BTreeMap<(String, String), Vec<u64>> {
     by_key
 }
 
-/// Each once, and in order for each key and proxy.
+/// Checks that each event came once, and in order for each key and proxy.
 fn assert_all(events: &[Value], count: usize) {
     let by_key = own_ids(events);
     assert!(by_key.values().all(|numbers| numbers.is_sorted()), "{by_key:?}");

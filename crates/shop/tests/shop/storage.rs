@@ -16,7 +16,7 @@ async fn register(api: &Api) -> crate::support::Reply {
     api.post("/members", body).send().await
 }
 
-/// The answer of `/readyz`, once a fault is there.
+/// Returns the answer of `/readyz` during a fault.
 async fn not_ready(api: &Api) -> Value {
     let not_ready = || async {
         let reply = api.get("//readyz").send().await;

@@ -105,7 +105,7 @@ impl Process {
         }
     }
 
-    /// The events of the log.
+    /// Returns the events of the log.
     async fn events(&self) -> db::Result<Vec<Id>> {
         let read = |conn: &mut db::Conn| admin::events(conn, &EventQuery::default(), 1_000_000);
         Ok(self.db.read(read).await?.into_iter().map(|stored| stored.event.id).collect())
@@ -120,7 +120,7 @@ impl Process {
         .await;
     }
 
-    /// The follower has the last number of each key, and no key has a number that the database does not have.
+    /// Checks that the follower has the last number of each key, and no number missing in the database.
     async fn assert_handled(&self, name: &str, world: &World) {
         self.until_caught_up(name).await;
         type Numbers = Vec<(String, i64)>;

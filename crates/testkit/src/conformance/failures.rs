@@ -257,7 +257,7 @@ pub async fn a_sink_that_is_away_beside_a_dead_letter_only_pauses(bed: Bed) {
     complaints.assert_none();
 }
 
-/// Another key of the same partition.
+/// Returns another key of the same partition.
 fn neighbour_of(key: &str) -> String {
     let partition = partition_of(key, PARTITIONS);
     let mut keys = (0..).map(|n| format!("neighbour-{n}"));

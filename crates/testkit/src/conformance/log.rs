@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Bed, Complaints, TICKS, Ticked, following, tick};
 use crate::places;
 
-/// Every event in the log, by topic, partition and position.
+/// Returns every event in the log, by topic, partition and position.
 async fn all_events(bed: &Bed) -> Vec<messaging::Event> {
     let read = |conn: &mut db::Conn| admin::events(conn, &EventQuery::default(), 1_000_000);
     let mut events: Vec<_> =
@@ -28,7 +28,7 @@ async fn all_events(bed: &Bed) -> Vec<messaging::Event> {
     events
 }
 
-/// No hole in the positions of a partition, and within a key the numbers rise.
+/// Checks that positions of a partition have no gap, and numbers of a key rise.
 async fn assert_gap_free_and_in_order(bed: &Bed, count: usize) {
     bed.until_numbered(count).await;
     let mut next = HashMap::new();
@@ -403,7 +403,7 @@ pub async fn processes_that_start_together_make_one_log() {
     assert!(all.iter().all(|(_, log)| log.source() == first));
 }
 
-/// Only the schema.
+/// Creates only the schema.
 async fn opened_nothing(url: &str) {
     let log = Log::new();
     let opened = Database::open(db::Options::new(url), &contracts::MIGRATIONS, log.recorder()).await;

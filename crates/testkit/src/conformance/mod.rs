@@ -36,7 +36,7 @@ pub const PARTITIONS: i32 = 4;
 
 /// A database, a log and a bus to try out.
 pub struct Bed {
-    /// For messages: `in-process over SQLite`.
+    /// Name for messages: `in-process over SQLite`.
     pub name: String,
     pub database: TestDatabase,
     pub bus: Arc<dyn Bus>,
@@ -262,7 +262,7 @@ impl Bed {
         self.database.log.ask_groups();
     }
 
-    /// Dead letters of the group, with their keys.
+    /// Returns the dead letters of the group, with their keys.
     pub async fn dead_letters(&self, group: &'static str) -> Vec<messaging::admin::DeadLetter> {
         let query = messaging::admin::DeadLetterQuery { group: Some(group.into()), ..Default::default() };
         let read = move |conn: &mut db::Conn| messaging::admin::dead_letters(conn, &query, 100);
@@ -304,7 +304,7 @@ impl Complaints {
     }
 
     /// # Panics
-    /// If there are any.
+    /// If there are complaints.
     pub fn assert_none(&self) {
         let complaints = self.0.lock();
         assert!(complaints.is_empty(), "{complaints:#?}");
@@ -392,7 +392,7 @@ where
     }
 }
 
-/// A group with an effect on the world outside.
+/// Returns a group with an effect outside of the database.
 pub fn effecting<F, R>(group: &'static str, effect: F) -> Group
 where
     F: Fn(Lease, Vec<Event>) -> R + Send + Sync + 'static,

@@ -98,7 +98,7 @@ impl Process {
         .await;
     }
 
-    /// The sum of a metric's values.
+    /// Returns the sum of a metric's values.
     pub(crate) async fn metric(&self, begin: &str) -> f64 {
         let (_, text) = self.get("/metrics").await;
         let values = text.lines().filter(|line| line.starts_with(begin)).filter_map(|line| line.rsplit(' ').next());

@@ -15,7 +15,7 @@ use event_proxy_client::{Builder, EventProxy};
 use parking_lot::{Condvar, Mutex};
 use serde_json::{Value, json};
 
-/// Far longer than anything here takes.
+/// A time-out far longer than any step here.
 pub(super) const LONG: Duration = Duration::from_secs(30);
 /// A time so long that any wait for it fails the test.
 pub(super) const FOREVER: Duration = Duration::from_secs(3600);

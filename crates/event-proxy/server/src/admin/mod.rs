@@ -43,7 +43,7 @@ pub const PASSWORD_FILE: &str = "admin-password";
 
 /// Caller with the admin's password, or with a session.
 pub struct Admin {
-    /// For the audit log.
+    /// Name in the audit log.
     pub who: String,
     /// Unless the password itself was shown.
     pub session: Option<Session>,
@@ -125,7 +125,7 @@ impl Access {
         Ok(self.sessions.begin())
     }
 
-    /// The session of the request's cookie.
+    /// Returns the session of the request's cookie.
     pub fn session(&self, request: &HttpRequest) -> Option<Session> {
         self.sessions.of(request).filter(|session| self.is_live(session))
     }

@@ -41,7 +41,7 @@ pub fn record(tx: &mut Tx<'_>, who: &str, action: &'static str, subject: &str, d
     Ok(())
 }
 
-/// The newest first, from behind `after`.
+/// Returns the entries behind `after`, the newest first.
 ///
 /// # Errors
 /// Any error of the database.

@@ -25,7 +25,7 @@ use crate::keys::tell_quota;
 use crate::routes::{api_keys, audit, dead_letters, events, ledger, receipts, topics};
 use crate::{Proxy, door, pages};
 
-/// Before every route of the API.
+/// Prefix of every route of the API.
 const PREFIX: &str = "/v1";
 
 #[derive(utoipa::OpenApi)]
@@ -70,7 +70,7 @@ const REFUSALS: &[Refusals] = &[
     ("deleteTopic", &[&kinds::TOPIC_BUSY]),
 ];
 
-/// The OpenAPI document of the routes.
+/// Returns the OpenAPI document of the routes.
 pub fn openapi() -> OpenApi {
     let app = App::new().into_utoipa_app().openapi(Frame::openapi());
     let (_, mut api) = app.service(scope(PREFIX).configure(routes)).split_for_parts();

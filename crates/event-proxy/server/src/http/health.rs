@@ -12,7 +12,7 @@ use telemetry::metrics::{
 
 use crate::Proxy;
 
-/// The proxy accepts events.
+/// Answers that the proxy accepts events.
 #[get("/readyz")]
 pub(crate) async fn readyz(proxy: Data<Proxy>) -> Result<HttpResponse, Problem> {
     if let Some(fault) = proxy.db.storage_fault() {

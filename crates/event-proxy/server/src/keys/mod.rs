@@ -84,7 +84,7 @@ pub struct ApiKey {
 pub struct ShownKey {
     #[serde(flatten)]
     pub api_key: ApiKey,
-    /// For `Authorization: Bearer …`.
+    /// Secret for `Authorization: Bearer …`.
     pub key: String,
 }
 
@@ -253,7 +253,7 @@ fn new_key() -> (String, Hash) {
     (key, hash)
 }
 
-/// For the audit log.
+/// Describes the key for the audit log.
 fn described(new: &NewKey) -> String {
     let services = if new.services.is_empty() { "all services".to_owned() } else { new.services.join(", ") };
     let events = new.events_per_second.map(|rate| format!("; {rate} events/s"));

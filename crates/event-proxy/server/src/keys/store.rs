@@ -39,7 +39,7 @@ impl TryFrom<Row> for ApiKey {
     }
 }
 
-/// The newest first.
+/// Returns all keys, the newest first.
 pub(super) fn all(conn: &mut Conn) -> db::Result<Vec<ApiKey>> {
     let rows: Vec<Row> = api_key::table.order(api_key::id.desc()).load(conn)?;
     rows.into_iter().map(ApiKey::try_from).collect()

@@ -127,7 +127,7 @@ impl Frame {
         Self { place, title, node: node.name.clone(), has_peers: !node.peers.is_empty(), csrf }
     }
 
-    /// For `aria-current` of a link.
+    /// Returns true for the link of this page, for `aria-current`.
     fn is_at(&self, place: &str) -> bool {
         self.place == place
     }
@@ -186,7 +186,7 @@ struct FailedPage {
     told: String,
 }
 
-/// A page.
+/// Renders a page.
 fn html(status: StatusCode, page: &impl Template) -> HttpResponse {
     let Ok(text) = page.render() else { return Problem::internal("a page can't be shown").error_response() };
     let mut response = HttpResponse::build(status);

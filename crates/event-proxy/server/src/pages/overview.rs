@@ -44,7 +44,7 @@ struct Node {
 }
 
 impl Node {
-    /// This proxy.
+    /// Returns the state of this proxy.
     async fn own(proxy: &Proxy) -> Result<Self, Problem> {
         let to_kafka = proxy.delivery.is_there();
         let topics = proxy.db.read(move |conn| ledger::count(conn, to_kafka)).await?;

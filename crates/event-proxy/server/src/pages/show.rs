@@ -8,7 +8,7 @@ use askama::filters::HtmlSafe;
 use chrono::SecondsFormat;
 use db::types::Time;
 
-/// With separators of thousands.
+/// Formats a number with separators of thousands.
 pub(super) fn number(number: impl fmt::Display) -> String {
     let number = number.to_string();
     let (sign, digits) = number.split_at(usize::from(number.starts_with('-')));

@@ -31,7 +31,7 @@ pub(super) struct SignInQuery {
 #[derive(Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
 struct SignInForm {
-    /// For password managers.
+    /// Field for password managers.
     #[garde(skip)]
     #[serde(default, rename = "username")]
     _username: String,
@@ -43,7 +43,7 @@ struct SignInForm {
     next: String,
 }
 
-/// The way to the sign-in, and from there to `next`.
+/// Redirects to the sign-in, and from there to `next`.
 pub(super) fn first(next: &str) -> HttpResponse {
     if next == HOME || !is_page(next) {
         return go_to("/admin/sign-in");

@@ -118,7 +118,7 @@ struct Tail {
     /// Last read position of each partition.
     at: Vec<i64>,
     ready: VecDeque<Said>,
-    /// When to look again at the earliest.
+    /// Earliest time of the next read.
     next: Instant,
 }
 
@@ -154,7 +154,7 @@ impl Tail {
         })
     }
 
-    /// `None` once the server stops or the session is over.
+    /// Returns the next message; `None` once the server stops or the session is over.
     async fn next(&mut self) -> Option<Said> {
         loop {
             let is_over = self.session.is_some_and(|session| !self.proxy.admin.is_live(&session));
@@ -171,7 +171,7 @@ impl Tail {
         }
     }
 
-    /// Until something came, but not sooner than a pause after the last look.
+    /// Waits for events, at least for the pause after the last read.
     async fn wait(&mut self) -> Option<()> {
         let stopping = self.proxy.stopping.clone();
         tokio::select! {

@@ -110,7 +110,7 @@ impl TopicsPage {
     }
 }
 
-/// All topics.
+/// Shows all topics.
 #[get("/admin/topics")]
 pub(crate) async fn list(proxy: Data<Proxy>, viewer: Viewer, done: Query<Done>) -> Result<HttpResponse, Refusal> {
     let made = done.0.made.map(|made| format!("Made {}.", show::count(made, "topic")));

@@ -21,7 +21,7 @@ use crate::http::kinds as ours;
 
 /// Someone with a session.
 pub(super) struct Viewer {
-    /// For the forms of the page.
+    /// CSRF token for the forms of the page.
     pub csrf: String,
     pub session: Session,
 }

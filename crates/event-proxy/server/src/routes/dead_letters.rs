@@ -99,7 +99,7 @@ pub(crate) struct RedriveRequest {
     #[garde(dive)]
     #[serde(default)]
     pub filter: RedriveFilter,
-    /// Only tells how many there are.
+    /// Only counts the events.
     #[garde(skip)]
     #[serde(default)]
     pub dry_run: bool,

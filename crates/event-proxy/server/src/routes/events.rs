@@ -24,7 +24,7 @@ use crate::intake::Taken;
 use crate::keys::Caller;
 use crate::routes::lines::Lines;
 
-/// When the events are acknowledged.
+/// Time of the acknowledgement.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct AckQuery {
@@ -244,7 +244,7 @@ pub(super) fn item(proxy: &Proxy, taken: Result<Taken, Problem>) -> Item {
 /// Counts of outcomes of several events.
 #[derive(Default)]
 pub(super) struct Tally {
-    /// On Kafka.
+    /// Number of events on Kafka.
     delivered: usize,
     queued: usize,
     pub(super) refused: usize,

@@ -69,7 +69,7 @@ pub(super) struct Lines<'p> {
 }
 
 impl<'p> Lines<'p> {
-    /// The lines of a body.
+    /// Returns the lines of a body.
     pub(super) fn new(proxy: &'p Proxy, caller: &'p Caller, ack: Ack, body: Incoming) -> Self {
         let memory = body.memory();
         Self {
@@ -259,7 +259,7 @@ impl<'p> Lines<'p> {
         Ok(Cost::default())
     }
 
-    /// The answer; `ended` is the reason why the rest was not read.
+    /// Returns the answer; `ended` is the reason for the early end of the reading.
     fn answer(mut self, ended: Option<Problem>) -> HttpResponse {
         let (is_many, wait) = (self.lines() > ANSWERED, ended.as_ref().and_then(Problem::wait));
         let unread = ended.map(|problem| Unread {

@@ -73,7 +73,7 @@ pub(crate) struct TopicRequest {
 }
 
 impl TopicRequest {
-    /// The names of the topics.
+    /// Returns the names of the topics.
     fn names(&self, proxy: &Proxy) -> Result<Vec<String>, Problem> {
         let wrong = |field, detail| Err(Problem::new(&kinds::INVALID_REQUEST).field(field, detail));
         let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
@@ -100,7 +100,7 @@ impl TopicRequest {
     }
 }
 
-/// All topics, by name.
+/// Returns all topics, by name.
 #[utoipa::path(operation_id = "listTopics", tag = "admin",
                responses((status = 200, body = Page<TopicView>)), security(("basic" = ["admin"])))]
 #[get("/admin/topics")]

@@ -1,4 +1,4 @@
-//! On the way to Kafka.
+//! Delivery to Kafka.
 
 use std::time::Duration;
 

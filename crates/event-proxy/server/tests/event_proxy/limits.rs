@@ -90,7 +90,7 @@ async fn metrics_tell_how_full_the_log_is_and_whether_events_are_accepted() {
     proxy.stop().await;
 }
 
-/// The value of a time series.
+/// Returns the value of a time series.
 async fn metric(proxy: &TestProxy, name: &str) -> f64 {
     let answer = proxy.request(Method::GET, "/metrics").send().await.unwrap();
     let text = answer.text().await.unwrap();

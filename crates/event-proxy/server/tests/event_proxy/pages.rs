@@ -92,7 +92,7 @@ impl<'p> Browser<'p> {
             .await
     }
 
-    /// With the token of the session.
+    /// Sends a form with the session's token.
     async fn send(&self, path: &str, fields: &[(&str, &str)]) -> Page {
         let fields: Vec<_> = fields.iter().copied().chain([("csrf", self.csrf.as_str())]).collect();
         self.post(path, &fields).await
@@ -241,7 +241,7 @@ async fn styles_and_scripts_are_kept_until_they_change() {
     proxy.stop().await;
 }
 
-/// Text of a tail until so many events are there.
+/// Returns the text of a tail once it has this number of events.
 async fn shown(tail: &mut Response, events: usize) -> String {
     let mut text = String::new();
     while text.matches("event: event").count() < events {

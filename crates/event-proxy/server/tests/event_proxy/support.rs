@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::Description;
 
-/// Each answer to a test is compared with the description.
+/// OpenAPI document, compared with each answer to a test.
 static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| {
     let document = event_proxy::http::openapi();
     Description::new(serde_json::to_value(&document).expect("an OpenAPI document is JSON"))
@@ -71,7 +71,7 @@ pub(super) struct Reply {
 }
 
 impl TestProxy {
-    /// With these settings, named as in the environment.
+    /// Starts a proxy with these settings, named as in the environment.
     pub(super) async fn start(settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut all = vec![("EVENT_PROXY__DATA_DIR".to_owned(), folder.path().to_str().unwrap().to_owned())];
@@ -91,7 +91,7 @@ impl TestProxy {
         (self.proxy, self.server) = (proxy, Some(server));
     }
 
-    /// A setting for the next start.
+    /// Sets a setting for the next start.
     pub(super) fn set(&mut self, name: &str, value: &str) {
         self.settings.retain(|(other, _)| other != name);
         self.settings.push((name.to_owned(), value.to_owned()));
@@ -107,7 +107,7 @@ impl TestProxy {
         format!("{}{path}", self.server.as_ref().expect("it runs").url())
     }
 
-    /// A request with events, of this media type.
+    /// Returns a request with events of this media type.
     pub(super) fn post(&self, query: &str, media: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
         self.client.post(self.url(&format!("/v1/events{query}"))).header("content-type", media).body(body)
     }
@@ -124,7 +124,7 @@ impl TestProxy {
         self.client.request(method, self.url(path))
     }
 
-    /// A request of the admin's.
+    /// Sends a request of the admin.
     pub(super) async fn admin(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
         let request = self.request(method, path).basic_auth("admin", Some(PASSWORD));
         reply(match body {
@@ -134,13 +134,13 @@ impl TestProxy {
         .await
     }
 
-    /// Answer of the sign-in to a password.
+    /// Returns the answer of the sign-in to a password.
     pub(super) async fn sign_in(&self, password: &str) -> Response {
         let form = self.request(Method::POST, "/admin/sign-in").form(&[("password", password)]);
         form.send().await.unwrap()
     }
 
-    /// Cookie of a new session: `name=value`.
+    /// Returns the cookie of a new session: `name=value`.
     pub(super) async fn cookie(&self) -> String {
         let answer = self.sign_in(PASSWORD).await;
         let cookie = answer.headers().get("set-cookie").expect("the password is right").to_str().unwrap();

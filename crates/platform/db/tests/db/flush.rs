@@ -312,7 +312,7 @@ async fn a_unit_that_may_be_lost_waits_for_no_flush() {
     server.release_flushes();
 }
 
-/// Once all connections are lost, the records of a unit tell.
+/// After the loss of all connections, the records of a unit tell.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_unit_with_records_is_looked_up_when_all_connections_are_lost() {
     let Some(server) = server().await else { return };

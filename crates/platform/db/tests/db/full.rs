@@ -10,7 +10,7 @@ use futures::FutureExt;
 
 use crate::ground::{Ground, Refusal, account, insert, sqlite, stage};
 
-/// An account with a note of `bytes`, recorded.
+/// Inserts and records an account with a note of `bytes`.
 fn heavy(tx: &mut Tx<'_>, id: i64, bytes: usize) -> db::Result<()> {
     let row = (account::id.eq(id), account::balance.eq(0), account::note.eq("x".repeat(bytes)));
     diesel::insert_into(account::table).values(row).execute(&mut **tx)?;
@@ -76,7 +76,7 @@ struct Answered {
     undone: usize,
 }
 
-/// `bytes` of a file at the most, or `unlimited`.
+/// Limits the size of files to `bytes`, or removes the limit with `unlimited`.
 #[cfg(target_os = "linux")]
 fn limit_files(bytes: &str) {
     let (pid, limit) = (std::process::id().to_string(), format!("--fsize={bytes}:"));

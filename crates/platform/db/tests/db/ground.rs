@@ -147,7 +147,7 @@ pub(crate) async fn sqlite() -> Ground {
     Ground::open(place, options).await
 }
 
-/// `None` where there is no server.
+/// Returns a PostgreSQL database; `None` without a server.
 pub(crate) async fn postgres(pool_size: u32) -> Option<Ground> {
     let place = places().await.into_iter().find(|place| place.name == "PostgreSQL")?;
     let options = Options { pool_size, ..Options::new(place.url.clone()) };

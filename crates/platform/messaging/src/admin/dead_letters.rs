@@ -35,7 +35,7 @@ pub struct DeadLetterQuery {
     pub after: Option<Id>,
 }
 
-/// Dead letters, the newest first.
+/// Returns dead letters, the newest first.
 ///
 /// # Errors
 /// Any error of the database.

@@ -51,8 +51,8 @@ pub struct PartitionStatus {
     pub to_relay: Option<i64>,
 }
 
-/// Every group's position and lag in the log, by group, topic and partition. `direct` tells where direct topics end on the
-/// bus.
+/// Returns every group's position and lag in the log, by group, topic and partition. `direct` has the ends of direct
+/// topics on the bus.
 ///
 /// # Errors
 /// Any error of the database.
@@ -87,7 +87,7 @@ pub fn consumers(conn: &mut Conn, direct: &BTreeMap<&str, Ends>) -> db::Result<V
     Ok(rows.into_iter().map(lag).collect())
 }
 
-/// Every partition, by topic and number.
+/// Returns every partition, by topic and number.
 ///
 /// # Errors
 /// Any error of the database.

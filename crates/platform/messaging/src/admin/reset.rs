@@ -13,7 +13,7 @@ use crate::{dead, place, store};
 pub enum ResetTo {
     /// First kept event.
     Earliest,
-    /// Behind the last event there is.
+    /// Behind the last event.
     Latest,
     /// This position, in each partition, within the kept positions.
     Position(i64),

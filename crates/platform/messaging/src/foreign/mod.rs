@@ -62,7 +62,7 @@ pub trait ForeignBus: Send + Sync + 'static {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
     pub group: &'static str,
-    /// By their names.
+    /// Names of topics.
     pub topics: Vec<String>,
     /// Prefix: all topics under this prefix are read, too.
     pub prefix: Option<String>,

@@ -7,7 +7,7 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 use testkit::Description;
 
-/// Each answer to a test is compared with the description.
+/// OpenAPI document, compared with each answer to a test.
 pub(crate) static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| {
     let document = shop::http::app::openapi();
     Description::new(serde_json::to_value(&document).expect("an OpenAPI document is JSON"))
@@ -45,7 +45,7 @@ impl Api {
         Self { client: Client::new(), base: format!("http://{address}"), token: None }
     }
 
-    /// With this access token.
+    /// Returns a client with this access token.
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self.clone() }
     }
@@ -83,7 +83,7 @@ impl Api {
         })
     }
 
-    /// All items of a list, page by page.
+    /// Returns all items of a list, page by page.
     pub async fn all(&self, path: &str) -> Vec<Value> {
         let (mut items, mut cursor) = (Vec::new(), None::<String>);
         let glue = if path.contains('?') { '&' } else { '?' };
@@ -105,7 +105,7 @@ impl Call {
         self.key(&random_key())
     }
 
-    /// With this Idempotency-Key.
+    /// Sets this Idempotency-Key.
     pub fn key(self, key: &str) -> Self {
         self.header("Idempotency-Key", key)
     }
@@ -156,7 +156,7 @@ impl Reply {
         self
     }
 
-    /// A problem document of this code.
+    /// Checks for a problem document with this code.
     #[track_caller]
     pub fn expect_problem(self, status: u16, code: &str) -> Self {
         assert_eq!((self.status, self.body["code"].as_str()), (status, Some(code)), "{}", self.text);
@@ -166,7 +166,7 @@ impl Reply {
         self
     }
 
-    /// The code of a problem document.
+    /// Returns the code of a problem document.
     pub fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()
     }

@@ -47,7 +47,7 @@ impl fmt::Display for TestShop {
 }
 
 impl TestShop {
-    /// On SQLite.
+    /// Starts a shop on SQLite.
     pub(crate) async fn start() -> Self {
         Self::start_with(&[], vec![]).await
     }
@@ -57,7 +57,7 @@ impl TestShop {
         Self::everywhere_with(&[]).await
     }
 
-    /// On each kind of database and bus, with these settings.
+    /// Starts a shop on each kind of database and bus, with these settings.
     pub(crate) async fn everywhere_with(settings: &[(&str, &str)]) -> Vec<Self> {
         let mut shops = Vec::new();
         for place in testkit::combinations().await {
@@ -66,7 +66,7 @@ impl TestShop {
         shops
     }
 
-    /// On SQLite, with these settings, and these groups beside the shop's own.
+    /// Starts a shop on SQLite, with these settings, and these groups in addition to the shop's groups.
     pub(crate) async fn start_with(settings: &[(&str, &str)], groups: Vec<Group>) -> Self {
         let place = testkit::places().await.into_iter().next().expect("SQLite is always to be had");
         Self::open(place, settings, groups).await
@@ -118,7 +118,7 @@ impl TestShop {
         self.folder.path()
     }
 
-    /// A product of this price and stock.
+    /// Creates a product with this price and stock.
     pub(crate) async fn product(&self, price: i64, stock: i64) -> String {
         let body = serde_json::json!({ "name": "Mug", "price": price.to_string(), "stock": stock });
         let product = self.admin.post("/products", body).with_key().send().await.expect(201);
