@@ -30,33 +30,33 @@ macro_rules! event {
     };
 }
 
-/// A line of an order as bought.
+/// A line of an order, as bought.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderLine {
     pub product_id: ProductId,
     pub name: String,
-    /// Price of one unit.
+    /// Price of a unit.
     pub price: Money,
     pub quantity: i64,
 }
 
-/// An order was placed: the stock and the coupon are reserved.
+/// An order was placed: its stock, and its coupon, are reserved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderCreated {
     pub order_id: OrderId,
     pub order_version: i64,
     pub member_id: MemberId,
     pub lines: Vec<OrderLine>,
-    /// Total before the discount.
+    /// Before the discount.
     pub total: Money,
-    /// Discount by the coupon.
+    /// Discount of the coupon.
     pub discount: Money,
     /// `total` less `discount`.
     pub payable: Money,
     /// The coupon reserved for the order.
     pub owned_coupon_id: Option<OwnedCouponId>,
     pub created_at: Time,
-    /// End of the time for payment; an unpaid order is cancelled.
+    /// An order that is unpaid at this time is cancelled.
     pub expires_at: Time,
 }
 event!(OrderCreated, "shop.order.created", 1, topics::ORDER_CREATED, key: |e| e.order_id, version_of: |e| e.order_version);
@@ -64,16 +64,16 @@ event!(OrderCreated, "shop.order.created", 1, topics::ORDER_CREATED, key: |e| e.
 db::text_enum!(
     /// Reason for the end of an order without a sale.
     CancelReason {
-        /// The member cancelled before paying.
+        /// The member cancelled the order before paying.
         Cancelled => "cancelled",
         /// The order was not paid in time.
         Expired => "expired",
-        /// The member cancelled after paying, and got the money back.
+        /// The member cancelled the order after paying, and got the money back.
         Refunded => "refunded",
     }
 );
 
-/// An order ended without a sale; stock and coupon are given back.
+/// An order ended without a sale; its stock and coupon are given back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderCancelled {
     pub order_id: OrderId,
@@ -93,10 +93,10 @@ pub struct PaymentCompleted {
     pub order_version: i64,
     pub member_id: MemberId,
     pub lines: Vec<OrderLine>,
-    /// Total before the discount.
+    /// Before the discount.
     pub total: Money,
     pub discount: Money,
-    /// Money taken from the wallet.
+    /// Amount taken from the wallet.
     pub amount: Money,
     pub paid_at: Time,
 }
@@ -110,7 +110,7 @@ pub struct PaymentRefunded {
     pub order_version: i64,
     pub member_id: MemberId,
     pub lines: Vec<OrderLine>,
-    /// Money put back into the wallet.
+    /// Amount put back into the wallet.
     pub amount: Money,
     pub paid_at: Time,
     pub refunded_at: Time,
@@ -124,26 +124,26 @@ pub struct StockDeducted {
     pub stock_version: i64,
     pub order_id: OrderId,
     pub quantity: i64,
-    /// Units left after the sale.
+    /// Units left afterwards.
     pub available: i64,
-    /// The product is to be ordered anew when fewer than this are left; 0 is never.
+    /// The shop orders more of the product when fewer units are left; 0 means never.
     pub low_stock_threshold: i64,
 }
 event!(StockDeducted, "shop.stock.deducted", 1, topics::STOCK_DEDUCTED, key: |e| e.product_id, version_of: |e| e.stock_version);
 
-/// Units of a product came back from an order without a sale.
+/// Units of a product came back from an order that ended without a sale.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockRestored {
     pub product_id: ProductId,
     pub stock_version: i64,
     pub order_id: OrderId,
     pub quantity: i64,
-    /// Units left after the return.
+    /// Units left afterwards.
     pub available: i64,
 }
 event!(StockRestored, "shop.stock.restored", 1, topics::STOCK_RESTORED, key: |e| e.product_id, version_of: |e| e.stock_version);
 
-/// A product fell under the threshold, and more units were ordered.
+/// A product fell under its threshold, and the shop ordered more units.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockLow {
     pub purchase_order_id: PurchaseOrderId,
@@ -156,13 +156,13 @@ pub struct StockLow {
 }
 event!(StockLow, "shop.stock.low", 1, topics::STOCK_LOW, key: |e| e.purchase_order_id, version_of: |e| e.stock_version);
 
-/// A member asked for a first-come coupon. Who wins is decided by the position of this event in the log.
+/// A member asked for a first-come coupon. The position of this event decides who wins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CouponIssueRequested {
     pub request_id: RequestId,
     pub coupon_id: CouponId,
     pub member_id: MemberId,
-    /// Decides whether the coupon was open.
+    /// Time of the request; the coupon must be open at this time.
     pub requested_at: Time,
 }
 event!(CouponIssueRequested, "shop.coupon.issue-requested", 1, topics::COUPON_ISSUE_REQUESTED, key: |e| e.coupon_id, version_of: |_| 0);
@@ -176,10 +176,10 @@ pub struct CouponIssued {
     pub coupon_name: String,
     pub member_id: MemberId,
     pub request_id: RequestId,
-    /// The how-manieth of the coupon this is, from 1.
+    /// Number among the issued coupons of the campaign, from 1.
     pub ordinal: i64,
     pub issued_at: Time,
-    /// End of validity.
+    /// The coupon can't be used from this time on.
     pub expires_at: Option<Time>,
 }
 event!(CouponIssued, "shop.coupon.issued", 1, topics::COUPON_ISSUED, key: |e| e.owned_coupon_id, version_of: |e| e.owned_coupon_version);
@@ -197,7 +197,7 @@ pub struct CouponUsed {
 }
 event!(CouponUsed, "shop.coupon.used", 1, topics::COUPON_USED, key: |e| e.owned_coupon_id, version_of: |e| e.owned_coupon_version);
 
-/// A coupon came back from an order without a sale.
+/// A coupon came back from an order that ended without a sale.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CouponReturned {
     pub owned_coupon_id: OwnedCouponId,
@@ -210,22 +210,22 @@ pub struct CouponReturned {
 event!(CouponReturned, "shop.coupon.returned", 1, topics::COUPON_RETURNED, key: |e| e.owned_coupon_id, version_of: |e| e.owned_coupon_version);
 
 db::text_enum!(
-    /// Progress of a delivery.
+    /// State of a delivery.
     DeliveryStatus {
         /// Ordered, not paid.
         Waiting => "waiting",
         /// Paid: to be shipped.
         Preparing => "preparing",
-        /// Shipped: the order can no longer be refunded.
+        /// On the way: the order can no longer be refunded.
         Shipped => "shipped",
-        /// Delivered to the member.
+        /// There.
         Delivered => "delivered",
-        /// Will not be sent.
+        /// The delivery will not be sent.
         Cancelled => "cancelled",
     }
 );
 
-/// A delivery went a step on.
+/// A delivery moved to its next state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryChanged {
     pub delivery_id: DeliveryId,
@@ -237,7 +237,7 @@ pub struct DeliveryChanged {
 }
 event!(DeliveryChanged, "shop.delivery.changed", 1, topics::DELIVERY_CHANGED, key: |e| e.order_id, version_of: |e| e.delivery_version);
 
-/// A service reported a failure through an event proxy, for the attention of the admins.
+/// A service reported a failure through an event proxy, and the admins must act.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IncidentOpened {
     pub incident_id: IncidentId,
@@ -245,7 +245,7 @@ pub struct IncidentOpened {
     pub kind: String,
     /// The key of the service's event: the subject of the failure.
     pub key: String,
-    /// Reason, if the service gave one.
+    /// Null if the service gave no reason.
     pub reason: Option<String>,
     pub occurred_at: Time,
 }

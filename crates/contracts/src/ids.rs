@@ -13,7 +13,7 @@ db::uuid_newtype!(
     OrderId
 );
 db::uuid_newtype!(
-    /// A payment; an order has at most one.
+    /// A payment; at most one for each order.
     PaymentId
 );
 db::uuid_newtype!(
@@ -21,7 +21,7 @@ db::uuid_newtype!(
     CouponId
 );
 db::uuid_newtype!(
-    /// A coupon in a member's hands.
+    /// A coupon owned by a member.
     OwnedCouponId
 );
 db::uuid_newtype!(

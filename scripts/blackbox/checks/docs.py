@@ -25,14 +25,14 @@ Every answer of status 400 and above is a problem document (RFC 9457, `applicati
 Malformed HTTP, a slow head and a large head are answered 400, 408 and 431 before routing. These documents have no
 `request_id`, and the server closes the connection.
 
-`type` leads to the description of the type, at the shop itself: `GET /problems/insufficient-stock`; `GET /problems`
-lists them all. `code` is the last part of it, made to be switched on: it never changes its meaning. `detail` says what
-is special about this answer, `errors` names each wrong field (`field`, `detail`), `request_id` is what the log knows
-the request by, and also in the header `x-request-id`.
+`type` is the path of the description at the shop itself: `GET /problems/insufficient-stock`; `GET /problems` lists all
+types. `code` is the last part of `type`, and never changes its meaning: clients can switch on it. `detail` describes
+this occurrence, and `errors` names each wrong field (`field`, `detail`). `request_id` identifies the request in the
+log, and is also in the header `x-request-id`.
 
-This page is printed by `scripts/check problems`, and `scripts/test` holds it against the shop.
+`scripts/check problems` prints this page, and `scripts/test` compares the page with the shop.
 
-| status | code | title | what it means, and what to do |
+| status | code | title | meaning and action |
 | --- | --- | --- | --- |
 """
 

@@ -28,14 +28,14 @@ const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../contracts/tests/go
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/events.md");
 const HEAD: &str = "# Events
 
-Every event of the shop: when it is emitted, what is in it, and which consumer groups read it.
+Every event of the shop: the change behind the event, its fields, and the consumer groups that read the event.
 
-*Printed from the code by `crates/consumers/tests/consumers/catalogue.rs`, a test, which fails when this page says
-something else. `GOLDEN=write cargo test -p consumers catalogue` prints it anew.*
+*Printed from the code by the test `crates/consumers/tests/consumers/catalogue.rs`. The test fails when this page and
+the code differ. `GOLDEN=write cargo test -p consumers catalogue` prints the page anew.*
 
-Events of one **key** are handled in their order by every group. Across keys and topics there is no order; who combines
-topics goes by the **version** that what changed has after the change. The payload of a version of a type never changes;
-readers leave out fields that they don't know. How a record looks on Kafka is in [operating](operating.md#kafka).
+Every group handles the events of a **key** in their order. Across keys and topics there is no order; a reader of
+several topics compares the **version** of the changed object after the change. The payload of a version of a type never
+changes; readers ignore unknown fields. [Operating](operating.md#kafka) describes the records on Kafka.
 ";
 
 /// A struct, an enum of texts, or an id.

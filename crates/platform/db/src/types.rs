@@ -54,7 +54,7 @@ on_the_multi_backend!(Uuid, UtcTime, Json);
 /// Microseconds between 1970 and 2000, where PostgreSQL begins to count.
 const PG_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
-/// A point in time, to the microsecond: the precision of both databases. In JSON an RFC 3339 string in UTC.
+/// A point in time, to the microsecond, the precision of both databases. In JSON an RFC 3339 string in UTC.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, AsExpression, FromSqlRow,
 )]

@@ -34,33 +34,33 @@ macro_rules! kinds {
 
 kinds! {
     MALFORMED_JSON = BAD_REQUEST "malformed-json", "The body is not JSON",
-        "The body could not be read as JSON; the detail says where.";
+        "The server could not read the body as JSON; the detail names the place.";
     INVALID_QUERY = BAD_REQUEST "invalid-query", "A query parameter is wrong",
         "`errors` names each wrong or unknown parameter.";
     BAD_REQUEST = BAD_REQUEST "bad-request", "The request is not valid HTTP for this server",
-        "The request could not be read.";
+        "The server could not read the request.";
     UNAUTHENTICATED = UNAUTHORIZED "unauthenticated", "Valid credentials are required",
-        "It is missing, forged, expired or revoked.";
+        "The access token is missing, forged, expired or revoked.";
     FORBIDDEN = FORBIDDEN "forbidden", "Not with these credentials",
-        "The route is for others.";
+        "The route needs other permissions.";
     NOT_FOUND = NOT_FOUND "not-found", "There is no such thing",
-        "It does not exist, or it is not yours.";
+        "The resource does not exist, or belongs to another member.";
     NO_SUCH_ROUTE = NOT_FOUND "no-such-route", "There is no such route",
         "The OpenAPI document lists the routes.";
     METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED "method-not-allowed", "The route does not know this method",
-        "The header Allow lists those it knows.";
+        "The header Allow lists the methods of the route.";
     BODY_TIMEOUT = REQUEST_TIMEOUT "body-timeout", "The body did not come in time",
         "Nothing was done. Send the request again, over a faster connection or with a smaller body.";
     STATE_CONFLICT = CONFLICT "state-conflict", "Its state does not allow this",
-        "The detail says why.";
+        "The detail gives the reason.";
     TOO_LARGE = PAYLOAD_TOO_LARGE "body-too-large", "The body is too large",
-        "The detail says how large it may be.";
+        "The detail gives the maximum size.";
     UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE "unsupported-media-type", "The body's type or encoding is not known here",
-        "Send application/json, without content-encoding. Accept-Encoding names the encodings that the route knows.";
+        "Send application/json, without content-encoding. Accept-Encoding names the encodings of the route.";
     INVALID_REQUEST = UNPROCESSABLE_ENTITY "invalid-request", "The request has wrong fields",
-        "`errors` names each wrong field and what is wrong with it.";
+        "`errors` names each wrong field and the error.";
     TOO_MANY_REQUESTS = TOO_MANY_REQUESTS "too-many-requests", "Too many requests",
-        "The header Retry-After says when to go on, in seconds.";
+        "The header Retry-After gives the time to wait, in seconds.";
     HEAD_TIMEOUT = REQUEST_TIMEOUT "head-timeout", "The head of the request did not come in time",
         "Nothing was done, and the connection is closed. Send the request again.";
     HEAD_TOO_LARGE = REQUEST_HEADER_FIELDS_TOO_LARGE "head-too-large", "The head of the request is too large",
@@ -68,9 +68,9 @@ kinds! {
     INTERNAL = INTERNAL_SERVER_ERROR "internal", "Something went wrong here",
         "The log has the reason under `request_id`.";
     UNAVAILABLE = SERVICE_UNAVAILABLE "unavailable", "The server is out of reach for a moment",
-        "Nothing was done; ask again after Retry-After seconds.";
+        "Nothing was done; send the request again after Retry-After seconds.";
     OUTCOME_UNKNOWN = SERVICE_UNAVAILABLE "outcome-unknown", "It may have been done or not",
-        "Ask again with the same key: what was done is not done twice.";
+        "Send the request again with the same key: a completed request does not run twice.";
 }
 
 /// Returns every kind of a server's problems, by status: the common kinds and the server's `own`.
