@@ -70,8 +70,8 @@ pub trait Subscriber: Send + Sync + 'static {
     /// Ends the handling of the partition by the member; drop events read ahead.
     fn release(&self, _topic: &str, _partition: i32) {}
 
-    /// Notes that the member has dropped orphans among the fetched events. All events behind `after` come again,
-    /// behind the orphans.
+    /// Notes that the member has dropped orphans among the fetched events. All events behind `after` are still to
+    /// come, behind the orphans.
     fn dropped(&self, _topic: &str, _partition: i32, _after: i64) {}
 
     /// Returns the number of events behind `after`, if the bus knows better than the log.

@@ -31,7 +31,7 @@ impl From<db::Error> for HandlerError {
 
 /// Changes the shop's own state: the group's position moves in the same transaction, so each event counts once.
 pub trait TransactionalHandler: Send + Sync + 'static {
-    /// Handles `events`: consecutive events of one partition of a topic. All of them or none.
+    /// Handles `events`: events of one partition of a topic, in order. All of them or none.
     ///
     /// The same events may come again after a rollback of the earlier changes. After the failure of a batch, each
     /// event comes alone.
@@ -55,7 +55,7 @@ pub struct Lease {
 /// Acts on the world outside: at least once, with the event id as idempotency key.
 #[async_trait]
 pub trait EffectHandler: Send + Sync + 'static {
-    /// Handles `events`: consecutive events of the lease's partition. After a failure, each event comes alone.
+    /// Handles `events`: events of the lease's partition, in order. After a failure, each event comes alone.
     ///
     /// # Errors
     /// [`HandlerError`]; the same work is then repeated.
