@@ -1,11 +1,11 @@
-//! A client as thin as can be, so that the machine is left to the server.
+//! A thin HTTP client, so that the server gets most of the machine.
 
 use std::io;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// One connection, one request at a time.
+/// One connection with one request at a time.
 pub(crate) struct Client {
     stream: TcpStream,
     read: Vec<u8>,
@@ -19,7 +19,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// A string field of the body, found without reading the rest: `"name":"…"`.
+    /// Returns a string field of the body, found without reading the rest: `"name":"…"`.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let body = std::str::from_utf8(&self.body).ok()?;
         let begin = body.find(&format!("\"{name}\":\""))? + name.len() + 4;
@@ -34,7 +34,7 @@ impl Client {
         Ok(Self { stream, read: Vec::with_capacity(4096), written: Vec::with_capacity(1024) })
     }
 
-    /// Sends one request and reads its answer. `headers` end with a line break each.
+    /// Sends one request and reads the answer. `headers` end with a line break each.
     pub(crate) async fn call(&mut self, method: &str, path: &str, headers: &str, body: &str) -> io::Result<Reply> {
         use std::io::Write;
         self.written.clear();
@@ -47,7 +47,7 @@ impl Client {
         self.answer().await
     }
 
-    /// Sends a request as it is, and reads its answer.
+    /// Sends a request unchanged and reads the answer.
     pub(crate) async fn send(&mut self, request: &[u8]) -> io::Result<Reply> {
         self.stream.write_all(request).await?;
         self.answer().await

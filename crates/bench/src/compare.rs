@@ -1,7 +1,7 @@
 //! A program that brings events from PostgreSQL to Kafka, as a process: how soon after its commit an event can be read
 //! from Kafka, and how fast a backlog gets there. The load, the table and the reader are the same for each program.
 //!
-//! The program finds the database, the brokers and the topic in its environment, and ends at SIGTERM.
+//! The program reads the database, the brokers and the topic from the environment, and ends at SIGTERM.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -26,7 +26,7 @@ use crate::report::{Figures, line, rate, spread};
 
 const DATABASE_URL: &str = "RELAY_DATABASE_URL";
 const KAFKA: &str = "RELAY_KAFKA";
-/// What the names of topics begin with, and the whole name of the one topic.
+/// Environment variables with the prefix of topic names, and with the full name of the one topic.
 const PREFIX: &str = "RELAY_PREFIX";
 const KAFKA_TOPIC: &str = "RELAY_TOPIC";
 const BACKLOG: usize = 100_000;
@@ -37,10 +37,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Any database of the server, postgres://…; each run makes its own.
+    /// Any database of the server, postgres://…; each run creates a new database.
     #[arg(long)]
     database_url: String,
-    /// The folder of a broker that scripts/kafka has started.
+    /// The folder of a broker started by scripts/kafka.
     #[arg(long)]
     broker: PathBuf,
     /// Name of the program in the report.
@@ -131,7 +131,7 @@ async fn latency(options: &Options, stage: &Stage, reader: &Reader, observer: &A
 /// Waits until something is so.
 ///
 /// # Panics
-/// If that takes longer than [`PATIENCE`].
+/// If the wait exceeds [`PATIENCE`].
 async fn until<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
     let begun = Instant::now();
     while !is_so().await {
@@ -140,7 +140,7 @@ async fn until<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
     }
 }
 
-/// The program that is measured.
+/// The measured program.
 struct Program {
     words: Vec<String>,
     variables: [(&'static str, String); 4],
@@ -201,7 +201,7 @@ struct Reader {
 #[derive(Default)]
 struct Seen {
     at: HashMap<Uuid, Instant>,
-    /// In the order of their arrival.
+    /// Arrival times, in order.
     times: Vec<Instant>,
 }
 
@@ -261,7 +261,7 @@ impl Reader {
     }
 }
 
-/// Finds the order in an event, however the program wraps it: in JSON of its own, in a string, or not at all.
+/// Finds the order in an event as plain JSON, as a JSON string, or unwrapped.
 fn order(payload: &[u8]) -> Option<Uuid> {
     const NAME: &[u8] = b"order";
     let begin = payload.windows(NAME.len()).position(|window| window == NAME)? + NAME.len();

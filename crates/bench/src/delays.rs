@@ -6,7 +6,7 @@ use telemetry::metrics;
 pub(crate) struct Delays(Vec<(f64, f64)>);
 
 impl Delays {
-    /// Of all groups together.
+    /// Reads the delays of all groups together.
     pub(crate) fn now() -> Self {
         let mut buckets = std::collections::BTreeMap::<String, f64>::new();
         let prefix = format!("{}_bucket{{", metrics::CONSUMER_DELAY_SECONDS.name);

@@ -1,4 +1,4 @@
-//! Measures the shop with PostgreSQL and Kafka, and the way from one to the other.
+//! Measures the shop with PostgreSQL and Kafka, and the path between the two.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,28 +12,29 @@ use crate::proxy::Broker;
 use crate::stand::Stand;
 use crate::{CONNECTIONS, authorizations, coupon, coupons, load, postgres, relay};
 
-/// Seconds in which coupon requests come as fast as they can, and the quiet time between them.
+/// Seconds of full load with coupon requests, and the quiet time between two spikes.
 const SPIKES: usize = 4;
 const BETWEEN_SPIKES: Duration = Duration::from_secs(4);
-/// Coupons that requests of many coupons are for.
+/// Number of coupons for requests of many coupons.
 const COUPONS: usize = 16;
-/// Requests a second that the issuer is held to.
+/// Rate limit of the issuer, in requests a second.
 const STEADY: u32 = 2000;
 /// Partitions of an idle shop, over all topics.
 const MANY: usize = 1000;
-/// Time for leases to be taken, and for what a start has to do.
+/// Time for taking leases and for the work of a start.
 const SETTLE: Duration = Duration::from_secs(15);
 
 /// The servers of a measurement.
 #[derive(clap::Args)]
 pub(crate) struct Servers {
-    /// Measures with PostgreSQL and Kafka instead: any database of the server, postgres://…; each run makes its own.
+    /// Measures with PostgreSQL and Kafka instead: any database of the server, postgres://…; each run creates a new
+    /// database.
     #[arg(long, required = false)]
     database_url: String,
     /// The cluster, host:port,…
     #[arg(long, requires = "database_url")]
     kafka: Option<String>,
-    /// The folder of a broker that scripts/kafka has started, instead of --kafka: its pauses and its CPU are printed.
+    /// The folder of a broker started by scripts/kafka, instead of --kafka: the broker's pauses and CPU are printed.
     #[arg(long, requires = "database_url")]
     broker: Option<PathBuf>,
 }
@@ -45,7 +46,7 @@ impl Servers {
     }
 }
 
-/// Measures everything once, or the parts that are asked for.
+/// Runs all measurements once, or the selected parts.
 pub(crate) async fn run(servers: &Servers, only: &str, time: Duration) {
     let runs = |part: &str| part.contains(only);
     let kafka = servers.bootstrap();
@@ -91,7 +92,7 @@ fn observer(database: &Fresh, servers: &Servers) -> Arc<Observer> {
     Arc::new(observer.with_broker(servers.broker.as_deref()))
 }
 
-/// Measures a shop with all its consumers and some 1,000 partitions while nothing happens.
+/// Measures an idle shop with all consumers and some 1,000 partitions.
 async fn idle(servers: &Servers, kafka: &str, time: Duration) {
     let database = Fresh::create(&servers.database_url);
     let observer = observer(&database, servers);
@@ -113,8 +114,8 @@ async fn idle(servers: &Servers, kafka: &str, time: Duration) {
     stand.close().await;
 }
 
-/// Requests for many coupons wait, and issuers work through them side by side. All are in this process; each has a lease
-/// and a client of its own.
+/// Measures issuers that work through waiting requests for many coupons side by side. All issuers run in this
+/// process; each has a lease and a client.
 async fn workers(there: &[(&str, &str)], count: usize) {
     let settings: Vec<_> = there.iter().copied().chain([("SHOP__HOST__CONSUMERS", "false")]).collect();
     let stand = Stand::open_with(&settings, [Role::Shop]).await;
@@ -147,7 +148,7 @@ async fn workers(there: &[(&str, &str)], count: usize) {
     stand.close().await;
 }
 
-/// Requests come in spikes, and an issuer that is held to [`STEADY`] works through them; a line a second, for a chart.
+/// Measures spikes of requests with an issuer limited to [`STEADY`]; prints one line a second, for a chart.
 async fn spikes(there: &[(&str, &str)]) {
     let steady = STEADY.to_string();
     let mut settings = there.to_vec();

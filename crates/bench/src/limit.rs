@@ -1,4 +1,4 @@
-//! The limits that are measured against: the same SQL without HTTP, HTTP without a shop, and librdkafka alone.
+//! Limits used as references: the same SQL without HTTP, HTTP without a shop, and librdkafka alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,14 +16,14 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedPr
 use crate::report::Figures;
 use crate::stand::new_products;
 
-/// Partitions of each topic, as the shop has them by default.
+/// Partitions of each topic: the shop's default.
 const PARTITIONS: i32 = 4;
 const EXPIRES_AFTER: Duration = Duration::from_secs(900);
 
-/// Purchases (order and pay, a unit each) as fast as the database takes them from `at_once` tasks, for a time.
+/// Measures purchases (order and pay, a unit each) as fast as the database takes them from `at_once` tasks.
 ///
 /// # Panics
-/// When the database does not open or refuses a purchase.
+/// If the database does not open or refuses a purchase.
 pub(crate) async fn purchases_without_http(products: usize, at_once: usize, time: Duration) -> Figures {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let log = Log::new();
@@ -68,10 +68,10 @@ pub(crate) async fn purchases_without_http(products: usize, at_once: usize, time
     all
 }
 
-/// Serves handlers that do nothing, with as many workers as the shop has. Returns where.
+/// Serves handlers that do nothing, with as many workers as the shop. Returns the address.
 ///
 /// # Panics
-/// When there is no free port.
+/// If there is no free port.
 pub(crate) fn serve_bare() -> String {
     let server = HttpServer::new(|| {
         App::new()
@@ -88,10 +88,10 @@ pub(crate) fn serve_bare() -> String {
     address
 }
 
-/// Records a second, sent as fast as librdkafka takes them, with headers as events have them.
+/// Measures records a second, sent as fast as librdkafka takes them, with the headers of events.
 ///
 /// # Panics
-/// When not all are sent.
+/// If not all are sent.
 pub(crate) async fn produced(servers: &str, topic: &str, partitions: i32, payload: String, count: usize) -> f64 {
     let (servers, topic) = (servers.to_owned(), topic.to_owned());
     let send = move || {
@@ -121,5 +121,5 @@ pub(crate) async fn produced(servers: &str, topic: &str, partitions: i32, payloa
     tokio::task::spawn_blocking(send).await.expect("no panic")
 }
 
-/// As long as a product is in JSON.
+/// Body of a product's size in JSON.
 const BODY: &str = r#"{"id":"01939d8e-1f6b-7cc1-b1f5-0f3c8d1f6b7c","name":"Product 1","price":"10000","available":1000000,"low_stock_threshold":0,"on_sale":true,"created_at":"2026-01-01T00:00:00.000000Z"}"#;

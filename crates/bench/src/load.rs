@@ -1,4 +1,4 @@
-//! Load: so many connections, each with one request at a time, for so long.
+//! Load: a number of connections, each with one request at a time, for a fixed time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,10 +11,10 @@ use crate::client::Client;
 use crate::report::Figures;
 use crate::stand::Buyer;
 
-/// How long who was refused waits.
+/// Pause of a client after a refusal.
 const REFUSED: Duration = Duration::from_millis(10);
 
-/// Purchases through HTTP: order, then pay. With `per_second` they begin at that pace, else as fast as they go.
+/// Buys through HTTP: order, then pay. With `per_second` purchases begin at this pace, else as fast as possible.
 pub(crate) async fn purchases(
     address: &str,
     buyers: Vec<Buyer>,
@@ -66,7 +66,7 @@ async fn purchase(client: &mut Client, buyer: &Buyer, product: ProductId, n: usi
     payment.status == 201
 }
 
-/// The same request over and over, from `connections` connections.
+/// Repeats one request on `connections` connections.
 pub(crate) async fn requests(
     address: &str,
     connections: usize,
@@ -103,8 +103,8 @@ pub(crate) async fn requests(
     .await
 }
 
-/// Requests that are written already, from `connections` connections, which are spread over the addresses. With
-/// `per_second` each is due at a time, and is counted from then on, however late it is sent.
+/// Sends prepared requests on `connections` connections, spread over the addresses. With `per_second` each request
+/// has a due time, and the latency counts from the due time.
 pub(crate) async fn posts(
     addresses: &[String],
     connections: usize,
@@ -148,7 +148,7 @@ pub(crate) async fn posts(
     .await
 }
 
-/// Runs `caller` for each of `each`, all at once, on a thread of its own.
+/// Runs `caller` for each element of `each`, all at once, on a new thread.
 async fn spread<T, F, R>(each: Vec<T>, caller: F, time: Duration) -> Figures
 where
     T: Send + 'static,

@@ -1,4 +1,4 @@
-//! Benchmarks: what the shop reaches on this machine, as ratios against limits measured in the same run.
+//! Benchmarks: the shop's figures on this machine, as ratios against limits measured in the same run.
 //!
 //! Load and server share the machine, and the load is bounded: one round takes some six minutes.
 
@@ -26,7 +26,7 @@ use report::{Figures, line, ratio, spread};
 use stand::Stand;
 use telemetry::{LogFormat, LogSettings, Process};
 
-/// As the programs that are measured have it.
+/// Allocator of the measured programs.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -45,25 +45,25 @@ struct Options {
     /// Measures everything so many times, and prints the spread of each value.
     #[arg(long, default_value_t = 1)]
     runs: usize,
-    /// Only the parts whose name contains this: limit, hot, sustained, latency, product, coupon; with Kafka relay, many,
-    /// idle, purchases, coupon, workers, spikes.
+    /// Runs only the parts with this text in the name: limit, hot, sustained, latency, product, coupon; with Kafka
+    /// relay, many, idle, purchases, coupon, workers, spikes.
     #[arg(long, default_value = "")]
     only: String,
     #[command(flatten)]
     servers: Option<distributed::Servers>,
 }
 
-/// What is measured instead of the shop.
+/// Measurements without the shop.
 #[derive(Subcommand)]
 enum Other {
     /// The event proxy, as a process.
     Proxy(proxy::Options),
-    /// A program that brings events from PostgreSQL to Kafka.
+    /// Measures a program that copies events from PostgreSQL to Kafka.
     Compare(compare::Options),
-    /// Serves the handler that the proxy is measured against.
+    /// Serves the bare handler, the reference for the proxy.
     #[command(hide = true)]
     Bare,
-    /// Runs the relay that others are compared with.
+    /// Runs the relay, the reference for other programs.
     #[command(hide = true)]
     Relay,
 }
@@ -152,7 +152,7 @@ async fn sustained(time: Duration, observer: &Arc<Observer>) {
     stand.close().await;
 }
 
-/// From an event's place in its unit of work, before the commit, to its having been handled.
+/// Measures the time from an event's place in the unit of work, before the commit, to the end of handling.
 async fn latency(time: Duration, observer: &Arc<Observer>) {
     let stand = Stand::open(true).await;
     let (products, buyers) = (stand.products(PRODUCTS).await, stand.buyers(CONNECTIONS).await);

@@ -30,7 +30,7 @@ pub(crate) async fn purchases(there: &[(&str, &str)], database_url: &str, time: 
     ratio("PostgreSQL, purchases: burst to pgbench", burst.per_second() / limit, 0.8);
 }
 
-/// Products and wallets under ids that the script knows.
+/// Inserts products and wallets under the ids of the script.
 async fn seed(db: &db::Database) {
     let products = format!(
         "INSERT INTO product (id, name, search_name, price, available, low_stock_threshold, on_sale, version, created_at) \

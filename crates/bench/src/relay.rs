@@ -1,4 +1,4 @@
-//! From PostgreSQL to Kafka: the relay against librdkafka alone, and how soon an event is there.
+//! The relay against librdkafka alone, and the delay from PostgreSQL to Kafka.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::observe::Observer;
 use crate::report::{Figures, at_most, line, rate, ratio};
 
 pub(crate) const TOPIC: &str = "bench";
-/// Where librdkafka alone sends to.
+/// Topic of librdkafka alone.
 const BARE: &str = "bare";
 pub(crate) const PARTITIONS: i32 = 12;
 /// Partitions of a topic with many.
@@ -70,7 +70,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Opens the log of a database with one topic, whose name on Kafka begins with `prefix`, and has the topic made.
+    /// Opens the log of a database with one topic, with `prefix` before the name on Kafka, and creates the topic.
     ///
     /// # Panics
     /// If PostgreSQL or Kafka does not answer.
@@ -110,8 +110,8 @@ impl Stage {
         }
     }
 
-    /// Emits events at a pace, each in a unit of its own. `committed` hears of those that are due in the window: the id
-    /// of the event, the order in it, and the time that its unit took.
+    /// Emits events at a pace, each in a separate unit. Calls `committed` for each event due in the window, with the
+    /// event's id, the event's order, and the time of the unit.
     ///
     /// # Panics
     /// If a unit fails: the machine does not bear the pace.
@@ -149,7 +149,7 @@ impl Stage {
     }
 }
 
-/// Events a second, of which those in a window count.
+/// Events a second; only events of the window count.
 #[derive(Clone, Copy)]
 pub(crate) struct Pace {
     pub per_second: f64,
@@ -158,7 +158,7 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// Returns the events that are made in a time.
+    /// Returns the number of events made in `time`.
     pub(crate) fn events_in(&self, time: Duration) -> u64 {
         (time.as_secs_f64() * self.per_second) as u64
     }
@@ -193,12 +193,12 @@ pub(crate) async fn many(database_url: &str, servers: &str, window: Duration, ob
     follower.cancel();
 }
 
-/// Returns the beginning of the names on Kafka, for one run.
+/// Returns a new prefix of names on Kafka, for one run.
 pub(crate) fn new_prefix() -> String {
     format!("bench-{}-", Uuid::new_v4().simple())
 }
 
-/// How long units of work took, and how long after its commit each event was on Kafka, and was handled.
+/// Durations of units of work, and of the way of each event from the commit to Kafka and to the handler.
 #[derive(Default)]
 struct Watch {
     commits: Mutex<HashMap<Id, Instant>>,
@@ -216,7 +216,7 @@ impl Watch {
         self.commits.lock().insert(event, Instant::now());
     }
 
-    /// Those made while all warms up don't count.
+    /// Records the arrival of events; events of the warm-up don't count.
     fn arrived(&self, ids: impl Iterator<Item = Id>, figures: &Mutex<Figures>) {
         let (commits, mut figures) = (self.commits.lock(), figures.lock());
         ids.filter_map(|id| commits.get(&id)).for_each(|at| figures.record(at.elapsed()));
@@ -261,7 +261,7 @@ impl TransactionalHandler for Reader {
     }
 }
 
-/// From the commit of an event's unit of work to being on Kafka, and to being handled from there.
+/// Measures the time from the commit of an event's unit of work to Kafka, and from there to the handler.
 async fn latency(stage: &Stage, watch: &Arc<Watch>, named: &str, window: Duration, observer: &Arc<Observer>) {
     let group = Group {
         name: "readers",

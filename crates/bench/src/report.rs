@@ -1,4 +1,4 @@
-//! Figures, and how they are printed.
+//! Figures and output.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,18 +6,18 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
-/// How long each of many things took, and all together.
+/// Durations of many operations, and the total time.
 pub(crate) struct Figures {
     micros: Histogram<u64>,
     pub took: Duration,
-    /// What one of them counts for: requests with many events are told as events.
+    /// Weight of one operation: a request with many events counts as many.
     pub each: u64,
-    /// Answers that were not what they should be.
+    /// Unexpected answers.
     pub failed: u64,
 }
 
 impl Figures {
-    /// None yet.
+    /// Returns empty figures.
     pub(crate) fn new() -> Self {
         // three digits, up to a minute
         let micros = Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are in order");
@@ -34,7 +34,7 @@ impl Figures {
         self.took = self.took.max(other.took);
     }
 
-    /// How many.
+    /// Returns the number of operations.
     pub(crate) fn count(&self) -> u64 {
         self.micros.len()
     }
@@ -43,7 +43,7 @@ impl Figures {
         (self.count() * self.each) as f64 / self.took.as_secs_f64()
     }
 
-    /// In milliseconds.
+    /// Returns a percentile in milliseconds.
     pub(crate) fn percentile(&self, percent: f64) -> f64 {
         self.micros.value_at_percentile(percent) as f64 / 1000.0
     }
@@ -69,7 +69,7 @@ impl fmt::Display for Figures {
     }
 }
 
-/// Values of all runs by name, in the order in which the names appeared.
+/// Values of all runs by name, in the order of the first appearance.
 static RUNS: Mutex<Vec<(String, Vec<f64>)>> = Mutex::new(Vec::new());
 
 fn record(name: &str, value: f64) {
@@ -93,7 +93,7 @@ pub(crate) fn spread(runs: usize) {
     }
 }
 
-/// A row of the report.
+/// Prints a row of the report.
 pub(crate) fn line(what: &str, figures: &Figures) {
     println!("{what:<44} {figures}");
     record(&format!("{what}, a second"), figures.per_second());
@@ -101,13 +101,13 @@ pub(crate) fn line(what: &str, figures: &Figures) {
     record(&format!("{what}, p99 in ms"), figures.percentile(99.0));
 }
 
-/// A row with a rate only.
+/// Prints a row with only a rate.
 pub(crate) fn rate(what: &str, per_second: f64) {
     println!("{what:<44} {per_second:>8.0}/s");
     record(&format!("{what}, a second"), per_second);
 }
 
-/// A line below the row `what`: values with their names and digits.
+/// Prints a line below the row `what`: values with their names and digits.
 pub(crate) fn detail(what: &str, kind: &str, values: &[(&str, f64, usize)]) {
     let text: Vec<_> = values.iter().map(|(name, value, digits)| format!("{name} {value:.digits$}")).collect();
     println!("  {kind:<42} {}", text.join(", "));
@@ -116,13 +116,13 @@ pub(crate) fn detail(what: &str, kind: &str, values: &[(&str, f64, usize)]) {
     }
 }
 
-/// A ratio against its goal.
+/// Prints a ratio and the goal.
 pub(crate) fn ratio(what: &str, is: f64, goal: f64) {
     println!("{what:<44} {is:>8.2}     goal {goal}   {}", if is >= goal { "met" } else { "NOT MET" });
     record(what, is);
 }
 
-/// A figure that should be small against its goal.
+/// Prints a figure and the upper limit.
 pub(crate) fn at_most(what: &str, is: f64, goal: f64) {
     println!("{what:<44} {is:>8.2}     goal {goal}   {}", if is <= goal { "met" } else { "NOT MET" });
     record(what, is);

@@ -24,7 +24,7 @@ pub(crate) struct Stand {
     _folder: TempDir,
 }
 
-/// A member who is signed in and has money enough.
+/// A signed-in member with enough money.
 #[derive(Clone)]
 pub(crate) struct Buyer {
     pub token: String,
@@ -36,7 +36,7 @@ impl Stand {
         Self::open_with(&[], consumers.then_some(Role::Shop)).await
     }
 
-    /// Opens a shop with these settings, which hosts what these roles do.
+    /// Opens a shop with these settings and hosts the programs of these roles.
     pub(crate) async fn open_with(more: &[(&str, &str)], roles: impl IntoIterator<Item = Role>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let settings = settings(&folder, more);
@@ -86,19 +86,19 @@ impl Stand {
         buyers
     }
 
-    /// How many events some group has still to handle, all groups together.
+    /// Returns the lag in events, summed over all groups.
     pub(crate) async fn lag(&self) -> i64 {
         let rows = self.shop.lags().await.expect("the lag");
         rows.iter().map(|row| row.lag).sum()
     }
 
-    /// How many events `group` has still to handle.
+    /// Returns the lag of `group` in events.
     pub(crate) async fn lag_of(&self, group: &str) -> i64 {
         let rows = self.shop.lags().await.expect("the lag");
         rows.iter().filter(|row| row.group == group).map(|row| row.lag).sum()
     }
 
-    /// How long until every group has handled everything; `None` when not within `patience`.
+    /// Waits until no group has a lag, and returns the time taken; `None` after `patience`.
     pub(crate) async fn catch_up(&self, patience: Duration) -> Option<Duration> {
         let begun = Instant::now();
         while begun.elapsed() < patience {
@@ -111,7 +111,7 @@ impl Stand {
     }
 }
 
-/// Products of one price, with stock enough.
+/// Returns products of one price with enough stock.
 pub(crate) fn new_products(count: usize) -> Vec<NewProduct> {
     let product = |n| NewProduct::new(&format!("Product {n}"), Money::from_minor(10_000), 100_000_000, 0);
     (0..count).map(|n| product(n).expect("a product within the limits")).collect()

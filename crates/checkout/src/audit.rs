@@ -1,4 +1,4 @@
-//! Whether the books of the domains agree.
+//! Audit of the books of the domains.
 
 use contracts::{MemberId, Money, OrderId, ProductId};
 use db::Conn;
@@ -7,23 +7,23 @@ use order::{Held, OrderStatus};
 /// Orders read at once.
 const PAGE: i64 = 1_000;
 
-/// Where the books of the domains disagree.
+/// Disagreement between the books of the domains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Discrepancy {
-    /// What came in is not what is available, reserved and sold.
+    /// Units received differ from the sum of available, reserved and sold units.
     Stock { product_id: ProductId, received: i64, available: i64, held: Held },
     /// The balance is not the sum of the transactions.
     Wallet { member_id: MemberId, balance: Money, sum: Money },
-    /// The order's status and its payment contradict each other.
+    /// The order's status and the order's payment contradict each other.
     Payment { order_id: OrderId, status: OrderStatus },
 }
 
-/// Every discrepancy there is: none, if all is well.
+/// Returns all discrepancies; none if all is well.
 ///
-/// Reads everything, so call it in one snapshot, for tests and audits.
+/// Reads everything; call `audit` in one snapshot, for tests and audits.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn audit(conn: &mut Conn) -> db::Result<Vec<Discrepancy>> {
     let mut found = stock_discrepancies(conn)?;
     for wallet in payment::sums(conn)?.into_iter().filter(|wallet| wallet.balance != wallet.sum) {

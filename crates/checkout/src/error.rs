@@ -1,12 +1,11 @@
-//! Why a use case was refused.
+//! Refusals of use cases.
 
 use coupon::CouponError;
 use order::OrderError;
 use payment::PaymentError;
 use stock::StockError;
 
-/// Why a use case was refused: what the domain in question said. The database's own errors come as one variant,
-/// whichever domain they came up in.
+/// Refusal of a use case, with the error of the domain. Errors of the database come as one variant, from any domain.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckoutError {
     #[error(transparent)]

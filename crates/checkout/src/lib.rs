@@ -1,10 +1,10 @@
-//! Use cases that cross domains, each one unit of work: place an order, pay it, cancel it, let it expire.
+//! Use cases across domains, each one unit of work: place, pay, cancel and expire an order.
 //!
-//! Rows are locked in the order: order, coupon, stock, wallet, and products by id, so that two units never wait for
-//! each other in a circle. Placing alone takes stock before the coupon, because the discount depends on the prices
-//! that come with the stock. It makes no circle: the coupon's conditional UPDATE waits only for another placing,
-//! which holds its stock already and takes no lock after the coupon; a coupon that an order has reserved does not
-//! fulfil the condition, and is refused without waiting for whoever gives it back.
+//! Rows are locked in the order: order, coupon, stock, wallet, and products by id, so that units never deadlock.
+//! Placing alone takes stock before the coupon, because the discount depends on prices, and the prices come with the
+//! stock. This exception makes no circle: the coupon's conditional UPDATE waits only for another placing, and a
+//! placing takes no lock after the coupon. A reserved coupon does not fulfil the condition: the UPDATE refuses the
+//! coupon without waiting.
 
 mod audit;
 mod error;

@@ -9,7 +9,7 @@ use payment::{Charge, Payment};
 
 use crate::error::CheckoutError;
 
-/// Conditions that every order is placed under.
+/// Conditions for placing an order.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
     /// Time until an order must be paid.
@@ -24,10 +24,10 @@ impl Terms {
     }
 }
 
-/// Places a member's order: takes its stock, reserves its coupon, and gives it time to be paid.
+/// Places a member's order: takes the stock, reserves the coupon, and sets the time for payment.
 ///
 /// # Errors
-/// What the domains say; nothing is taken then.
+/// Errors of the domains; the unit then takes nothing.
 pub fn place_order(
     tx: &mut Tx<'_>,
     member: MemberId,
@@ -50,7 +50,7 @@ pub fn place_order(
 /// Pays a member's order from the member's wallet.
 ///
 /// # Errors
-/// What the domains say; nothing is taken then.
+/// Errors of the domains; the unit then takes nothing.
 pub fn pay(tx: &mut Tx<'_>, member: MemberId, order: OrderId) -> Result<Payment, CheckoutError> {
     let order = order::mark_paid(tx, order, member)?;
     if let Some(coupon) = order.owned_coupon_id {
@@ -68,10 +68,10 @@ pub fn pay(tx: &mut Tx<'_>, member: MemberId, order: OrderId) -> Result<Payment,
     Ok(payment::pay(tx, &charge)?)
 }
 
-/// Cancels a member's order and gives everything back: stock, coupon, and the money if it was paid.
+/// Cancels a member's order and gives everything back: stock, coupon, and the money of a paid order.
 ///
 /// # Errors
-/// What the domains say; nothing is given back then.
+/// Errors of the domains; the unit then gives nothing back.
 pub fn cancel(tx: &mut Tx<'_>, member: MemberId, order: OrderId) -> Result<Order, CheckoutError> {
     let order = order::cancel(tx, order, member)?;
     release(tx, &order)?;
@@ -81,11 +81,11 @@ pub fn cancel(tx: &mut Tx<'_>, member: MemberId, order: OrderId) -> Result<Order
     Ok(order)
 }
 
-/// Ends an order that was not paid in time, and gives stock and coupon back. `false` when that is not the case (any
-/// more).
+/// Ends an order not paid in time, and gives stock and coupon back. Returns `false` if the order is no longer pending
+/// or not yet due.
 ///
 /// # Errors
-/// What the domains say; nothing is given back then.
+/// Errors of the domains; the unit then gives nothing back.
 pub fn expire(tx: &mut Tx<'_>, order: OrderId) -> Result<bool, CheckoutError> {
     match order::expire(tx, order)? {
         Some(order) => release(tx, &order).map(|()| true),
@@ -93,7 +93,7 @@ pub fn expire(tx: &mut Tx<'_>, order: OrderId) -> Result<bool, CheckoutError> {
     }
 }
 
-/// Gives back what an order has reserved.
+/// Gives back the order's reservations.
 fn release(tx: &mut Tx<'_>, order: &Order) -> Result<(), CheckoutError> {
     if let Some(coupon) = order.owned_coupon_id {
         coupon::give_back(tx, coupon, order.id)?;

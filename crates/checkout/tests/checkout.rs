@@ -1,4 +1,4 @@
-//! Buying, on every database: what one wins when several act at once, and that the books agree after it.
+//! Purchases on every database: concurrent attempts with one winner, and an audit of the books.
 
 mod market;
 

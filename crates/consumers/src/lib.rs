@@ -1,4 +1,4 @@
-//! What reacts to the shop's events: a module a consumer, and [`groups`], which puts them together.
+//! Consumers of the shop's events: a module for each consumer, and [`groups`] with all consumer groups.
 
 pub mod analytics;
 pub mod coupon_history;
@@ -22,7 +22,7 @@ use data_platform::ExportSettings;
 use incident::IncidentSettings;
 use notification::{Hub, NotificationSettings};
 
-/// The settings of those consumers that have some.
+/// Settings of consumers.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     pub export: ExportSettings,
@@ -30,25 +30,25 @@ pub struct Settings {
     pub incident: IncidentSettings,
 }
 
-/// What consumers work with, and by what they wake those who wait in this process.
+/// Resources of consumers, and signals to waiting requests of this process.
 #[derive(Clone)]
 pub struct Parts {
     pub db: Database,
-    /// Where files are exported to.
+    /// Folder of exported files.
     pub data_dir: PathBuf,
     /// Wakes notification streams.
     pub hub: Hub,
-    /// Wakes requests that wait for their coupon.
+    /// Wakes requests waiting for a coupon.
     pub issuer_wake: IssuerWake,
 }
 
-/// What groups read besides the shop's own topics.
+/// Returns the external topics that groups read, besides the shop's topics.
 pub fn subscriptions(settings: &Settings) -> Vec<Subscription> {
     let export = data_platform::subscription(&settings.export);
     export.into_iter().chain(incident::subscription(&settings.incident)).collect()
 }
 
-/// Makes what [`groups`] makes of the settings, without a database. Nothing is connected.
+/// Checks the settings like [`groups`], without a database and without connections.
 ///
 /// # Errors
 /// As [`groups`].
@@ -57,10 +57,10 @@ pub fn check(settings: &Settings) -> Result<(), SettingError> {
     notification::check(&settings.notification)
 }
 
-/// All consumer groups of the shop; e-mail, webhooks and incidents only when they are configured.
+/// Returns all consumer groups of the shop; e-mail, webhooks and incidents only if configured.
 ///
 /// # Errors
-/// [`SettingError`] of a sink or a channel that is configured.
+/// [`SettingError`] of a configured sink or channel.
 pub fn groups(settings: &Settings, parts: &Parts) -> Result<Vec<Group>, SettingError> {
     let mut groups = vec![
         data_platform::group(&settings.export, &parts.data_dir, &parts.db)?,

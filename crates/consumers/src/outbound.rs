@@ -1,4 +1,4 @@
-//! Requests to the world outside: the client, what an answer means for the events, and signatures.
+//! Requests to external services: the client, the meaning of answers, and signatures.
 
 use program::settings::{SettingError, positive};
 use std::path::Path;
@@ -12,15 +12,15 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Certificate, Client, StatusCode, Url, redirect};
 use sha2::Sha256;
 
-/// How long a connection may take to come about.
+/// Timeout of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How much of a refusal's body goes into the error's text, in characters.
+/// Characters of a refusal's body in the error's text.
 const QUOTED: usize = 300;
 
 /// Longest pause that a receiver can ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
-/// An HTTP endpoint that events are posted to.
+/// An HTTP endpoint for events.
 pub(crate) struct Target {
     client: Client,
     url: Url,
@@ -125,7 +125,7 @@ pub(crate) fn refusal(status: StatusCode, text: &str) -> HandlerError {
     if is_content { HandlerError::Failed(text) } else { HandlerError::Unavailable(text) }
 }
 
-/// An error with its causes, in one line.
+/// Returns an error and the causes, in one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -136,7 +136,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// HMAC-SHA256 over `parts`, one after the other.
+/// Returns HMAC-SHA256 over the concatenated `parts`.
 pub(crate) fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     // HMAC takes keys of any length
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length is a key");
@@ -146,12 +146,12 @@ pub(crate) fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// Lower-case hexadecimal digits.
+/// Returns lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Cuts `documents` into parcels of at most `max_bytes`, in order; one that is larger goes alone.
+/// Cuts `documents` into parcels of at most `max_bytes`, in order; a larger document goes alone.
 pub(crate) fn parcels(documents: &[Vec<u8>], max_bytes: usize) -> Vec<&[Vec<u8>]> {
     let mut parcels = Vec::new();
     let (mut start, mut size) = (0, 0);

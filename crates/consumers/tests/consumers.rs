@@ -1,4 +1,4 @@
-//! What each consumer makes of the shop's events, on every database.
+//! Handling of the shop's events by each consumer, on every database.
 
 mod consumers {
     mod analytics;

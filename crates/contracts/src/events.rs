@@ -1,4 +1,4 @@
-//! The events of the shop: a plain struct each, with its topic and key.
+//! The events of the shop: a plain struct each, with topic and key.
 //!
 //! The payload of each type and version is fixed by a golden file under `tests/golden`: a change of the bytes fails
 //! the test, and so does an old version that can no longer be read.

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The currency of the process: one shop has one.
+/// The currency of the process: a shop has one currency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Currency {
     /// ISO 4217.
@@ -18,19 +18,19 @@ pub struct Currency {
 
 static CURRENCY: OnceLock<Currency> = OnceLock::new();
 
-/// Why a currency was not set.
+/// Refusal to set a currency.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CurrencyError {
-    /// The process has used another one already.
+    /// The process already uses another currency.
     #[error("the currency of this process is already {} with {} digits after the point", .0.code, .0.decimals)]
     AlreadySet(Currency),
-    /// More than [`Currency::MAX_DECIMALS`].
+    /// The currency has more than [`Currency::MAX_DECIMALS`] digits.
     #[error("a currency has at most {max} digits after the point, not {0}", max = Currency::MAX_DECIMALS)]
     TooManyDecimals(u32),
 }
 
 impl Currency {
-    /// The most digits after the point that are taken.
+    /// Maximum number of digits after the point.
     pub const MAX_DECIMALS: u32 = 4;
 
     /// Sets the currency of this process, before any money is read or written. Setting the same again is fine.
@@ -45,7 +45,7 @@ impl Currency {
         if *set == currency { Ok(()) } else { Err(CurrencyError::AlreadySet(set.clone())) }
     }
 
-    /// The currency of this process; KRW unless set.
+    /// Returns the currency of this process; KRW by default.
     pub fn get() -> &'static Currency {
         CURRENCY.get_or_init(|| Currency { code: "KRW".into(), decimals: 0 })
     }
@@ -70,35 +70,35 @@ pub struct Money(i64);
 
 db::column_by!(Money, db::diesel::sql_types::BigInt, i64, |money| money.0, |minor| Ok(Money(minor)));
 
-/// Why a text or a sum is no money.
+/// Refusal of a text or a sum as money.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
-    /// Not a decimal number.
+    /// The text is not a decimal number.
     #[error("{0:?} is not a decimal amount")]
     NotDecimal(String),
-    /// More digits after the point than the currency has.
+    /// The text has more digits after the point than the currency.
     #[error("{0:?} has more than {1} digits after the point")]
     TooPrecise(String, u32),
-    /// Over the range of 64 bits.
+    /// The amount exceeds the range of 64 bits.
     #[error("the amount is out of range")]
     OutOfRange,
 }
 
 impl Money {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Money = Money(0);
 
-    /// From minor units: won, or cents.
+    /// Returns an amount from minor units: won, or cents.
     pub const fn from_minor(minor: i64) -> Self {
         Self(minor)
     }
 
-    /// In minor units.
+    /// Returns the amount in minor units.
     pub const fn minor(self) -> i64 {
         self.0
     }
 
-    /// Whether it is more than nothing.
+    /// Returns true if the amount is above zero.
     pub const fn is_positive(self) -> bool {
         self.0 > 0
     }
@@ -122,7 +122,7 @@ impl Money {
         self.0.checked_mul(count).map(Money).ok_or(MoneyError::OutOfRange)
     }
 
-    /// So many percent of it, rounded down to the minor unit (a discount is never more than promised).
+    /// Returns this percentage of the amount, rounded down to the minor unit: a discount never exceeds the promise.
     ///
     /// In whole numbers: a product of two [`Decimal`]s may be rounded, and then up.
     ///

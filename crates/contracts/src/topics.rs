@@ -14,7 +14,7 @@ pub const COUPON_RETURNED: &str = "coupon-returned";
 pub const DELIVERY_CHANGED: &str = "delivery-changed";
 pub const INCIDENT_OPENED: &str = "incident-opened";
 
-/// All of them; each is registered in the log at the start.
+/// All topics; each is registered in the log at the start.
 pub const ALL: [&str; 13] = [
     ORDER_CREATED,
     ORDER_CANCELLED,

@@ -1,4 +1,4 @@
-//! The promises of the contracts: payloads that don't change under their readers, and money that is exact.
+//! The promises of the contracts: stable payloads, and exact money.
 
 #[path = "contracts/money.rs"]
 mod money;

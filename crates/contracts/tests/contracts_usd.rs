@@ -1,4 +1,4 @@
-//! Money with two digits after the point. A process has one currency, so this is a process of its own.
+//! Money with two digits after the point. A process has one currency, so these tests run in a separate process.
 
 use std::sync::Once;
 

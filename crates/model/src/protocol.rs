@@ -51,7 +51,7 @@ impl Scenario {
         self.bus == Bus::InProcess || self.faults.bus_changes > 0
     }
 
-    /// Returns true if somebody reads the marks.
+    /// Returns true if any process reads the marks.
     pub(crate) fn has_marks(&self) -> bool {
         let Faults { crashes, failovers, splits, restores, .. } = self.faults;
         self.relays > 0

@@ -3,7 +3,7 @@
 use crate::rule::Rule;
 use crate::state::{Bus, Faults};
 
-/// How the group handles an event.
+/// Kind of handling in the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handler {
     /// In the unit that moves the offset.

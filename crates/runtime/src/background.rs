@@ -1,4 +1,4 @@
-//! What runs beside the API: expiry of orders, and deletion of what nobody needs any more.
+//! Background work beside the API: expiry of orders, and deletion of old data.
 
 use std::time::Duration;
 
@@ -10,19 +10,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::shop::Shop;
 
-/// Orders that expire side by side, a unit each, which a group commit takes together.
+/// Orders that expire side by side, a unit each, in a common group commit.
 const AT_ONCE: i64 = 32;
-/// Between two looks at what is due, when nothing was.
+/// Pause between two queries for due orders, if nothing was due.
 const OFTEN: Duration = Duration::from_millis(100);
 const SELDOM: Duration = Duration::from_secs(1);
 /// The longest pause while the database is away.
 const LONGEST: Duration = Duration::from_secs(30);
-/// Between two looks at how much waits.
+/// Interval between two reports of waiting work.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
-/// Between two rounds of deleting.
+/// Interval between two rounds of deletion.
 const PURGE_EVERY: Duration = Duration::from_secs(600);
 
-/// Ends orders that were not paid in time, until `stop`.
+/// Ends orders not paid in time, until `stop`.
 pub(crate) async fn expire_orders(shop: Shop, stop: CancellationToken) {
     let usual = (shop.settings.order.expires_after / 20).clamp(OFTEN, SELDOM);
     let mut pause = usual;
@@ -39,19 +39,19 @@ pub(crate) async fn expire_orders(shop: Shop, stop: CancellationToken) {
     }
 }
 
-/// What a round of expiry came to.
+/// Result of a round of expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expired {
-    /// Orders that gave back what they had reserved.
+    /// Number of ended orders.
     pub orders: usize,
-    /// Others are due as well.
+    /// True if more orders are due.
     pub more: bool,
 }
 
-/// Ends some of the orders that are due. One that fails is logged, and comes again.
+/// Ends some of the due orders. A failing order is logged, and comes again.
 ///
 /// # Errors
-/// When it can't be told which are due.
+/// If the due orders can't be read.
 pub async fn expire_due(db: &Database) -> db::Result<Expired> {
     let due = db.statement(|conn| order::due(conn, AT_ONCE)).await?;
     let full = due.len() as i64 == AT_ONCE;
@@ -65,7 +65,7 @@ pub async fn expire_due(db: &Database) -> db::Result<Expired> {
     Ok(Expired { orders: ended.into_iter().filter(|ended| *ended == Some(true)).count(), more: full && !failed })
 }
 
-/// `None` when it failed.
+/// Returns `None` after an error.
 async fn expire(db: &Database, order: OrderId) -> Option<bool> {
     let ended = db.write(move |tx| checkout::expire(tx, order)).await;
     ended.inspect_err(|error| tracing::warn!(%order, %error, "an order did not expire; trying again")).ok()
@@ -81,7 +81,7 @@ pub(crate) async fn report(shop: Shop, stop: CancellationToken) {
     }
 }
 
-/// Deletes now and then what nobody needs any more, until `stop`.
+/// Deletes old data periodically, until `stop`.
 pub(crate) async fn purge(shop: Shop, stop: CancellationToken) {
     while !stop.is_cancelled() {
         for (what, purge) in &shop.purges {

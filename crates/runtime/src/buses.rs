@@ -1,4 +1,4 @@
-//! Which bus each topic is on, and Kafka as this process finds it.
+//! Bus of each topic, and the state of Kafka in this process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,20 +12,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::{Backend, Settings};
 
-/// The bus of each topic; clones share what is known of Kafka.
+/// The bus of each topic; clones share the state of Kafka.
 #[derive(Clone)]
 pub struct Buses {
     on_kafka: Arc<[&'static str]>,
-    /// When a topic is there, or others' are read there.
+    /// Cluster, if a topic or an external topic is on Kafka.
     cluster: Option<Cluster>,
     refused_key: RefusedKey,
 }
 
 impl Buses {
-    /// By the settings; nothing is connected.
+    /// Builds the delivery of the settings; connects to nothing.
     ///
     /// # Errors
-    /// A setting of Kafka that can't be used, when Kafka is needed, or one that needs Kafka.
+    /// An unusable setting of Kafka, if Kafka is needed, or a setting that needs Kafka.
     pub(crate) fn new(settings: &Settings) -> Result<Self, SettingError> {
         let foreign = settings.reading_others();
         let settings = &settings.bus;
@@ -39,7 +39,7 @@ impl Buses {
         Ok(Self { on_kafka, cluster, refused_key: settings.refused_key })
     }
 
-    /// The topics that others write to Kafka.
+    /// Returns the external topics on Kafka.
     pub(crate) fn foreign(&self, db: &Database, log: &Log, subscriptions: Vec<Subscription>) -> Foreign {
         let kafka = self.cluster.as_ref().map(Cluster::kafka);
         let own = topics::ALL.into_iter().filter_map(|topic| Some(kafka?.named(topic))).collect();
@@ -47,12 +47,12 @@ impl Buses {
         Foreign::new(db.clone(), log.clone(), bus, subscriptions, own)
     }
 
-    /// The topics on Kafka.
+    /// Returns the topics on Kafka.
     pub fn on_kafka(&self) -> &[&'static str] {
         &self.on_kafka
     }
 
-    /// What groups read from.
+    /// Returns the bus of consumer groups.
     pub(crate) fn of_consumers(&self, db: &Database, log: &Log, foreign: &Foreign) -> Arc<dyn Bus> {
         let in_process: Arc<dyn Bus> = Arc::new(InProcess::new(db.clone(), log.clone()));
         let ours = match &self.cluster {
@@ -65,14 +65,14 @@ impl Buses {
         Arc::new(ByTopic::new(topics::ALL.into(), ours, foreign.bus()))
     }
 
-    /// The group that copies to Kafka what is there; `None` when nothing is.
+    /// Returns the relay's group; `None` if no topic is on Kafka.
     pub(crate) fn relay(&self) -> Option<Group> {
         let cluster = self.cluster.as_ref()?;
         let publisher = Arc::new(cluster.kafka().publisher(Duration::ZERO));
         (!self.on_kafka.is_empty()).then(|| relay_group(publisher, self.on_kafka.to_vec(), self.refused_key))
     }
 
-    /// Why Kafka is not to be reached, as long as it is needed and is not.
+    /// Returns the error if Kafka is needed and unavailable.
     pub fn kafka_is_away(&self) -> Option<String> {
         self.cluster.as_ref()?.away()
     }
@@ -87,10 +87,10 @@ impl Buses {
         self.cluster.as_ref().map_or_else(Vec::new, Cluster::deaf)
     }
 
-    /// Asks Kafka once if it answers within `patience`. Succeeds if nothing is there.
+    /// Checks once that Kafka answers within `patience`. Succeeds if no topic is on Kafka.
     ///
     /// # Errors
-    /// The reason that its clients give.
+    /// The error of Kafka's clients.
     pub async fn check_kafka(&self, patience: Duration) -> Result<(), String> {
         match &self.cluster {
             Some(cluster) => cluster.check_within(patience).await,
@@ -98,18 +98,18 @@ impl Buses {
         }
     }
 
-    /// Asks Kafka once how its topics differ from the settings; or why it is not to be reached. `None` when nothing is
-    /// there.
+    /// Compares Kafka's topics with the settings once. Returns an error if Kafka is unavailable, and `None` if no
+    /// topic is on Kafka.
     pub async fn compare_topics(&self, log: &Log) -> Option<Result<Vec<Difference>, String>> {
         let cluster = self.cluster.as_ref()?;
         Some(cluster.compare(&wanted(&self.on_kafka, log)).await)
     }
 
-    /// Has the topic made on Kafka, with as many partitions as the log has; or why that could not be done. Whether it is
-    /// there by the settings.
+    /// Creates the topic on Kafka, with as many partitions as in the log. Returns true if the topic is on Kafka by
+    /// the settings.
     ///
     /// # Errors
-    /// Why Kafka was not to be reached, or did not do it. A shop that runs tries it again.
+    /// The error of Kafka. A running shop retries.
     pub async fn ensure_topic(&self, topic: &str, log: &Log) -> Result<bool, String> {
         match self.cluster.as_ref().filter(|_| self.on_kafka.contains(&topic)) {
             Some(cluster) => cluster.ensure(&wanted(&[topic], log)).await.map(|_| true),
@@ -117,12 +117,12 @@ impl Buses {
         }
     }
 
-    /// Where Kafka is, when something is there.
+    /// Returns Kafka's servers, if a topic is on Kafka.
     pub fn kafka_servers(&self) -> Option<&str> {
         self.cluster.as_ref().map(Cluster::servers)
     }
 
-    /// Has the topics made on Kafka once it is there, and keeps an eye on whether it is, until `stop`.
+    /// Creates the topics once Kafka is available, and monitors Kafka, until `stop`.
     pub(crate) async fn watch(self, log: Log, stop: CancellationToken) {
         if let Some(cluster) = &self.cluster {
             cluster.watch(|| wanted(&self.on_kafka, &log), stop).await;

@@ -1,4 +1,4 @@
-//! Why a shop did not open.
+//! Errors of opening a shop.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use tokio::time::sleep;
 /// Pause between two attempts to reach the database at the start.
 const TRY_EVERY: Duration = Duration::from_secs(3);
 
-/// One line that says what to do about it.
+/// Error of one line with a remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// A setting that can't be used, or not with this machine or database.
+    /// A setting is unusable, or unusable with this machine or database.
     #[error(transparent)]
     Setting(#[from] SettingError),
-    /// The database server is not to be reached, though its setting may be good.
+    /// The database server is unavailable, though the setting may be good.
     #[error(transparent)]
     Away(SettingError),
-    /// The database said no, once it was open.
+    /// The open database returned an error.
     #[error(transparent)]
     Database(#[from] db::Error),
 }
 
 impl OpenError {
-    /// Whether to try again later is right.
+    /// Returns true if to try again later is right.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Setting(_) => false,
@@ -46,10 +46,10 @@ impl From<OpenError> for Failure {
     }
 }
 
-/// Waits at the start for a database server that may be started after the program. `waits` is told each reason.
+/// Waits at the start for a database server that may start after the program. Calls `waits` with each reason.
 ///
 /// # Errors
-/// Errors that time does not heal.
+/// Permanent errors.
 pub async fn when_there<T>(
     mut attempt: impl AsyncFnMut() -> Result<T, OpenError>,
     mut waits: impl FnMut(&OpenError),

@@ -66,7 +66,7 @@ fn refused(currency: &Currency, reason: &str) -> SettingError {
 /// Brings the names of products into the search form of this version, once.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) async fn settle_search_form(db: &Database) -> db::Result<()> {
     db.write(|tx| match keep_new(tx, SEARCH_FORM, FOLDED)? {
         true => stock::renew_search_names(tx),
@@ -84,13 +84,13 @@ fn keep_new(tx: &mut Tx<'_>, name: &str, value: &str) -> db::Result<bool> {
     Ok(rows == 1)
 }
 
-/// What is kept under `name`: `value`, unless there is one already.
+/// Returns the value under `name`, after storing `value` if absent.
 fn keep(tx: &mut Tx<'_>, name: &str, value: &str) -> db::Result<String> {
     keep_new(tx, name, value)?;
     Ok(shop_setting::table.find(name).select(shop_setting::value).first(&mut **tx)?)
 }
 
-/// The cheapest question to the database.
+/// Runs the cheapest query.
 pub(crate) fn look(conn: &mut db::Conn) -> db::Result<()> {
     let _: Option<String> = shop_setting::table.find(CURRENCY).select(shop_setting::value).first(conn).optional()?;
     Ok(())

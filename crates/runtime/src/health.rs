@@ -1,4 +1,4 @@
-//! Health and metrics over HTTP: what a worker listens for.
+//! Health and metrics over HTTP: the server of a worker.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -21,29 +21,29 @@ use crate::shop::Shop;
 /// Connections of Prometheus, probes and operators.
 const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(64).expect("not 0");
 
-/// What a worker knows of itself; clones share it.
+/// State of a worker; clones share the state.
 #[derive(Clone)]
 pub struct Health(Arc<Mutex<State>>);
 
 enum State {
-    /// For this reason.
+    /// Reason for being idle.
     Idle(String),
     /// `true`: and can't without Kafka.
     Working(Shop, bool),
 }
 
 impl Health {
-    /// Of a worker that does nothing yet.
+    /// Returns the state of a starting worker.
     pub fn starting() -> Self {
         Self(Arc::new(Mutex::new(State::Idle("it is starting".into()))))
     }
 
-    /// It does nothing for this reason: it waits, or it stops.
+    /// Marks the worker as idle for this reason: waiting or stopping.
     pub fn idle(&self, why: impl Into<String>) {
         self.set(State::Idle(why.into()));
     }
 
-    /// It works.
+    /// Marks the worker as working.
     pub fn working(&self, shop: &Shop, needs_kafka: bool) {
         self.set(State::Working(shop.clone(), needs_kafka));
     }
@@ -52,7 +52,7 @@ impl Health {
         *self.0.lock() = state;
     }
 
-    /// Whether it can do its work: its database answers, and Kafka if its topics are there.
+    /// Checks that the worker can work: the database answers, and Kafka answers if a topic is on Kafka.
     async fn readiness(&self) -> Result<Readiness, Readiness> {
         let (shop, needs_kafka) = match &*self.0.lock() {
             State::Idle(why) => return Err(Readiness::not_ready(vec![why.clone()])),
@@ -83,7 +83,7 @@ async fn readyz(health: Data<Health>) -> HttpResponse {
 /// Answers `/livez`, `/readyz` and `/metrics` for as long as the process lives.
 ///
 /// # Errors
-/// When the listener can't be used.
+/// If the listener can't be used.
 pub fn serve(listener: TcpListener, health: Health) -> io::Result<SocketAddr> {
     let address = listener.local_addr()?;
     let health = Data::new(health);

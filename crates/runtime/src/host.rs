@@ -1,4 +1,4 @@
-//! Runs what a shop needs beside its API, or what a worker does, and stops it again.
+//! Runs and stops the background work of a shop, or the work of a worker.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use crate::shop::Shop;
 use crate::{background, record};
 
-/// Before a task that panicked is started again.
+/// Pause before the restart of a panicked task.
 const RESTART: Duration = Duration::from_secs(1);
 
-/// What a process is there for.
+/// Task of a process.
 #[derive(Clone)]
 pub enum Role {
     /// The API's: expiry of orders, deletion of old rows; consumer groups and the relay as the settings say.
@@ -27,27 +27,27 @@ pub enum Role {
     Consumer(Vec<Group>),
 }
 
-/// What runs beside the API, or what a worker does.
+/// Running background work, or the work of a worker.
 #[derive(Default)]
 pub struct Hosted {
-    /// Expiry and deletion, which make work for others.
+    /// Stops expiry and deletion, which make work for groups.
     chores: CancellationToken,
-    /// The log, and those who look after the buses.
+    /// Stops the log and the tasks of the buses.
     below: CancellationToken,
     consumers: Vec<Consumers>,
     tasks: JoinSet<()>,
 }
 
 impl Shop {
-    /// Hosts what the process of the API does.
+    /// Hosts the background work of the API's process.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn host(&self) -> db::Result<Hosted> {
         self.host_as(Role::Shop).await
     }
 
-    /// Hosts what a process does that is there for `role`. Groups that nobody hosts, if registered, fall behind.
+    /// Hosts the work of a process with `role`. Registered groups without a host fall behind.
     ///
     /// # Errors
     /// The database's; nothing is left running.
@@ -65,7 +65,7 @@ impl Shop {
         Ok(hosted)
     }
 
-    /// Whether a process that is there for `role` can't do its work without Kafka.
+    /// Returns true if a process with `role` can't work without Kafka.
     pub fn needs_kafka(&self, role: &Role) -> bool {
         match role {
             Role::Shop => false,
@@ -149,13 +149,13 @@ impl Hosted {
         self.tasks.spawn(supervised(name, stop, move |stop| work(shop.clone(), stop)));
     }
 
-    /// Gaps that a bus left and that were filled from the log; more than none is an alarm.
+    /// Returns the number of bus gaps filled from the log; any number above 0 is an alarm.
     pub fn alarms(&self) -> u64 {
         self.consumers.iter().map(Consumers::alarms).sum()
     }
 
-    /// Lets everything finish what it began, within `deadline`. `false` when something was cut short: nothing is
-    /// lost by it, it is done again at the next start.
+    /// Finishes running work within `deadline`. Returns `false` for interrupted work: nothing is lost, and the next
+    /// start repeats the work.
     pub async fn stop(mut self, deadline: Duration) -> bool {
         let all = async {
             self.chores.cancel();
@@ -174,7 +174,7 @@ impl Hosted {
     }
 }
 
-/// Runs `work` until it ends by itself; should it panic, again.
+/// Runs `work` to the end; restarts `work` after a panic.
 async fn supervised<F>(name: &'static str, stop: CancellationToken, work: impl Fn(CancellationToken) -> F)
 where
     F: Future<Output = ()> + Send + 'static,

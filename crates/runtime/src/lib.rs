@@ -1,8 +1,8 @@
-//! Composition: reads the settings, opens the database, chooses the bus of each topic, and hosts what runs beside the
-//! API, or what a worker does.
+//! Composition: reads the settings, opens the database, chooses the bus of each topic, and hosts background work or
+//! the work of a worker.
 //!
 //! [`settings::Settings::load`], then [`Shop::open`], then [`Shop::host`]; [`Hosted::stop`] and [`Shop::close`] at
-//! the end. A shop that is opened but not hosted changes nothing by itself: what a command line needs.
+//! the end. An opened shop without hosting changes nothing by itself: enough for a command line.
 
 mod background;
 mod buses;

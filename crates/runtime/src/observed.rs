@@ -1,4 +1,4 @@
-//! How a program is observed: logs, metrics and traces, and what it hands to an event proxy.
+//! Observation of a program: logs, metrics and traces, and events for an event proxy.
 
 use std::fs;
 use std::time::Duration;
@@ -10,26 +10,26 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::settings::{EventProxySettings, Settings};
 
-/// How long the end of a program waits for the proxy to take what is left.
+/// Maximum wait at the end of a program for the proxy to take the remaining events.
 const FLUSHED_WITHIN: Duration = Duration::from_secs(3);
 
-/// The type of events that are logged errors.
+/// Type of events made from logged errors.
 const ERROR: &str = "error";
-/// What tells of dead letters. They are seen elsewhere; and if errors are among what is exported, one of them that is dead
-/// would make the next.
+/// Log target of dead letters, left out of the export: dead letters are visible elsewhere, and a dead error event
+/// would cause another error event.
 const DEAD_LETTERS: &str = "messaging::alone";
 
-/// A program that is observed.
+/// An observed program.
 pub struct Observed {
     proxy: Option<EventProxy>,
     _telemetry: telemetry::Guard,
 }
 
 impl Settings {
-    /// Sets up logs, metrics and traces for this process, which is a `program`, and the client of the event proxy.
+    /// Sets up logs, metrics and traces for this process, named `program`, and the client of the event proxy.
     ///
     /// # Errors
-    /// The setting that can't be used.
+    /// The unusable setting.
     pub fn observe(&self, program: &str) -> Result<Observed, SettingError> {
         let proxy = self.event_proxy.start()?;
         let errors = proxy.as_ref().filter(|_| self.event_proxy.errors);
@@ -44,15 +44,15 @@ impl Settings {
 }
 
 impl EventProxySettings {
-    /// Whether the settings can be used. Nothing is read or connected.
+    /// Returns true if the settings can be used. Nothing is read or connected.
     ///
     /// # Errors
-    /// The setting that can't.
+    /// The unusable setting.
     pub(crate) fn check(&self) -> Result<(), SettingError> {
         self.builder().map_or(Ok(()), |builder| builder.build().map(drop).map_err(refused))
     }
 
-    /// A client; `None` unless an address is set.
+    /// Starts the client; returns `None` without an address in the settings.
     pub(crate) fn start(&self) -> Result<Option<EventProxy>, SettingError> {
         let Some(mut builder) = self.builder() else { return Ok(None) };
         if let Some(file) = &self.ca_file {
@@ -89,7 +89,7 @@ fn refused(error: BuildError) -> SettingError {
 }
 
 impl Observed {
-    /// Does the work of the program, and then has the event proxy take what is left for it.
+    /// Runs the work of the program, and then flushes the remaining events to the event proxy.
     pub async fn during<T>(self, work: impl Future<Output = T>) -> T {
         let done = work.await;
         if let Some(proxy) = &self.proxy

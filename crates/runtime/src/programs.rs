@@ -13,7 +13,7 @@ struct Programs {
     workers: Vec<Worker>,
 }
 
-/// A program that hosts consumer groups, or the relay.
+/// A program with consumer groups, or with the relay.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Worker {
@@ -39,12 +39,12 @@ pub struct WorkerGroup {
     pub reset: String,
     /// `earliest` or `latest`.
     pub start: String,
-    /// The setting that switches the group on.
+    /// Name of the setting that switches the group on.
     pub setting: Option<String>,
 }
 
 impl Worker {
-    /// All workers of the list.
+    /// Returns all workers of the list.
     pub fn all() -> &'static [Self] {
         &LIST.workers
     }

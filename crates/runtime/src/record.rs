@@ -1,5 +1,5 @@
-//! The record of which bus each topic is on. Positions mean the same on both, so that a topic moves by a setting while
-//! work is in flight; the record tells that it did, and which processes have not heard of it.
+//! Topic routing: the recorded bus of each topic. Positions are equal on both buses, so a setting moves a topic while
+//! work is in flight; the record shows the move, and the processes that lag behind.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::settings::{Backend, BusSettings};
 use crate::shop::Shop;
 
-/// Between two looks at the record.
+/// Interval between two reads of the record.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 diesel::table! {
@@ -27,19 +27,19 @@ diesel::table! {
 /// Topic, bus.
 type Rows = BTreeMap<String, String>;
 
-/// The bus that each topic is on by the record; nothing for one that was never on any.
+/// Returns the recorded bus of each topic; a topic without a record is absent.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn recorded_buses(conn: &mut Conn) -> db::Result<BTreeMap<String, String>> {
     let rows: Vec<(String, String)> = topic_bus::table.load(conn)?;
     Ok(rows.into_iter().collect())
 }
 
-/// Writes the buses of the settings down, and gives the relay what is on Kafka and nothing else.
+/// Records the buses of the settings, and gives the relay exactly the topics on Kafka.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) async fn record(shop: &Shop) -> db::Result<()> {
     let (of, log) = (shop.settings.clone(), shop.log.clone());
     let before = shop.db.write(move |tx| settle(tx, &log, &of.bus)).await?;
@@ -55,7 +55,7 @@ pub(crate) async fn record(shop: &Shop) -> db::Result<()> {
     Ok(())
 }
 
-/// The record as it was before.
+/// Updates the record and returns the previous record.
 fn settle(tx: &mut Tx<'_>, log: &Log, settings: &BusSettings) -> db::Result<Rows> {
     let before = recorded_buses(tx)?;
     let mut all = topics::ALL;

@@ -1,4 +1,4 @@
-//! An open shop: its settings, its database, and the groups that react to its events.
+//! An open shop: settings, database, and consumer groups.
 
 use std::fs;
 use std::sync::Arc;
@@ -21,17 +21,17 @@ use crate::settings::Settings;
 use program::process::one_line;
 use program::settings::SettingError;
 
-/// Deletes some of what nobody needs any more, in a unit that is short; `true` when there may be more.
+/// Deletes a chunk of old data in a short unit; returns `true` if there may be more.
 pub type Purge = Arc<dyn Fn(&mut Tx<'_>) -> db::Result<bool> + Send + Sync>;
 
-/// The file in `data_dir` with what signs tokens.
+/// File with the token secret in `data_dir`.
 pub(crate) const TOKEN_SECRET: &str = "token-secret";
-/// Rows that go in one unit, so that nobody waits long for the writer.
+/// Rows for each unit, so that the writer stays available.
 const CHUNK: i64 = 500;
-/// How long the database may take to say that it is there.
+/// Maximum wait for the database's answer to a health check.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Time after which a pause of a partition shows in readiness.
+/// Duration after which a pause of a partition shows in readiness.
 const LONG_PAUSE: Duration = Duration::from_secs(60);
 
 /// A handle; clones share the shop.
@@ -40,24 +40,23 @@ pub struct Shop {
     pub settings: Arc<Settings>,
     pub db: Database,
     pub log: Log,
-    /// All consumer groups, hosted or not: resets ask them what they allow.
+    /// All consumer groups, hosted or not, for the rules of resets.
     pub groups: Arc<[Group]>,
     /// Wakes notification streams.
     pub hub: Hub,
-    /// Wakes requests that wait for their coupon.
+    /// Wakes requests waiting for a coupon.
     pub issuer_wake: IssuerWake,
     pub buses: Buses,
-    /// Reads what others write to Kafka.
+    /// Reads external topics from Kafka.
     pub foreign: Foreign,
     pub(crate) purges: Vec<(&'static str, Purge)>,
 }
 
 impl Shop {
-    /// Opens the database, brings its schema up to date, and makes the topics of the log that are missing. Kafka is not
-    /// asked for anything.
+    /// Opens the database, migrates the schema, and creates missing topics in the log. Does not contact Kafka.
     ///
     /// # Errors
-    /// [`OpenError::Setting`] names the setting that must be changed.
+    /// [`OpenError::Setting`] names the wrong setting.
     pub async fn open(settings: Settings) -> Result<Self, OpenError> {
         settings.check_start()?;
         fixed::set(&settings)?;
@@ -79,10 +78,10 @@ impl Shop {
         Ok(Self { settings, db, log, groups, hub, issuer_wake, buses, foreign, purges: purges() })
     }
 
-    /// What signs tokens: `auth.token_secret`, or the one kept in `data_dir`, made if there is none.
+    /// Returns the token secret: `auth.token_secret`, or the secret kept in `data_dir`, created if absent.
     ///
     /// # Errors
-    /// When the folder or the file can't be made or read.
+    /// If the folder or the file can't be made or read.
     pub fn token_secret(&self) -> Result<Secret, SettingError> {
         if !self.settings.auth.token_secret.is_empty() {
             return Ok(self.settings.auth.token_secret.clone());
@@ -93,7 +92,7 @@ impl Shop {
             .map_err(|error| SettingError { key: "data_dir".into(), reason: format!("{}: {error}", folder.display()) })
     }
 
-    /// Has `purge` run now and then while the shop is hosted, until it says that there is no more.
+    /// Registers `purge` for periodic runs while the shop is hosted; each round ends when `purge` returns `false`.
     pub fn with_purge(
         mut self,
         what: &'static str,
@@ -103,10 +102,10 @@ impl Shop {
         self
     }
 
-    /// Checks that the database answers and takes writes: without it the shop takes no requests.
+    /// Checks that the database answers and takes writes: without the database the shop takes no requests.
     ///
     /// # Errors
-    /// What the database says, or that it says nothing.
+    /// The error of the database, or of a silent database.
     pub async fn check_database(&self) -> db::Result<()> {
         if let Some(fault) = self.db.storage_fault() {
             return Err(db::Error::Unavailable(fault.to_string()));
@@ -115,10 +114,10 @@ impl Shop {
         looked.unwrap_or_else(|_| Err(db::Error::Unavailable("the database does not answer".into())))
     }
 
-    /// How far every group is in every partition that it reads.
+    /// Returns the lag of every group in every partition.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn lags(&self) -> db::Result<Vec<ConsumerLag>> {
         let foreign = self.foreign.clone();
         let read = move |conn: &mut Conn| -> db::Result<_> {
@@ -129,7 +128,7 @@ impl Shop {
         self.db.read(read).await
     }
 
-    /// What does not work, though the shop does: an item for each, for operators.
+    /// Returns failures of a shop that still works: an item for each, for operators.
     pub fn degraded(&self) -> Vec<String> {
         let kafka = self.buses.kafka_is_away().map(|away| format!("kafka: {away}"));
         let differences = self.buses.differences().into_iter().map(|difference| format!("kafka: {difference}"));
@@ -137,7 +136,7 @@ impl Shop {
         kafka.into_iter().chain(deaf).chain(differences).chain(self.log.paused(LONG_PAUSE)).collect()
     }
 
-    /// Finishes what was queued; nothing is taken afterwards.
+    /// Finishes queued work, and takes no new work.
     pub async fn close(&self) {
         self.db.close().await;
     }

@@ -1,5 +1,5 @@
-//! What the runtime promises: settings that say what is wrong with them, a file that tells the truth, every consumer
-//! wired, a shop that opens, runs and stops, and topics that move to another bus and back.
+//! The promises of the runtime: settings with clear errors, a true settings file, and wired consumers. A shop opens,
+//! runs and stops, and topics move to another bus and back.
 
 #[path = "runtime/buses.rs"]
 mod buses;

@@ -1,6 +1,6 @@
-//! The shop's REST API, and the command line of its binary.
+//! The shop's REST API, and the command line of the program.
 //!
-//! [`http::server::Server`] serves an open [`runtime::Shop`]; [`cli`] is what `shop` on the command line does.
+//! [`http::server::Server`] serves an open [`runtime::Shop`]; [`cli`] is the command line of `shop`.
 
 mod auth;
 mod cache;

@@ -1,6 +1,6 @@
 //! The binary `shop`.
 
-/// A tenth faster than the C library's, for what SQLite allocates too.
+/// A tenth faster than the C library's allocator, also for SQLite's allocations.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

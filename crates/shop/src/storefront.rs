@@ -1,4 +1,4 @@
-//! The shop as its HTTP side sees it.
+//! The shop from the view of HTTP.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::cache::{Coupons, Popular, Products};
 use crate::http::limits::Limits;
 use crate::streams::Streams;
 
-/// What routes work with; one for all HTTP threads.
+/// Resources of the routes; one for all HTTP threads.
 pub struct Storefront {
     pub runtime: runtime::Shop,
     pub db: Database,
@@ -40,18 +40,18 @@ pub struct Storefront {
     pub coupons: Coupons,
     pub popular: Popular,
     pub terms: Terms,
-    /// Orders of a member are placed one after the other, so that each counts the unpaid orders before it.
+    /// Orders of a member are placed one after the other, so that each sees the earlier unpaid orders.
     pub turns: Turns<MemberId>,
     pub streams: Streams,
     pub throttle: LoginThrottle,
-    /// How long a session lasts without being refreshed.
+    /// Lifetime of a session without a refresh.
     pub refresh_lifetime: Duration,
-    /// Cancelled when the shop is to stop: whoever waits or streams ends.
+    /// Cancelled at the stop of the shop: waiting requests and streams end.
     pub stop: CancellationToken,
 }
 
 impl Storefront {
-    /// Over an open shop, which signs tokens with this secret.
+    /// Wraps an open shop that signs tokens with this secret.
     pub fn new(shop: &runtime::Shop, token_secret: &Secret, stop: CancellationToken) -> Self {
         let settings = &shop.settings;
         let keys = Keys::new(token_secret.expose().as_bytes());

@@ -12,12 +12,12 @@ use crate::auth::TicketId;
 use crate::http::kinds;
 use crate::http::problem::{Problem, unavailable};
 
-/// Time for which a ticket can reopen a stream that ended.
+/// Time in which a ticket can reopen an ended stream.
 const REOPENED_WITHIN: Duration = Duration::from_secs(300);
-/// When a member with too many streams may try again.
+/// Retry-After for a member with too many streams.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// Streams of this process; clones share them.
+/// Streams of this process; clones share the streams.
 #[derive(Clone)]
 pub struct Streams {
     open: Arc<Mutex<Open>>,
@@ -32,28 +32,28 @@ struct Open {
     by_ticket: HashMap<TicketId, Ticketed>,
 }
 
-/// A ticket that has opened a stream here.
+/// A ticket with a stream in this process.
 struct Ticketed {
-    /// Ends the stream that the ticket opened last.
+    /// Ends the last stream of the ticket.
     end: CancellationToken,
-    /// Time at which the stream ended.
+    /// Time of the stream's end.
     ended: Option<Instant>,
 }
 
 impl Streams {
-    /// At most `per_member` streams of one member, and `max` of all members.
+    /// Returns a counter for at most `per_member` streams of one member, and `max` of all members.
     pub fn new(per_member: usize, max: usize) -> Self {
         Self { open: Arc::default(), per_member, max }
     }
 
-    /// Returns true if the ticket has a stream here, or had one until a moment ago: the ticket reopens its stream, also
-    /// after the ticket's time.
+    /// Returns true if the ticket has or recently had a stream here: the ticket reopens this stream, also after the
+    /// ticket's time.
     pub fn knows(&self, ticket: &TicketId) -> bool {
         self.open.lock().by_ticket.get(ticket).is_some_and(Ticketed::can_reopen)
     }
 
-    /// Counts a stream of a member until the result is dropped. A ticket has one stream at a time: its next stream ends
-    /// the one before.
+    /// Counts a stream of a member until the result is dropped. A ticket has one stream at a time: the next stream
+    /// ends the stream before.
     ///
     /// # Errors
     /// `too-many-requests` for a member with too many streams, `unavailable` when all streams are taken.
@@ -78,7 +78,7 @@ impl Streams {
         Ok(OpenStream { streams: self.clone(), member, ticket, end })
     }
 
-    /// Forgets tickets that can reopen nothing.
+    /// Forgets tickets without a stream to reopen.
     pub fn tidy(&self) {
         self.open.lock().by_ticket.retain(|_, ticketed| ticketed.can_reopen());
     }
@@ -90,7 +90,7 @@ impl Ticketed {
     }
 }
 
-/// A stream that counts.
+/// A counted stream.
 pub struct OpenStream {
     streams: Streams,
     member: MemberId,

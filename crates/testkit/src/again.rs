@@ -1,13 +1,14 @@
-//! A test in a process of its own.
+//! A test in a separate process.
 
 use std::env;
 use std::process::Command;
 
-/// Runs the test of this name again in a process that has these variables too, for a process can't safely change its
-/// own. True in that process; false where it has run and passed.
+/// Runs the named test again in a new process with additional environment variables, because a process can't safely
+/// change environment variables. Returns true in the new process; false in the old process, after the test passed in
+/// the new one.
 ///
 /// # Panics
-/// When it failed there.
+/// If the test failed in the new process.
 pub fn again_with(test: &str, variables: &[(&str, &str)]) -> bool {
     const AGAIN: &str = "JANGTEO_TEST_AGAIN";
     if env::var_os(AGAIN).is_some() {

@@ -1,4 +1,4 @@
-//! Fresh databases, one of each kind, for a test that must hold on all of them.
+//! Fresh databases, one of each kind, for tests of all databases.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -11,20 +11,20 @@ use messaging_kafka::{Kafka, KafkaOptions};
 use crate::kafka::kafka_place;
 use crate::{PgServer, left_out, postgres};
 
-/// Partitions of each topic in tests: enough that keys fall apart.
+/// Partitions of each topic in tests: enough to separate keys.
 pub(crate) const PARTITIONS: i32 = 4;
 
 const SERVERS: &str = "SHOP__BUS__KAFKA__BOOTSTRAP_SERVERS";
 const PREFIX: &str = "SHOP__BUS__KAFKA__PREFIX";
 
-/// Where a fresh and empty database is; it goes with this.
+/// Address of a fresh and empty database; the database is dropped with this value.
 #[derive(Clone)]
 pub struct Place {
     /// `SQLite` or `PostgreSQL`, for messages; with Kafka `SQLite and Kafka`.
     pub name: &'static str,
-    /// For the setting `database.url`.
+    /// Value of the setting `database.url`.
     pub url: String,
-    /// What to set besides, as in the environment: nothing, or all that puts the topics on Kafka.
+    /// Additional settings, as in the environment: none, or the settings of a Kafka bus.
     pub bus: Vec<(&'static str, String)>,
     /// The folder or the database itself.
     _keep: Arc<dyn Any + Send + Sync>,
@@ -40,26 +40,26 @@ impl Place {
     }
 }
 
-/// A migrated database of one test, with the shop's topics in its log.
+/// A migrated database of one test, with the shop's topics in the log.
 pub struct TestDatabase {
     /// `SQLite` or `PostgreSQL`, for messages.
     pub name: &'static str,
-    /// For the setting `database.url`, once `db` is gone or where several may have it open.
+    /// Value of the setting `database.url`, for use after `db` is dropped or by several processes.
     pub url: String,
     pub db: Database,
     pub log: Log,
-    /// Last, so that the database is let go before it is dropped.
+    /// Last field, so that the database is closed before the drop.
     _place: Place,
 }
 
-/// A place for a database of each kind, with nothing in it: SQLite always, PostgreSQL when it is to be had.
+/// Returns an empty database of each kind: SQLite always, PostgreSQL if available.
 pub async fn places() -> Vec<Place> {
     let mut places = vec![sqlite()];
     places.extend(postgres(false).await);
     places
 }
 
-/// As [`places`], with each bus: what is set here and nothing else makes a shop another one.
+/// Returns [`places`] with each bus: the settings of a combination fully describe a kind of shop.
 pub async fn combinations() -> Vec<Place> {
     let mut combinations = places().await;
     if kafka_place().is_some() {
@@ -70,7 +70,7 @@ pub async fn combinations() -> Vec<Place> {
     combinations
 }
 
-/// The same database with the topics on Kafka, under names of their own; `None` when there is no Kafka.
+/// Returns the same database with the topics on Kafka, under new names; `None` without Kafka.
 pub fn on_kafka(place: Place) -> Option<Place> {
     let (servers, prefix) = kafka_place()?;
     let name = if place.name == "SQLite" { "SQLite and Kafka" } else { "PostgreSQL and Kafka" };
@@ -89,14 +89,14 @@ pub fn cluster_of(place: &Place) -> Kafka {
     Kafka::new(KafkaOptions { bootstrap_servers, prefix, ..KafkaOptions::default() }).expect("good options")
 }
 
-/// A migrated database of each kind, with the shop's topics: SQLite always, PostgreSQL when it is to be had.
+/// Returns a migrated database of each kind, with the shop's topics: SQLite always, PostgreSQL if available.
 ///
-/// Nothing runs on them: start consumers as the test needs them.
+/// No consumers run: start consumers as the test needs them.
 pub async fn databases() -> Vec<TestDatabase> {
     databases_with(&shop_topics()).await
 }
 
-/// As [`databases`], with these topics.
+/// Returns [`databases`] with these topics.
 pub async fn databases_with(topics: &[TopicSpec]) -> Vec<TestDatabase> {
     let mut databases = vec![open(sqlite(), topics).await];
     if let Some(place) = postgres(true).await {
@@ -105,7 +105,7 @@ pub async fn databases_with(topics: &[TopicSpec]) -> Vec<TestDatabase> {
     databases
 }
 
-/// As [`databases_with`], on a server of the test's own.
+/// Returns a database like [`databases_with`], on the test's server.
 pub async fn database_on(server: &PgServer, topics: &[TopicSpec]) -> TestDatabase {
     open(Place { name: "PostgreSQL", url: server.url(), bus: Vec::new(), _keep: Arc::new(()) }, topics).await
 }

@@ -1,4 +1,4 @@
-//! Rules for OpenAPI documents, and the comparison of a document with the answers of its server.
+//! Rules for OpenAPI documents, and the comparison of a document with answers of the server.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 pub struct Description(Value);
 
 impl Description {
-    /// A document as its server sends it.
+    /// Wraps a document from a server.
     pub fn new(document: Value) -> Self {
         Self(document)
     }
@@ -42,7 +42,7 @@ impl Description {
         found.min_by_key(|(pattern, _)| pattern.matches('{').count()).map(|(_, item)| &item[method])
     }
 
-    /// Checks the rules that generated clients rest on.
+    /// Checks the rules for generated clients.
     ///
     /// # Panics
     /// If the document breaks a rule.

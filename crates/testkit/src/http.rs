@@ -1,4 +1,4 @@
-//! The world outside, on loopback: an HTTP server that answers as told and keeps what it got.
+//! An HTTP server on loopback that gives prepared answers and keeps the requests.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub target: String,
@@ -20,23 +20,23 @@ pub struct Request {
 }
 
 impl Request {
-    /// Empty when it is not there.
+    /// Returns the header; empty if absent.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map(String::as_str).unwrap_or_default()
     }
 
-    /// The body.
+    /// Returns the body.
     ///
     /// # Panics
-    /// When it is not UTF-8.
+    /// If the body is not UTF-8.
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("UTF-8")
     }
 
-    /// The body's lines as JSON.
+    /// Returns the body's lines as JSON.
     ///
     /// # Panics
-    /// When they are not.
+    /// If a line is not JSON.
     pub fn lines(&self) -> Vec<Value> {
         self.text().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
@@ -44,7 +44,7 @@ impl Request {
 
 type Respond = dyn Fn(&Request) -> (u16, String) + Send + Sync;
 
-/// An HTTP server; it goes down when dropped.
+/// An HTTP server; stops when dropped.
 pub struct Http {
     pub address: SocketAddr,
     got: Arc<Mutex<Vec<Request>>>,
@@ -52,18 +52,18 @@ pub struct Http {
 }
 
 impl Http {
-    /// On a free port.
+    /// Starts a server on a free port.
     ///
     /// # Panics
-    /// When there is none.
+    /// If no port is free.
     pub async fn answering(respond: impl Fn(&Request) -> (u16, String) + Send + Sync + 'static) -> Self {
         Self::at(([127, 0, 0, 1], 0).into(), respond).await
     }
 
-    /// At this address.
+    /// Starts a server at this address.
     ///
     /// # Panics
-    /// When it is taken.
+    /// If the address is in use.
     pub async fn at(address: SocketAddr, respond: impl Fn(&Request) -> (u16, String) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(address).await.expect("an address");
         let address = listener.local_addr().expect("bound");
@@ -79,12 +79,12 @@ impl Http {
         Self { address, got, _serving: serving }
     }
 
-    /// Without a path.
+    /// Returns the URL without a path.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// All requests so far.
+    /// Returns all requests so far.
     pub fn got(&self) -> Vec<Request> {
         self.got.lock().clone()
     }

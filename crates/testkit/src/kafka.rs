@@ -5,16 +5,15 @@ use uuid::Uuid;
 
 use crate::left_out;
 
-/// A place of its own on the cluster, for one test: topics whose names begin with something new. `None` when there is
-/// no cluster.
+/// Returns an isolated part of the cluster for one test: topics under a new prefix. `None` without a cluster.
 ///
 /// # Panics
-/// When a cluster is named and does not answer, or must be there and is not named.
+/// If a cluster is named and does not answer, or must be there and is not named.
 pub async fn kafka(topics: &[(&str, i32)]) -> Option<Kafka> {
     kafka_with(topics, []).await
 }
 
-/// As [`kafka`], with properties of librdkafka.
+/// Returns [`kafka`] with properties of librdkafka.
 ///
 /// # Panics
 /// As [`kafka`].
@@ -29,10 +28,10 @@ pub async fn kafka_with<const N: usize>(topics: &[(&str, i32)], properties: [(&s
     Some(kafka)
 }
 
-/// The servers, and how the names of one test's topics begin. `None` when there is no cluster.
+/// Returns the servers and a topic prefix for one test. `None` without a cluster.
 ///
 /// # Panics
-/// When one must be there and is not named.
+/// If a cluster is required and not named.
 pub fn kafka_place() -> Option<(String, String)> {
     let servers = std::env::var("KAFKA_BOOTSTRAP_SERVERS").ok().filter(|servers| !servers.is_empty());
     if servers.is_none() {

@@ -1,7 +1,7 @@
-//! What tests stand on: fresh databases of each kind, and the servers behind them.
+//! Environment of tests: fresh databases of each kind, and the servers behind them.
 //!
-//! Whatever needs a server that is not to be had is left out with a line that says so (`not run: PostgreSQL …`), or
-//! fails when `TEST_SERVERS_REQUIRED=1`.
+//! Tests without an available server are left out with a line such as `not run: PostgreSQL …`, or fail with
+//! `TEST_SERVERS_REQUIRED=1`.
 
 mod again;
 pub mod conformance;
@@ -26,10 +26,10 @@ pub use kafka::{kafka, kafka_place, kafka_with};
 pub use no_http::{is_one_problem, no_http};
 pub use postgres::PgServer;
 
-/// Says once that what needs `server` is left out.
+/// Prints once that tests of `server` are left out.
 ///
 /// # Panics
-/// When `TEST_SERVERS_REQUIRED=1`.
+/// If `TEST_SERVERS_REQUIRED=1`.
 fn left_out(server: &'static str, reason: &str) {
     static SAID: Mutex<Vec<&str>> = Mutex::new(Vec::new());
     let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -1,8 +1,8 @@
-//! What is no HTTP, and how a server has to answer.
+//! Requests that are not HTTP, and the required answers.
 
 use serde_json::Value;
 
-/// Returns requests that no server understands, each with the code of its problem.
+/// Returns invalid requests, each with the code of the expected problem.
 pub fn no_http() -> Vec<(String, &'static str)> {
     let many = format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "a: b\r\n".repeat(100));
     let bad = NO_HTTP.map(|request| (request.to_owned(), "bad-request"));
@@ -23,10 +23,10 @@ const NO_HTTP: [&str; 11] = [
     "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n",
 ];
 
-/// Checks that an answer is one problem document of this code.
+/// Checks that an answer is one problem document with this code.
 ///
 /// # Panics
-/// When it is not.
+/// If the answer is different.
 pub fn is_one_problem(said: &str, code: &str) {
     let (head, body) = said.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {said}"));
     let document: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {said}"));

@@ -1,4 +1,4 @@
-//! A PostgreSQL server for tests: the one of `TEST_DATABASE_URL`, or one of our own out of the system's programs.
+//! A PostgreSQL server for tests: the server of `TEST_DATABASE_URL`, or a new server from the system's programs.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -17,38 +17,39 @@ use uuid::Uuid;
 
 use crate::left_out;
 
-/// Begins the name of each database that tests make on a server.
+/// Prefix of the name of each test database on a server.
 const PREFIX: &str = "jangteo_test_";
 
-/// A server that databases can be made on; one a process.
+/// A server for test databases; one a process.
 pub(crate) struct Server {
-    /// Without a database's name: `postgres://user:password@host:port`, and what follows the name.
+    /// URL without the database's name: `postgres://user:password@host:port`, and the part after the name.
     base: String,
     suffix: String,
-    /// The database to connect to for making others.
+    /// Database to connect to for creating databases.
     maintenance: String,
-    /// Of our own server; nothing of one that is given.
+    /// Password of a server started here; empty for a given server.
     password: String,
     port: u16,
-    /// Made at the first use, and copied for each test. Not on a server that outlives us.
+    /// Template, created at the first use and copied for each test. Absent on a server that outlives the process.
     template: Option<OnceCell<String>>,
     /// Keeps our own server alive.
     watchdog: Option<Watchdog>,
 }
 
-/// The script that runs our own server, for as long as its standard input stays open.
+/// The script that runs the server, as long as the script's standard input stays open.
 struct Watchdog {
     process: Child,
     output: BufReader<ChildStdout>,
 }
 
-/// The server of this process, started at the first call; or why there is none. Blocks while it starts.
+/// Returns the server of this process, started at the first call; or the reason for having none. Blocks during the
+/// start.
 pub(crate) fn server() -> Result<&'static Server, &'static str> {
     static SERVER: OnceLock<Result<Server, String>> = OnceLock::new();
     SERVER.get_or_init(Server::find).as_ref().map_err(String::as_str)
 }
 
-/// A database of its own for one test; dropped with this.
+/// A database for one test; dropped with this value.
 pub(crate) struct PgDatabase {
     server: &'static Server,
     name: String,
@@ -71,8 +72,8 @@ impl Server {
         Ok(server)
     }
 
-    /// A server in a temporary folder, on a free port of the loopback address, with messages in `language`; a standby if it
-    /// has a primary.
+    /// Starts a server in a temporary folder, on a free port of the loopback address, with messages in `language`; a
+    /// standby if `primary` is given.
     fn start(language: Option<&str>, primary: Option<&Self>) -> Result<Self, String> {
         let programs =
             programs().ok_or("no initdb found (set TEST_DATABASE_URL or PG_BINDIR, or install PostgreSQL's server)")?;
@@ -135,10 +136,10 @@ impl Server {
         conn.batch_execute(sql).map_err(|e| e.to_string())
     }
 
-    /// An empty database.
+    /// Creates an empty database.
     ///
     /// # Panics
-    /// When the server says no.
+    /// If the server says no.
     pub(crate) fn create(&'static self, template: Option<&str>) -> PgDatabase {
         let name = format!("{PREFIX}{}", Uuid::new_v4().simple());
         let template = template.unwrap_or("template0");
@@ -146,7 +147,8 @@ impl Server {
         PgDatabase { server: self, name }
     }
 
-    /// The name of the database to copy, made by `migrate`, which is handed its URL; `None` to start from an empty one.
+    /// Returns the name of the database to copy, made by `migrate` from a URL; `None` to start from an empty
+    /// database.
     pub(crate) async fn template(&'static self, migrate: impl AsyncFnOnce(String)) -> Option<&'static str> {
         let template = self.template.as_ref()?;
         let name = template.get_or_init(|| async {
@@ -173,22 +175,22 @@ impl Drop for PgDatabase {
     }
 }
 
-/// A PostgreSQL server that is one test's alone, to be stopped and started. `None` where none can be started.
+/// A PostgreSQL server for one test alone, to be stopped and started. `None` if the machine can't start a server.
 ///
-/// It ends with this.
+/// The server ends with this value.
 pub struct PgServer(Server);
 
 impl PgServer {
-    /// Blocks while it starts.
+    /// Starts a server; blocks during the start.
     ///
     /// # Panics
-    /// When there is none and `TEST_SERVERS_REQUIRED=1`.
+    /// If the server does not start and `TEST_SERVERS_REQUIRED=1`.
     pub fn start() -> Option<Self> {
         Server::start(None, None).map_err(|reason| left_out("PostgreSQL", &reason)).map(Self).ok()
     }
 
-    /// As [`start`](Self::start), with messages in a language such as `ko`. `None` also where PostgreSQL lacks the
-    /// language.
+    /// Starts a server like [`start`](Self::start), with messages in a language such as `ko`. `None` also if
+    /// PostgreSQL lacks the language.
     ///
     /// # Panics
     /// As [`start`](Self::start).
@@ -202,18 +204,18 @@ impl PgServer {
         speaks.then_some(Self(server))
     }
 
-    /// A standby that follows this server. Blocks while it starts.
+    /// Starts a standby of this server. Blocks during the start.
     ///
     /// # Panics
-    /// When it does not start.
+    /// If the standby does not start.
     pub fn standby(&self) -> Self {
         Self(Server::start(None, Some(&self.0)).expect("a standby starts"))
     }
 
-    /// Waits until a standby has all that the primary has.
+    /// Waits until a standby has all of the primary's data.
     ///
     /// # Panics
-    /// When one of them does not answer.
+    /// If a server does not answer.
     pub fn follow_to_the_end_of(&self, primary: &Self) {
         let wal: String = {
             let mut conn = PgConnection::establish(&primary.url()).expect("a connection");
@@ -253,41 +255,41 @@ impl PgServer {
         last.expect("a restore");
     }
 
-    /// Makes a standby a server of its own.
+    /// Promotes a standby to a primary.
     ///
     /// # Panics
-    /// When the script that runs it is gone.
+    /// If the script of the server is gone.
     pub fn promote(&mut self) {
         self.order("promote");
     }
 
-    /// On the loopback address.
+    /// Returns the port on the loopback address.
     pub fn port(&self) -> u16 {
         self.0.port
     }
 
-    /// Of its only database, by way of another port.
+    /// Returns the URL of the only database, through another port.
     pub fn url_by(&self, port: u16) -> String {
         self.url().replace(&format!(":{}/", self.0.port), &format!(":{port}/"))
     }
 
-    /// Of its only database.
+    /// Returns the URL of the only database.
     pub fn url(&self) -> String {
         self.0.url(&self.0.maintenance)
     }
 
-    /// As a crash does: nobody is told, and nothing is finished.
+    /// Stops the server like a crash: without notice and without a checkpoint.
     ///
     /// # Panics
-    /// When the script that runs it is gone.
+    /// If the script of the server is gone.
     pub fn crash(&mut self) {
         self.order("stop");
     }
 
-    /// After a crash.
+    /// Restarts the server after a crash.
     ///
     /// # Panics
-    /// When the script that runs it is gone.
+    /// If the script of the server is gone.
     pub fn restart(&mut self) {
         self.order("start");
     }
@@ -295,16 +297,16 @@ impl PgServer {
     /// Runs each statement by itself, as a superuser does outside of a transaction.
     ///
     /// # Panics
-    /// When the server refuses one.
+    /// If the server refuses a statement.
     pub fn set_up(&self, statements: &str) {
         let mut conn = PgConnection::establish(&self.url()).expect("a connection");
         statements.split(';').for_each(|statement| conn.batch_execute(statement).expect(statement));
     }
 
-    /// Has flushes of commits wait for a standby that there is not. Connections that are opened later have the setting.
+    /// Makes flushes of commits wait for an absent standby. Applies to connections opened later.
     ///
     /// # Panics
-    /// When the server refuses it.
+    /// If the server refuses the setting.
     pub fn hold_flushes(&self) {
         self.set_up("ALTER SYSTEM SET synchronous_standby_names = 'nobody'; SELECT pg_reload_conf()");
         let is_set = "SELECT 1 / (current_setting('synchronous_standby_names') = 'nobody')::integer";
@@ -314,15 +316,15 @@ impl PgServer {
     /// Lets flushes go on.
     ///
     /// # Panics
-    /// When the server refuses it.
+    /// If the server refuses the setting.
     pub fn release_flushes(&self) {
         self.set_up("ALTER SYSTEM RESET synchronous_standby_names; SELECT pg_reload_conf()");
     }
 
-    /// Returns the process of a flush that is held.
+    /// Returns the process of a held flush.
     ///
     /// # Panics
-    /// When the server does not tell.
+    /// If the server does not tell.
     pub fn held_flush(&self) -> Option<i32> {
         let held = "(SELECT min(pid) FROM pg_stat_activity WHERE application_name = 'jangteo flusher' \
                     AND datname = current_database() AND wait_event = 'SyncRep')";
@@ -364,7 +366,7 @@ fn await_ready(process: &mut Child) -> Result<BufReader<ChildStdout>, String> {
     Err(said)
 }
 
-/// The folder with `initdb` and `pg_ctl`: `PG_BINDIR`, what `pg_config` says, or the newest that Debian has.
+/// Returns the folder with `initdb` and `pg_ctl`: `PG_BINDIR`, the folder from `pg_config`, or Debian's newest.
 fn programs() -> Option<PathBuf> {
     let named = std::env::var_os("PG_BINDIR").map(PathBuf::from);
     let asked = Command::new("pg_config").arg("--bindir").output().ok();
@@ -376,7 +378,7 @@ fn programs() -> Option<PathBuf> {
     named.into_iter().chain(asked).chain(installed.into_iter().rev()).find(complete)
 }
 
-/// The ids of `postgres`, or of `nobody`: user and group.
+/// Returns the ids of `postgres`, or of `nobody`: user and group.
 fn unprivileged() -> Option<(u32, u32)> {
     let id = |flag: &str, user: &str| {
         let output = Command::new("id").args([flag, user]).output().ok()?;
@@ -389,7 +391,7 @@ fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// Splits `postgres://user@host:port/database?options` into what is before the name, the name, and what follows it.
+/// Splits `postgres://user@host:port/database?options` into the part before the name, the name, and the rest.
 fn split(url: &str) -> Option<(String, String, String)> {
     let authority = url.find("://")? + 3;
     let slash = authority + url[authority..].find('/')?;

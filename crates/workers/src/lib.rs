@@ -1,7 +1,8 @@
-//! What the worker binaries share: the command line, the wait for the database, health, and the end.
+//! Common parts of the workers: the command line, the wait for the database, health, and the end.
 //!
-//! A worker is a member of consumer groups, or the relay, in a process of its own beside the shop, with the settings
-//! of the shop. Each may be started any number of times: they share the work. [`program::process`] says how they end.
+//! A worker is a member of consumer groups, or the relay, in a separate process beside the shop, with the settings of
+//! the shop. You can start each worker any number of times: the processes share the work. See [`program::process`]
+//! for the exit codes.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -15,17 +16,17 @@ use runtime::programs::Worker;
 use runtime::settings::{SOURCES, Settings};
 use runtime::{Hosted, OpenError, Role, Shop, when_there};
 
-/// A tenth faster than the C library's, for what SQLite allocates too.
+/// A tenth faster than the C library's allocator, also for SQLite's allocations.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
-    /// The file with settings; config/shop.toml if it is there.
+    /// The file with settings; config/shop.toml if present.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Only say whether the settings can be used, without touching anything.
+    /// Only check the settings, without touching anything.
     #[arg(long)]
     check_config: bool,
 }
@@ -69,7 +70,7 @@ fn run_command(worker: &'static Worker, cli: Cli) -> Result<(), Failure> {
     process::run(work(worker, settings))
 }
 
-/// Works until the process is told to stop, and then finishes what it began.
+/// Works until a stop signal, and then finishes begun work.
 async fn work(worker: &'static Worker, settings: Settings) -> Result<(), Failure> {
     let address = settings.worker.http.address.as_ref();
     let listener = address.map(|address| SOURCES.listen("worker.http.address", address)).transpose()?;
@@ -108,7 +109,7 @@ async fn work_until_asked(
     }
 }
 
-/// Waits for the database for as long as it takes: it may be started after us.
+/// Waits for the database without a limit: the database may start after the worker.
 async fn start(worker: &'static Worker, settings: &Settings, health: &Health) -> Result<(Shop, Hosted), Failure> {
     let waits = |error: &OpenError| health.idle(format!("waiting for the database: {error}"));
     Ok(when_there(async || try_start(worker, settings, health).await, waits).await?)

@@ -1,5 +1,5 @@
-//! The worker binaries themselves, on PostgreSQL: each does its part of what the shop leaves to it, several share it,
-//! and each says why it does not.
+//! The worker binaries, on PostgreSQL: each does its part of the work beside a shop, several processes share the
+//! work, and each explains a failure.
 
 #[path = "workers/command_line.rs"]
 mod command_line;

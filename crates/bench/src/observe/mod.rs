@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::report::{Figures, detail, line};
 
-/// Processes and servers whose costs are read at both ends of a [`Window`].
+/// Processes and servers with costs read at both ends of a [`Window`].
 pub(crate) struct Observer {
     processes: Mutex<Vec<(&'static str, u32)>>,
     postgres: Option<Postgres>,
@@ -25,7 +25,7 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
-    /// Observes this process, which makes the load.
+    /// Observes this process, the source of the load.
     pub(crate) fn new() -> Self {
         Self { processes: Mutex::new(vec![("bench", std::process::id())]), postgres: None, broker: None }
     }
@@ -55,7 +55,7 @@ impl Observer {
         Window { observer: self.clone(), counts, cpu: self.cpu(), time: SystemTime::now(), begun: Instant::now() }
     }
 
-    /// Observes a window of a load that goes on meanwhile.
+    /// Observes a window of a running load.
     pub(crate) fn between(self: &Arc<Self>, begin: Instant, end: Instant) -> JoinHandle<Costs> {
         let observer = self.clone();
         tokio::task::spawn_blocking(move || {
@@ -66,7 +66,7 @@ impl Observer {
         })
     }
 
-    /// Runs a load, and prints its row with the costs of each thing; `each` names one.
+    /// Runs a load and prints a row with the costs of each unit of work; `each` is the name of the unit.
     pub(crate) async fn row(self: &Arc<Self>, what: &str, each: &str, load: impl Future<Output = Figures>) -> Figures {
         let window = self.begin();
         let figures = load.await;
@@ -76,7 +76,7 @@ impl Observer {
         figures
     }
 
-    /// CPU time by process. A process that is gone, or runs on another machine, has none.
+    /// Returns the CPU time by process. A process that has ended, or runs on another machine, has none.
     fn cpu(&self) -> Vec<(&'static str, Duration)> {
         let mut all: Vec<_> = self.processes.lock().iter().map(|(name, id)| (*name, process::cpu(*id))).collect();
         all.push(("PostgreSQL", self.postgres.as_ref().and_then(Postgres::id).and_then(process::cpu_of_tree)));
@@ -119,7 +119,7 @@ impl Window {
 }
 
 impl Costs {
-    /// Prints the costs of each of `count` things below the row `what`; `each` names one.
+    /// Prints the costs divided by `count` below the row `what`; `each` is the name of the unit.
     pub(crate) fn print(&self, what: &str, count: u64, each: &str) {
         let micros = |cpu: &Duration| cpu.as_secs_f64() * 1e6 / count as f64;
         let cpu: Vec<_> = self.cpu.iter().map(|(name, cpu)| (*name, micros(cpu), 0)).collect();

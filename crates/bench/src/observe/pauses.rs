@@ -12,7 +12,7 @@ pub(super) struct Pauses {
 }
 
 impl Pauses {
-    /// Returns the pauses that ended in a window; `None` if the broker writes no log of them.
+    /// Returns the pauses with an end in the window; `None` if the broker writes no pause log.
     pub(super) fn between(node: &Path, begin: SystemTime, end: SystemTime) -> Option<Self> {
         let millis = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).map(|since| since.as_millis()).ok();
         let (begin, end) = (millis(begin)?, millis(end)?);

@@ -59,7 +59,7 @@ impl Drop for Fresh {
     }
 }
 
-/// Server that is observed through one database.
+/// Server observed through one database.
 pub(crate) struct Postgres {
     url: String,
     port: String,
@@ -123,7 +123,7 @@ impl Postgres {
 
 /// Counts since the server began, or in a window.
 ///
-/// A busy connection reports its transactions and fsyncs once a second, so that a window is inexact by so much.
+/// Inexactness: a busy connection reports transactions and fsyncs once a second.
 pub(crate) struct Counts {
     /// Transactions, statements, fsyncs of the WAL, bytes of WAL.
     server: [Option<f64>; 4],
@@ -140,7 +140,7 @@ impl Counts {
         Self { server, requests: requests.map(Iterator::collect) }
     }
 
-    /// Returns the counts that are known, with their names.
+    /// Returns the known counts, with names.
     pub(super) fn named(&self) -> impl Iterator<Item = (&'static str, f64)> {
         let [transactions, statements, fsyncs, bytes] = self.server;
         let round_trips = self.requests.as_ref().map(|all| all.values().sum());

@@ -12,7 +12,7 @@ pub(super) fn cpu(id: u32) -> Option<Duration> {
     Stat::read(id).map(|stat| TICK * (stat.user + stat.system))
 }
 
-/// Returns the CPU time of a server and of all its children, those that have ended among them.
+/// Returns the CPU time of a server and of all children, including ended children.
 pub(super) fn cpu_of_tree(id: u32) -> Option<Duration> {
     let own = Stat::read(id)?;
     let mut ticks = own.user + own.system + own.ended;
@@ -25,7 +25,7 @@ pub(super) fn cpu_of_tree(id: u32) -> Option<Duration> {
     Some(TICK * ticks)
 }
 
-/// Returns the process that scripts/kafka noted in the folder of a broker.
+/// Returns the process id in the folder of a broker, as noted by scripts/kafka.
 pub(super) fn noted(node: &Path) -> Option<u32> {
     fs::read_to_string(node.join("pid")).ok()?.split(' ').next()?.parse().ok()
 }
@@ -45,7 +45,7 @@ struct Stat {
     parent: u32,
     user: u32,
     system: u32,
-    /// Of children that have ended.
+    /// CPU time of ended children.
     ended: u32,
 }
 

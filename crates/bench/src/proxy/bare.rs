@@ -1,4 +1,4 @@
-//! A bare handler, in a process of its own as the proxy is: it parses the same bodies, and does nothing with them.
+//! A bare handler in a separate process, like the proxy: parses the same bodies and discards the events.
 
 use std::borrow::Cow;
 use std::io::{BufRead, BufReader};
@@ -10,7 +10,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// Of a body.
+/// Maximum size of a body.
 const LIMIT: usize = 8 << 20;
 
 #[derive(Deserialize)]
@@ -45,7 +45,7 @@ pub(crate) async fn serve() -> std::io::Result<()> {
     server.run().await
 }
 
-/// Answers how many events it read, and how many bytes of them.
+/// Answers with the number of events and bytes in the body.
 async fn parse(request: HttpRequest, body: Bytes) -> HttpResponse {
     let is_lines = request.headers().get(CONTENT_TYPE).is_some_and(|media| media == "application/x-ndjson");
     let read = if is_lines {
@@ -72,7 +72,7 @@ pub(super) struct Bare {
 
 impl Bare {
     /// # Panics
-    /// When this program can't be started again.
+    /// If this program can't be started again.
     pub(super) fn start() -> Self {
         let program = std::env::current_exe().expect("this program");
         let mut process = Command::new(program).arg("bare").stdout(Stdio::piped()).spawn().expect("a process");

@@ -1,18 +1,18 @@
-//! What the load posts: requests that are written once, so that the machine is left to the proxy.
+//! Request bodies of the load, built once, so that the proxy gets most of the machine.
 
 use std::sync::Arc;
 
-/// Bytes of an event as it is posted.
+/// Bytes of a posted event.
 const EVENT: usize = 300;
 const KEYS: usize = 1024;
-/// Requests that a connection sends in turn.
+/// Requests sent in turn by a connection.
 const IN_TURN: usize = 16;
 
-/// A kind of request: how many events it has, and in which form.
+/// A kind of request: number and format of the events.
 #[derive(Clone, Copy)]
 pub(super) struct Shape {
     pub connections: usize,
-    /// In one request.
+    /// Events in one request.
     pub events: usize,
     media: &'static str,
 }
@@ -25,7 +25,7 @@ pub(super) const BATCH: Shape = Shape { connections: 64, events: 100, media: "ap
 pub(super) const LINES: Shape = Shape { connections: 8, events: 1000, media: "application/x-ndjson" };
 
 impl Shape {
-    /// The same number of requests at the same time, spread over so many connections in all.
+    /// Returns the requests of a connection: an equal share of all requests for each connection.
     pub(super) fn requests(self, path: &str, connection: usize) -> Arc<[Vec<u8>]> {
         let in_turn = if self.events > 100 { 1 } else { IN_TURN };
         (0..in_turn).map(|n| self.request(path, (connection * IN_TURN + n) * self.events)).collect()
@@ -46,7 +46,7 @@ impl Shape {
     }
 }
 
-/// The event `number`, with one of [`KEYS`] keys.
+/// Returns the event `number`, with one of [`KEYS`] keys.
 pub(super) fn event(number: usize) -> String {
     let head = format!(
         r#"{{"service":"bench","type":"sold","key":"order-{:05}","level":"info","data":{{"number":{number},"text":""#,

@@ -1,4 +1,4 @@
-//! librdkafka alone, with the events that the load posts.
+//! librdkafka alone, with the events of the load.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,11 +13,11 @@ use super::bodies::event;
 use crate::limit;
 use crate::report::Figures;
 
-/// As the proxy makes its topics.
+/// Partitions of a topic: the proxy's default.
 const PARTITIONS: i32 = 3;
 const COUNT: usize = 500_000;
 
-/// A topic of its own.
+/// Producer for a new topic.
 pub(super) struct Direct {
     servers: String,
     topic: String,
@@ -25,7 +25,7 @@ pub(super) struct Direct {
 
 impl Direct {
     /// # Panics
-    /// When Kafka does not answer.
+    /// If Kafka does not answer.
     pub(super) async fn open(servers: &str) -> Self {
         let topic = format!("bench-{}", Uuid::new_v4().simple());
         let kafka = Kafka::new(KafkaOptions { bootstrap_servers: servers.into(), ..KafkaOptions::default() });
@@ -39,7 +39,7 @@ impl Direct {
         limit::produced(&self.servers, &self.topic, PARTITIONS, event(0), COUNT).await
     }
 
-    /// How long each event took, from when it was due to Kafka's answer.
+    /// Measures the latency of each event from the due time to Kafka's answer.
     pub(super) async fn paced(&self, per_second: f64, time: Duration) -> Figures {
         let producer: FutureProducer = ClientConfig::new()
             .set("bootstrap.servers", &self.servers)

@@ -29,7 +29,7 @@ const AWAY_PACE: f64 = 2000.0;
 const ACCEPTED: u16 = 202;
 const CONFIRMED: u16 = 200;
 
-/// What is measured of the proxy.
+/// Options of the proxy benchmark.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Seconds of each measurement.
@@ -38,21 +38,21 @@ pub(crate) struct Options {
     /// Measures everything so many times, and prints the spread of each value.
     #[arg(long, default_value_t = 1)]
     runs: usize,
-    /// Only the parts whose name contains this: single, batches, ndjson, latency, two, away.
+    /// Runs only the parts with this text in the name: single, batches, ndjson, latency, two, away.
     #[arg(long, default_value = "")]
     only: String,
-    /// Seconds for which Kafka is away, while events go on coming.
+    /// Seconds without Kafka, under continued load.
     #[arg(long, default_value_t = 20)]
     away: u64,
-    /// The folder of a broker that scripts/kafka has started.
+    /// The folder of a broker started by scripts/kafka.
     #[arg(long)]
     broker: PathBuf,
-    /// The program; the one beside this one unless given.
+    /// The program; by default the program beside this executable.
     #[arg(long)]
     program: Option<PathBuf>,
 }
 
-/// Measures all of it, or the parts that are asked for.
+/// Runs all measurements, or the selected parts.
 pub(crate) async fn run(options: Options) {
     let beside = || std::env::current_exe().expect("this program").with_file_name("event-proxy");
     let bench = Bench {
@@ -138,7 +138,7 @@ impl Bench {
         self.load(&what, std::slice::from_ref(&bare.address), "/", shape, ACCEPTED).await.per_second()
     }
 
-    /// Events a second that a proxy takes; and how soon they are on Kafka, all of them.
+    /// Measures events a second accepted by a proxy, and the time until Kafka has all of them.
     async fn post(&self, ack: &str, what: &str, shape: Shape, expected: u16) -> f64 {
         let proxy = self.proxy();
         let path = format!("/v1/events?ack={ack}");
@@ -153,7 +153,7 @@ impl Bench {
         figures.per_second()
     }
 
-    /// After a warm-up, of which nothing is counted.
+    /// Runs the load after a warm-up without measurement.
     async fn load(&self, what: &str, addresses: &[String], path: &str, shape: Shape, expected: u16) -> Figures {
         let requests = |n| shape.requests(path, n);
         let post = |time| load::posts(addresses, shape.connections, requests, expected, time, None);
@@ -166,7 +166,7 @@ impl Bench {
         self.observer.row(what, "event", counted).await
     }
 
-    /// What the proxy adds to producing directly, at a pace that both keep up with.
+    /// Measures the latency added by the proxy over direct producing, at a pace within both capacities.
     async fn latency(&self) {
         let direct = Direct::open(&self.broker.servers).await;
         direct.paced(PACE, WARM_UP).await;
@@ -186,7 +186,7 @@ impl Bench {
         }
     }
 
-    /// The same load on one proxy and on two, with all of them on the same cores.
+    /// Measures the same load on one proxy and on two, with all processes on the same cores.
     async fn two(&self) {
         let mut rates = Vec::new();
         for count in 1..=2 {
@@ -203,7 +203,7 @@ impl Bench {
         println!("{:<44} {:>8.2}", "two proxies to one", rates[1] / rates[0]);
     }
 
-    /// The proxy's memory while events go on coming and none goes to Kafka; a line for each tenth of the time.
+    /// Measures the proxy's memory under load without Kafka; prints a line for each tenth of the time.
     async fn away(&self, time: Duration) {
         let proxy = self.proxy();
         let addresses = [proxy.address.clone()];

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::client::Client;
 
 const KAFKA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/kafka");
-/// For what is in the log to be on Kafka.
+/// Maximum wait until Kafka has all events of the log.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// One broker of `scripts/kafka`.
@@ -23,10 +23,10 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// That runs, in a folder.
+    /// Finds the running broker of a folder.
     ///
     /// # Panics
-    /// When it doesn't.
+    /// If the broker does not run.
     pub(crate) fn of(folder: &Path) -> Self {
         let servers = Command::new(KAFKA).arg("bootstrap").arg(folder).output().expect("scripts/kafka").stdout;
         let servers = String::from_utf8_lossy(&servers).trim().to_owned();
@@ -34,12 +34,12 @@ impl Broker {
         Self { folder: folder.to_owned(), servers }
     }
 
-    /// kill -9
+    /// Kills the broker by SIGKILL.
     pub(super) fn kill(&self) {
         self.run("kill-node", Some("1"));
     }
 
-    /// Until it takes requests.
+    /// Starts the broker and waits until the broker takes requests.
     pub(super) fn start(&self) {
         self.run("start-node", Some("1"));
         self.run("wait", None);
@@ -51,7 +51,7 @@ impl Broker {
     }
 }
 
-/// A proxy with an empty log and topics of its own, as a process.
+/// A proxy process with an empty log and new topics.
 pub(super) struct Proxy {
     process: Child,
     pub address: String,
@@ -60,12 +60,12 @@ pub(super) struct Proxy {
     _output: Lines<BufReader<ChildStdout>>,
 }
 
-/// What the proxy says while it runs, in its folder.
+/// File in the proxy's folder with the proxy's log output.
 const LOG: &str = "said";
 
 impl Proxy {
     /// # Panics
-    /// When it does not start.
+    /// If the proxy does not start.
     pub(super) fn start(program: &Path, servers: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut process = Command::new(program)
@@ -92,7 +92,7 @@ impl Proxy {
         self.process.id()
     }
 
-    /// Sums over all topics of what `/v1/ledger` says: what was accepted, and what is not on Kafka yet.
+    /// Returns sums over all topics of `/v1/ledger`: events accepted, and events not on Kafka yet.
     pub(super) async fn ledger(&self) -> (i64, i64) {
         let mut client = Client::connect(&self.address).await.expect("a connection");
         let reply = client.call("GET", "/v1/ledger", "", "").await.expect("an answer");
@@ -102,10 +102,10 @@ impl Proxy {
         (sum("accepted"), sum("queued"))
     }
 
-    /// Until Kafka has everything; how long that took.
+    /// Waits until Kafka has all events; returns the time taken.
     ///
     /// # Panics
-    /// When it takes longer than three minutes.
+    /// If the wait exceeds three minutes.
     pub(super) async fn drained(&self) -> Duration {
         let begun = Instant::now();
         while self.ledger().await.1 > 0 {
@@ -115,7 +115,7 @@ impl Proxy {
         begun.elapsed()
     }
 
-    /// Memory of its own that is not in a file, in MiB; on Linux.
+    /// Returns the anonymous memory of the process in MiB; Linux only.
     pub(super) fn memory(&self) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("Linux");
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux 4.5 or later");
@@ -125,7 +125,7 @@ impl Proxy {
 }
 
 impl Drop for Proxy {
-    /// Says what it called an error.
+    /// Prints the errors of the proxy's log.
     fn drop(&mut self) {
         let said = std::fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default();
         if let Some(first) = said.lines().next() {

@@ -1,4 +1,4 @@
-//! A database with the domains on it, and what tests do there.
+//! A database with the domains, and actions of tests.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ impl fmt::Display for Market {
     }
 }
 
-/// One on each kind of database.
+/// Returns one market on each kind of database.
 pub(crate) async fn markets() -> Vec<Market> {
     let databases = testkit::databases().await;
     databases.into_iter().map(|shop| Market { db: shop.db.clone(), shop: Arc::new(shop) }).collect()
@@ -47,7 +47,7 @@ impl Market {
         self.db.write(move |tx| stock::create(tx, &new)).await.unwrap().id
     }
 
-    /// A member with so much in the wallet.
+    /// Creates a member with `balance` in the wallet.
     pub(crate) async fn member(&self, balance: i64) -> MemberId {
         let member = MemberId::new();
         if balance > 0 {
@@ -60,7 +60,7 @@ impl Market {
         self.db.write(move |tx| payment::charge(tx, member, Money::from_minor(amount))).await.unwrap();
     }
 
-    /// A coupon of 1,000 off in the member's hands.
+    /// Issues a coupon of 1,000 off to the member.
     pub(crate) async fn coupon_of(&self, member: MemberId) -> OwnedCouponId {
         let new = NewCoupon {
             name: "1,000 off".into(),
@@ -75,7 +75,7 @@ impl Market {
         self.issue(coupon, member).await
     }
 
-    /// As the issuer does, from the request's event.
+    /// Issues a coupon like the issuer, from the request's event.
     async fn issue(&self, coupon: CouponId, member: MemberId) -> OwnedCouponId {
         let asked = CouponIssueRequested {
             request_id: RequestId::new(),
@@ -147,7 +147,7 @@ impl Market {
         owned.into_iter().find(|owned| owned.id == coupon).expect("it was issued").status
     }
 
-    /// What was told of a key: types and aggregate versions, by id.
+    /// Returns the events of a key in the order of ids: types and aggregate versions.
     pub(crate) async fn events_of(&self, key: &str) -> Vec<(&'static str, i64)> {
         let query = EventQuery { key: Some(key.to_owned()), ..EventQuery::default() };
         let mut events = self.events(query).await;
@@ -181,7 +181,7 @@ fn known(kind: &str) -> &'static str {
     KINDS.into_iter().find(|known| *known == kind).unwrap_or_else(|| panic!("{kind} is not expected here"))
 }
 
-/// Terms under which a member may hold any number of unpaid orders.
+/// Returns terms without a limit of unpaid orders.
 fn terms(expires_after: Duration) -> Terms {
     Terms { expires_after, unpaid: UnpaidLimit { orders: usize::MAX, units: i64::MAX } }
 }

@@ -22,7 +22,7 @@ pub use store::{COUPONS, SALES_DAYS, coupons, popular, sales};
 /// The group's name.
 pub const GROUP: &str = "analytics";
 
-/// A projection: it can be rebuilt from the log at any time.
+/// Returns the group of a projection: a reset rebuilds the figures from the log.
 pub fn group() -> Group {
     Group {
         name: GROUP,
@@ -61,12 +61,12 @@ fn failed(error: MoneyError) -> HandlerError {
     HandlerError::Failed(error.to_string())
 }
 
-/// Forgets one hour of units sold that no longer counts towards the popular products, and returns its rows.
+/// Deletes one hour of units sold from before the window of popular products, and returns the number of rows.
 ///
-/// A unit an hour, so that no transaction is long; 0 once nothing is left to forget.
+/// Call `purge` in a unit for each hour, so that no transaction is long; 0 means the end.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn purge(tx: &mut Tx<'_>) -> db::Result<usize> {
     let first_kept = hour_of(tx.now()? - POPULAR_WINDOW);
     match store::oldest_hour(tx)? {

@@ -1,4 +1,4 @@
-//! The figures, and what the events add to them.
+//! The figures, and the contributions of events.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use contracts::{CouponId, Money, MoneyError, ProductId, day_of};
 use db::types::Time;
 use diesel::Queryable;
 
-/// How far back products count as popular.
+/// Length of the window for popular products.
 pub const POPULAR_WINDOW: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 
 const HOUR_MICROS: i64 = 60 * 60 * 1_000_000;
 
-/// A product with what was sold of it in the [`POPULAR_WINDOW`].
+/// A product and the units sold in the [`POPULAR_WINDOW`].
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
 pub struct Popular {
     pub product_id: ProductId,
-    /// Units paid for, less those refunded.
+    /// Units paid for, less the refunded units.
     pub sold: i64,
 }
 
@@ -26,24 +26,24 @@ pub struct Popular {
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
 pub struct SalesDay {
     pub date: NaiveDate,
-    /// Orders placed on this day, whatever became of them.
+    /// Orders placed on this day, with any outcome.
     pub orders: i64,
     /// Payments made on this day, whether refunded later or not.
     pub paid: i64,
-    /// What those payments brought, after discounts.
+    /// Revenue of the day's payments, after discounts.
     pub revenue: Money,
-    /// Payments given back on this day, whenever they were made.
+    /// Refunds on this day, of payments of any day.
     pub refunds: i64,
-    /// What was given back on this day.
+    /// Amount refunded on this day.
     pub refunded: Money,
 }
 
-/// How a coupon did.
+/// Figures of a coupon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CouponFigures {
     pub coupon_id: CouponId,
     pub name: String,
-    /// In all.
+    /// Total number of issues.
     pub issued: i64,
     /// By day of the shop, oldest first; days without any are left out.
     pub days: Vec<CouponDay>,
@@ -66,7 +66,7 @@ pub(super) struct SalesSums {
     pub refunded: Money,
 }
 
-/// What a batch of events adds up to, in key order.
+/// Sums of a batch of events, in key order.
 #[derive(Debug, Default)]
 pub(super) struct Sums {
     pub products: BTreeMap<(Time, ProductId), i64>,
@@ -86,8 +86,8 @@ impl Sums {
         self.sell(payment.paid_at, &payment.lines, 1)
     }
 
-    /// What was sold is taken out of the hour in which it was sold, so that a refund leaves no trace among the
-    /// popular products.
+    /// Subtracts refunded units from the hour of the sale, so that a refund leaves no trace among the popular
+    /// products.
     pub(super) fn refund(&mut self, refund: &PaymentRefunded) -> Result<(), MoneyError> {
         let day = self.day(refund.refunded_at);
         day.refunds += 1;
@@ -113,7 +113,7 @@ impl Sums {
     }
 }
 
-/// The beginning of the hour.
+/// Returns the beginning of the hour.
 pub(super) fn hour_of(at: Time) -> Time {
     let micros = at.micros();
     Time::from_micros(micros - micros.rem_euclid(HOUR_MICROS)).unwrap_or(at)

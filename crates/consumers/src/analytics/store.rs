@@ -12,13 +12,13 @@ use diesel::upsert::excluded;
 use super::model::{CouponDay, CouponFigures, POPULAR_WINDOW, Popular, SalesDay, SalesSums, hour_of};
 use super::schema::{coupon_issue_day, product_sales_hour, sales_day};
 
-/// Rows a statement, well under what either database takes in parameters.
+/// Rows for each statement, well under the parameter limits of both databases.
 const CHUNK: usize = 2_000;
 
-/// The most days that [`sales`] returns: a year and a day.
+/// Maximum number of days returned by [`sales`]: a year and a day.
 pub const SALES_DAYS: i64 = 366;
 
-/// The most coupons that [`coupons`] returns.
+/// Maximum number of coupons returned by [`coupons`].
 pub const COUPONS: i64 = 100;
 
 pub(super) fn add_products(conn: &mut Conn, sums: &BTreeMap<(Time, ProductId), i64>) -> db::Result<()> {
@@ -87,12 +87,13 @@ pub(super) fn add_coupons(conn: &mut Conn, sums: &BTreeMap<(CouponId, NaiveDate)
     Ok(())
 }
 
-/// At most `limit` products behind the `skip` of which more was sold in the three days before `now`, best first.
+/// Returns at most `limit` products by units sold in the three days before `now`, best first, without the first
+/// `skip`.
 ///
-/// Counted by whole hours: the hour in which the three days began is in.
+/// Counts whole hours, including the hour of the start of the three days.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn popular(conn: &mut Conn, now: Time, skip: i64, limit: i64) -> db::Result<Vec<Popular>> {
     use product_sales_hour as t;
     // PostgreSQL adds bigints up to a numeric
@@ -108,18 +109,18 @@ pub fn popular(conn: &mut Conn, now: Time, skip: i64, limit: i64) -> db::Result<
         .load(conn)?)
 }
 
-/// The sales of the last [`SALES_DAYS`] days on which there were any, newest first.
+/// Returns the newest [`SALES_DAYS`] days with sales, newest first.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn sales(conn: &mut Conn) -> db::Result<Vec<SalesDay>> {
     Ok(sales_day::table.order(sales_day::day.desc()).limit(SALES_DAYS).load(conn)?)
 }
 
-/// The newest [`COUPONS`] coupons of which any were issued, newest first.
+/// Returns the newest [`COUPONS`] coupons with issues, newest first.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn coupons(conn: &mut Conn) -> db::Result<Vec<CouponFigures>> {
     use coupon_issue_day as t;
     let newest: Vec<CouponId> =
@@ -139,7 +140,7 @@ pub fn coupons(conn: &mut Conn) -> db::Result<Vec<CouponFigures>> {
     Ok(coupons)
 }
 
-/// The first hour that is kept.
+/// Returns the oldest hour in the table.
 pub(super) fn oldest_hour(conn: &mut Conn) -> db::Result<Option<Time>> {
     use product_sales_hour as t;
     Ok(t::table.select(t::hour).order(t::hour.asc()).first(conn).optional()?)

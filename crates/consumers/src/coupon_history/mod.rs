@@ -1,4 +1,4 @@
-//! What happened to each member's coupons: a projection of the coupon events, one row an event.
+//! History of each member's coupons: a projection of the coupon events, one row for each event.
 
 mod model;
 mod schema;
@@ -16,7 +16,7 @@ pub use store::page;
 /// The group's name.
 pub const GROUP: &str = "coupon-history";
 
-/// Reads all that happens to coupons in members' hands.
+/// Returns the group; reads all events of coupons in members' hands.
 pub fn group() -> Group {
     Group {
         name: GROUP,
@@ -27,7 +27,7 @@ pub fn group() -> Group {
     }
 }
 
-/// Writes down what happened.
+/// Records the events.
 struct Chronicle;
 
 impl TransactionalHandler for Chronicle {

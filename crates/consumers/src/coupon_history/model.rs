@@ -8,23 +8,23 @@ use messaging::{Event, HandlerError};
 use super::schema::coupon_history;
 
 db::text_enum!(
-    /// What happened to a coupon.
+    /// Kind of an entry.
     What {
-        /// The member got it.
+        /// The member got the coupon.
         Issued => "issued",
-        /// An order took it.
+        /// An order took the coupon.
         Used => "used",
-        /// The order ended without a sale, and gave it back.
+        /// The order ended without a sale, and gave the coupon back.
         Returned => "returned",
     }
 );
 
-/// Something that happened to a member's coupon.
+/// An event in the history of a member's coupon.
 #[derive(Debug, Clone, PartialEq, Eq, diesel::Queryable, diesel::Insertable)]
 #[diesel(table_name = coupon_history, treat_none_as_default_value = false)]
 pub struct Entry {
     pub member_id: MemberId,
-    /// Of the event.
+    /// Id of the event.
     pub id: Id,
     pub owned_coupon_id: OwnedCouponId,
     pub coupon_id: CouponId,
@@ -34,7 +34,7 @@ pub struct Entry {
 
 impl Entry {
     /// # Errors
-    /// [`HandlerError::Failed`] when the event is none of the three.
+    /// [`HandlerError::Failed`] for any other event.
     pub(super) fn of(event: &Event) -> Result<Self, HandlerError> {
         let id = event.id;
         Ok(if event.is::<CouponUsed>() {

@@ -8,10 +8,10 @@ use diesel::prelude::*;
 use super::model::Entry;
 use super::schema::coupon_history;
 
-/// Rows in one statement.
+/// Rows for each statement.
 const CHUNK: usize = 1_000;
 
-/// Leaves out what is there already.
+/// Inserts the entries, except for existing entries.
 pub(super) fn insert(conn: &mut Conn, entries: &[Entry]) -> db::Result<()> {
     for entries in entries.chunks(CHUNK) {
         let _ids: Vec<Id> = insert_each!(&mut *conn, Vec::from_iter(entries), |values| {
@@ -24,10 +24,10 @@ pub(super) fn insert(conn: &mut Conn, entries: &[Entry]) -> db::Result<()> {
     Ok(())
 }
 
-/// At most `limit` entries of a member before `after`, newest first.
+/// Returns at most `limit` entries of a member before `after`, newest first.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn page(conn: &mut Conn, member: MemberId, after: Option<Id>, limit: i64) -> db::Result<Vec<Entry>> {
     let newest_first = coupon_history::table
         .filter(coupon_history::member_id.eq(member))
@@ -39,7 +39,7 @@ pub fn page(conn: &mut Conn, member: MemberId, after: Option<Id>, limit: i64) ->
     })
 }
 
-/// For a rebuild.
+/// Deletes all entries for a rebuild.
 pub(super) fn clear(tx: &mut Tx<'_>) -> db::Result<()> {
     diesel::delete(coupon_history::table).execute(&mut **tx)?;
     Ok(())

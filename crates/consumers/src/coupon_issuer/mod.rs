@@ -1,4 +1,4 @@
-//! First-come coupons: decides requests in the order of the log, and tells those who wait for the answer.
+//! First-come coupons: decides requests in the order of the log, and wakes waiting clients.
 
 mod wake;
 
@@ -14,7 +14,7 @@ pub use wake::{IssuerWake, outcome};
 /// The group's name.
 pub const GROUP: &str = "coupon-issuer";
 
-/// Reads requests for coupons; `wake` is what the API of this process waits on.
+/// Returns the group of coupon requests; `wake` wakes the API requests of this process.
 pub fn group(wake: IssuerWake) -> Group {
     Group {
         name: GROUP,
@@ -25,7 +25,7 @@ pub fn group(wake: IssuerWake) -> Group {
     }
 }
 
-/// Gives coupons to those who came first.
+/// Issues coupons in the order of the requests.
 struct Issuer {
     wake: IssuerWake,
 }

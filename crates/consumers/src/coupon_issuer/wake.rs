@@ -11,26 +11,26 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// How soon the database is asked again, when the issuer may run in another process; twice as long each time.
+/// First pause between two queries, if the issuer may run in another process; the pause doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// And never longer than this.
+/// Longest pause between two queries.
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 
 type Waiting = HashMap<RequestId, Vec<oneshot::Sender<IssueRequest>>>;
 
-/// Hands results to those in this process who wait for them; clones share the list of who waits.
+/// Hands results to waiters in this process; clones share the list of waiters.
 #[derive(Clone, Default)]
 pub struct IssuerWake(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     waiting: Mutex<Waiting>,
-    /// When the last look into the database began; held while one goes on.
+    /// Start of the last query; locked during a query.
     looked: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl IssuerWake {
-    /// Tells each of these results to whoever waits for it.
+    /// Sends each result to the waiter for the request.
     pub(super) fn tell(&self, results: Vec<IssueRequest>) {
         let mut waiting = self.waiting();
         if waiting.is_empty() {
@@ -66,7 +66,8 @@ impl IssuerWake {
         last
     }
 
-    /// Asks the database for everybody who waits, in one query: thousands may wait, and connections are few.
+    /// Asks the database for all waiters in one query: there may be thousands of waiters, and there are few
+    /// connections.
     async fn look(&self, db: &Database) -> db::Result<()> {
         let asked = Instant::now();
         let mut looked = self.0.looked.lock().await;
@@ -82,7 +83,7 @@ impl IssuerWake {
     }
 }
 
-/// One who waits; leaves the list when dropped.
+/// Entry in the list of waiters; removed when dropped.
 struct Waiter {
     wake: IssuerWake,
     request: RequestId,
@@ -102,13 +103,13 @@ impl Drop for Waiter {
     }
 }
 
-/// How a request ended, waiting up to `wait` for it; `None` while it is not decided.
+/// Returns the outcome of a request, after a wait of up to `wait`; `None` for an undecided request.
 ///
-/// It is answered at once when the issuer runs in this process, and by asking the database now and then when it runs
-/// in another. A database that is away for a while is waited for, too.
+/// The outcome arrives at once if the issuer runs in this process. Otherwise `outcome` polls the database. Failures
+/// of the database within the time are waited out.
 ///
 /// # Errors
-/// Whatever the database said last.
+/// The last error of the database.
 pub async fn outcome(
     db: &Database,
     wake: &IssuerWake,

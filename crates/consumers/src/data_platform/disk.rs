@@ -4,17 +4,17 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
-/// A new file that is there after a power cut too.
+/// Creates a file durably: the file survives a power cut.
 ///
 /// # Errors
-/// `AlreadyExists` when there is one of this name.
+/// `AlreadyExists` if the name is taken.
 pub(super) fn create(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().write(true).create_new(true).open(path)?;
     sync_folder(path)?;
     Ok(file)
 }
 
-/// A folder, its parents, and their entries.
+/// Creates a folder and the parents durably.
 pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
@@ -28,9 +28,9 @@ pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes `lines` at `offset`, and returns once the disk has them.
+/// Writes `lines` at `offset`, and returns once the disk has the lines.
 ///
-/// What a failed attempt left behind `offset` is cut off, so that nobody finds half a line.
+/// Cuts off remains of a failed attempt behind `offset`, so that no reader finds half a line.
 pub(super) fn append(file: &mut File, offset: u64, lines: &[u8]) -> io::Result<()> {
     if file.metadata()?.len() != offset {
         file.set_len(offset)?;
@@ -44,20 +44,20 @@ pub(super) fn append(file: &mut File, offset: u64, lines: &[u8]) -> io::Result<(
     written
 }
 
-/// What [`cut`] found.
+/// Outcome of [`cut`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cut {
     /// No such file: another machine's, or taken away.
     Missing,
-    /// As it should be, or cut back to that.
+    /// The file has the committed length, or was cut back to this length.
     Whole,
-    /// Shorter than what was committed: lines are lost.
+    /// The file is shorter than the committed length: lines are lost.
     Short { found: u64 },
-    /// Nothing in it counted, and it was removed.
+    /// The committed length was zero, and the file was removed.
     Removed,
 }
 
-/// Cuts a file back to the `length` that counts.
+/// Cuts a file back to the committed `length`.
 pub(super) fn cut(path: &Path, length: u64) -> io::Result<Cut> {
     let found = match fs::metadata(path) {
         Ok(metadata) => metadata.len(),
@@ -80,7 +80,7 @@ pub(super) fn cut(path: &Path, length: u64) -> io::Result<Cut> {
     Ok(Cut::Whole)
 }
 
-/// Has the folder that holds `path` remember its entry.
+/// Flushes the folder of `path`, so that the entry survives a power cut.
 fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()

@@ -1,6 +1,6 @@
 //! The sink into Elasticsearch or OpenSearch: `_bulk`, with the event's id as the document's.
 //!
-//! Documents are created, never overwritten: 409 says that the document is there, which is as good as new.
+//! Documents are created, never overwritten: 409 means an existing document, and counts as success.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -42,7 +42,7 @@ impl Elasticsearch {
         Ok(Self { target, authorization, index_prefix, max_body_bytes, outcomes })
     }
 
-    /// The two lines of each event.
+    /// Returns the two lines of each event.
     fn documents(&self, events: &[Event]) -> Result<Vec<Vec<u8>>, HandlerError> {
         let document = |event: &Event| {
             let mut document = Vec::with_capacity(640);
@@ -98,7 +98,7 @@ struct Create {
 #[derive(Deserialize)]
 struct Answer<'a> {
     errors: bool,
-    /// By the name of the action.
+    /// Items by the name of the action.
     #[serde(default, borrow)]
     items: Vec<BTreeMap<&'a str, Item<'a>>>,
 }

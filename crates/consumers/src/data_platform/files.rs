@@ -1,9 +1,9 @@
 //! The sink into files: NDJSON under `<data_dir>/exports/<topic>/`.
 //!
-//! A file belongs to one partition and one lease, so that a holder that wakes late spoils only its own. Its committed
-//! length is kept in the database, in the transaction that moves the position; what lies behind it does not count,
-//! and is cut off by whoever takes the partition next. A file gets its row before it is made: files without a row are
-//! not ours, and are never touched.
+//! A file belongs to one partition and one lease, so that a late holder damages only files of that holder. The
+//! database keeps the committed length, written in the transaction of the offset. Bytes behind the committed length
+//! do not count; the partition's next holder cuts off such bytes. A file's row is inserted before the file is
+//! created: files without a row are foreign and never touched.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -36,7 +36,7 @@ pub struct Files {
     partitions: Mutex<HashMap<(Arc<str>, i32), Partition>>,
 }
 
-/// A partition as this process knows it. `writer` is held while its file is written, `progress` for moments.
+/// State of a partition in this process. `writer` is locked during writes, `progress` only for moments.
 #[derive(Clone, Default)]
 struct Partition {
     writer: Arc<tokio::sync::Mutex<Option<Writer>>>,
@@ -50,12 +50,12 @@ struct Writer {
     file: File,
 }
 
-/// How far the open file is.
+/// Length and state of the open file.
 #[derive(Clone)]
 struct Progress {
     id: FileId,
     written: u64,
-    /// Whether all of it is committed; if not, only the database knows how much counts.
+    /// True if all bytes are committed; if false, only the database knows the committed length.
     committed: bool,
 }
 
@@ -94,7 +94,7 @@ impl Files {
         partitions.entry((lease.topic.clone(), lease.partition)).or_default().clone()
     }
 
-    /// Where to write `size` bytes: at the end of what counts in the open file, or in a new one.
+    /// Returns the place for `size` bytes: at the committed end of the open file, or in a new file.
     async fn place(
         &self,
         lease: &Lease,
@@ -119,7 +119,7 @@ impl Files {
         Ok(0)
     }
 
-    /// How much of the open file counts. If what was last written may not have been committed, the database says.
+    /// Returns the committed length of the open file. Asks the database if the last write may not be committed.
     async fn settle(&self, partition: &Partition, id: &FileId) -> Result<u64, HandlerError> {
         if let Some(progress) = partition.progress().filter(|progress| progress.committed && progress.id == *id) {
             return Ok(progress.written);
@@ -161,7 +161,7 @@ impl Files {
         }
     }
 
-    /// Gives a file its row, before it is made; `false` when the name is taken.
+    /// Inserts a file's row before the file is created; returns `false` if the name is taken.
     async fn reserve(&self, id: &FileId, name: &str, path: &Path) -> Result<bool, HandlerError> {
         if path.exists() {
             return Ok(false);
@@ -192,7 +192,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(|error| HandlerError::Unavailable(error.to_string()))
 }
 
-/// A line for each event.
+/// Returns a line for each event.
 fn lines(events: &[Event]) -> Result<Vec<u8>, HandlerError> {
     let mut lines = Vec::with_capacity(events.len() * 512);
     for event in events {

@@ -4,10 +4,10 @@
 //! | --- | --- |
 //! | `content-type` | `application/json` (an array) or `application/x-ndjson` |
 //! | `idempotency-key` | the id of the event; of several, SHA-256 (hex) of their ids joined by `,` |
-//! | `x-jangteo-timestamp` | seconds since 1970, when it was sent |
+//! | `x-jangteo-timestamp` | seconds since 1970, at the time of sending |
 //! | `x-jangteo-signature` | `v1=` and HMAC-SHA256 (hex) of timestamp, `.` and body, by `export.http.secret` |
 //!
-//! After a failure the same events may come again, in another batch too: `id` tells them.
+//! After a failure the same events may come again, also in another batch: compare by `id`.
 
 use async_trait::async_trait;
 use messaging::{EffectHandler, Event, HandlerError, Lease};

@@ -1,4 +1,4 @@
-//! An event as the data platform sees it, the same in every sink.
+//! The exported form of an event, the same in every sink.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use messaging::{Event, HandlerError};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// One exported event.
+/// An exported event.
 #[derive(Serialize)]
 pub(super) struct Line<'e> {
     id: Id,
@@ -21,13 +21,13 @@ pub(super) struct Line<'e> {
     key: &'e str,
     occurred_at: Time,
     trace: Option<&'e str>,
-    /// Where Elasticsearch looks for the time; left out elsewhere.
+    /// Time field of Elasticsearch; absent in other sinks.
     #[serde(rename = "@timestamp", skip_serializing_if = "Option::is_none")]
     timestamp: Option<Time>,
     data: &'e RawValue,
 }
 
-/// The payload on one line. Line breaks in JSON are white space: inside its strings they are escaped.
+/// Returns the payload on one line. Line breaks in JSON are white space: inside strings, line breaks are escaped.
 pub(super) fn data(event: &Event) -> Result<Cow<'_, RawValue>, HandlerError> {
     let failed = |error| HandlerError::Failed(format!("{}: the payload is no JSON: {error}", event.kind));
     let data = serde_json::from_str::<&RawValue>(&event.payload).map_err(failed)?;
@@ -65,7 +65,7 @@ pub(super) fn write(out: &mut Vec<u8>, document: &impl Serialize) -> Result<(), 
     serde_json::to_writer(out, document).map_err(|error| HandlerError::Failed(error.to_string()))
 }
 
-/// Each event as a JSON object, without a line break.
+/// Returns each event as a JSON object, without a line break.
 pub(super) fn documents(events: &[Event]) -> Result<Vec<Vec<u8>>, HandlerError> {
     let document = |event| {
         let mut document = Vec::with_capacity(512);

@@ -1,8 +1,8 @@
-//! The export to the data platform: payments and orders, as they happened, and what services hand to event proxies, to a
-//! sink chosen by setting.
+//! Export to the data platform: payments, orders, and the services' events from event proxies, to one configured
+//! sink.
 //!
-//! Every sink gets each event at least once and in order by key, with its id to tell repeats by; files get it once. What a
-//! proxy sends twice is left out as far as that is noticed.
+//! Every sink gets each event at least once and in order by key, with an id for deduplication; files get each event
+//! once. Noticed repeats of a proxy are left out.
 
 mod disk;
 mod elasticsearch;
@@ -27,11 +27,11 @@ pub use settings::{
 
 use program::settings::SettingError;
 
-/// What is exported.
+/// Exported topics.
 pub const TOPICS: [&str; 4] =
     [topics::PAYMENT_COMPLETED, topics::PAYMENT_REFUNDED, topics::ORDER_CREATED, topics::ORDER_CANCELLED];
 
-/// The sink of the settings. Files go under `data_dir`.
+/// Returns the sink of the settings. Files go under `data_dir`.
 ///
 /// # Errors
 /// [`SettingError`] of the chosen sink's section; the other sections are not looked at.
@@ -40,7 +40,7 @@ pub fn sink(settings: &ExportSettings, data_dir: &Path, db: &Database) -> Result
     Ok(remote(settings)?.unwrap_or_else(files))
 }
 
-/// A sink that is no file, which the settings alone make.
+/// Builds a sink other than files from the settings.
 fn remote(settings: &ExportSettings) -> Result<Option<Arc<dyn EffectHandler>>, SettingError> {
     Ok(Some(match settings.sink {
         SinkKind::Files => return Ok(None),
@@ -51,7 +51,7 @@ fn remote(settings: &ExportSettings) -> Result<Option<Arc<dyn EffectHandler>>, S
 }
 
 /// # Errors
-/// As [`sink`].
+/// Checks the settings like [`sink`].
 pub(crate) fn check(settings: &ExportSettings) -> Result<(), SettingError> {
     remote(settings).map(drop)
 }
@@ -59,14 +59,14 @@ pub(crate) fn check(settings: &ExportSettings) -> Result<(), SettingError> {
 /// The group's name.
 pub const GROUP: &str = "data-platform";
 
-/// What is exported of event proxies; `None` for nothing.
+/// Returns the exported topics of event proxies; `None` without any.
 pub fn subscription(settings: &ExportSettings) -> Option<Subscription> {
     let (topics, prefix) = (settings.proxy_topics.clone(), settings.proxy_prefix.clone());
     let prefix = prefix.filter(|prefix| !prefix.is_empty());
     (!topics.is_empty() || prefix.is_some()).then_some(Subscription { group: GROUP, topics, prefix })
 }
 
-/// The group `data-platform`.
+/// Returns the group `data-platform`.
 ///
 /// # Errors
 /// As [`sink`].

@@ -7,14 +7,14 @@ use serde::Deserialize;
 
 use program::Secret;
 
-/// Where payments and orders are exported to, and how. Only the section of the chosen sink counts.
+/// Sink and options of the export. Only the section of the chosen sink counts.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExportSettings {
     pub sink: SinkKind,
     /// Topics of event proxies, by their names on Kafka, to be exported as well.
     pub proxy_topics: Vec<String>,
-    /// And all topics there whose names begin so.
+    /// Prefix: all topics of the proxies under this prefix are exported, too.
     pub proxy_prefix: Option<String>,
     pub files: FilesSettings,
     pub http: HttpSettings,
@@ -22,7 +22,7 @@ pub struct ExportSettings {
     pub splunk: SplunkSettings,
 }
 
-/// Where to.
+/// Kinds of sinks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SinkKind {
@@ -51,20 +51,20 @@ impl Default for FilesSettings {
     }
 }
 
-/// How the events of a request are laid out.
+/// Layout of the events in a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BodyFormat {
-    /// One JSON array.
+    /// A single JSON array.
     #[default]
     Array,
-    /// One JSON object a line.
+    /// A JSON object on each line.
     Ndjson,
 }
 
-/// The longest that one request may take.
+/// Longest duration of one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// The largest body that is sent, in bytes.
+/// Default maximum size of a body, in bytes.
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
 /// Section `export.http`.
@@ -78,9 +78,9 @@ pub struct HttpSettings {
     pub format: BodyFormat,
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
-    /// The largest body, in bytes; a single event that is larger goes alone.
+    /// Maximum size of a body, in bytes; a larger single event goes alone.
     pub max_body_bytes: usize,
-    /// Certificates (PEM) that are trusted besides the system's.
+    /// Certificates (PEM) trusted besides the system's.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -101,20 +101,20 @@ impl Default for HttpSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ElasticsearchSettings {
-    /// Without `/_bulk`; required with this sink.
+    /// URL without `/_bulk`; required with this sink.
     pub url: Option<String>,
     /// An event goes to the index `<index_prefix><topic>`, in lower case.
     pub index_prefix: String,
     /// Basic authentication, together with `password`.
     pub username: Option<String>,
     pub password: Secret,
-    /// Encoded as Elasticsearch hands it out; instead of `username` and `password`.
+    /// Encoded as given out by Elasticsearch; instead of `username` and `password`.
     pub api_key: Secret,
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
-    /// The largest body, in bytes; a single event that is larger goes alone.
+    /// Maximum size of a body, in bytes; a larger single event goes alone.
     pub max_body_bytes: usize,
-    /// Certificates (PEM) that are trusted besides the system's.
+    /// Certificates (PEM) trusted besides the system's.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -137,18 +137,18 @@ impl Default for ElasticsearchSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SplunkSettings {
-    /// Without `/services/collector/event`; required with this sink.
+    /// URL without `/services/collector/event`; required with this sink.
     pub url: Option<String>,
-    /// Of the event collector; required with this sink.
+    /// Token of the event collector; required with this sink.
     pub token: Secret,
     /// The token's own index unless set.
     pub index: Option<String>,
     pub sourcetype: String,
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
-    /// The largest body, in bytes; a single event that is larger goes alone.
+    /// Maximum size of a body, in bytes; a larger single event goes alone.
     pub max_body_bytes: usize,
-    /// Certificates (PEM) that are trusted besides the system's.
+    /// Certificates (PEM) trusted besides the system's.
     pub ca_file: Option<PathBuf>,
 }
 

@@ -117,7 +117,7 @@ struct Envelope<'e> {
     fields: Fields,
 }
 
-/// Indexed beside the event: Splunk makes no field of what is nested.
+/// Indexed beside the event: Splunk makes no fields of nested values.
 #[derive(Serialize)]
 struct Fields {
     event_id: Id,

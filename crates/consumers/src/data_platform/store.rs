@@ -1,4 +1,4 @@
-//! How far each exported file counts.
+//! Committed length of each exported file.
 
 use db::{Conn, Prepare, Result, on_each};
 use diesel::prelude::*;
@@ -14,7 +14,7 @@ diesel::table! {
     }
 }
 
-/// A file of one partition and lease.
+/// Key of a file of one partition and lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FileId {
     pub topic: String,
@@ -24,17 +24,17 @@ pub(super) struct FileId {
     pub sequence: i32,
 }
 
-/// What a partition's holders wrote, this one's files included.
+/// A file of a partition, from any holder.
 #[derive(Debug, Clone, Queryable)]
 pub(super) struct Written {
     pub lease: i64,
     pub sequence: i32,
     pub name: String,
-    /// What counts, in bytes.
+    /// Committed length in bytes.
     pub length: i64,
 }
 
-/// A file that is about to be made; nothing in it counts yet. `false` when something counts in one of this number.
+/// Inserts the row of a new file with length 0. Returns `false` if the file number already has committed bytes.
 pub(super) fn begin(conn: &mut Conn, file: &FileId, name: &str) -> Result<bool> {
     let row = (
         export_file::topic.eq(&file.topic),
@@ -54,7 +54,7 @@ pub(super) fn begin(conn: &mut Conn, file: &FileId, name: &str) -> Result<bool> 
     Ok(diesel::update(empty).set(export_file::name.eq(name)).execute(conn)? == 1)
 }
 
-/// `false` when there is no such file.
+/// Sets the committed length of a file. Returns `false` for an unknown file.
 pub(super) fn commit(conn: &mut Conn, file: &FileId, length: i64) -> Result<bool> {
     let key = (file.topic.as_str(), file.partition, file.lease, file.sequence);
     let update = diesel::update(export_file::table.find(key))
@@ -65,13 +65,13 @@ pub(super) fn commit(conn: &mut Conn, file: &FileId, length: i64) -> Result<bool
     Ok(committed.is_some())
 }
 
-/// What counts of a file, in bytes; `None` when there is no such file.
+/// Returns the committed length of a file in bytes; `None` for an unknown file.
 pub(super) fn committed(conn: &mut Conn, file: &FileId) -> Result<Option<i64>> {
     let key = (file.topic.as_str(), file.partition, file.lease, file.sequence);
     Ok(export_file::table.find(key).select(export_file::length).first(conn).optional()?)
 }
 
-/// All files of a partition.
+/// Returns all files of a partition.
 pub(super) fn of_partition(conn: &mut Conn, topic: &str, partition: i32) -> Result<Vec<Written>> {
     Ok(export_file::table
         .filter(export_file::topic.eq(topic).and(export_file::partition.eq(partition)))
@@ -80,7 +80,7 @@ pub(super) fn of_partition(conn: &mut Conn, topic: &str, partition: i32) -> Resu
         .load(conn)?)
 }
 
-/// Forgets a file in which nothing counts.
+/// Deletes the row of a file without committed bytes.
 pub(super) fn forget_empty(conn: &mut Conn, file: &FileId) -> Result<()> {
     let key = (file.topic.as_str(), file.partition, file.lease, file.sequence);
     diesel::delete(export_file::table.find(key).filter(export_file::length.eq(0))).execute(conn)?;

@@ -1,19 +1,19 @@
 use contracts::events::DeliveryStatus;
 use order::OrderError;
 
-/// Why a delivery was not changed.
+/// Refusal to change a delivery.
 #[derive(Debug, thiserror::Error)]
 pub enum DeliveryError {
-    /// There is none of this id.
+    /// There is no delivery with this id.
     #[error("no such delivery")]
     NotFound,
-    /// It has another status than the step needs.
+    /// The delivery's status does not allow the step.
     #[error("the delivery is {status}")]
     State { status: DeliveryStatus },
-    /// Its order is not paid any more: it was refunded.
+    /// The order is no longer paid: the order was refunded.
     #[error("the order of the delivery is closed")]
     OrderClosed,
-    /// The order did not take it.
+    /// The order refused the step.
     #[error(transparent)]
     Order(#[from] OrderError),
     /// The database.

@@ -1,8 +1,7 @@
-//! Deliveries: one an order, driven by the order's events in whatever order their topics bring them, and by people
-//! who ship.
+//! Deliveries: one for each order, driven by the order's events in any order of topics, and by people who ship.
 //!
-//! The version of the order decides: a delivery only ever takes a step of a version higher than it has seen. So a
-//! cancellation that is read before the order's creation stays.
+//! The order's version decides: a delivery only takes steps of higher versions. So a cancellation stays in force when
+//! the order's creation is read later.
 
 mod error;
 mod model;
@@ -25,7 +24,7 @@ pub use store::{get, of_order, page};
 /// The group's name.
 pub const GROUP: &str = "delivery";
 
-/// Reads all that happens to an order.
+/// Returns the group; reads all events of an order's life.
 pub fn group() -> Group {
     Group {
         name: GROUP,
@@ -64,13 +63,13 @@ impl TransactionalHandler for Track {
     }
 }
 
-/// Notes that it has left the house: from now on its order can no longer be refunded.
+/// Marks a delivery as shipped: from now on the order can no longer be refunded.
 ///
-/// The order is marked first, as everywhere; of shipping and a refund at the same moment one wins.
+/// Locks the order first, as everywhere; of a concurrent shipping and refund, one wins.
 ///
 /// # Errors
-/// [`DeliveryError::State`] when it is not being prepared, [`DeliveryError::OrderClosed`] when its order was refunded
-/// and the delivery has not heard of it yet.
+/// [`DeliveryError::State`] if the delivery is not in preparation; [`DeliveryError::OrderClosed`] if the order was
+/// refunded and the delivery does not know yet.
 pub fn ship(tx: &mut Tx<'_>, id: DeliveryId) -> Result<Delivery, DeliveryError> {
     let known = store::get(tx, id)?.ok_or(DeliveryError::NotFound)?;
     if !order::mark_shipped(tx, known.order_id)? {
@@ -87,10 +86,10 @@ pub fn ship(tx: &mut Tx<'_>, id: DeliveryId) -> Result<Delivery, DeliveryError> 
     Ok(shipped)
 }
 
-/// Notes that it has arrived.
+/// Marks a delivery as delivered.
 ///
 /// # Errors
-/// [`DeliveryError::State`] when it is not on its way.
+/// [`DeliveryError::State`] if the delivery is not shipped.
 pub fn deliver(tx: &mut Tx<'_>, id: DeliveryId) -> Result<Delivery, DeliveryError> {
     let now = tx.now()?;
     let Some(delivered) = store::deliver(tx, id, now)? else {
@@ -100,7 +99,7 @@ pub fn deliver(tx: &mut Tx<'_>, id: DeliveryId) -> Result<Delivery, DeliveryErro
     Ok(delivered)
 }
 
-/// What the delivery is now, as the reason why a step was refused.
+/// Returns the error for a refused step, with the delivery's current status.
 fn state(tx: &mut Tx<'_>, id: DeliveryId) -> db::Result<DeliveryError> {
     let found = store::get(tx, id)?;
     Ok(found.map_or(DeliveryError::NotFound, |delivery| DeliveryError::State { status: delivery.status }))

@@ -1,4 +1,4 @@
-//! A delivery, and what an order's events mean for it.
+//! A delivery, and the steps made of an order's events.
 
 use contracts::events::{
     DeliveryChanged, DeliveryStatus, OrderCancelled, OrderCreated, PaymentCompleted, PaymentRefunded,
@@ -8,18 +8,18 @@ use db::types::Time;
 use diesel::Queryable;
 use messaging::{Event, HandlerError};
 
-/// The delivery of an order; there is one for each order.
+/// The delivery of an order; each order has one delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
 pub struct Delivery {
     pub id: DeliveryId,
     pub order_id: OrderId,
     pub member_id: MemberId,
     pub status: DeliveryStatus,
-    /// Grows by one with each change.
+    /// Version, raised by one with each change.
     pub version: i64,
-    /// When the order's event happened, or the shipping was noted, that led to `status`.
+    /// Time of the order's event or of the shipping that led to `status`.
     pub changed_at: Time,
-    /// When it was paid, if the payment was seen before any cancellation.
+    /// Time of the payment, if the payment was seen before any cancellation.
     pub prepared_at: Option<Time>,
     pub shipped_at: Option<Time>,
     pub delivered_at: Option<Time>,
@@ -38,7 +38,7 @@ impl Delivery {
     }
 }
 
-/// Where an event of an order takes its delivery. The step of the highest order version holds, whatever came first.
+/// Effect of an order's event on the delivery. The step of the highest order version holds, in any order of arrival.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Step {
     pub order_id: OrderId,
@@ -70,14 +70,15 @@ impl Step {
         (self.status == DeliveryStatus::Preparing).then_some(self.at)
     }
 
-    /// Whether the member cares: about what is being prepared, and its end, but not about an order that ended unpaid.
+    /// Returns true if the step is news for the member: a delivery in preparation and its end, but not the end of an
+    /// unpaid order.
     ///
     /// `prepared_at` is the delivery's.
     pub(super) fn is_news(&self, prepared_at: Option<Time>) -> bool {
         self.status != DeliveryStatus::Waiting && prepared_at.is_some()
     }
 
-    /// That the delivery took this step.
+    /// Returns the event of this step.
     pub(super) fn taken(&self, delivery_id: DeliveryId, delivery_version: i64) -> DeliveryChanged {
         DeliveryChanged {
             delivery_id,

@@ -37,7 +37,7 @@ const COLUMNS: Columns = (
 /// The condition follows the last assignment: diesel has no WHERE for an upsert of several rows on SQLite.
 const UNLESS_NEWER_WAS_SEEN: &str = "excluded.changed_at WHERE delivery.order_version < excluded.order_version";
 
-/// What became of a step that was taken.
+/// Result of a taken step.
 #[derive(Debug, Queryable)]
 pub(super) struct Advanced {
     pub order_id: OrderId,
@@ -46,7 +46,7 @@ pub(super) struct Advanced {
     pub prepared_at: Option<Time>,
 }
 
-/// Takes each step that is newer than what its delivery has seen, and returns those taken.
+/// Takes each step with a newer version than the delivery's, and returns the taken steps.
 ///
 /// `steps` are of distinct orders and in the order of their ids, so that two batches never wait for each other in a
 /// circle.
@@ -80,7 +80,7 @@ pub(super) fn advance<'s>(conn: &mut Conn, steps: impl IntoIterator<Item = &'s S
         .returning((t::order_id, t::id, t::version, t::prepared_at)))?)
 }
 
-/// `None` unless it is being prepared.
+/// Marks as shipped. Returns `None` unless the delivery is in preparation.
 pub(super) fn ship(conn: &mut Conn, id: DeliveryId, now: Time) -> db::Result<Option<Delivery>> {
     Ok(diesel::update(t::table.filter(t::id.eq(id)).filter(t::status.eq(DeliveryStatus::Preparing)))
         .set((
@@ -94,7 +94,7 @@ pub(super) fn ship(conn: &mut Conn, id: DeliveryId, now: Time) -> db::Result<Opt
         .optional()?)
 }
 
-/// `None` unless it is on its way.
+/// Marks as delivered. Returns `None` unless the delivery is shipped.
 pub(super) fn deliver(conn: &mut Conn, id: DeliveryId, now: Time) -> db::Result<Option<Delivery>> {
     Ok(diesel::update(t::table.filter(t::id.eq(id)).filter(t::status.eq(DeliveryStatus::Shipped)))
         .set((
@@ -109,23 +109,23 @@ pub(super) fn deliver(conn: &mut Conn, id: DeliveryId, now: Time) -> db::Result<
 }
 
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn get(conn: &mut Conn, id: DeliveryId) -> db::Result<Option<Delivery>> {
     Ok(t::table.filter(t::id.eq(id)).select(COLUMNS).first(conn).optional()?)
 }
 
-/// `None` until the order's first event has been handled.
+/// Returns the delivery of an order; `None` before the order's first event is handled.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn of_order(conn: &mut Conn, order: OrderId) -> db::Result<Option<Delivery>> {
     Ok(t::table.find(order).select(COLUMNS).first(conn).optional()?)
 }
 
-/// At most `limit` deliveries, newest first, made before `after`.
+/// Returns at most `limit` deliveries, newest first, created before `after`.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn page(
     conn: &mut Conn,
     status: Option<DeliveryStatus>,

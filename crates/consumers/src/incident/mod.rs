@@ -1,4 +1,4 @@
-//! Incidents: what services report of their failures through an event proxy, for the admins to look at.
+//! Incidents: failures that services report through an event proxy, for the attention of the admins.
 
 mod model;
 mod schema;
@@ -21,11 +21,11 @@ pub const GROUP: &str = "incident";
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IncidentSettings {
-    /// The topic of an event proxy whose events are incidents, by its name on Kafka. None unless set.
+    /// The topic with incidents from an event proxy, by the name on Kafka. No topic by default.
     pub topic: Option<String>,
 }
 
-/// What the group reads; `None` unless it is set.
+/// Returns the subscription to the incidents; `None` without the setting.
 pub fn subscription(settings: &IncidentSettings) -> Option<Subscription> {
     let topic = settings.topic.clone().filter(|topic| !topic.is_empty())?;
     Some(Subscription { group: GROUP, topics: vec![topic], prefix: None })
@@ -42,7 +42,7 @@ pub fn group(settings: &IncidentSettings) -> Option<Group> {
     })
 }
 
-/// Opens at most one incident an event, however often that comes, and emits [`IncidentOpened`] when it opened one.
+/// Opens at most one incident for each event, also for repeats, and emits [`IncidentOpened`] for a new incident.
 struct Opening;
 
 impl TransactionalHandler for Opening {

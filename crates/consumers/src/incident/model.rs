@@ -1,4 +1,4 @@
-//! What an event of a service says.
+//! Content of a service's event.
 
 use contracts::IncidentId;
 use db::types::{Id, JsonText, Time};
@@ -6,10 +6,10 @@ use messaging::{Event, HandlerError};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// Characters of a reason; the event has all of it.
+/// Maximum characters of a reason; the event keeps the full text.
 const LONGEST_REASON: usize = 500;
 
-/// Something that went wrong in a service.
+/// A failure in a service.
 #[derive(Debug, Clone, PartialEq, Eq, diesel::Queryable)]
 pub struct Incident {
     pub id: IncidentId,
@@ -17,17 +17,17 @@ pub struct Incident {
     pub topic: String,
     /// The event's type: `order.payment-failed`.
     pub kind: String,
-    /// What the event is about: of a payment that failed, the order's id.
+    /// Subject of the event, such as the order's id for a failed payment.
     pub key: String,
-    /// Why, if the event says it.
+    /// Reason, if the event has one.
     pub reason: Option<String>,
-    /// JSON: the event as the service posted it.
+    /// JSON: the event as posted by the service.
     pub event: JsonText,
     pub occurred_at: Time,
     pub opened_at: Time,
 }
 
-/// What a proxy passes on, as far as it is looked at.
+/// The used part of a proxy's event.
 #[derive(Deserialize)]
 struct Posted {
     #[serde(default)]
@@ -36,7 +36,7 @@ struct Posted {
 
 impl Incident {
     /// # Errors
-    /// [`HandlerError::Failed`] for an event that is no JSON object.
+    /// [`HandlerError::Failed`] if the event is no JSON object.
     pub(super) fn of(event: &Event, now: Time) -> Result<Self, HandlerError> {
         let no_object = |error| HandlerError::Failed(format!("{}: no JSON object: {error}", event.kind));
         let posted: Posted = serde_json::from_str(&event.payload).map_err(no_object)?;
@@ -54,7 +54,7 @@ impl Incident {
     }
 }
 
-/// By the names that the client of the proxy, and most others, give it.
+/// Returns the reason, by the field names of the proxy's client and of common loggers.
 fn reason(data: &Map<String, Value>) -> Option<String> {
     let text = ["reason", "error", "message"].iter().find_map(|name| data.get(*name)?.as_str())?;
     // no database takes a NUL

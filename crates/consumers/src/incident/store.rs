@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use super::model::Incident;
 use super::schema::incident as t;
 
-/// Opens those whose event has opened none yet, and returns which: one statement.
+/// Opens incidents for events without one, and returns the new ids, in one statement.
 pub(super) fn open(conn: &mut Conn, incidents: &[Incident]) -> db::Result<HashSet<IncidentId>> {
     let rows: Vec<_> = incidents
         .iter()
@@ -33,10 +33,10 @@ pub(super) fn open(conn: &mut Conn, incidents: &[Incident]) -> db::Result<HashSe
     Ok(opened.into_iter().collect())
 }
 
-/// At most `limit` incidents, newest first, opened before `after`.
+/// Returns at most `limit` incidents, newest first, opened before `after`.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn page(conn: &mut Conn, after: Option<IncidentId>, limit: i64) -> db::Result<Vec<Incident>> {
     let mut query = t::table.order(t::id.desc()).limit(limit).into_boxed();
     if let Some(after) = after {

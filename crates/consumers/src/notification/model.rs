@@ -43,7 +43,7 @@ pub struct Notification {
     pub kind: NotificationKind,
     /// A sentence in English.
     pub text: String,
-    /// Of the event that caused it.
+    /// Id of the causing event.
     pub event_id: Id,
     /// When that happened.
     pub at: Time,

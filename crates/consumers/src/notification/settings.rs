@@ -80,7 +80,7 @@ pub struct WebhookSettings {
     pub secret: Secret,
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
-    /// Certificates (PEM) that are trusted besides the system's.
+    /// Certificates (PEM) trusted besides the system's.
     pub ca_file: Option<PathBuf>,
 }
 

@@ -139,7 +139,7 @@ const COLUMNS: Columns = (
 /// A member's notifications with a number under `before`, the newest first.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn page(conn: &mut Conn, member: MemberId, before: Option<i64>, limit: i64) -> Result<Vec<Notification>> {
     Ok(notification::table
         .filter(notification::member_id.eq(member).and(notification::number.lt(before.unwrap_or(i64::MAX))))
@@ -152,7 +152,7 @@ pub fn page(conn: &mut Conn, member: MemberId, before: Option<i64>, limit: i64) 
 /// A member's notifications with a number over `after`, the oldest first: what a stream has yet to show.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn after(conn: &mut Conn, member: MemberId, after: i64, limit: i64) -> Result<Vec<Notification>> {
     Ok(notification::table
         .filter(notification::member_id.eq(member).and(notification::number.gt(after)))
@@ -165,7 +165,7 @@ pub fn after(conn: &mut Conn, member: MemberId, after: i64, limit: i64) -> Resul
 /// The number last given to a member; 0 before the first. Where a new stream begins.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn last_number(conn: &mut Conn, member: MemberId) -> Result<i64> {
     use notification_counter::{last_number, table};
     Ok(table.find(member).select(last_number).first(conn).optional()?.unwrap_or(0))
@@ -185,7 +185,7 @@ pub(super) fn last_numbers(conn: &mut Conn, members: &[MemberId]) -> Result<Vec<
 /// Marks a member's notifications up to a number as read; returns how many were not.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn mark_read(conn: &mut Conn, member: MemberId, up_to: i64) -> Result<usize> {
     let unread = notification::table.filter(
         notification::member_id.eq(member).and(notification::number.le(up_to)).and(notification::read.eq(false)),

@@ -1,12 +1,12 @@
 use stock::StockError;
 
-/// Why a purchase order was not received.
+/// Refusal to receive a purchase order.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplenishmentError {
-    /// There is none of this id.
+    /// There is no purchase order with this id.
     #[error("no such purchase order")]
     NotFound,
-    /// It was received before.
+    /// The purchase order was already received.
     #[error("the purchase order was already received")]
     AlreadyReceived,
     /// Stock did not take the goods.

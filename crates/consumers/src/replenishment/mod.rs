@@ -1,4 +1,4 @@
-//! Orders more of a product once an order takes its stock under the threshold, and tells the admins.
+//! Opens a purchase order when a sale takes a product's stock under the threshold, and notifies the admins.
 
 mod error;
 mod model;
@@ -21,7 +21,7 @@ pub use store::{get, page};
 /// The group's name.
 pub const GROUP: &str = "replenishment";
 
-/// Watches what orders take from stock.
+/// Returns the group; reads the units taken by orders.
 pub fn group() -> Group {
     Group {
         name: GROUP,
@@ -32,7 +32,7 @@ pub fn group() -> Group {
     }
 }
 
-/// Opens at most one purchase order a product, and emits [`StockLow`] when it opened one.
+/// Opens at most one purchase order for each product, and emits [`StockLow`] for a new one.
 struct Replenish;
 
 impl TransactionalHandler for Replenish {
@@ -61,7 +61,7 @@ impl TransactionalHandler for Replenish {
     }
 }
 
-/// The newest event of each product, of those that show it under its threshold.
+/// Returns the newest event of each product among the events with stock under the threshold.
 fn low_by_product(events: &[Event]) -> Result<BTreeMap<ProductId, StockDeducted>, HandlerError> {
     let mut newest: BTreeMap<ProductId, StockDeducted> = BTreeMap::new();
     for event in events {
@@ -75,10 +75,10 @@ fn low_by_product(events: &[Event]) -> Result<BTreeMap<ProductId, StockDeducted>
     Ok(newest)
 }
 
-/// Those of `opened` whose product is still low; the others are withdrawn.
+/// Returns the purchase orders in `opened` with stock still low; withdraws the rest.
 ///
-/// An event may be handled long after it happened, when the goods are already there. Stock is looked at after the
-/// insert, because that one waits for a purchase order that is being received at the moment.
+/// An event may be handled late, after the goods arrived. The stock is read after the insert, because the insert
+/// waits for a concurrent receipt of the same product.
 fn confirmed(
     tx: &mut Tx<'_>,
     opened: &[(PurchaseOrderId, ProductId)],
@@ -96,7 +96,7 @@ fn confirmed(
     Ok(low)
 }
 
-/// The goods came in: closes the purchase order and adds them to stock.
+/// Receives the goods: closes the purchase order and adds the units to the stock.
 ///
 /// # Errors
 /// [`ReplenishmentError::AlreadyReceived`] the second time.

@@ -7,16 +7,16 @@ use diesel::Queryable;
 use stock::MAX_UNITS;
 
 db::text_enum!(
-    /// How far a purchase order is.
+    /// Status of a purchase order.
     PurchaseOrderStatus {
-        /// Ordered, and on its way to the shop.
+        /// Ordered and under way to the shop.
         Open => "open",
-        /// Its goods are in stock.
+        /// The goods are in stock.
         Received => "received",
     }
 );
 
-/// The shop's order for more of a product; a product has at most one that is open.
+/// The shop's order for more units of a product; a product has at most one open purchase order.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
 pub struct PurchaseOrder {
     pub id: PurchaseOrderId,
@@ -27,13 +27,13 @@ pub struct PurchaseOrder {
     pub received_at: Option<Time>,
 }
 
-/// Whether stock is under the threshold; a threshold of 0 is never undercut.
+/// Returns true if stock is under the threshold; a threshold of 0 is never undercut.
 pub(super) fn is_low(available: i64, threshold: i64) -> bool {
     available < threshold
 }
 
-/// How many to order: twice the threshold, and what is missing to it. When they come in and nothing was sold
-/// meanwhile, three times the threshold is in stock, as far as that can be kept.
+/// Returns the quantity to order: twice the threshold, and the units missing to the threshold. Without sales in the
+/// meantime the stock is then three times the threshold, but at most [`MAX_UNITS`].
 pub(super) fn quantity_for(low: &StockDeducted) -> i64 {
     (3 * low.low_stock_threshold).min(MAX_UNITS) - low.available
 }

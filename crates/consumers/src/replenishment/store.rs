@@ -6,7 +6,8 @@ use diesel::prelude::*;
 use super::model::{PurchaseOrder, PurchaseOrderStatus};
 use super::schema::purchase_order as t;
 
-/// Opens a purchase order for each product that has no open one, and returns those: one statement.
+/// Opens a purchase order for each product without an open one, and returns the new purchase orders, in one
+/// statement.
 ///
 /// `wanted` is of distinct products, in the order of their ids, with how many to order.
 pub(super) fn open(
@@ -38,7 +39,7 @@ pub(super) fn withdraw(conn: &mut Conn, ids: &[PurchaseOrderId]) -> db::Result<(
     Ok(())
 }
 
-/// `None` unless it is open.
+/// Marks as received. Returns `None` unless the purchase order is open.
 pub(super) fn receive(conn: &mut Conn, id: PurchaseOrderId, now: Time) -> db::Result<Option<PurchaseOrder>> {
     Ok(diesel::update(t::table.find(id).filter(t::status.eq(PurchaseOrderStatus::Open)))
         .set((t::status.eq(PurchaseOrderStatus::Received), t::received_at.eq(now)))
@@ -48,15 +49,15 @@ pub(super) fn receive(conn: &mut Conn, id: PurchaseOrderId, now: Time) -> db::Re
 }
 
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn get(conn: &mut Conn, id: PurchaseOrderId) -> db::Result<Option<PurchaseOrder>> {
     Ok(t::table.find(id).first(conn).optional()?)
 }
 
-/// At most `limit` purchase orders, newest first, made before `after`.
+/// Returns at most `limit` purchase orders, newest first, opened before `after`.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn page(
     conn: &mut Conn,
     status: Option<PurchaseOrderStatus>,

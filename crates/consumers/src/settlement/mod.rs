@@ -1,6 +1,6 @@
 //! What the shop took and gave back, by day of the shop, exact to the minor unit.
 //!
-//! It keeps plain sums, which come out the same whichever of payments and refunds is read first.
+//! All figures are plain sums, with the same result for any order of payments and refunds.
 
 mod model;
 mod schema;
@@ -21,7 +21,7 @@ pub use store::days;
 /// The group's name.
 pub const GROUP: &str = "settlement";
 
-/// A projection: it can be rebuilt from the log at any time.
+/// Returns the group of a projection: a reset rebuilds the figures from the log.
 pub fn group() -> Group {
     Group {
         name: GROUP,

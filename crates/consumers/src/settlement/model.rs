@@ -9,11 +9,11 @@ use contracts::{Money, MoneyError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Day {
     pub date: NaiveDate,
-    /// What the goods of the day's payments cost before discounts.
+    /// Sum of the day's payments before discounts.
     pub gross: Money,
-    /// What coupons took off the day's payments.
+    /// Discounts on the day's payments.
     pub discount: Money,
-    /// What was given back on this day, of payments of any day.
+    /// Refunds on this day, of payments of any day.
     pub refunded: Money,
     /// `gross` less `discount` and `refunded`; below zero when more was given back than came in.
     pub net: Money,
@@ -43,7 +43,7 @@ impl Sums {
         Ok(())
     }
 
-    /// As the figures of `date`.
+    /// Returns the figures of `date`.
     pub(super) fn of(self, date: NaiveDate) -> Result<Day, MoneyError> {
         let Self { gross, discount, refunded, payments } = self;
         let net = gross.subtract(discount)?.subtract(refunded)?;

@@ -36,10 +36,10 @@ pub(super) fn add(conn: &mut Conn, days: &BTreeMap<NaiveDate, Sums>) -> db::Resu
     Ok(())
 }
 
-/// The days from `from` to `to`, both included, newest first; days on which nothing happened are left out.
+/// Returns the days from `from` to `to`, both included, newest first; days without payments and refunds are left out.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn days(conn: &mut Conn, from: NaiveDate, to: NaiveDate) -> db::Result<Vec<Day>> {
     let rows: Vec<(NaiveDate, contracts::Money, contracts::Money, contracts::Money, i64)> = t::table
         .filter(t::day.between(from, to))

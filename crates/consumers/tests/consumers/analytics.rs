@@ -10,7 +10,7 @@ use super::given::{Given, Purchase, databases, date, event, permutations, time, 
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// All figures there are.
+/// All figures of the projection.
 type Figures = (Vec<Popular>, Vec<SalesDay>, Vec<CouponFigures>);
 
 async fn figures(given: &Given, now: Time) -> Figures {
@@ -70,7 +70,7 @@ async fn what_was_refunded_is_not_popular() {
     }
 }
 
-/// An order of each fate, and a coupon.
+/// Returns the events of an order with each outcome, and of a coupon.
 fn events(tea: ProductId, spring: CouponId) -> Vec<Event> {
     let (first, second) = (time("2026-03-01T23:30:00Z"), time("2026-03-02T00:30:00Z"));
     let kept = Purchase::of(tea, 3, 1_000).discounted(500);

@@ -1,8 +1,8 @@
 //! `docs/events.md`, printed from the code: the types of `contracts` as their sources declare and comment them, the
 //! golden payloads, and the groups.
 //!
-//! The sources are read line by line as rustfmt leaves them; a golden payload that has other fields than were read
-//! fails. `GOLDEN=write` writes the page.
+//! The test reads the sources line by line, in rustfmt's layout; a golden payload with other fields fails.
+//! `GOLDEN=write` writes the page.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,7 +18,7 @@ use super::given;
 
 const EVENTS: &str = include_str!("../../../contracts/src/events.rs");
 const TOPICS: &str = include_str!("../../../contracts/src/topics.rs");
-/// What fields are made of besides.
+/// Sources of the types of fields.
 const SHARED: [&str; 3] = [
     include_str!("../../../contracts/src/ids.rs"),
     include_str!("../../../contracts/src/money.rs"),
@@ -47,25 +47,25 @@ struct Declared {
 
 struct Field {
     name: &'static str,
-    /// Its type in Rust; empty for a value of an enum.
+    /// Rust type of the field; empty for a value of an enum.
     kind: &'static str,
     doc: String,
 }
 
-/// A line `event!(…)`: what makes a struct an event.
+/// A line `event!(…)`: makes an event of a struct.
 struct EventType {
     of: &'static str,
     name: &'static str,
     version: &'static str,
     topic: &'static str,
     key: &'static str,
-    /// The field with the version of what changed.
+    /// The field with the version of the changed row.
     version_field: Option<&'static str>,
 }
 
 type Types = BTreeMap<&'static str, Declared>;
 
-/// Adds what a source declares.
+/// Adds the declarations of a source.
 fn declare(types: &mut Types, source: &'static str) {
     let mut doc = Vec::new();
     let mut open = None;
@@ -87,7 +87,7 @@ fn declare(types: &mut Types, source: &'static str) {
     }
 }
 
-/// The name of what a line declares, and whether its fields follow: `pub struct OrderLine {`, or in a macro
+/// Returns the name declared by a line, and true if fields follow: `pub struct OrderLine {`, or in a macro
 /// `CancelReason {` and `MemberId`.
 fn declaration(line: &'static str) -> Option<(&'static str, bool)> {
     let rest = line.strip_prefix("pub struct ");
@@ -98,7 +98,8 @@ fn declaration(line: &'static str) -> Option<(&'static str, bool)> {
     (is_type && (rest.is_some() || alone)).then_some((name, line.ends_with('{')))
 }
 
-/// Name and type of a field: `pub price: Money,`. Of a value of an enum the text: `Expired => "expired",`.
+/// Returns name and type of a field: `pub price: Money,`. For a value of an enum, returns the text:
+/// `Expired => "expired",`.
 fn field(line: &'static str) -> Option<(&'static str, &'static str)> {
     let line = line.strip_suffix(',')?;
     match line.strip_prefix("pub ") {
@@ -107,7 +108,7 @@ fn field(line: &'static str) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// A doc comment as a paragraph. A link to Rust's own docs leads nowhere here.
+/// Returns a doc comment as a paragraph. Links to Rust's own docs become plain text.
 fn prose(doc: &mut Vec<&str>) -> String {
     std::mem::take(doc).join(" ").replace("[`", "`").replace("`]", "`")
 }
@@ -137,7 +138,7 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     Some(text.split_once(before)?.1.split_once(after)?.0)
 }
 
-/// All groups, those that must be configured too.
+/// Returns all groups, including groups that need settings.
 async fn groups() -> Vec<Group> {
     let mut settings = Settings::default();
     settings.notification.email.host = Some("localhost".into());
@@ -148,7 +149,7 @@ async fn groups() -> Vec<Group> {
     consumers::groups(&settings, &parts).expect("settings that can be used")
 }
 
-/// The golden payload, a line a field, in their order.
+/// Returns the golden payload, a line for each field, in order.
 fn example(event: &EventType, types: &Types) -> String {
     let path = format!("{GOLDEN}/{}.v{}.json", event.name, event.version);
     let golden = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
@@ -169,7 +170,7 @@ fn list<'a>(of: &str, json: &'a str, types: &Types) -> Vec<&'a str> {
     items.into_iter().map(RawValue::get).collect()
 }
 
-/// A JSON object, which has exactly the fields that were read of its type.
+/// Returns a JSON object after a check that the object has exactly the fields of the type.
 fn object<'a>(of: &str, json: &'a str, types: &Types) -> BTreeMap<&'a str, &'a RawValue> {
     let object: BTreeMap<&str, &RawValue> = serde_json::from_str(json).unwrap_or_else(|e| panic!("{of}: {e}"));
     let declared: BTreeSet<_> = types[of].fields.iter().map(|field| field.name).collect();
@@ -177,7 +178,7 @@ fn object<'a>(of: &str, json: &'a str, types: &Types) -> BTreeMap<&'a str, &'a R
     object
 }
 
-/// A type as it looks in JSON.
+/// Returns the name of a type in JSON.
 fn in_json(kind: &str, types: &Types) -> String {
     if let Some(inner) = between(kind, "Option<", ">") {
         return format!("{} or null", in_json(inner, types));
@@ -195,7 +196,8 @@ fn in_json(kind: &str, types: &Types) -> String {
     }
 }
 
-/// The fields of a type, or the values of an enum. Where a field has no comment, that of its id's type says what it is.
+/// Returns the fields of a type, or the values of an enum. A field without a comment gets the comment of the id's
+/// type.
 fn table(declared: &Declared, event: Option<&EventType>, types: &Types) -> String {
     if declared.fields.iter().all(|field| field.kind.is_empty()) {
         let rows = declared.fields.iter().map(|value| format!("| `{}` | {} |\n", value.name, value.doc));
@@ -212,7 +214,7 @@ fn table(declared: &Declared, event: Option<&EventType>, types: &Types) -> Strin
     format!("| field | type | |\n| --- | --- | --- |\n{}", rows.collect::<String>())
 }
 
-/// What there is to say of one type of event.
+/// Returns the section of one type of event.
 fn section(event: &EventType, types: &Types) -> String {
     let EventType { of, name, version, .. } = event;
     let declared = &types[of];

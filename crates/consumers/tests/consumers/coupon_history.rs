@@ -5,7 +5,7 @@ use messaging::Event;
 
 use super::given::{Given, databases, event, permutations, time, won};
 
-/// A coupon that a member got, used, and had given back.
+/// Returns the events of a coupon: issued, used, and returned.
 fn life(member_id: MemberId) -> Vec<Event> {
     let (owned_coupon_id, coupon_id, order_id) = (OwnedCouponId::new(), CouponId::new(), OrderId::new());
     vec![

@@ -34,7 +34,7 @@ fn asked(coupon_id: CouponId, position: i64) -> (RequestId, Event) {
     (request_id, Event { position, ..event(&request) })
 }
 
-/// A new member asks for the coupon, again as long as every connection is busy.
+/// Requests the coupon for a new member, again as long as every connection is busy.
 async fn ask(db: &Database, coupon: CouponId) -> RequestId {
     let (request, member) = (RequestId::new(), MemberId::new());
     loop {

@@ -24,7 +24,7 @@ fn ids(events: &[Event]) -> Vec<String> {
     events.iter().map(|event| event.id.to_string()).collect()
 }
 
-/// As the configuration has it.
+/// Parses a section of the configuration.
 fn settings(section: serde_json::Value) -> ExportSettings {
     serde_json::from_value(section).expect("settings")
 }

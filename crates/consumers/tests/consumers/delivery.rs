@@ -18,7 +18,7 @@ async fn delivery_of(given: &Given, purchase: &Purchase) -> Delivery {
     given.read(move |conn| of_order(conn, order)).await.expect("a delivery")
 }
 
-/// What members were told since they were asked last.
+/// Returns the statuses told to members since the last call.
 fn told(given: &Given) -> Vec<DeliveryStatus> {
     given.emitted::<DeliveryChanged>().into_iter().map(|changed| changed.status).collect()
 }
@@ -26,7 +26,7 @@ fn told(given: &Given) -> Vec<DeliveryStatus> {
 /// A way an order can go.
 type Life = fn(&Purchase) -> Vec<Event>;
 
-/// The ways there are, with the status of the delivery at the end.
+/// Returns all lives of an order, with the final status of the delivery.
 fn lives() -> Vec<(DeliveryStatus, Life)> {
     vec![
         (DeliveryStatus::Waiting, |p| vec![p.created(time("2026-03-01T10:00:00Z"))]),
@@ -83,7 +83,7 @@ async fn a_batch_with_several_events_of_an_order_leads_to_the_same_end() {
     }
 }
 
-/// When the last event of a life happened.
+/// Returns the time of the last event of a life.
 fn delivery_end(life: Life) -> Time {
     match life(&purchase()).len() {
         1 => time("2026-03-01T10:00:00Z"),
@@ -173,7 +173,7 @@ async fn pages_go_from_the_newest_to_the_oldest_by_status() {
     }
 }
 
-/// An order of the shop, paid, and its delivery being prepared.
+/// Places and pays an order, and prepares the delivery.
 async fn paid_order(given: &Given) -> (Purchase, DeliveryId) {
     let purchase = purchase();
     let (order, member, lines) = (purchase.order_id, purchase.member_id, purchase.lines.clone());

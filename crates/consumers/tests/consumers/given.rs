@@ -1,4 +1,4 @@
-//! What these tests stand on: fresh databases that keep what was emitted, events made by hand, and a handler's run.
+//! Fixtures: fresh databases that keep emitted events, hand-made events, and runs of handlers.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ impl Recorder for Emitted {
     }
 }
 
-/// One of each kind.
+/// Returns one database of each kind.
 pub(super) async fn databases() -> Vec<Given> {
     let mut databases = Vec::new();
     for place in testkit::places().await {
@@ -44,7 +44,7 @@ pub(super) async fn databases() -> Vec<Given> {
 }
 
 impl Given {
-    /// The events of a type that were emitted, and are forgotten now.
+    /// Returns the emitted events of a type, and forgets these events.
     pub(super) fn emitted<E: DomainEvent>(&self) -> Vec<E> {
         let mut all = self.emitted.0.lock();
         let (wanted, others) = std::mem::take(&mut *all).into_iter().partition(|staged| staged.kind == E::TYPE);
@@ -53,18 +53,18 @@ impl Given {
         wanted.iter().map(|staged| serde_json::from_str(&staged.payload).expect("an event reads")).collect()
     }
 
-    /// Has the group's handler handle the batch in a unit of its own.
+    /// Lets the group's handler handle the batch in a separate unit.
     pub(super) async fn handle(&self, group: Group, events: Vec<Event>) {
         let name = group.name;
         self.try_handle(group, events).await.unwrap_or_else(|e| panic!("{name} on {}: {e:?}", self.name));
     }
 
-    /// As [`Given::handle`], for a batch that may be refused.
+    /// Handles a batch like [`Given::handle`]; the handler may refuse the batch.
     pub(super) async fn try_handle(&self, group: Group, events: Vec<Event>) -> Result<(), Refused> {
         self.db.write(move |tx| run(&group, tx, &events)).await
     }
 
-    /// Has the handler handle the batch, and then the unit fail.
+    /// Lets the handler handle the batch, and then rolls the unit back.
     pub(super) async fn handle_and_roll_back(&self, group: Group, events: Vec<Event>) {
         let rolled_back = self.db.write(move |tx| {
             run(&group, tx, &events)?;
@@ -73,7 +73,7 @@ impl Given {
         assert_eq!(rolled_back.await.unwrap_err().0, "rolled back");
     }
 
-    /// Has several batches handled at the same time, each in a unit of its own.
+    /// Handles several batches at the same time, each in a separate unit.
     pub(super) async fn handle_at_once(&self, group: fn() -> Group, batches: Vec<Vec<Event>>) {
         futures::future::join_all(batches.into_iter().map(|batch| self.handle(group(), batch))).await;
     }
@@ -84,7 +84,7 @@ impl Given {
         self.db.write(clear).await.expect("cleared");
     }
 
-    /// What a query says.
+    /// Returns the result of a query.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         query: impl Fn(&mut Conn) -> db::Result<T> + Send + 'static,
@@ -93,7 +93,7 @@ impl Given {
     }
 }
 
-/// Why a handler's unit was rolled back.
+/// Reason of a handler's rolled-back unit.
 #[derive(Debug)]
 pub(super) struct Refused(pub String);
 
@@ -114,7 +114,7 @@ fn run(group: &Group, tx: &mut Tx<'_>, events: &[Event]) -> Result<(), Refused> 
     Ok(handler.handle(tx, events)?)
 }
 
-/// As the log would hand it out; handlers don't look at its place.
+/// Returns the event as read from the log; handlers ignore the position.
 pub(super) fn event<E: DomainEvent>(event: &E) -> Event {
     Event {
         id: Id::new(),
@@ -133,7 +133,7 @@ pub(super) fn event<E: DomainEvent>(event: &E) -> Event {
     }
 }
 
-/// RFC 3339.
+/// Parses a time in RFC 3339.
 pub(super) fn time(text: &str) -> Time {
     text.parse::<chrono::DateTime<chrono::Utc>>().expect("a time").into()
 }
@@ -146,7 +146,7 @@ pub(super) fn won(minor: i64) -> Money {
     Money::from_minor(minor)
 }
 
-/// All orders in which `items` can come.
+/// Returns all permutations of `items`.
 pub(super) fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
     if items.is_empty() {
         return vec![Vec::new()];
@@ -163,7 +163,7 @@ pub(super) fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
     all
 }
 
-/// An order on paper, with the events of its life.
+/// A hypothetical order and the events of the order's life.
 #[derive(Clone)]
 pub(super) struct Purchase {
     pub order_id: OrderId,
@@ -227,12 +227,12 @@ impl Purchase {
         })
     }
 
-    /// Cancelled before it was paid.
+    /// Returns the cancellation before the payment.
     pub(super) fn cancelled(&self, at: Time) -> Event {
         self.ended(CancelReason::Cancelled, 2, at)
     }
 
-    /// That the order ended, as its refund says it.
+    /// Returns the end of the order by a refund.
     pub(super) fn cancelled_after_payment(&self, at: Time) -> Event {
         self.ended(CancelReason::Refunded, 3, at)
     }

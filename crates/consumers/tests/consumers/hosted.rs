@@ -1,4 +1,4 @@
-//! Export and notification as the runtime hosts them: over crashes, and sinks that are down for a while.
+//! Export and notification as hosted by the runtime: through crashes and unavailable sinks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::given::Purchase;
 use super::outside::{Http, Smtp, nowhere};
 
-/// Follows the log, which ends with the set.
+/// Follows the log until the set is dropped.
 fn follower(of: &TestDatabase) -> JoinSet<()> {
     let mut set = JoinSet::new();
     set.spawn(follow_log(of.db.clone(), of.log.clone(), CancellationToken::new()));
@@ -31,7 +31,7 @@ async fn host(of: &TestDatabase, groups: Vec<Group>) -> Consumers {
     Consumers::start(of.db.clone(), of.log.clone(), bus, groups, options).await.expect("started")
 }
 
-/// Emits payments, a few a unit, that belong to so many orders; returns the ids in order, by order.
+/// Emits payments of the buyers' orders, a few in each unit; returns the ids in order, by order.
 async fn pay(of: &TestDatabase, count: usize, buyers: &[MemberId]) -> BTreeMap<String, Vec<String>> {
     let orders: Vec<Purchase> = buyers
         .iter()
@@ -56,7 +56,7 @@ async fn pay(of: &TestDatabase, count: usize, buyers: &[MemberId]) -> BTreeMap<S
     emitted
 }
 
-/// Until every group has handled everything.
+/// Waits until every group has handled everything.
 async fn caught_up(of: &TestDatabase) {
     let begun = Instant::now();
     loop {
@@ -74,7 +74,7 @@ async fn caught_up(of: &TestDatabase) {
     assert!(dead.is_empty(), "{dead:?}");
 }
 
-/// The ids by key, in the order of the lines.
+/// Returns the ids by key, in the order of the lines.
 fn by_key(lines: impl IntoIterator<Item = Value>) -> BTreeMap<String, Vec<String>> {
     let mut by_key: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in lines {

@@ -1,5 +1,5 @@
-//! The world outside, on loopback: an HTTP server and an SMTP server that answer as told and keep what they got; and
-//! an effect handler's turn as the runtime takes it.
+//! External servers on loopback, HTTP and SMTP, that give prepared answers and keep the requests; and a batch of an
+//! effect handler.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 pub(super) use testkit::Http;
 
-/// A mail as it came.
+/// A received mail.
 #[derive(Debug, Clone)]
 pub(super) struct Mail {
     pub to: String,
@@ -68,13 +68,13 @@ impl Smtp {
         self.got.lock().clone()
     }
 
-    /// To whom, in the order they came.
+    /// Returns the recipients in the order of arrival.
     pub(super) fn recipients(&self) -> Vec<String> {
         self.got().into_iter().map(|mail| mail.to).collect()
     }
 }
 
-/// `None` when the other side has gone.
+/// Serves one SMTP connection; returns `None` when the client has gone.
 async fn serve_smtp(
     stream: TcpStream,
     got: Arc<Mutex<Vec<Mail>>>,
@@ -128,7 +128,7 @@ async fn read_line(stream: &mut BufReader<TcpStream>) -> Option<String> {
     Some(line.trim_end().to_owned())
 }
 
-/// An address on which nothing listens.
+/// Returns an address without a listener.
 pub(super) async fn nowhere() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
     listener.local_addr().expect("bound")
@@ -143,7 +143,7 @@ pub(super) fn lease(topic: &'static str, partition: i32, number: i64) -> Lease {
     Lease { topic: topic.into(), partition, number, holder: Id::new() }
 }
 
-/// Numbers events of one topic from `first` on.
+/// Numbers events of a topic, from `first` on.
 pub(super) fn numbered(first: i64, mut events: Vec<Event>) -> Vec<Event> {
     for (event, position) in events.iter_mut().zip(first..) {
         event.position = position;
@@ -151,7 +151,7 @@ pub(super) fn numbered(first: i64, mut events: Vec<Event>) -> Vec<Event> {
     events
 }
 
-/// A batch from handling to the commit of the position.
+/// Runs a batch from the handling to the commit of the position.
 pub(super) async fn turn(
     db: &Database,
     handler: &Arc<dyn EffectHandler>,

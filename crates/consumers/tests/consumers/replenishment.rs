@@ -8,13 +8,13 @@ use super::given::{Given, databases, event, won};
 
 const THRESHOLD: i64 = 10;
 
-/// A product with so many in stock.
+/// Creates a product with `available` units in stock.
 async fn product(given: &Given, available: i64) -> ProductId {
     let created = given.db.write(move |tx| stock::create(tx, &NewProduct::new("tea", won(100), available, THRESHOLD)?));
     created.await.expect("a product").id
 }
 
-/// That units were taken, and this many are left.
+/// Returns the event of a sale with `available` units left.
 fn deducted(product_id: ProductId, stock_version: i64, available: i64) -> Event {
     event(&StockDeducted {
         product_id,

@@ -8,7 +8,7 @@ async fn figures(given: &Given) -> Vec<Day> {
     given.read(|conn| days(conn, date("2000-01-01"), date("9999-12-31"))).await
 }
 
-/// Two payments around midnight, of which one is refunded the day after.
+/// Returns two payments around midnight; the first is refunded the day after.
 fn events() -> Vec<Event> {
     let (late, early) = (time("2026-03-01T23:59:59.999999Z"), time("2026-03-02T00:00:00Z"));
     let first = Purchase::of(ProductId::new(), 3, 3_333).discounted(1_000);

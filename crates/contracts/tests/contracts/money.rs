@@ -1,4 +1,4 @@
-//! Money in the default currency, which has no digits after the point.
+//! Money in the default currency, without digits after the point.
 
 use contracts::{Currency, CurrencyError, Money, MoneyError};
 use proptest::prelude::*;

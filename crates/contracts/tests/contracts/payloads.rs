@@ -14,7 +14,7 @@ use db::types::Time;
 use messaging::DomainEvent;
 use uuid::Uuid;
 
-/// What a test needs of one type of event.
+/// Test data of one type of event.
 struct Contract {
     kind: &'static str,
     version: i16,
@@ -36,7 +36,7 @@ fn contract<E: DomainEvent>(sample: &E) -> Contract {
     }
 }
 
-/// The n-th id, of whatever kind.
+/// Returns the n-th id, for any id type.
 fn id(n: u16) -> Uuid {
     Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 | u128::from(n))
 }
@@ -192,7 +192,7 @@ fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-/// Type, version and payload of each golden file.
+/// Returns type, version and payload of each golden file.
 fn golden_files() -> BTreeMap<(String, i16), String> {
     let files = fs::read_dir(folder()).expect("the folder of golden files");
     files

@@ -1,28 +1,28 @@
-//! Why a coupon was not given, or does not apply.
+//! Errors of the coupon domain.
 
 use contracts::{CouponId, Money, MoneyError};
 
 use crate::model::OwnedStatus;
 
-/// Each case is one that the caller can act on.
+/// The caller can act on each variant.
 #[derive(Debug, thiserror::Error)]
 pub enum CouponError {
-    /// A value that no coupon can have.
+    /// A value outside the rules for coupons.
     #[error("{field} {reason}")]
     Invalid { field: &'static str, reason: &'static str },
-    /// There is no such coupon, or it is another member's.
+    /// The coupon is unknown, or belongs to another member.
     #[error("no such coupon")]
     NotFound,
-    /// It is reserved for another order, used, or expired.
+    /// The coupon is reserved for another order, used, or expired.
     #[error("the coupon is {status}")]
     NotAvailable { status: OwnedStatus },
-    /// The order is too small for it.
+    /// The order is too small for the coupon.
     #[error("the coupon is for orders of {min_order} and more")]
     BelowMinimum { min_order: Money },
-    /// It is not held by the order.
+    /// The order does not hold the coupon.
     #[error("the coupon is not held by this order")]
     NotHeld,
-    /// Units of the coupon were issued while this batch was decided: decide it again.
+    /// Another unit issued the coupon while this batch was decided: decide the batch again.
     #[error("coupon {0} was issued by somebody else at the same time")]
     Contended(CouponId),
     #[error(transparent)]

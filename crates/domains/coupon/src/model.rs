@@ -1,4 +1,4 @@
-//! What a coupon is, what it takes off an order, and how requests for it end.
+//! Campaigns, discounts, owned coupons, and outcomes of requests.
 
 use contracts::{CouponId, MemberId, Money, MoneyError, OrderId, OwnedCouponId, RequestId};
 use db::text::Line;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::error::CouponError;
 
-/// What a coupon takes off.
+/// Discount of a coupon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Discount {
     /// So many percent, over 0 and up to 100, with two digits after the point at most; never more than `max_discount`.
@@ -18,7 +18,7 @@ pub enum Discount {
 }
 
 impl Discount {
-    /// What it takes off an order of `total`: rounded down to the minor unit, and never more than `total`.
+    /// Returns the discount for an order of `total`: rounded down to the minor unit, and never more than `total`.
     ///
     /// # Errors
     /// [`MoneyError::OutOfRange`]
@@ -56,15 +56,15 @@ impl Discount {
 pub struct NewCoupon {
     pub name: String,
     pub discount: Discount,
-    /// The least total that it applies to.
+    /// Minimum total for the use of the coupon.
     pub min_order: Money,
-    /// How many there are.
+    /// Number of coupons.
     pub quantity: i64,
-    /// From here on it can be asked for; from the start if `None`.
+    /// Time of the opening for requests; from the start if `None`.
     pub opens_at: Option<Time>,
-    /// Until just before here it can be asked for; without end if `None`.
+    /// Time of the closing for requests, exclusive; without end if `None`.
     pub closes_at: Option<Time>,
-    /// How many days of 24 hours an issued coupon can be used; without end if `None`.
+    /// Validity of an issued coupon in days of 24 hours; without end if `None`.
     pub valid_days: Option<i32>,
 }
 
@@ -102,24 +102,24 @@ impl NewCoupon {
     }
 }
 
-/// A campaign: so many coupons, for those who come first.
+/// A campaign: a number of coupons for the first members.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Coupon {
     pub id: CouponId,
     pub name: String,
     pub discount: Discount,
-    /// The least total that it applies to.
+    /// Minimum total for the use of the coupon.
     pub min_order: Money,
     pub quantity: i64,
     pub issued: i64,
     pub opens_at: Option<Time>,
     pub closes_at: Option<Time>,
-    /// Of 24 hours.
+    /// Validity in days of 24 hours.
     pub valid_days: Option<i32>,
     pub created_at: Time,
 }
 
-/// Whether a coupon can be asked for.
+/// Availability of a coupon for requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Availability {
     Open,
@@ -129,12 +129,12 @@ pub enum Availability {
 }
 
 impl Coupon {
-    /// How many are left.
+    /// Returns the number of coupons left.
     pub fn remaining(&self) -> i64 {
         self.quantity - self.issued
     }
 
-    /// Whether it can be asked for at `now`.
+    /// Returns the availability for requests at `now`.
     pub fn availability(&self, now: Time) -> Availability {
         match self.closed_at(now) {
             Some(RejectReason::NotYetOpen) => Availability::NotYetOpen,
@@ -144,7 +144,7 @@ impl Coupon {
         }
     }
 
-    /// Why a request made at `time` is too early or too late.
+    /// Returns the reason against a request at `time`: too early or too late.
     pub(crate) fn closed_at(&self, time: Time) -> Option<RejectReason> {
         if self.opens_at.is_some_and(|opens| time < opens) {
             Some(RejectReason::NotYetOpen)
@@ -155,7 +155,7 @@ impl Coupon {
         }
     }
 
-    /// What it takes off an order of `total`.
+    /// Returns the discount for an order of `total`.
     ///
     /// # Errors
     /// [`CouponError::BelowMinimum`], [`CouponError::Money`]
@@ -166,7 +166,7 @@ impl Coupon {
         Ok(self.discount.of(total)?)
     }
 
-    /// Until when one that is issued at `now` can be used.
+    /// Returns the end of validity of a coupon issued at `now`.
     pub(crate) fn expiry(&self, now: Time) -> Option<Time> {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         self.valid_days.map(|days| now + DAY * days.unsigned_abs())
@@ -174,15 +174,15 @@ impl Coupon {
 }
 
 db::text_enum!(
-    /// How far a member's coupon is.
+    /// Status of a member's coupon.
     OwnedStatus {
-        /// To be used.
+        /// Ready for use.
         Available => "available",
-        /// Taken by an order that is not paid yet.
+        /// Taken by an unpaid order.
         Reserved => "reserved",
         /// Paid with.
         Used => "used",
-        /// Not used in time; follows from `expires_at` and is never stored.
+        /// Expired before use; computed from `expires_at` and never stored.
         Expired => "expired",
     }
 );
@@ -196,14 +196,14 @@ pub struct OwnedCoupon {
     pub status: OwnedStatus,
     pub discount: Discount,
     pub min_order: Money,
-    /// The order that holds it, or that it was used for.
+    /// The order with the coupon, reserved or used.
     pub order_id: Option<OrderId>,
     pub issued_at: Time,
     pub expires_at: Option<Time>,
 }
 
 impl OwnedStatus {
-    /// As it shows at `now`, out of what is stored.
+    /// Returns the status at `now`, from the stored status.
     pub(crate) fn at(self, expires_at: Option<Time>, now: Time) -> Self {
         match self {
             Self::Available if expires_at.is_some_and(|expires| expires <= now) => Self::Expired,
@@ -213,60 +213,60 @@ impl OwnedStatus {
 }
 
 db::text_enum!(
-    /// How a request for a first-come coupon ended.
+    /// Outcome of a request for a first-come coupon.
     IssueStatus {
-        /// It won a coupon.
+        /// The request won a coupon.
         Issued => "issued",
-        /// All were gone.
+        /// All coupons were gone.
         SoldOut => "sold_out",
-        /// The member has one already.
+        /// The member already has the coupon.
         Duplicate => "duplicate",
-        /// It could not take part.
+        /// The request could not take part.
         Rejected => "rejected",
     }
 );
 
 db::text_enum!(
-    /// Why a request could not take part.
+    /// Reason against a request's part in the draw.
     RejectReason {
-        /// There is no such coupon.
+        /// The coupon does not exist.
         UnknownCoupon => "unknown-coupon",
-        /// It was made before the coupon opened.
+        /// The request came before the opening.
         NotYetOpen => "not-yet-open",
-        /// It was made after the coupon closed.
+        /// The request came after the closing.
         Closed => "closed",
     }
 );
 
-/// A request that was decided.
+/// A decided request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssueRequest {
     pub request_id: RequestId,
     pub coupon_id: CouponId,
     pub member_id: MemberId,
-    /// Where the request is in the event log.
+    /// Position of the request in the event log.
     pub position: i64,
     pub status: IssueStatus,
-    /// What the member has: won by this request, or by an earlier one.
+    /// The member's coupon: won by this request, or by an earlier request.
     pub owned_coupon_id: Option<OwnedCouponId>,
-    /// Where the request that won it is: `position`, or less for a duplicate.
+    /// Position of the winning request: `position`, or less for a duplicate.
     pub won_position: Option<i64>,
     pub reason: Option<RejectReason>,
     pub requested_at: Time,
     pub handled_at: Time,
 }
 
-/// What the data says about how a coupon was issued.
+/// Comparison of the issued coupons with the requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reconciliation {
-    /// How many there are to issue.
+    /// Number of coupons to issue.
     pub limit: i64,
     /// Coupons in members' hands.
     pub issued: i64,
-    /// Members who have one.
+    /// Number of members with the coupon.
     pub distinct_members: i64,
-    /// Whether the owners are just the first distinct members who took part, in the order of the log.
+    /// True if the owners are exactly the first distinct members in the order of the log.
     pub in_log_order: bool,
-    /// Whether all of this, the campaign's counter, and the results of the requests agree.
+    /// True if all of this, the campaign's counter, and the results of the requests agree.
     pub consistent: bool,
 }

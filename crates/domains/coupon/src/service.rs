@@ -1,4 +1,4 @@
-//! Campaigns, and what members do with their coupons.
+//! Campaigns, and use of coupons by members.
 
 pub(crate) mod issuing;
 
@@ -33,7 +33,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewCoupon) -> Result<Coupon, CouponError> {
     Ok(coupon)
 }
 
-/// Sets when the campaign closes. Closed before it opens, it never opens.
+/// Sets the closing time of the campaign. A campaign closed before the opening never opens.
 ///
 /// # Errors
 /// [`CouponError::NotFound`]
@@ -41,33 +41,33 @@ pub fn close_at(tx: &mut Tx<'_>, id: CouponId, closes_at: Time) -> Result<Coupon
     store::set_closes_at(tx, id, closes_at)?.ok_or(CouponError::NotFound)
 }
 
-/// A campaign by id.
+/// Returns a campaign by id.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn get(conn: &mut Conn, id: CouponId) -> db::Result<Option<Coupon>> {
     store::by_id(conn, id)
 }
 
-/// At most `limit` campaigns before `after`, newest first.
+/// Returns at most `limit` campaigns before `after`, newest first.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn page(conn: &mut Conn, after: Option<CouponId>, limit: i64) -> db::Result<Vec<Coupon>> {
     store::page(conn, after, limit)
 }
 
-/// Whether the coupon can be asked for now. `None` when there is no such coupon.
+/// Returns true if the coupon can be asked for now. `None` when there is no such coupon.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn availability(conn: &mut Conn, id: CouponId) -> db::Result<Option<Availability>> {
     Ok(store::by_id(conn, id)?.map(|coupon| coupon.availability(Time::now())))
 }
 
 /// Takes a member's coupon for an order of `total`, and returns the discount.
 ///
-/// Two orders that want it at once are told apart by the UPDATE: one gets the row.
+/// The UPDATE decides between two concurrent orders: one order gets the row.
 ///
 /// # Errors
 /// [`CouponError::NotFound`] (also for another member's), [`CouponError::NotAvailable`], [`CouponError::BelowMinimum`]
@@ -113,7 +113,7 @@ fn why_not_available(
     })
 }
 
-/// Marks a coupon as used, once its order is paid.
+/// Marks a coupon as used, after the payment of the order.
 ///
 /// # Errors
 /// [`CouponError::NotHeld`]
@@ -121,10 +121,10 @@ pub fn redeem(tx: &mut Tx<'_>, id: OwnedCouponId, order: OrderId) -> Result<(), 
     if store::redeem(tx, id, order)? { Ok(()) } else { Err(CouponError::NotHeld) }
 }
 
-/// Gives a coupon back that the order reserved or used.
+/// Gives back a coupon reserved or used by the order.
 ///
 /// # Errors
-/// [`CouponError::NotHeld`], so that it is given back once only.
+/// [`CouponError::NotHeld`], so that a coupon is given back only once.
 pub fn give_back(tx: &mut Tx<'_>, id: OwnedCouponId, order: OrderId) -> Result<(), CouponError> {
     let now = tx.now()?;
     let freed = store::release(tx, id, order)?.ok_or(CouponError::NotHeld)?;
@@ -140,10 +140,10 @@ pub fn give_back(tx: &mut Tx<'_>, id: OwnedCouponId, order: OrderId) -> Result<(
     Ok(())
 }
 
-/// At most `limit` of a member's coupons before `after`, newest first.
+/// Returns at most `limit` of a member's coupons before `after`, newest first.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn owned_page(
     conn: &mut Conn,
     member: MemberId,

@@ -122,7 +122,7 @@ pub(crate) struct Changed {
     pub version: i64,
 }
 
-/// Reserves a member's coupon. `None` when it is not available, not there, or not the member's.
+/// Reserves a member's coupon. Returns `None` if the coupon is unavailable, unknown, or another member's.
 pub(crate) fn hold(
     conn: &mut Conn,
     id: OwnedCouponId,
@@ -153,7 +153,7 @@ pub(crate) fn owned_status(
     Ok(owned.select((owned_coupon::status, owned_coupon::expires_at)).first(conn).optional()?)
 }
 
-/// `false` when the order has not reserved it.
+/// Marks a coupon as used. Returns `false` if the order has not reserved the coupon.
 pub(crate) fn redeem(conn: &mut Conn, id: OwnedCouponId, order: OrderId) -> db::Result<bool> {
     use owned_coupon as owned;
     let redeemed = diesel::update(owned::table.find(id))
@@ -164,7 +164,7 @@ pub(crate) fn redeem(conn: &mut Conn, id: OwnedCouponId, order: OrderId) -> db::
     Ok(redeemed == 1)
 }
 
-/// Makes a coupon available that the order holds. `None` when it holds it not.
+/// Makes a coupon of the order available again. Returns `None` if the order does not hold the coupon.
 pub(crate) fn release(conn: &mut Conn, id: OwnedCouponId, order: OrderId) -> db::Result<Option<Changed>> {
     use owned_coupon as owned;
     let released = diesel::update(owned::table.find(id))

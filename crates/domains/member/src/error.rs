@@ -1,15 +1,15 @@
-//! Why a member was not served.
+//! Errors of the member domain.
 
-/// Each case is one that the caller can act on.
+/// The caller can act on each variant.
 #[derive(Debug, thiserror::Error)]
 pub enum MemberError {
     /// Another member has the e-mail address.
     #[error("the e-mail address is taken")]
     EmailTaken,
-    /// A value that no member can have.
+    /// A value outside the rules for members.
     #[error("{field} {reason}")]
     Invalid { field: &'static str, reason: &'static str },
-    /// There is no such member.
+    /// The member does not exist.
     #[error("no such member")]
     NotFound,
     /// The refresh token is unknown, expired, used too long before, or of a session that was revoked.

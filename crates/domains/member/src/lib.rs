@@ -1,7 +1,7 @@
-//! Members of the shop, and the sessions they are signed in by.
+//! Members of the shop and their sessions.
 //!
-//! Passwords come in hashed. A session lives as long as its refresh token is renewed in time; tokens are kept only as
-//! SHA-256 hashes, each is good for one renewal, and one that is used again ends its session: it was stolen.
+//! Passwords arrive hashed. A session lives as long as the refresh token is renewed in time. The database keeps only
+//! SHA-256 hashes of tokens. Each token is good for one renewal; a second use shows a theft and ends the session.
 
 mod error;
 mod model;

@@ -1,4 +1,4 @@
-//! What a member and a session are.
+//! Types of members and sessions.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use lettre::message::Mailbox;
 use crate::error::MemberError;
 
 db::text_enum!(
-    /// What a member may do.
+    /// Rights of a member.
     Role {
         /// Shops.
         Member => "member",
@@ -20,7 +20,7 @@ db::text_enum!(
 );
 
 db::uuid_newtype!(
-    /// A session that a member is signed in by.
+    /// Session of a signed-in member.
     SessionId
 );
 
@@ -28,35 +28,35 @@ db::uuid_newtype!(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     pub id: MemberId,
-    /// In lower case, unique.
+    /// E-mail address in lower case, unique.
     pub email: String,
     pub name: String,
     pub role: Role,
     pub created_at: Time,
 }
 
-/// A member and the hash that the password is checked against.
+/// A member and the password hash.
 #[derive(Clone)]
 pub struct Credentials {
     pub member: Member,
     pub password_hash: String,
 }
 
-/// Whoever registers.
+/// Data of a registration.
 #[derive(Debug, Clone)]
 pub struct NewMember {
-    /// In any case, with or without blanks around it.
+    /// E-mail address in any case, with or without blanks around.
     pub email: String,
     pub name: String,
 }
 
-/// Longest address that SMTP can carry (RFC 5321, 4.5.3.1.3), in bytes.
+/// Longest address in SMTP (RFC 5321, 4.5.3.1.3), in bytes.
 const MAX_EMAIL_BYTES: usize = 254;
 /// Rule for the name of a member.
 pub const NAME: Line = Line::new(100, "must have 1 to 100 characters");
 
 impl NewMember {
-    /// The e-mail address and name as they are kept.
+    /// Returns the e-mail address and the name in stored form.
     ///
     /// # Errors
     /// [`MemberError::Invalid`]
@@ -65,7 +65,7 @@ impl NewMember {
     }
 }
 
-/// Returns an e-mail address as it is kept and looked up.
+/// Returns an e-mail address in the form used for storage and lookup.
 pub fn normalised_email(email: &str) -> String {
     email.trim().to_lowercase()
 }
@@ -90,7 +90,7 @@ pub fn checked_email(email: &str) -> Result<String, MemberError> {
     if is_address && is_canonical { Ok(email) } else { Err(refused("is not an e-mail address")) }
 }
 
-/// A name as it is kept.
+/// Returns a name in stored form.
 ///
 /// # Errors
 /// [`MemberError::Invalid`]
@@ -98,23 +98,23 @@ pub(crate) fn checked_name(name: &str) -> Result<String, MemberError> {
     NAME.kept(name).map_err(|reason| MemberError::Invalid { field: "name", reason })
 }
 
-/// What became of a refresh token that was handed in.
+/// Outcome of the rotation of a refresh token.
 ///
-/// A refusal is no error of the unit of work, because what it found out must be kept: the reuse of a token ends the
-/// session, and an error would roll that back.
+/// A refusal is no error of the unit of work, because the unit must be committed: the reuse of a token ends the
+/// session, and an error would roll back this end.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rotation {
     /// The session goes on under the new token; also for a repeat soon after.
     Renewed(SessionId, Member),
-    /// Never given out, expired, or its session was revoked.
+    /// The token is unknown or expired, or the session was revoked.
     Refused,
     /// It had been rotated out too long before: the session is revoked now, for both who hold one of its tokens.
     Reused(SessionId),
 }
 
 impl Rotation {
-    /// For after the commit: the session, or the refusal as an error.
+    /// Returns the session, or the refusal as an error. Call this after the commit.
     ///
     /// # Errors
     /// [`MemberError::InvalidRefresh`]

@@ -18,7 +18,7 @@ pub fn register(tx: &mut Tx<'_>, new: &NewMember, password_hash: &str) -> Result
     insert(tx, new, Role::Member, password_hash)?.ok_or(MemberError::EmailTaken)
 }
 
-/// Takes up the first admin, unless the e-mail address is taken: nobody is promoted. Returns whether it was inserted.
+/// Inserts the first admin, unless the e-mail address is taken: no member is promoted. Returns true after an insert.
 ///
 /// # Errors
 /// [`MemberError::Invalid`] names the field.
@@ -45,42 +45,42 @@ fn insert(tx: &mut Tx<'_>, new: &NewMember, role: Role, password_hash: &str) -> 
     Ok(store::insert(tx, &row)?.then(|| row.into()))
 }
 
-/// What a password is checked against; the e-mail address in any case.
+/// Returns the password hash of a member; the e-mail address may be in any case.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn credentials(conn: &mut Conn, email: &str) -> db::Result<Option<Credentials>> {
     Ok(store::by_email(conn, &model::normalised_email(email))?.map(Into::into))
 }
 
-/// As [`credentials`], for a member who is signed in.
+/// Returns the password hash of a signed-in member.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn credentials_of(conn: &mut Conn, id: MemberId) -> db::Result<Option<Credentials>> {
     Ok(store::by_id(conn, id)?.map(Into::into))
 }
 
-/// A member by id.
+/// Returns a member by id.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn get(conn: &mut Conn, id: MemberId) -> db::Result<Option<Member>> {
     Ok(store::by_id(conn, id)?.map(Into::into))
 }
 
-/// Everybody who runs the shop.
+/// Returns all admins.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn admins(conn: &mut Conn) -> db::Result<Vec<Member>> {
     Ok(store::admins(conn)?.into_iter().map(Into::into).collect())
 }
 
-/// At most `limit` members before `after`, newest first.
+/// Returns at most `limit` members before `after`, newest first.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn page(conn: &mut Conn, after: Option<MemberId>, limit: i64) -> db::Result<Vec<Member>> {
     Ok(store::page(conn, after, limit)?.into_iter().map(Into::into).collect())
 }
@@ -111,12 +111,12 @@ pub fn set_password(
     Ok(store::revoke_all(tx, id, keep, now)?)
 }
 
-/// Signs a member in: the session lasts until `expires_at` unless its refresh token is renewed.
+/// Signs a member in: the session lasts until `expires_at` unless the refresh token is renewed.
 ///
 /// `refresh_hash` is the SHA-256 of the token, 32 bytes.
 ///
 /// # Errors
-/// Whatever the database says; a hash of another length is a constraint's refusal.
+/// Any error of the database; a hash of another length violates a constraint.
 pub fn start_session(
     tx: &mut Tx<'_>,
     member: MemberId,
@@ -140,7 +140,7 @@ const REPEATED_WITHIN: Duration = Duration::from_secs(30);
 /// Commit what this does whatever the answer is, and take [`Rotation::granted`] of it afterwards.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn rotate_session(tx: &mut Tx<'_>, old_hash: &[u8], new_hash: &[u8], expires_at: Time) -> db::Result<Rotation> {
     let now = tx.now()?;
     let is_first = store::rotate_out(tx, old_hash, now)?;
@@ -165,16 +165,16 @@ pub fn rotate_session(tx: &mut Tx<'_>, old_hash: &[u8], new_hash: &[u8], expires
 /// Signs out. `false` when the session is unknown or was revoked before.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn revoke_session(tx: &mut Tx<'_>, id: SessionId) -> db::Result<bool> {
     let now = tx.now()?;
     store::revoke(tx, id, now)
 }
 
-/// Whether the session is neither revoked nor expired.
+/// Returns true if the session is neither revoked nor expired.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn session_is_live(conn: &mut Conn, id: SessionId) -> db::Result<bool> {
     store::is_live(conn, id, Time::now())
 }
@@ -183,7 +183,7 @@ pub fn session_is_live(conn: &mut Conn, id: SessionId) -> db::Result<bool> {
 /// so that less than `limit` means there are no more.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn purge_sessions(tx: &mut Tx<'_>, limit: i64) -> db::Result<usize> {
     let now = tx.now()?;
     let sessions = store::expired_sessions(tx, now, limit)?;

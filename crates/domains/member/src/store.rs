@@ -34,7 +34,7 @@ impl From<MemberRow> for Member {
     }
 }
 
-/// `false` when the e-mail address is taken.
+/// Inserts a member. Returns `false` if the e-mail address is taken.
 pub(crate) fn insert(conn: &mut Conn, row: &MemberRow) -> db::Result<bool> {
     let inserted = on_each!(conn, |c| diesel::insert_into(member::table)
         .values(row)
@@ -52,7 +52,7 @@ pub(crate) fn by_email(conn: &mut Conn, email: &str) -> db::Result<Option<Member
     Ok(member::table.filter(member::email.eq(email)).first(conn).optional()?)
 }
 
-/// A literal and not a bound value, so that SQLite sees that the partial index `member_admin` will do.
+/// Selects by a literal instead of a bound value, so that SQLite uses the partial index `member_admin`.
 pub(crate) fn admins(conn: &mut Conn) -> db::Result<Vec<MemberRow>> {
     let admins = sql::<Bool>("role = 'admin'");
     Ok(member::table.filter(admins).order(member::id).load(conn)?)
@@ -71,7 +71,7 @@ pub(crate) fn set_name(conn: &mut Conn, id: MemberId, name: &str) -> db::Result<
     Ok(renamed.get_result(conn).optional()?)
 }
 
-/// `false` when there is no such member.
+/// Sets the password hash. Returns `false` for an unknown member.
 pub(crate) fn set_password_hash(conn: &mut Conn, id: MemberId, hash: &str) -> db::Result<bool> {
     Ok(diesel::update(member::table.find(id)).set(member::password_hash.eq(hash)).execute(conn)? == 1)
 }
@@ -127,7 +127,7 @@ pub(crate) fn is_token_of(conn: &mut Conn, hash: &[u8], session: SessionId) -> d
     Ok(diesel::select(exists(token)).get_result(conn)?)
 }
 
-/// Lets a live session last until `expires_at`. `None` when it was revoked or has expired.
+/// Lets a live session last until `expires_at`. Returns `None` if the session is revoked or has expired.
 pub(crate) fn extend(conn: &mut Conn, id: SessionId, now: Time, expires_at: Time) -> db::Result<Option<MemberId>> {
     let extended = diesel::update(session::table.find(id))
         .filter(session::revoked_at.is_null())
@@ -137,7 +137,7 @@ pub(crate) fn extend(conn: &mut Conn, id: SessionId, now: Time, expires_at: Time
     Ok(extended.get_result(conn).optional()?)
 }
 
-/// `false` when it is unknown or was revoked before.
+/// Revokes a session. Returns `false` if the session is unknown or already revoked.
 pub(crate) fn revoke(conn: &mut Conn, id: SessionId, now: Time) -> db::Result<bool> {
     let live = diesel::update(session::table.find(id)).filter(session::revoked_at.is_null());
     Ok(live.set(session::revoked_at.eq(now)).execute(conn)? == 1)
@@ -173,7 +173,7 @@ pub(crate) fn delete_sessions(conn: &mut Conn, ids: &[SessionId]) -> db::Result<
     Ok(())
 }
 
-/// Tokens of sessions that go on, which are too old to be told from unknown ones.
+/// Returns expired tokens of living sessions; an expired token counts as unknown.
 pub(crate) fn expired_tokens(conn: &mut Conn, now: Time, limit: i64) -> db::Result<Vec<Vec<u8>>> {
     let expired =
         refresh_token::table.filter(refresh_token::expires_at.le(now)).order(refresh_token::expires_at).limit(limit);

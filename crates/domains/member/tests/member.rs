@@ -50,8 +50,7 @@ async fn is_live(db: &Database, session: SessionId) -> bool {
     db.read(move |conn| member::session_is_live(conn, session)).await.unwrap()
 }
 
-/// Addresses that some parsers take and others do not. Only the first eight are good: a domain
-/// needs no dot (RFC 5321, 4.1.2).
+/// Addresses on which parsers disagree. Only the first eight are good: a domain needs no dot (RFC 5321, 4.1.2).
 const ODD: [&str; 29] = [
     "kim@example.com",
     "kim+shop@example.co.kr",

@@ -1,35 +1,35 @@
-//! Why an order was not placed or changed.
+//! Errors of the order domain.
 
 use crate::model::{OrderStatus, UnpaidLimit};
 
-/// Why an order was not placed or changed; in every case nothing of the unit is kept.
+/// Refusal to place or change an order; the unit then keeps nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
-    /// A value is not acceptable, whatever the state.
+    /// A value is invalid in any state.
     #[error("{field} {rule}")]
     Invalid {
-        /// As the API names it.
+        /// Field name of the API.
         field: &'static str,
-        /// What it must be: reads on from the field's name.
+        /// Rule for the value: continues the sentence after the field's name.
         rule: &'static str,
     },
-    /// There is no such order of this member's.
+    /// The member has no such order.
     #[error("there is no such order")]
     NotFound,
-    /// The order is past the point where that can be done.
+    /// The order's state does not allow the step.
     #[error("the order is {status}{}", if *.shipped { " and shipped" } else { "" })]
     State {
-        /// An order that is over its time counts as expired, even if nobody has done it yet.
+        /// Status of the order; an overdue order counts as expired even before the expiry ran.
         status: OrderStatus,
-        /// It can no longer be refunded.
+        /// True if the order was shipped and can no longer be refunded.
         shipped: bool,
     },
-    /// With this order the member would have too many unpaid orders, or too many units in them.
+    /// The order would give the member too many unpaid orders, or too many units in unpaid orders.
     #[error("unpaid orders hold {units} units in {orders} orders; at most {} units in {} orders", .limit.units, .limit.orders)]
     TooManyUnpaid {
-        /// Unpaid orders of the member before this one.
+        /// Number of the member's other unpaid orders.
         orders: usize,
-        /// Units in them.
+        /// Units in the unpaid orders.
         units: i64,
         limit: UnpaidLimit,
     },

@@ -1,7 +1,7 @@
-//! Orders: what was bought, for how much, and what became of it.
+//! Orders: lines, price and state.
 //!
-//! An order is placed with its stock reserved, and then ends in one of these ways; each step is a conditional UPDATE,
-//! so that of several at once one wins.
+//! An order is placed with reserved stock, and then ends in one of the following ways. Each step is a conditional
+//! UPDATE: of several concurrent steps exactly one succeeds.
 //!
 //! ```text
 //! pending -> paid -> refunded (while not shipped)

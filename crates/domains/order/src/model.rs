@@ -10,12 +10,12 @@ use crate::error::OrderError;
 
 /// The most products of an order.
 pub const MAX_LINES: usize = 100;
-/// The most units of one product in an order.
+/// Maximum number of units of one product in an order.
 pub const MAX_QUANTITY: i64 = 10_000;
-/// The most that an order may cost, before its discount: figures over very many orders stay within 64 bits.
+/// Maximum total of an order before the discount: sums over very many orders stay within 64 bits.
 pub const MAX_TOTAL: Money = Money::from_minor(10_000_000_000_000);
 
-/// Maximum of one member's unpaid orders, because each of them holds stock.
+/// Maximum of one member's unpaid orders, because unpaid orders hold stock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnpaidLimit {
     pub orders: usize,
@@ -29,14 +29,14 @@ impl Default for UnpaidLimit {
     }
 }
 
-/// What a member wants of a product.
+/// Quantity of a product in a member's request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Item {
     pub product_id: ProductId,
     pub quantity: i64,
 }
 
-/// What a member wants to order: each product once, by id, in a quantity that is acceptable.
+/// A member's request for an order: each product once, sorted by id, in valid quantities.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Basket(Vec<(ProductId, i64)>);
 
@@ -78,7 +78,7 @@ fn valid_quantity(quantity: i64) -> Result<i64, OrderError> {
     Ok(quantity)
 }
 
-/// An order that is not placed yet: priced, and within the limits.
+/// An order before placing: priced, and within the limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewOrder {
     pub(crate) id: OrderId,
@@ -91,7 +91,7 @@ pub struct NewOrder {
 }
 
 impl NewOrder {
-    /// An order without a coupon.
+    /// Returns an order without a coupon.
     ///
     /// # Errors
     /// [`OrderError::Invalid`] for no lines or more than [`MAX_LINES`], for a line without a sensible price and
@@ -104,7 +104,7 @@ impl NewOrder {
         Ok(Self { id, member_id, lines, total, discount: Money::ZERO, payable: total, owned_coupon_id: None })
     }
 
-    /// The same order with what a coupon takes off.
+    /// Returns the same order with a coupon's discount.
     ///
     /// # Errors
     /// [`OrderError::Invalid`] for a discount below zero or over the total.
@@ -118,12 +118,12 @@ impl NewOrder {
         Ok(self)
     }
 
-    /// Of all lines, before the discount.
+    /// Returns the sum of all lines, before the discount.
     pub fn total(&self) -> Money {
         self.total
     }
 
-    /// The total without the discount.
+    /// Returns the total without the discount.
     pub fn payable(&self) -> Money {
         self.payable
     }
@@ -145,39 +145,39 @@ fn total(lines: &[OrderLine]) -> Result<Money, OrderError> {
 }
 
 db::text_enum!(
-    /// How far an order is.
+    /// Status of an order.
     OrderStatus {
-        /// Its stock, and its coupon, are reserved; it waits for its payment.
+        /// Stock and coupon are reserved; the order waits for payment.
         Pending => "pending",
         Paid => "paid",
-        /// The member cancelled it before paying.
+        /// The member cancelled before paying.
         Cancelled => "cancelled",
-        /// It was not paid in time.
+        /// The order was not paid in time.
         Expired => "expired",
-        /// The member cancelled it after paying, and got the money back.
+        /// The member cancelled after paying, and got the money back.
         Refunded => "refunded",
     }
 );
 
 impl OrderStatus {
-    /// Whether its units are taken out of the stock.
+    /// Returns true if the order's units are taken out of the stock.
     pub fn holds_stock(self) -> bool {
         matches!(self, Self::Pending | Self::Paid)
     }
 }
 
-/// A step in an order's life; there are no others.
+/// A step in an order's life; the list is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transition {
     Pay,
     Cancel,
     Expire,
-    /// Only while it is not shipped.
+    /// Refunds a paid order, unless the order was shipped.
     Refund,
 }
 
 impl Transition {
-    /// Where it starts.
+    /// Returns the status before the step.
     pub fn from(self) -> OrderStatus {
         match self {
             Self::Pay | Self::Cancel | Self::Expire => OrderStatus::Pending,
@@ -185,7 +185,7 @@ impl Transition {
         }
     }
 
-    /// Where it leads.
+    /// Returns the status after the step.
     pub fn to(self) -> OrderStatus {
         match self {
             Self::Pay => OrderStatus::Paid,
@@ -196,27 +196,27 @@ impl Transition {
     }
 }
 
-/// An order as it is now.
+/// Current state of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     pub id: OrderId,
     pub member_id: MemberId,
     pub status: OrderStatus,
-    /// As they were when it was placed, by product id.
+    /// Lines as placed, by product id.
     pub lines: Vec<OrderLine>,
-    /// Before the discount.
+    /// Total before the discount.
     pub total: Money,
     pub discount: Money,
-    /// The total without the discount.
+    /// Returns the total without the discount.
     pub payable: Money,
     pub owned_coupon_id: Option<OwnedCouponId>,
-    /// Grows with every change; the aggregate version of its events.
+    /// Version of the order, raised by every change; the aggregate version of the order's events.
     pub version: i64,
     pub created_at: Time,
-    /// When it is cancelled unless it is paid.
+    /// Time at which an unpaid order is cancelled.
     pub expires_at: Time,
     pub paid_at: Option<Time>,
     pub shipped_at: Option<Time>,
-    /// When it ended without a sale.
+    /// Time of the end without a sale.
     pub closed_at: Option<Time>,
 }

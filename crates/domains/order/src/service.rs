@@ -11,8 +11,8 @@ use crate::error::OrderError;
 use crate::model::{NewOrder, Order, OrderStatus, Transition, UnpaidLimit};
 use crate::store;
 
-/// Refuses another order of `units` units to a member whose unpaid orders hold as much as they may. Two orders of a member
-/// that are placed at once do not see each other: the caller places a member's orders one after the other.
+/// Refuses an order of `units` units to a member with too many unpaid orders. Two concurrent orders of a member do
+/// not see each other: the caller places a member's orders one after the other.
 ///
 /// # Errors
 /// [`OrderError::TooManyUnpaid`]
@@ -30,7 +30,7 @@ pub fn within_unpaid_limit(
     Err(OrderError::TooManyUnpaid { orders: unpaid.len(), units: held, limit })
 }
 
-/// Places an order, to be paid within `expires_after`. Its stock, and its coupon, were reserved in the same unit.
+/// Places an order, to be paid within `expires_after`. The caller has reserved stock and coupon in the same unit.
 ///
 /// # Errors
 /// [`OrderError::Database`]
@@ -69,11 +69,11 @@ pub fn place(tx: &mut Tx<'_>, new: NewOrder, expires_after: Duration) -> Result<
     Ok(order)
 }
 
-/// Marks the member's order as paid: first thing in the unit that pays it, so that only one does.
+/// Marks the member's order as paid. Call this first in a payment's unit, so that only one payment succeeds.
 ///
 /// # Errors
-/// [`OrderError::NotFound`], also for another member's order; [`OrderError::State`] when it is not pending, or over
-/// its time by the database's clock.
+/// [`OrderError::NotFound`], also for another member's order; [`OrderError::State`] if the order is not pending, or
+/// overdue by the database's clock.
 pub fn mark_paid(tx: &mut Tx<'_>, id: OrderId, member: MemberId) -> Result<Order, OrderError> {
     let now = tx.now()?;
     match store::pay(tx, id, member, now)? {
@@ -82,11 +82,12 @@ pub fn mark_paid(tx: &mut Tx<'_>, id: OrderId, member: MemberId) -> Result<Order
     }
 }
 
-/// Cancels the member's order: what is pending becomes cancelled, and what is paid but not shipped refunded. The
+/// Cancels the member's order: a pending order becomes cancelled; a paid and unshipped order becomes refunded. The
 /// caller gives stock, coupon and money back, in the same unit.
 ///
 /// # Errors
-/// [`OrderError::NotFound`], also for another member's order; [`OrderError::State`] when it is closed or shipped.
+/// [`OrderError::NotFound`], also for another member's order; [`OrderError::State`] if the order is closed or
+/// shipped.
 pub fn cancel(tx: &mut Tx<'_>, id: OrderId, member: MemberId) -> Result<Order, OrderError> {
     let now = tx.now()?;
     if let Some(order) = store::cancel(tx, id, member, now)? {
@@ -101,11 +102,11 @@ pub fn cancel(tx: &mut Tx<'_>, id: OrderId, member: MemberId) -> Result<Order, O
     Err(refusal(tx, id, member, now)?)
 }
 
-/// Ends an order that was not paid in time; `None` when it is not pending or its time is not over. The caller gives
-/// stock and coupon back, in the same unit.
+/// Ends an order not paid in time; returns `None` if the order is not pending or not yet due. The caller gives stock
+/// and coupon back, in the same unit.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn expire(tx: &mut Tx<'_>, id: OrderId) -> db::Result<Option<Order>> {
     let now = tx.now()?;
     let expired = store::expire(tx, id, now)?;
@@ -115,19 +116,19 @@ pub fn expire(tx: &mut Tx<'_>, id: OrderId) -> db::Result<Option<Order>> {
     Ok(expired)
 }
 
-/// At most `limit` pending orders whose time is over by this process's clock, the longest first. [`expire`] decides,
-/// by the database's.
+/// Returns at most `limit` overdue pending orders by this process's clock, the longest overdue first. [`expire`]
+/// decides by the database's clock.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn due(conn: &mut Conn, limit: i64) -> db::Result<Vec<OrderId>> {
     store::due(conn, Time::now(), limit)
 }
 
-/// Marks a paid order as shipped, after which it cannot be refunded; `false` when it is not paid, or shipped already.
+/// Marks a paid order as shipped and so excludes a refund; returns `false` if the order is unpaid or already shipped.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn mark_shipped(tx: &mut Tx<'_>, id: OrderId) -> db::Result<bool> {
     let now = tx.now()?;
     store::ship(tx, id, now)
@@ -146,7 +147,7 @@ fn emit_cancelled(tx: &mut Tx<'_>, order: &Order, reason: CancelReason, now: Tim
     Ok(())
 }
 
-/// Why a conditional UPDATE found no row.
+/// Returns the reason for a conditional UPDATE without a row.
 fn refusal(tx: &mut Tx<'_>, id: OrderId, member: MemberId, now: Time) -> db::Result<OrderError> {
     let Some(order) = store::get(tx, id)?.filter(|order| order.member_id == member) else {
         return Ok(OrderError::NotFound);

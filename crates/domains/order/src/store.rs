@@ -58,18 +58,18 @@ fn read_lines(json: &JsonText) -> db::Result<Vec<OrderLine>> {
     serde_json::from_str(&json.0).map_err(|e| db::Error::Defect(format!("lines of an order: {e}")))
 }
 
-/// The order, whoever's it is.
+/// Returns the order, for any member.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn get(conn: &mut Conn, id: OrderId) -> db::Result<Option<Order>> {
     orders::table.find(id).first::<Row>(conn).optional()?.map(Order::try_from).transpose()
 }
 
-/// At most `limit` orders before `after`, the newest first: a member's, or everybody's.
+/// Returns at most `limit` orders before `after`, the newest first: a member's, or all members'.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn page(conn: &mut Conn, member: Option<MemberId>, after: Option<OrderId>, limit: i64) -> db::Result<Vec<Order>> {
     let mut select = orders::table.order(orders::id.desc()).limit(limit).into_boxed::<MultiBackend>();
     if let Some(member) = member {
@@ -112,7 +112,7 @@ pub(crate) fn insert(conn: &mut Conn, order: &Order) -> db::Result<()> {
     Ok(())
 }
 
-/// `None` when it is not this member's, not pending, or over its time.
+/// Marks the order as paid. Returns `None` if the order is another member's, not pending, or overdue.
 pub(crate) fn pay(conn: &mut Conn, id: OrderId, member: MemberId, now: Time) -> db::Result<Option<Order>> {
     let update = diesel::update(orders::table.find(id))
         .filter(orders::member_id.eq(member))
@@ -128,7 +128,7 @@ pub(crate) fn pay(conn: &mut Conn, id: OrderId, member: MemberId, now: Time) -> 
     on_each!(conn, |c| update.get_result::<Row>(c)).optional()?.map(Order::try_from).transpose()
 }
 
-/// `None` when it is not this member's or not pending.
+/// Cancels the order. Returns `None` if the order is another member's or not pending.
 pub(crate) fn cancel(conn: &mut Conn, id: OrderId, member: MemberId, now: Time) -> db::Result<Option<Order>> {
     diesel::update(orders::table.find(id))
         .filter(orders::member_id.eq(member))
@@ -145,7 +145,7 @@ pub(crate) fn cancel(conn: &mut Conn, id: OrderId, member: MemberId, now: Time) 
         .transpose()
 }
 
-/// `None` when it is not this member's, not paid, or shipped.
+/// Marks the order as refunded. Returns `None` if the order is another member's, not paid, or shipped.
 pub(crate) fn refund(conn: &mut Conn, id: OrderId, member: MemberId, now: Time) -> db::Result<Option<Order>> {
     diesel::update(orders::table.find(id))
         .filter(orders::member_id.eq(member))
@@ -163,7 +163,7 @@ pub(crate) fn refund(conn: &mut Conn, id: OrderId, member: MemberId, now: Time) 
         .transpose()
 }
 
-/// `None` when it is not pending or its time is not over.
+/// Marks the order as expired. Returns `None` if the order is not pending or not yet due.
 pub(crate) fn expire(conn: &mut Conn, id: OrderId, now: Time) -> db::Result<Option<Order>> {
     diesel::update(orders::table.find(id))
         .filter(orders::status.eq(Transition::Expire.from()))
@@ -180,7 +180,7 @@ pub(crate) fn expire(conn: &mut Conn, id: OrderId, now: Time) -> db::Result<Opti
         .transpose()
 }
 
-/// `false` when it is not paid, or shipped already.
+/// Marks the order as shipped. Returns `false` if the order is unpaid or already shipped.
 pub(crate) fn ship(conn: &mut Conn, id: OrderId, now: Time) -> db::Result<bool> {
     let shipped = diesel::update(orders::table.find(id))
         .filter(orders::status.eq(OrderStatus::Paid))
@@ -204,21 +204,21 @@ pub(crate) fn due(conn: &mut Conn, now: Time, limit: i64) -> db::Result<Vec<Orde
         .load(conn)?)
 }
 
-/// Units of a product that orders hold.
+/// Units of a product held by orders.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Held {
-    /// By pending orders.
+    /// Units of pending orders.
     pub reserved: i64,
-    /// By paid orders.
+    /// Units of paid orders.
     pub sold: i64,
 }
 
-/// What orders hold of each product.
+/// Returns the units of each product held by orders.
 ///
 /// Reads every order; for tests and audits.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn held(conn: &mut Conn) -> db::Result<BTreeMap<ProductId, Held>> {
     let rows: Vec<(OrderStatus, JsonText)> = orders::table
         .filter(orders::status.eq_any([OrderStatus::Pending, OrderStatus::Paid]))

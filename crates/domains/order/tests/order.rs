@@ -123,7 +123,7 @@ async fn an_order_is_read_back_as_it_was_placed() {
     }
 }
 
-/// What a step leads to, by the rules: the status and whether it is shipped; `None` where it is refused.
+/// Returns the outcome of a step by the rules: status, and true if shipped; `None` for a refusal.
 fn by_the_rules(step: char, (status, shipped): (OrderStatus, bool)) -> Option<(OrderStatus, bool)> {
     match (step, status, shipped) {
         ('p', OrderStatus::Pending, _) => Some((OrderStatus::Paid, false)),

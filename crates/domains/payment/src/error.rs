@@ -1,28 +1,28 @@
-//! Why no money moved.
+//! Errors of the payment domain.
 
 use contracts::Money;
 
-/// Why no money moved; in every case nothing of the unit is kept.
+/// Refusal to move money; the unit then keeps nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum PaymentError {
-    /// A value is not acceptable, whatever the state.
+    /// A value is invalid in any state.
     #[error("{field} {rule}")]
     Invalid {
-        /// As the API names it.
+        /// Field name of the API.
         field: &'static str,
-        /// What it must be: reads on from the field's name.
+        /// Rule for the value: continues the sentence after the field's name.
         rule: &'static str,
     },
-    /// There is less in the wallet than is to be paid.
+    /// The wallet holds less than the amount.
     #[error("the balance is {balance}, {needed} is needed")]
     InsufficientBalance { balance: Money, needed: Money },
     /// A charge would bring the wallet over [`crate::MAX_BALANCE`].
     #[error("the wallet cannot hold that much")]
     WalletFull,
-    /// The order has its payment already.
+    /// The order is already paid.
     #[error("the order is paid already")]
     AlreadyPaid,
-    /// There is no payment to give back.
+    /// The order has no payment to give back.
     #[error("the order is not paid")]
     NotPaid,
     /// The payment was given back already.

@@ -1,7 +1,7 @@
-//! Members' wallets, and the payments made from them.
+//! Members' wallets and payments.
 //!
-//! A wallet's balance is the sum of its transactions. A payment is a transaction of a wallet, at most one an order,
-//! and so is its refund.
+//! A wallet's balance is the sum of the wallet's transactions. A payment is a transaction, at most one for each
+//! order; a refund likewise.
 
 mod error;
 mod model;

@@ -6,13 +6,13 @@ use db::types::{Id, Time};
 
 use crate::error::PaymentError;
 
-/// The most that is charged at once.
+/// Maximum amount of one charge.
 pub const MAX_CHARGE: Money = Money::from_minor(1_000_000_000_000);
-/// The most that a charge may bring a wallet to. Far enough from 64 bits that refunds never reach them.
+/// Maximum balance after a charge. Far enough from 64 bits for any refunds.
 pub const MAX_BALANCE: Money = Money::from_minor(1_000_000_000_000_000);
 
 db::text_enum!(
-    /// What changed a balance.
+    /// Kind of a change of a balance.
     TransactionKind {
         /// The member brought money in.
         Charge => "charge",
@@ -23,23 +23,23 @@ db::text_enum!(
     }
 );
 
-/// What changed a wallet's balance, and to what.
+/// A change of a wallet's balance, and the new balance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WalletTransaction {
     pub id: Id,
     pub kind: TransactionKind,
-    /// Never negative: a payment takes it away, a charge or a refund adds it.
+    /// Amount, never negative: a payment subtracts, a charge or a refund adds.
     pub amount: Money,
     pub balance_after: Money,
     pub at: Time,
-    /// What was paid for, or refunded; none for a charge.
+    /// The paid or refunded order; `None` for a charge.
     pub order_id: Option<OrderId>,
 }
 
 /// An order's payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payment {
-    /// The id of its wallet transaction, too.
+    /// Id of the payment and of the wallet transaction.
     pub id: PaymentId,
     pub order_id: OrderId,
     pub member_id: MemberId,
@@ -48,18 +48,18 @@ pub struct Payment {
     pub refunded_at: Option<Time>,
 }
 
-/// An order that is to be paid now. Its row was changed in the same unit.
+/// An order to be paid in this unit. The order's row was changed in the same unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
     pub order_id: OrderId,
-    /// Of the order, paid.
+    /// Version of the paid order.
     pub order_version: i64,
     pub member_id: MemberId,
     pub lines: Vec<OrderLine>,
-    /// Before the discount.
+    /// Total before the discount.
     pub total: Money,
     pub discount: Money,
-    /// What the wallet is to give.
+    /// Amount to take from the wallet.
     pub amount: Money,
 }
 

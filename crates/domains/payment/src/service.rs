@@ -9,7 +9,7 @@ use crate::error::PaymentError;
 use crate::model::{Charge, Payment, TransactionKind, WalletTransaction, valid_charge};
 use crate::store;
 
-/// Brings `amount` into the member's wallet. Returns the balance after it.
+/// Adds `amount` to the member's wallet. Returns the new balance.
 ///
 /// # Errors
 /// [`PaymentError::Invalid`], [`PaymentError::WalletFull`]
@@ -23,7 +23,7 @@ pub fn charge(tx: &mut Tx<'_>, member: MemberId, amount: Money) -> Result<Money,
 
 /// Pays an order from the member's wallet.
 ///
-/// The order's row must have been changed in this unit: the event is keyed by it.
+/// The caller has changed the order's row in this unit: the event's key is the order.
 ///
 /// # Errors
 /// [`PaymentError::InsufficientBalance`], [`PaymentError::AlreadyPaid`], [`PaymentError::Invalid`]
@@ -59,7 +59,7 @@ pub fn pay(tx: &mut Tx<'_>, charge: &Charge) -> Result<Payment, PaymentError> {
     Ok(payment)
 }
 
-/// Takes `amount` out of the wallet. Returns the balance after it.
+/// Takes `amount` out of the wallet. Returns the new balance.
 fn take(tx: &mut Tx<'_>, member: MemberId, amount: Money) -> Result<Money, PaymentError> {
     if let Some(balance) = store::take(tx, member, amount)? {
         return Ok(balance);
@@ -72,9 +72,9 @@ fn take(tx: &mut Tx<'_>, member: MemberId, amount: Money) -> Result<Money, Payme
     Err(PaymentError::InsufficientBalance { balance: store::balance(tx, member)?, needed: amount })
 }
 
-/// Gives an order's payment back into the wallet it came from.
+/// Gives an order's payment back into the paying wallet.
 ///
-/// The order's row must have been changed in this unit, to `order_version`: the event is keyed by it.
+/// The caller has changed the order's row in this unit, to `order_version`: the event's key is the order.
 ///
 /// # Errors
 /// [`PaymentError::NotPaid`], [`PaymentError::AlreadyRefunded`]
@@ -108,7 +108,7 @@ pub fn refund(
     Ok(payment)
 }
 
-/// Made while the wallet's row is held, so that a wallet's ids are in the order of its balances.
+/// Builds a transaction while the wallet's row is locked, so that a wallet's ids are in the order of the balances.
 fn transaction(
     tx: &mut Tx<'_>,
     kind: TransactionKind,

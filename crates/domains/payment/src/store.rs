@@ -9,19 +9,19 @@ use diesel::upsert::excluded;
 use crate::model::{MAX_BALANCE, Payment, TransactionKind, WalletTransaction};
 use crate::schema::{wallet, wallet_transaction};
 
-/// What is in the member's wallet; nothing in one that was never charged.
+/// Returns the balance of the member's wallet; zero without a wallet.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn balance(conn: &mut Conn, member: MemberId) -> db::Result<Money> {
     let balance = wallet::table.find(member).select(wallet::balance).first(conn).optional()?;
     Ok(balance.unwrap_or(Money::ZERO))
 }
 
-/// At most `limit` transactions of the member's wallet before `after`, the newest first.
+/// Returns at most `limit` transactions of the member's wallet before `after`, the newest first.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn transactions(
     conn: &mut Conn,
     member: MemberId,
@@ -51,10 +51,10 @@ pub fn transactions(
         .collect())
 }
 
-/// The order's payment, refunded or not.
+/// Returns the order's payment, refunded or not.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn payment_of(conn: &mut Conn, order_id: OrderId) -> db::Result<Option<Payment>> {
     let rows: Vec<(TransactionKind, Id, MemberId, Money, Time)> = wallet_transaction::table
         .filter(wallet_transaction::order_id.eq(order_id))
@@ -78,7 +78,7 @@ pub fn payment_of(conn: &mut Conn, order_id: OrderId) -> db::Result<Option<Payme
     }))
 }
 
-/// The balance after it; `None` when it would be over [`MAX_BALANCE`].
+/// Adds to the wallet and returns the new balance; `None` if the balance would exceed [`MAX_BALANCE`].
 pub(crate) fn charge(conn: &mut Conn, member: MemberId, amount: Money) -> db::Result<Option<Money>> {
     use diesel::query_dsl::methods::FilterDsl; // an upsert's WHERE
 
@@ -94,7 +94,7 @@ pub(crate) fn charge(conn: &mut Conn, member: MemberId, amount: Money) -> db::Re
     Ok(charged)
 }
 
-/// Makes an empty wallet if there is none.
+/// Creates an empty wallet if absent.
 pub(crate) fn open_wallet(conn: &mut Conn, member: MemberId) -> db::Result<()> {
     on_each!(conn, |c| diesel::insert_into(wallet::table)
         .values((wallet::member_id.eq(member), wallet::balance.eq(Money::ZERO)))
@@ -103,7 +103,7 @@ pub(crate) fn open_wallet(conn: &mut Conn, member: MemberId) -> db::Result<()> {
     Ok(())
 }
 
-/// The balance after it; `None` when there is less than `amount` in the wallet, or no wallet.
+/// Takes from the wallet and returns the new balance; `None` if the wallet is absent or holds less than `amount`.
 pub(crate) fn take(conn: &mut Conn, member: MemberId, amount: Money) -> db::Result<Option<Money>> {
     let update = diesel::update(wallet::table.find(member))
         .filter(wallet::balance.ge(amount))
@@ -113,7 +113,7 @@ pub(crate) fn take(conn: &mut Conn, member: MemberId, amount: Money) -> db::Resu
     Ok(on_each!(conn, |c| update.get_result(c)).optional()?)
 }
 
-/// The balance after it.
+/// Adds a refund to the wallet and returns the new balance.
 pub(crate) fn give_back(conn: &mut Conn, member: MemberId, amount: Money) -> db::Result<Money> {
     Ok(diesel::update(wallet::table.find(member))
         .set(wallet::balance.eq(wallet::balance + amount.minor()))
@@ -121,7 +121,7 @@ pub(crate) fn give_back(conn: &mut Conn, member: MemberId, amount: Money) -> db:
         .get_result(conn)?)
 }
 
-/// `false` when the order has a transaction of that kind already.
+/// Inserts a transaction. Returns `false` if the order already has a transaction of this kind.
 pub(crate) fn insert_transaction(conn: &mut Conn, member: MemberId, new: &WalletTransaction) -> db::Result<bool> {
     let inserted = on_each!(conn, |c| diesel::insert_into(wallet_transaction::table)
         .values((
@@ -138,21 +138,21 @@ pub(crate) fn insert_transaction(conn: &mut Conn, member: MemberId, new: &Wallet
     Ok(inserted == 1)
 }
 
-/// A wallet against its books.
+/// Balance of a wallet and the sum of the wallet's transactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WalletSum {
     pub member_id: MemberId,
     pub balance: Money,
-    /// Of all its transactions; the same as `balance`.
+    /// Sum of all transactions; equal to `balance`.
     pub sum: Money,
 }
 
-/// Each wallet against its books, by member.
+/// Returns balance and sum of each wallet, by member.
 ///
 /// Reads everything; for tests and audits.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn sums(conn: &mut Conn) -> db::Result<Vec<WalletSum>> {
     use diesel::dsl::sql;
     use diesel::sql_types::BigInt;

@@ -1,19 +1,19 @@
-//! Why stock or a product was not changed.
+//! Errors of the stock domain.
 
 use contracts::ProductId;
 
-/// Why stock or a product was not changed; in every case nothing of the unit is kept.
+/// Refusal to change stock or a product; the unit then keeps nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum StockError {
-    /// A value is not acceptable, whatever the state.
+    /// A value is invalid in any state.
     #[error("{field} {rule}")]
     Invalid {
-        /// As the API names it.
+        /// Field name of the API.
         field: &'static str,
-        /// What it must be: reads on from the field's name.
+        /// Rule for the value: continues the sentence after the field's name.
         rule: &'static str,
     },
-    /// There is no such product.
+    /// The product does not exist.
     #[error("there is no product {product}")]
     Unknown { product: ProductId },
     /// The product is in the catalogue, but not sold at present.
@@ -22,7 +22,7 @@ pub enum StockError {
     /// Fewer units are available than wanted, or than are to be taken away.
     #[error("only {available} of {name:?} are available, {wanted} are wanted")]
     Insufficient { product: ProductId, name: String, available: i64, wanted: i64 },
-    /// More units than are kept of one product: [`crate::MAX_UNITS`].
+    /// More units of one product than allowed: [`crate::MAX_UNITS`].
     #[error("product {product} would have more units than can be kept")]
     TooMany { product: ProductId },
     #[error(transparent)]

@@ -1,7 +1,7 @@
 //! The catalogue, and how much of each product there is to sell.
 //!
-//! What came in (the initial stock and the adjustments) is at any time what is available, plus what pending orders
-//! have reserved, plus what paid orders have bought.
+//! The units received (initial stock and adjustments) always equal the available units, plus the units reserved by
+//! pending orders, plus the units bought by paid orders.
 
 mod error;
 mod model;

@@ -1,4 +1,4 @@
-//! Products, and what may be asked of them.
+//! Products, queries and changes.
 
 use contracts::{Money, ProductId};
 use db::text::{Line, search_form};
@@ -11,19 +11,19 @@ use crate::error::StockError;
 pub const NAME: Line = Line::new(200, "must have 1 to 200 characters");
 /// Rule for the reason of an adjustment.
 pub const REASON: Line = Line::new(200, "must have 1 to 200 characters");
-/// The highest price of one unit. With it the total of the largest order stays within 64 bits.
+/// Highest price of one unit. With this price the total of the largest order stays within 64 bits.
 pub const MAX_PRICE: Money = Money::from_minor(1_000_000_000_000);
-/// The most units that are kept of one product, and that are brought in or written off at once.
+/// Maximum number of units of one product, and of one adjustment.
 pub const MAX_UNITS: i64 = 1_000_000_000;
 
-/// A product as it is now.
+/// Current state of a product.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Product {
     pub id: ProductId,
     pub name: String,
-    /// Of one unit.
+    /// Price of one unit.
     pub price: Money,
-    /// Units that are neither reserved nor sold.
+    /// Units neither reserved nor sold.
     pub available: i64,
     /// The product is to be ordered anew when fewer units than this are available; 0 is never.
     pub low_stock_threshold: i64,
@@ -34,7 +34,7 @@ pub struct Product {
 }
 
 impl Product {
-    /// Where a page ends that was sorted by `sort` and has this product for its last.
+    /// Returns the cursor of a page with this product as the last entry, sorted by `sort`.
     pub fn cursor(&self, sort: Sort) -> Cursor {
         match sort {
             Sort::Newest => Cursor::Newest(self.id),
@@ -45,7 +45,7 @@ impl Product {
     }
 }
 
-/// A product that is not in the catalogue yet: its values are acceptable.
+/// A product before insertion, with valid values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewProduct {
     name: String,
@@ -55,7 +55,7 @@ pub struct NewProduct {
 }
 
 impl NewProduct {
-    /// `name` is trimmed; `price` is of one unit; `stock` and `low_stock_threshold` are units.
+    /// Checks the values. `name` is trimmed; `price` is for one unit; `stock` and `low_stock_threshold` are units.
     ///
     /// # Errors
     /// [`StockError::Invalid`]
@@ -73,7 +73,7 @@ impl NewProduct {
         search_form(&self.name)
     }
 
-    /// The product it becomes.
+    /// Returns the product as inserted.
     pub(crate) fn enter(&self, id: ProductId, now: Time) -> Product {
         Product {
             id,
@@ -88,7 +88,7 @@ impl NewProduct {
     }
 }
 
-/// What is to be changed of a product; what is `None` stays.
+/// Changes of a product; `None` keeps the value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProductChange {
     pub(crate) name: Option<String>,
@@ -98,7 +98,7 @@ pub struct ProductChange {
 }
 
 impl ProductChange {
-    /// As [`NewProduct::new`].
+    /// Checks the values like [`NewProduct::new`].
     ///
     /// # Errors
     /// [`StockError::Invalid`]
@@ -118,23 +118,23 @@ impl ProductChange {
         })
     }
 
-    /// Takes a product off sale, or puts it back.
+    /// Returns a change that takes a product off sale, or puts the product back.
     pub fn on_sale(on_sale: bool) -> Self {
         Self { on_sale: Some(on_sale), ..Self::default() }
     }
 }
 
-/// Which products are listed, and how.
+/// Selection and order of listed products.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProductQuery {
     /// Part of the name; compared in its search form.
     pub text: Option<String>,
     pub sort: Sort,
-    /// The end of the page before; one that does not [fit](Cursor::fits) `sort` gives an empty page.
+    /// Cursor of the previous page; a cursor that does not [fit](Cursor::fits) `sort` gives an empty page.
     pub after: Option<Cursor>,
 }
 
-/// How a list of products is sorted; what is equal goes by id.
+/// Order of a list of products; equal products are sorted by id.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sort {
@@ -146,7 +146,7 @@ pub enum Sort {
     Name,
 }
 
-/// The last product of a page, as its sort sees it: the next page goes on behind it, whatever changes meanwhile.
+/// Sort key of a page's last product: the next page starts behind the key, whatever changes meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cursor {
@@ -160,7 +160,7 @@ pub enum Cursor {
 }
 
 impl Cursor {
-    /// Whether it is from a page sorted by `sort`.
+    /// Returns true if the cursor is from a page sorted by `sort`.
     pub fn fits(&self, sort: Sort) -> bool {
         sort == match self {
             Self::Newest(..) => Sort::Newest,
@@ -174,7 +174,7 @@ impl Cursor {
 /// Characters of the search form of a name, at the most: a ligature has up to 18.
 const MAX_SEARCH_CHARS: usize = 200 * 18;
 
-/// The LIKE pattern, with `\` for escape, of names that contain `text`; `None` when no name can.
+/// Returns the LIKE pattern, with the escape `\`, of names that contain `text`; `None` if no name can.
 pub(crate) fn search_pattern(text: &str) -> Option<String> {
     let form = search_form(text);
     if form.contains('\0') || form.chars().count() > MAX_SEARCH_CHARS {

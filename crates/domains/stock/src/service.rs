@@ -1,4 +1,4 @@
-//! What can be done with products and their stock.
+//! Operations on products and stock.
 
 use contracts::events::{OrderLine, StockDeducted, StockRestored};
 use contracts::{OrderId, ProductId};
@@ -8,7 +8,7 @@ use crate::error::StockError;
 use crate::model::{MAX_UNITS, NewProduct, Product, ProductChange, valid_delta, valid_reason};
 use crate::store::{self, Adjustment};
 
-/// Enters a product into the catalogue, on sale, with its initial stock.
+/// Inserts a product into the catalogue, on sale, with the initial stock.
 ///
 /// # Errors
 /// [`StockError::Database`]
@@ -43,7 +43,7 @@ fn initial_stock(product: &Product) -> Adjustment<'static> {
     }
 }
 
-/// Changes what the catalogue says of a product. Orders keep the name and price they were placed with.
+/// Changes a product in the catalogue. Orders keep the name and price of their time.
 ///
 /// # Errors
 /// [`StockError::Unknown`]
@@ -51,7 +51,7 @@ pub fn change(tx: &mut Tx<'_>, id: ProductId, change: &ProductChange) -> Result<
     store::change(tx, id, change)?.ok_or(StockError::Unknown { product: id })
 }
 
-/// Brings in or writes off units, by hand or from a supplier. Returns how many are available after it.
+/// Receives or writes off units, by hand or from a supplier. Returns the units available afterwards.
 ///
 /// # Errors
 /// [`StockError::Insufficient`] when more are written off than are available, [`StockError::TooMany`],
@@ -68,13 +68,13 @@ pub fn adjust(tx: &mut Tx<'_>, id: ProductId, delta: i64, reason: &str) -> Resul
     Ok(available)
 }
 
-/// Takes the quantity of each product for an order, all or none, and says what they are and cost now.
+/// Takes the quantity of each product for an order, all or none. Returns the lines with current names and prices.
 ///
-/// Products are taken in id order, so that two orders never wait for each other in a circle.
+/// Products are taken in the order of ids, so that orders never deadlock.
 ///
 /// # Errors
-/// [`StockError::Unknown`], [`StockError::NotOnSale`] or [`StockError::Insufficient`] for the first product by id
-/// that stands in the way.
+/// [`StockError::Unknown`], [`StockError::NotOnSale`] or [`StockError::Insufficient`] for the first unavailable
+/// product by id.
 pub fn reserve(tx: &mut Tx<'_>, order_id: OrderId, wanted: &[(ProductId, i64)]) -> Result<Vec<OrderLine>, StockError> {
     let mut wanted = wanted.to_vec();
     wanted.sort_unstable();
@@ -112,10 +112,10 @@ fn insufficient(product: Product, wanted: i64) -> StockError {
     StockError::Insufficient { product: product.id, name: product.name, available: product.available, wanted }
 }
 
-/// Gives back what [`reserve`] took for an order; on sale or not.
+/// Gives back the units of [`reserve`] for an order, for products on sale or not.
 ///
 /// # Errors
-/// [`StockError::Unknown`] when a product is gone, which the shop itself never does.
+/// [`StockError::Unknown`] if a product is gone; the shop never deletes products.
 pub fn restore(tx: &mut Tx<'_>, order_id: OrderId, lines: &[OrderLine]) -> Result<(), StockError> {
     let mut lines: Vec<(ProductId, i64)> = lines.iter().map(|line| (line.product_id, line.quantity)).collect();
     lines.sort_unstable();

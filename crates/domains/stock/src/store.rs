@@ -11,7 +11,7 @@ use diesel::prelude::*;
 use crate::model::{Cursor, MAX_UNITS, NewProduct, Product, ProductChange, ProductQuery, Sort, search_pattern};
 use crate::schema::{product, stock_adjustment};
 
-/// Rows an INSERT, so that its values stay below the number that SQLite can bind.
+/// Rows for each INSERT: the bound values stay below SQLite's limit.
 const INSERT_ROWS: usize = 1_000;
 
 type Columns = (
@@ -41,28 +41,28 @@ fn from_row((id, name, price, available, low_stock_threshold, on_sale, version, 
     Product { id, name, price, available, low_stock_threshold, on_sale, version, created_at }
 }
 
-/// The product, on sale or not.
+/// Returns the product, on sale or not.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn get(conn: &mut Conn, id: ProductId) -> db::Result<Option<Product>> {
     let row = product::table.find(id).select(COLUMNS).first::<Row>(conn).optional()?;
     Ok(row.map(from_row))
 }
 
-/// Those of `ids` that there are, in no particular order.
+/// Returns the existing products among `ids`, in no particular order.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn by_ids(conn: &mut Conn, ids: &[ProductId]) -> db::Result<Vec<Product>> {
     let rows: Vec<Row> = product::table.filter(product::id.eq_any(ids)).select(COLUMNS).load(conn)?;
     Ok(rows.into_iter().map(from_row).collect())
 }
 
-/// At most `limit` products behind the query's cursor.
+/// Returns at most `limit` products behind the query's cursor.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn page(conn: &mut Conn, query: &ProductQuery, limit: i64) -> db::Result<Vec<Product>> {
     let mut select = product::table.select(COLUMNS).into_boxed::<MultiBackend>();
     if let Some(text) = query.text.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
@@ -123,7 +123,7 @@ pub(crate) fn insert_products(conn: &mut Conn, products: &[Product]) -> db::Resu
 /// Those of `new` whose names, in the search form, are in the catalogue already, by their places.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn taken_names(conn: &mut Conn, new: &[NewProduct]) -> db::Result<Vec<usize>> {
     let names: Vec<String> = new.iter().map(NewProduct::search_name).collect();
     let taken: Vec<String> =
@@ -135,7 +135,7 @@ pub fn taken_names(conn: &mut Conn, new: &[NewProduct]) -> db::Result<Vec<usize>
 /// Brings the names of all products into the search form, where an earlier version kept another one.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn renew_search_names(conn: &mut Conn) -> db::Result<()> {
     let names: Vec<(ProductId, String, String)> =
         product::table.select((product::id, product::name, product::search_name)).load(conn)?;
@@ -148,11 +148,11 @@ pub fn renew_search_names(conn: &mut Conn) -> db::Result<()> {
     Ok(())
 }
 
-/// A row of what came in or was written off.
+/// A row for received or written-off units.
 pub(crate) struct Adjustment<'a> {
     pub(crate) product_id: ProductId,
     pub(crate) delta: i64,
-    /// After it.
+    /// Units available after the adjustment.
     pub(crate) available: i64,
     pub(crate) reason: &'a str,
     pub(crate) adjusted_at: Time,
@@ -178,7 +178,7 @@ pub(crate) fn insert_adjustments(conn: &mut Conn, adjustments: &[Adjustment<'_>]
     Ok(())
 }
 
-/// `None` when there is no such product.
+/// Changes a product. Returns `None` for an unknown product.
 pub(crate) fn change(conn: &mut Conn, id: ProductId, change: &ProductChange) -> db::Result<Option<Product>> {
     let row: Option<Row> = diesel::update(product::table.find(id))
         .set((
@@ -195,7 +195,8 @@ pub(crate) fn change(conn: &mut Conn, id: ProductId, change: &ProductChange) -> 
     Ok(row.map(from_row))
 }
 
-/// Units available after it; `None` when there is no such product, or they would be below zero or over [`MAX_UNITS`].
+/// Adjusts the stock and returns the units available; `None` if the product is unknown, or the stock would be below
+/// zero or over [`MAX_UNITS`].
 pub(crate) fn adjust(conn: &mut Conn, id: ProductId, delta: i64) -> db::Result<Option<i64>> {
     // units that come back from orders may bring it over the limit: then it can still be written off
     let (least, most) = if delta < 0 { (-delta, i64::MAX) } else { (0, MAX_UNITS - delta) };
@@ -207,7 +208,7 @@ pub(crate) fn adjust(conn: &mut Conn, id: ProductId, delta: i64) -> db::Result<O
         .optional()?)
 }
 
-/// A product whose units were taken.
+/// A product after taking units.
 pub(crate) struct Taken {
     pub(crate) name: String,
     pub(crate) price: Money,
@@ -216,7 +217,7 @@ pub(crate) struct Taken {
     pub(crate) version: i64,
 }
 
-/// `None` when fewer than `quantity` units are available, or it is not on sale, or there is no such product.
+/// Takes units. Returns `None` if the product is unknown, not on sale, or has fewer than `quantity` units available.
 pub(crate) fn take(conn: &mut Conn, id: ProductId, quantity: i64) -> db::Result<Option<Taken>> {
     let update = diesel::update(product::table.find(id))
         .filter(product::on_sale.eq(true))
@@ -234,7 +235,7 @@ pub(crate) fn take(conn: &mut Conn, id: ProductId, quantity: i64) -> db::Result<
     }))
 }
 
-/// What is available after it, and the row's version; `None` when there is no such product.
+/// Gives units back. Returns the available units and the row's version; `None` for an unknown product.
 pub(crate) fn give_back(conn: &mut Conn, id: ProductId, quantity: i64) -> db::Result<Option<(i64, i64)>> {
     Ok(diesel::update(product::table.find(id))
         .set((product::available.eq(product::available + quantity), product::version.eq(product::version + 1)))
@@ -243,22 +244,22 @@ pub(crate) fn give_back(conn: &mut Conn, id: ProductId, quantity: i64) -> db::Re
         .optional()?)
 }
 
-/// A product's stock against its books.
+/// Stock of a product and the books of the product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StockBalance {
     pub product_id: ProductId,
     /// The initial stock and all adjustments.
     pub received: i64,
-    /// Of them neither reserved nor sold.
+    /// Units neither reserved nor sold.
     pub available: i64,
 }
 
-/// Each product's stock against its books, by id: `received - available` is what orders hold.
+/// Returns stock and books of each product, by id: orders hold `received - available` units.
 ///
 /// Reads everything; for tests and audits.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn balances(conn: &mut Conn) -> db::Result<Vec<StockBalance>> {
     use diesel::dsl::sql;
     use diesel::sql_types::BigInt;

@@ -1,4 +1,4 @@
-//! The rules of the catalogue and its stock, on every database.
+//! The rules of the catalogue and of the stock, on every database.
 
 use contracts::events::OrderLine;
 use contracts::{Money, OrderId, ProductId};
@@ -220,7 +220,7 @@ async fn pages_of_every_sort_show_each_product_once_and_in_order() {
     }
 }
 
-/// All products, read two by two, as name and price.
+/// Returns all products, read two by two, as name and price.
 async fn paged(db: &Database, sort: Sort) -> Vec<String> {
     let (mut shown, mut after) = (Vec::new(), None);
     loop {

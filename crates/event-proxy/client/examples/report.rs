@@ -1,4 +1,4 @@
-//! A service that hands its errors to the event proxy: by the attribute, by the `tracing` layer, and by itself.
+//! A service that reports errors to the event proxy: by the attribute, by the `tracing` layer, and by direct calls.
 //!
 //! ```text
 //! cargo run -p event-proxy-client --example report                          (EVENT_PROXY_URL, or http://127.0.0.1:8090)

@@ -1,4 +1,4 @@
-//! What the answer of a proxy means for the events of a request.
+//! Meaning of a proxy's answer for the events of a request.
 
 use std::time::Duration;
 
@@ -11,21 +11,20 @@ use crate::buffer::Fate;
 use crate::error::chain;
 use crate::retry::Failure;
 
-/// How much of a refusal's text goes into the log, in characters.
+/// Characters of a refusal's text in the log.
 const QUOTED: usize = 300;
-/// How much of an answer is read that need not be understood, in bytes. A connection whose answer is not read to its end
-/// is closed.
+/// Bytes read of an answer without a use. A connection with an unread answer is closed.
 const LONGEST_READ: usize = 2 << 20;
 
 pub(crate) enum Answer {
     Accepted,
-    /// The answer for each event, in order, and the pause that was asked for.
+    /// The answer for each event, in order, and the requested pause.
     ByItem(Vec<Item>, Option<Duration>),
-    /// One of the events is at fault, or more.
+    /// At least one of the events is at fault.
     Refused(String),
-    /// The events are too many for one request, or one is too large.
+    /// The events are too many for one request, or an event is too large.
     TooLarge(String),
-    /// The same request may be accepted later, or elsewhere.
+    /// The proxy or another proxy may accept the same request later.
     Failed {
         failure: Failure,
         retry_after: Option<Duration>,
@@ -46,7 +45,7 @@ struct Problem {
 }
 
 impl Item {
-    /// `None` when it is to be sent once more.
+    /// Returns the fate of the event; `None` if the event is to be sent again.
     pub(crate) fn fate(&self) -> Option<Fate> {
         match self.status {
             200..300 => Some(Fate::Sent),
@@ -68,7 +67,7 @@ struct Items {
     items: Vec<Item>,
 }
 
-/// Whether a status is about the events. The others would be the same for any event: those are waited out.
+/// Returns true if a status is about the events. Other statuses would answer any event, and are waited out.
 fn refuses_content(status: u16) -> bool {
     (400..500).contains(&status) && !matches!(status, 401 | 403 | 404 | 405 | 407 | 408 | 421 | 425 | 429)
 }
@@ -121,7 +120,7 @@ fn by_item(body: reqwest::Result<impl AsRef<[u8]>>, events: usize, retry_after: 
     }
 }
 
-/// The body, or what of it may be read.
+/// Returns the body, up to the limit.
 async fn beginning(mut response: Response) -> reqwest::Result<Vec<u8>> {
     let mut body = Vec::new();
     while body.len() < LONGEST_READ

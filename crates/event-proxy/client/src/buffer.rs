@@ -1,4 +1,4 @@
-//! What waits for the proxy, within its limits, and the counters.
+//! Events waiting for the proxy, within limits, and the counters.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -9,52 +9,52 @@ use tokio::time::sleep_until;
 
 use crate::error::SendError;
 
-/// Where the events of a client have gone. At any time each event that [`send`](crate::EventProxy::send) took is in
-/// exactly one of `queued`, `sent`, `dropped.refused` and `dropped.given_up`.
+/// Counts of a client's events. At any time each event taken by [`send`](crate::EventProxy::send) is in exactly one
+/// of `queued`, `sent`, `dropped.refused` and `dropped.given_up`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Accepted by a proxy.
     pub sent: u64,
-    /// How often an event was sent once more.
+    /// Number of repeated sends of events.
     pub retried: u64,
     /// Waiting, or on the way.
     pub queued: u64,
-    /// The length of those as JSON, in bytes.
+    /// Length of the queued events as JSON, in bytes.
     pub queued_bytes: u64,
     /// Lost.
     pub dropped: Dropped,
 }
 
-/// Events that are lost, by reason.
+/// Lost events, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Dropped {
     /// The buffer was full.
     pub full: u64,
-    /// They could not be sent as they are ([`SendError::Invalid`]).
+    /// Events that could not be sent ([`SendError::Invalid`]).
     pub invalid: u64,
-    /// A proxy refused them for what they are. The reason is in the log.
+    /// Events that a proxy refused for their content. The reason is in the log.
     pub refused: u64,
-    /// No proxy took them in time ([`Retry::give_up_after`](crate::Retry::give_up_after)).
+    /// Events that no proxy took in time ([`Retry::give_up_after`](crate::Retry::give_up_after)).
     pub given_up: u64,
 }
 
 impl Dropped {
-    /// For whatever reason.
+    /// Returns the sum over all reasons.
     pub fn total(&self) -> u64 {
         self.full + self.invalid + self.refused + self.given_up
     }
 }
 
-/// An event on its way.
+/// An event on the way to a proxy.
 pub(crate) struct Queued {
-    /// Without gaps, in the order of `send`.
+    /// Sequence number without gaps, in the order of `send`.
     seq: u64,
     pub(crate) since: Instant,
     pub(crate) tried: bool,
     pub(crate) json: Box<[u8]>,
 }
 
-/// What becomes of an event in the end.
+/// Final outcome of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     Sent,
@@ -76,7 +76,7 @@ pub(crate) struct Buffer {
     wake: Notify,
     /// An event was not taken.
     lost: Notify,
-    /// All events below this number have met their fate.
+    /// Number below which all events are settled.
     settled: watch::Sender<u64>,
     closed: watch::Sender<bool>,
 }
@@ -87,10 +87,10 @@ struct State {
     waiting_bytes: usize,
     /// The number of the next event.
     next: u64,
-    /// Events below this number do not wait for others to fill their batch.
+    /// Events below this number do not wait for a full batch.
     hurry_to: u64,
     stats: Stats,
-    /// Why the last of the invalid events was.
+    /// Reason of the last invalid event.
     invalid: String,
 }
 
@@ -100,7 +100,7 @@ impl Buffer {
         Self { limits, state, wake, lost, settled: watch::Sender::new(0), closed: watch::Sender::new(false) }
     }
 
-    /// Nothing under this lock calls code of others, so it is never held for long, nor poisoned.
+    /// Locks the state. Code under this lock calls no foreign code, so the lock is never held for long, nor poisoned.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
@@ -137,7 +137,7 @@ impl Buffer {
         self.lost.notify_one();
     }
 
-    /// What was dropped until now, and why the last of the invalid events was.
+    /// Returns the drops so far, and the reason of the last invalid event.
     pub(crate) fn drops(&self) -> (Dropped, String) {
         let state = self.lock();
         (state.stats.dropped, state.invalid.clone())
@@ -186,7 +186,7 @@ impl Buffer {
         state.waiting.len() >= self.limits.batch_events || state.waiting_bytes >= self.limits.batch_bytes
     }
 
-    /// At least one event, for there may be one that is larger than a batch.
+    /// Takes a batch of at least one event; a single event may exceed the batch's size.
     fn take(&self, state: &mut State) -> Vec<Queued> {
         let mut bytes = 0;
         let fits = |event: &&Queued| {
@@ -199,7 +199,7 @@ impl Buffer {
         batch
     }
 
-    /// Takes out of `batch` each event that has met its fate, in whatever order; the others stay.
+    /// Takes out of `batch` each event with a fate, in any order; the rest stays.
     pub(crate) fn settle(&self, batch: &mut Vec<Queued>, mut fate: impl FnMut(&Queued) -> Option<Fate>) {
         let mut state = self.lock();
         let stats = &mut state.stats;
@@ -219,7 +219,7 @@ impl Buffer {
         self.settled.send_replace(oldest);
     }
 
-    /// Sends what waits without filling batches, and returns when the events that are there now are settled.
+    /// Sends the queue without filling batches, and returns when all events queued now are settled.
     pub(crate) fn flush(&self) -> impl Future<Output = ()> + Send + use<> {
         let target = {
             let mut state = self.lock();

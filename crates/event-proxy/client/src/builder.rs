@@ -16,15 +16,15 @@ use crate::proxy::{EventProxy, Inner};
 use crate::retry::{Addresses, Retry};
 use crate::worker::{Worker, mark_thread};
 
-/// What the answer of a proxy vouches for.
+/// Guarantee behind a proxy's answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Ack {
     /// The event is queued in memory, and lost if the proxy is killed.
     Memory,
-    /// It is on the proxy's disk.
+    /// The event is on the proxy's disk.
     #[default]
     Disk,
-    /// Kafka has it, or the proxy's disk if Kafka does not confirm in time.
+    /// The event is on Kafka, or on the proxy's disk if Kafka does not confirm in time.
     Kafka,
 }
 
@@ -85,92 +85,93 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// The address of a proxy, `http://127.0.0.1:8090`. With several the client uses the first, goes to the next when
-    /// one can't be reached, does not answer in time, or answers what it would answer to any events (5xx, and 401, 403
-    /// or 404 for a whole request), and comes back after [`failback_after`](Self::failback_after). One that only asks
-    /// for a pause (429), or puts single events off, is not left.
+    /// Adds the address of a proxy, `http://127.0.0.1:8090`. With several addresses the client uses the first. The
+    /// client moves to the next address if a proxy is unreachable, does not answer in time, or fails for any events
+    /// (5xx, and 401, 403 or 404 for a whole request). The client comes back after
+    /// [`failback_after`](Self::failback_after). A proxy that only asks for a pause (429), or puts single events off,
+    /// keeps the client.
     ///
-    /// Each proxy recognises repeats by itself: an event that one has taken without its answer coming through, and
-    /// another takes as well, comes twice, with the same id.
+    /// Each proxy recognises repeats by itself. If the first proxy takes an event and the answer is lost, and another
+    /// proxy takes the event again, the event comes twice, with the same id.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.urls.push(url.into());
         self
     }
 
-    /// Sent as a bearer token.
+    /// Sets the API key, sent as a bearer token.
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
         self.api_key = Some(key.into());
         self
     }
 
-    /// The service of events that do not name one.
+    /// Sets the service of events without a service.
     pub fn service(mut self, service: impl Into<String>) -> Self {
         self.service = Some(service.into());
         self
     }
 
-    /// Default [`Ack::Disk`].
+    /// Sets the acknowledgement, default [`Ack::Disk`].
     pub fn ack(mut self, ack: Ack) -> Self {
         self.ack = ack;
         self
     }
 
-    /// How many events may wait or be on the way, default 10,000.
+    /// Sets the maximum number of events queued or on the way, default 10,000.
     pub fn max_events(mut self, events: usize) -> Self {
         self.max_events = events;
         self
     }
 
-    /// How long those may be as JSON, in bytes, default 16 MiB.
+    /// Sets the maximum length of these events as JSON, in bytes, default 16 MiB.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes;
         self
     }
 
-    /// How many events go into a request, default 100, at most 10,000. A batch that has as many is sent at once.
+    /// Sets the events of a request, default 100, at most 10,000. A full batch is sent at once.
     pub fn batch_events(mut self, events: usize) -> Self {
         self.batch_events = events;
         self
     }
 
-    /// The same by their length as JSON, in bytes, default 512 KiB. An event that is longer goes alone.
+    /// Sets the length of a batch as JSON, in bytes, default 512 KiB. A longer event goes alone.
     pub fn batch_bytes(mut self, bytes: usize) -> Self {
         self.batch_bytes = bytes;
         self
     }
 
-    /// How long an event waits for others to fill its batch, default 100 ms.
+    /// Sets the maximum wait of an event for a full batch, default 100 ms.
     pub fn batch_time(mut self, time: Duration) -> Self {
         self.batch_time = time.min(LONGEST);
         self
     }
 
-    /// Default 2 s.
+    /// Sets the time-out of a connection attempt, default 2 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout.min(LONGEST);
         self
     }
 
-    /// For a request and its answer, default 10 s.
+    /// Sets the time-out of a request and its answer, default 10 s.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout.min(LONGEST);
         self
     }
 
-    /// How long the drop of the last clone may take to send what waits, default 5 s.
+    /// Sets the time that the drop of the last clone may take to send the queue, default 5 s.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.shutdown_timeout = timeout.min(LONGEST);
         self
     }
 
-    /// How long an address that failed is left alone while there are others, default 30 s: twice as long with each time
-    /// that it then fails again, up to 5 minutes.
+    /// Sets the rest of a failed address while there are more addresses, default 30 s: doubled with each further
+    /// failure, up to 5 minutes.
     pub fn failback_after(mut self, time: Duration) -> Self {
         self.failback_after = time.min(LONGEST);
         self
     }
 
-    /// How long a client tries, and at what pauses; see there for the defaults.
+    /// Sets the duration and the pauses of retries; see [`Retry`] for the defaults.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = Retry {
             first_pause: retry.first_pause.min(LONGEST),
@@ -180,16 +181,16 @@ impl Builder {
         self
     }
 
-    /// Certificates (PEM) that the proxy's may be signed with, besides those that the system trusts.
+    /// Adds trusted certificates (PEM) of the proxy, besides the system's.
     pub fn ca_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.ca_certificates = Some(pem.into());
         self
     }
 
-    /// Starts the client. It connects when there is something to send.
+    /// Starts the client. The client connects at the first event.
     ///
     /// # Errors
-    /// A setting that can't be used, or no thread to be had.
+    /// An unusable setting, or a failure to start a thread.
     pub fn build(self) -> Result<EventProxy, BuildError> {
         let urls = self.endpoints()?;
         let client = self.client(&urls)?;
@@ -260,7 +261,7 @@ impl Builder {
     }
 }
 
-/// Where events are posted to at the proxy with this address.
+/// Returns the URL for events at the proxy with this address.
 fn endpoint(url: &str, ack: Ack) -> Result<Url, BuildError> {
     // what comes before an @ may be a password
     let shown = if url.contains('@') { "an address".to_owned() } else { format!("{url:?}") };
@@ -279,7 +280,8 @@ fn endpoint(url: &str, ack: Ack) -> Result<Url, BuildError> {
     Ok(endpoint)
 }
 
-/// The runtime is made and dropped on its own thread, for it can't be dropped inside of another one.
+/// Starts the client's thread. The runtime is created and dropped on this thread, because a runtime can't be dropped
+/// inside another runtime.
 fn start(worker: Worker) -> io::Result<(Handle, thread::JoinHandle<()>)> {
     let (started, start) = mpsc::sync_channel(1);
     let thread = thread::Builder::new().name("event-proxy".to_owned()).spawn(move || {

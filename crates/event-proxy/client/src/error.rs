@@ -1,21 +1,21 @@
-//! What can go wrong for a caller.
+//! Errors for callers.
 
 use std::error::Error;
 use std::fmt::{Display, Write};
 use std::io;
 
-/// A client that can't be made.
+/// Failure to build a client.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// A setting that can't be used.
+    /// An unusable setting.
     #[error("{setting}: {reason}")]
     Setting {
         /// The builder's function: `url`.
         setting: &'static str,
-        /// What is wrong with it.
+        /// The error in the value.
         reason: String,
     },
-    /// The system gave no thread, or not what its runtime needs.
+    /// The system refused a thread, or resources of the thread's runtime.
     #[error("the client's thread did not start")]
     Thread(#[source] io::Error),
 }
@@ -26,45 +26,45 @@ impl BuildError {
     }
 }
 
-/// An event that was not taken. It is dropped, and counted as such.
+/// Refusal of an event. The event is dropped, and counted as dropped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// The buffer is full: the proxy takes events more slowly than they come, or none at all.
+    /// The buffer is full: the proxy takes events too slowly, or not at all.
     #[error("the buffer is full")]
     Full,
-    /// The proxy would refuse it.
+    /// The proxy would refuse the event.
     #[error("{field}: {reason}")]
     Invalid {
-        /// As the proxy calls it: `type`.
+        /// The proxy's name of the field: `type`.
         field: &'static str,
-        /// What is wrong with it.
+        /// The error in the value.
         reason: String,
     },
 }
 
-/// Events were still waiting when the time was up. They go on waiting.
+/// Events were still queued at the end of the time. The events stay queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not all events were delivered in time")]
 pub struct NotFlushed;
 
-/// There is a process-wide client already.
+/// Error of a second process-wide client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a client was installed before")]
 pub struct AlreadyInstalled;
 
-/// An error with its causes, in one line.
+/// Returns an error with the causes, in one line.
 pub(crate) fn chain(error: &dyn Error) -> String {
     causes(error.source()).fold(text(error), |chain, cause| format!("{chain}: {}", text(cause)))
 }
 
-/// How it shows, as far as it goes: `to_string` panics when `Display` fails.
+/// Returns the text shown before any failure: `to_string` panics on a failing `Display`.
 pub(crate) fn text(shown: impl Display) -> String {
     let mut text = String::new();
     let _ = write!(text, "{shown}");
     text
 }
 
-/// The source of an error, its source, and so on.
+/// Returns the source of an error, the source's source, and so on.
 pub(crate) fn causes<'a>(source: Option<&'a (dyn Error + 'static)>) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(source, |error: &&'a (dyn Error + 'static)| (**error).source())
 }

@@ -1,4 +1,4 @@
-//! An event, and how it is written for the proxy.
+//! An event, and the event's JSON for the proxy.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -13,7 +13,7 @@ const LONGEST_NAME: usize = 64;
 /// The longest key or id, in bytes.
 pub(crate) const LONGEST_ID: usize = 255;
 
-/// How bad it is, as logs have it.
+/// Severity of an event, with the names of logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -36,7 +36,7 @@ impl From<tracing::Level> for Level {
     }
 }
 
-/// Something that happened, for [`EventProxy::send`](crate::EventProxy::send), which also says what can't be sent.
+/// An event of a service, for [`EventProxy::send`](crate::EventProxy::send); see there for the limits.
 ///
 /// ```
 /// use event_proxy_client::{Event, Level};
@@ -56,7 +56,7 @@ pub struct Event {
     id: Option<String>,
     time: Option<DateTime<Utc>>,
     level: Option<Level>,
-    /// The text of the error if it could not be serialised.
+    /// The data, or the text of a failed serialisation.
     data: Result<Box<RawValue>, String>,
 }
 
@@ -67,44 +67,45 @@ impl Event {
         Self { service, kind: kind.into(), key, id, time, level, data: Err(String::new()) }.data(Map::new())
     }
 
-    /// The service it is of, if not the client's own. The same characters as a type.
+    /// Sets the service, if not the client's own. Allows the characters of a type.
     pub fn service(mut self, service: impl Into<String>) -> Self {
         self.service = Some(service.into());
         self
     }
 
-    /// What it is about, such as an order's number, 1 to 255 bytes. Events of one key keep their order.
+    /// Sets the key: the subject of the event, such as an order's number, 1 to 255 bytes. Events of one key keep
+    /// their order.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// The caller's own id, 1 to 255 bytes: the proxy takes a second event of this service and id for a repeat.
-    /// Without one the event gets a UUID when it is sent.
+    /// Sets the caller's own id, 1 to 255 bytes: the proxy takes a second event of this service and id for a repeat.
+    /// Without an id, the event gets a UUID when sent.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self
     }
 
-    /// When it happened, if not now.
+    /// Sets the time of the event; default now.
     pub fn time(mut self, time: DateTime<Utc>) -> Self {
         self.time = Some(time);
         self
     }
 
-    /// How bad it is; there is none without it.
+    /// Sets the severity; by default the event has none.
     pub fn level(mut self, level: Level) -> Self {
         self.level = Some(level);
         self
     }
 
-    /// Whatever else there is to say; an empty object without it.
+    /// Sets any further data; by default an empty object.
     pub fn data(mut self, data: impl Serialize) -> Self {
         self.data = to_raw_value(&data).map_err(|error| error.to_string());
         self
     }
 
-    /// As the proxy reads it, with what is missing filled in.
+    /// Returns the event's JSON for the proxy, with defaults filled in.
     pub(crate) fn into_json(self, default_service: Option<&str>) -> Result<Box<[u8]>, SendError> {
         let service = self.service.as_deref().or(default_service);
         let service = service.ok_or_else(|| invalid("service", "is missing, and the client has none of its own"))?;
@@ -140,13 +141,13 @@ struct Wire<'a> {
     data: &'a RawValue,
 }
 
-/// Whether `name` can be a service or a type; neither has dots, for a topic is `{service}.{type}`.
+/// Returns true if `name` can be a service or a type; neither has dots, for a topic is `{service}.{type}`.
 pub(crate) fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(allowed)
 }
 
-/// The same for what is set before there are events.
+/// Checks a name like [`check_name`], for settings of a client or a layer.
 pub(crate) fn check_setting(setting: &'static str, name: &str) -> Result<(), BuildError> {
     let reason = || format!("{name:?} must be 1 to {LONGEST_NAME} of letters, digits, _ and -");
     if is_name(name) { Ok(()) } else { Err(BuildError::setting(setting, reason())) }

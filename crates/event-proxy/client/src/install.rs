@@ -7,16 +7,16 @@ use crate::proxy::EventProxy;
 
 static INSTALLED: OnceLock<EventProxy> = OnceLock::new();
 
-/// Makes `proxy` the process-wide client, which [`report_errors`](crate::report_errors) uses. It is never dropped, so
-/// keep a clone to [flush](EventProxy::flush) at the end of the program.
+/// Makes `proxy` the process-wide client, used by [`report_errors`](crate::report_errors). The process never drops
+/// this client, so keep a clone to [flush](EventProxy::flush) at the end of the program.
 ///
 /// # Errors
-/// It can be done once.
+/// A client is already installed.
 pub fn install(proxy: EventProxy) -> Result<(), AlreadyInstalled> {
     INSTALLED.set(proxy).map_err(|_| AlreadyInstalled)
 }
 
-/// The process-wide client, if there is one.
+/// Returns the process-wide client, if installed.
 pub fn installed() -> Option<&'static EventProxy> {
     INSTALLED.get()
 }

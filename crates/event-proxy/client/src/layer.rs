@@ -1,4 +1,4 @@
-//! What is logged with `tracing`, as events of the proxy.
+//! Log events of `tracing` as events of the proxy.
 
 use std::error::Error;
 use std::fmt::Debug;
@@ -20,10 +20,10 @@ use crate::event::{Event, check_setting, is_name};
 use crate::proxy::EventProxy;
 use crate::worker;
 
-/// The field that says of which type an event is.
+/// Field with the type of a log event.
 const TYPE_FIELD: &str = "event_type";
 
-/// Ships what is logged with `tracing`: by default errors.
+/// Ships log events of `tracing`: by default errors.
 ///
 /// ```no_run
 /// use event_proxy_client::{EventProxy, ProxyLayer};
@@ -38,9 +38,9 @@ const TYPE_FIELD: &str = "event_type";
 /// # }
 /// ```
 ///
-/// The event's data are `message`, `target`, `module`, `file`, `line`, `fields`, and `spans`: those that it is in, the
-/// outermost first, with `name` and `fields`. Its type is what the field `event_type` says if that can be a type, else
-/// [`ProxyLayerBuilder::event_type`]. What clients log themselves is not shipped.
+/// The event's data are `message`, `target`, `module`, `file`, `line`, `fields`, and `spans`: the enclosing spans,
+/// the outermost first, with `name` and `fields`. The type is the value of the field `event_type` if valid, else
+/// [`ProxyLayerBuilder::event_type`]. Log events of clients are not shipped.
 pub struct ProxyLayer {
     proxy: EventProxy,
     service: Option<String>,
@@ -55,7 +55,7 @@ pub struct ProxyLayerBuilder {
 }
 
 impl ProxyLayer {
-    /// The layer sends what it ships by `proxy`.
+    /// Starts a layer that sends by `proxy`.
     pub fn builder(proxy: EventProxy) -> ProxyLayerBuilder {
         let events = Targets::new().with_default(LevelFilter::ERROR);
         ProxyLayerBuilder {
@@ -66,34 +66,34 @@ impl ProxyLayer {
 }
 
 impl ProxyLayerBuilder {
-    /// The service of the events, if not the client's own.
+    /// Sets the service of the events, if not the client's own.
     pub fn service(mut self, service: impl Into<String>) -> Self {
         self.layer.service = Some(service.into());
         self
     }
 
-    /// The type of events that do not name one, default `log`.
+    /// Sets the type of events without a type, default `log`.
     pub fn event_type(mut self, event_type: impl Into<String>) -> Self {
         self.layer.event_type = event_type.into();
         self
     }
 
-    /// Which events are shipped, by target and level; default `error` for all targets.
+    /// Sets the shipped events, by target and level; default `error` for all targets.
     pub fn events(mut self, events: Targets) -> Self {
         self.choice.events = events;
         self
     }
 
-    /// Which spans are told of, default those at `INFO` and above. Others cost nothing.
+    /// Sets the reported spans, default `INFO` and above. Other spans cost nothing.
     pub fn spans(mut self, spans: LevelFilter) -> Self {
         self.choice.spans = spans;
         self
     }
 
-    /// The layer, with a filter that leaves other layers alone.
+    /// Returns the layer, with a filter that leaves other layers alone.
     ///
     /// # Errors
-    /// A service or a type that can't be one, or no service, neither here nor of the client.
+    /// An invalid service or type, or a missing service, both here and in the client.
     pub fn build<S: Subscriber + for<'a> LookupSpan<'a>>(self) -> Result<Filtered<ProxyLayer, Choice, S>, BuildError> {
         let service = self.layer.service.as_deref().or(self.layer.proxy.default_service());
         let missing = || BuildError::setting("service", "is missing, and the client has none of its own");
@@ -103,7 +103,7 @@ impl ProxyLayerBuilder {
     }
 }
 
-/// Which events are shipped, and which spans are told of. See [`ProxyLayerBuilder`].
+/// Filter of shipped events and reported spans. See [`ProxyLayerBuilder`].
 pub struct Choice {
     events: Targets,
     spans: LevelFilter,
@@ -132,7 +132,7 @@ impl<S> Filter<S> for Choice {
     }
 }
 
-/// What is known of a span.
+/// Fields of a span.
 struct SpanFields(Map<String, Value>);
 
 impl ProxyLayer {

@@ -1,5 +1,4 @@
-//! A client of the event proxy: hands a service's events over to it in the background, and never blocks or fails the
-//! service for them.
+//! A client of the event proxy: delivers a service's events in the background, and never blocks or fails the service.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -20,14 +19,14 @@
 //! # }
 //! ```
 //!
-//! [`send`](EventProxy::send) puts the event into a bounded buffer; a thread of the client posts them in batches,
-//! tries again for as long as [`Retry`] says, and goes to the next address when one is away. Every event has an id from
-//! the start, so that one whose answer was lost is not taken twice. What becomes of them is counted in [`Stats`]: an
-//! event is lost when the buffer is full, when the proxy refuses it, when no proxy takes it in time, and when the
-//! process is killed while it waits.
+//! [`send`](EventProxy::send) puts the event into a bounded buffer. A thread of the client posts the events in
+//! batches, retries for the time in [`Retry`], and moves to the next address if a proxy is unavailable. Every event
+//! has an id from the start, so that an event with a lost answer is not taken twice. [`Stats`] counts the outcomes.
+//! An event is lost if the buffer is full, if the proxy refuses the event, if no proxy takes the event in time, or if
+//! the process is killed before the delivery.
 //!
-//! Errors of a function are reported by an attribute, [`report_errors`]; what is logged with `tracing`, by a layer,
-//! [`ProxyLayer`].
+//! The attribute [`report_errors`] reports errors of a function; the layer [`ProxyLayer`] reports log events of
+//! `tracing`.
 
 #[doc(hidden)]
 #[path = "report.rs"]
@@ -52,7 +51,7 @@ pub use layer::{ProxyLayer, ProxyLayerBuilder};
 pub use proxy::EventProxy;
 pub use retry::Retry;
 
-/// Reports the error of a function to the event proxy, and returns the result as it is.
+/// Reports the error of a function to the event proxy, and returns the unchanged result.
 ///
 /// ```
 /// use event_proxy_client::report_errors;
@@ -65,33 +64,33 @@ pub use retry::Retry;
 /// assert_eq!(pay(17, 1200).unwrap_err(), "order 17 can't be paid"); // reported, if a client is installed
 /// ```
 ///
-/// It goes on functions and methods with a body, async or not, generic or not, that return a `Result`. It uses the
-/// process-wide client (`install`), and does nothing without one. It neither blocks nor fails the
-/// caller: an event that does not fit into the client's buffer is dropped and counted there.
+/// The attribute goes on functions and methods with a body, async or not, generic or not, that return a `Result`.
+/// Reports go to the process-wide client (`install`); without a client the attribute does nothing. A report neither
+/// blocks nor fails the caller: if the client's buffer is full, the event is dropped and counted there.
 ///
-/// Inside `#[async_trait]` it does not compile, for a method there returns a boxed future by the time the attribute sees
-/// it: put it on an async function that the method calls.
+/// Inside `#[async_trait]` the attribute does not compile, because a method there returns a boxed future: put the
+/// attribute on an async function, and call this function from the method.
 ///
 /// | argument | |
 /// | --- | --- |
 /// | `type = "…"` | the event's type: 1 to 64 of letters, digits, `_` and `-` |
 /// | `service = "…"` | the service, if not the client's own |
-/// | `key = expression` | the event's key, anything that implements `Display` |
-/// | `fields(name = expression, …)` | more to report, anything that implements `serde::Serialize` |
+/// | `key = expression` | the event's key, any value with `Display` |
+/// | `fields(name = expression, …)` | more to report, any value with `serde::Serialize` |
 ///
-/// A key is cut to 255 bytes, and left out if it is empty or has a NUL.
+/// A key is cut to 255 bytes. An empty key or a key with a NUL is left out.
 ///
-/// The expressions see the function's arguments; they are evaluated before its body, whether or not it fails, and not
-/// at all without a client.
+/// The expressions see the function's arguments. The expressions are evaluated before the body, also for a success,
+/// and not at all without a client.
 ///
-/// The event has the level `error`, and as data `error`, `causes` (its `source`s), `function`, `module`, `file`, `line`
-/// and `fields`. The error must implement `Display`. Causes are told of what implements `std::error::Error`, and of
-/// `Box<dyn Error>` and `anyhow::Error`; in a generic function it is its bounds that count. `Debug` alone is not
-/// enough: it says more than somebody who reads events should see.
+/// The event has the level `error`, and as data `error`, `causes` (the error's `source`s), `function`, `module`,
+/// `file`, `line` and `fields`. The error must implement `Display`. The attribute reports the causes of types with
+/// `std::error::Error`, and of `Box<dyn Error>` and `anyhow::Error`; in a generic function the bounds count. `Debug`
+/// alone is not enough, because `Debug` may show more than readers of events should see.
 ///
 /// # What is refused
 ///
-/// A function that does not return a `Result`:
+/// A function without a `Result` does not compile:
 ///
 /// ```compile_fail,E0308
 /// #[event_proxy_client::report_errors(service = "order", type = "payment-failed")]
@@ -100,7 +99,7 @@ pub use retry::Retry;
 /// }
 /// ```
 ///
-/// An error that can't be displayed:
+/// An error without `Display` does not compile:
 ///
 /// ```compile_fail,E0277
 /// struct Secret;
@@ -111,7 +110,7 @@ pub use retry::Retry;
 /// }
 /// ```
 ///
-/// No type, or one that the proxy would refuse; unknown arguments; what is no function with a body:
+/// A missing or invalid type, unknown arguments, or an item without a body do not compile:
 ///
 /// ```compile_fail
 /// #[event_proxy_client::report_errors(service = "order", type = "payment.failed")]

@@ -1,4 +1,4 @@
-//! The handle that callers have.
+//! The callers' handle of a client.
 
 use std::fmt;
 use std::sync::{Arc, mpsc};
@@ -16,15 +16,16 @@ use crate::event::Event;
 
 /// A client of the event proxy. A clone is the same client.
 ///
-/// It has a thread of its own, so it works inside a tokio runtime, outside of one, and while one shuts down.
+/// The client has a thread of its own, so a client works inside a tokio runtime, outside, and during a runtime's
+/// shutdown.
 ///
-/// Events are posted in the order of `send`, batch after batch, with one request under way at a time. So events of one
-/// key reach Kafka in that order, with two exceptions: when the client goes to another address, for each proxy keeps
-/// the order of what it got itself; and when a proxy, in its answer to one batch, puts an event off (429, 503) but takes
-/// a later one.
+/// Events are posted in the order of `send`, batch after batch, with one request under way at a time. So events of
+/// one key reach Kafka in this order, with two exceptions. A move to another address breaks the order, because each
+/// proxy keeps only the order of the events received there. A proxy that puts an event off (429, 503) and takes a
+/// later event of the same batch also breaks the order.
 ///
-/// Dropping the last clone sends what waits, for at most [`Builder::shutdown_timeout`], and blocks that long. A client
-/// that was [installed](crate::install) is never dropped: end the program with a [flush](Self::flush).
+/// The drop of the last clone sends the queue, for at most [`Builder::shutdown_timeout`], and blocks during this
+/// time. An [installed](crate::install) client is never dropped: end the program with a [flush](Self::flush).
 #[derive(Clone)]
 pub struct EventProxy {
     inner: Arc<Inner>,
@@ -33,14 +34,14 @@ pub struct EventProxy {
 pub(crate) struct Inner {
     pub(crate) buffer: Arc<Buffer>,
     pub(crate) default_service: Option<String>,
-    /// Of the client's thread.
+    /// Runtime of the client's thread.
     pub(crate) runtime: Handle,
-    /// Always there, until it is dropped.
+    /// Present until the drop.
     pub(crate) thread: Option<JoinHandle<()>>,
 }
 
 impl EventProxy {
-    /// A client is made by its settings.
+    /// Returns the settings for a new client.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -51,31 +52,32 @@ impl EventProxy {
 
     /// Puts the event into the buffer, and returns at once.
     ///
-    /// Here it gets its id and time if it has none: however often it is sent from then on, the proxy takes it once.
+    /// The event gets an id and a time here, if absent: however often the client then sends the event, the proxy
+    /// takes the event once.
     ///
     /// # Errors
-    /// The event is dropped, and counted in [`Stats::dropped`], if it could not be accepted as it is, or if the buffer
-    /// is full. Callers that can do nothing about it may ignore that.
+    /// An invalid event or an event for a full buffer is dropped, and counted in [`Stats::dropped`]. Callers without
+    /// a remedy may ignore the error.
     pub fn send(&self, event: Event) -> Result<(), SendError> {
         let buffer = &self.inner.buffer;
         let json = event.into_json(self.inner.default_service.as_deref());
         buffer.push(json.inspect_err(|reason| buffer.count_invalid(reason))?)
     }
 
-    /// The service of events that do not name one.
+    /// Returns the service of events without a service.
     pub(crate) fn default_service(&self) -> Option<&str> {
         self.inner.default_service.as_deref()
     }
 
-    /// Where its events have gone until now.
+    /// Returns the counts of events so far.
     pub fn stats(&self) -> Stats {
         self.inner.buffer.stats()
     }
 
-    /// Waits until everything sent before is accepted, refused or given up; on whatever runtime.
+    /// Waits until every event sent before is accepted, refused or given up; works on any runtime.
     ///
     /// # Errors
-    /// [`NotFlushed`] when that takes longer than `timeout`.
+    /// [`NotFlushed`] after `timeout`.
     pub async fn flush(&self, timeout: Duration) -> Result<(), NotFlushed> {
         let (reply, done) = oneshot::channel();
         // whoever waited may have gone
@@ -83,7 +85,7 @@ impl EventProxy {
         if done.await == Ok(true) { Ok(()) } else { Err(NotFlushed) }
     }
 
-    /// [`flush`](Self::flush) for code that is not async. It blocks the thread.
+    /// Flushes like [`flush`](Self::flush), for code that is not async. Blocks the thread.
     ///
     /// # Errors
     /// As above.

@@ -1,4 +1,4 @@
-//! What the code written by [`report_errors`](crate::report_errors) calls. No part of the public interface.
+//! Support for the code written by [`report_errors`](crate::report_errors). No part of the public interface.
 
 use std::error::Error;
 use std::fmt::{Display, Write};
@@ -12,7 +12,7 @@ use crate::error::{causes, text};
 use crate::event::{Event, LONGEST_ID, Level};
 use crate::proxy::EventProxy;
 
-/// Where a function is.
+/// Place of a function in the source.
 pub struct Site {
     pub function: &'static str,
     pub module: &'static str,
@@ -20,7 +20,7 @@ pub struct Site {
     pub line: u32,
 }
 
-/// What is known before the function runs.
+/// Data known before the function runs.
 pub struct Report {
     proxy: &'static EventProxy,
     event: Event,
@@ -38,7 +38,7 @@ impl Report {
         self
     }
 
-    /// What can't be a key is left out, and what is too long for one is cut: the report matters more.
+    /// Sets the key. An unusable key is left out, and a long key is cut: the report matters more.
     pub fn key(mut self, key: impl Display) -> Self {
         let mut text = String::new();
         let shown = write!(text, "{key}");
@@ -92,12 +92,12 @@ pub trait Reportable {}
 
 impl<E: Display + ?Sized> Reportable for E {}
 
-/// The error of a result; the one place that says what a function with the attribute must return.
+/// Returns the error of a result; the only place that fixes the return type of functions with the attribute.
 pub fn error_of<T, E: Reportable>(result: &Result<T, E>) -> Option<&E> {
     result.as_ref().err()
 }
 
-/// Calls a function's body. One that is called on the spot may not return what it borrows from a captured `&mut`.
+/// Calls a function's body. A closure called on the spot may not return borrows of a captured `&mut`.
 pub fn call<R>(body: impl FnOnce() -> R) -> R {
     body()
 }
@@ -110,7 +110,7 @@ pub fn unreachable<T>() -> T {
 /// An error in words.
 pub struct Description {
     error: String,
-    /// The immediate one first.
+    /// Causes, the immediate cause first.
     causes: Vec<String>,
 }
 
@@ -120,8 +120,8 @@ impl Description {
     }
 }
 
-/// Says as much as the type of the error allows. A method call takes the implementation that it reaches with the fewest
-/// dereferences, so the first of the traits below that fits wins when called on `&&&&&Probe(error)`.
+/// Describes an error as well as the error's type allows. A method call takes the implementation with the fewest
+/// dereferences, so on `&&&&&Probe(error)` the first fitting trait below wins.
 pub struct Probe<'a, E: ?Sized>(pub &'a E);
 
 pub trait ByDynSync {
@@ -170,7 +170,7 @@ pub trait ByNothing {
     fn describe(&self) -> Description;
 }
 
-/// Never called, and there to be found: only [`error_of`] is to complain about a type that can't be displayed.
+/// Never called, only found: the compiler should complain about a type without `Display` only at [`error_of`].
 impl<E> ByNothing for Probe<'_, E> {
     fn describe(&self) -> Description {
         Description { error: String::new(), causes: Vec::new() }

@@ -1,18 +1,18 @@
-//! Which address is next, and when.
+//! Choice of the next address and of the time.
 
 use std::time::{Duration, Instant};
 
 use reqwest::Url;
 
-/// How a client tries again.
+/// Pauses and duration of retries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
-    /// The pause after the first failure; it doubles with each further one, less up to a half by chance, so that a
-    /// crowd does not come back all at once. Default 100 ms.
+    /// Pause after the first failure; doubled with each further failure, less up to a half by chance, so that many
+    /// clients do not come back at once. Default 100 ms.
     pub first_pause: Duration,
     /// The longest pause. Default 30 s.
     pub longest_pause: Duration,
-    /// An event that no proxy takes is given up when it is this old. Default 10 minutes.
+    /// Age at which an undelivered event is given up. Default 10 minutes.
     pub give_up_after: Duration,
 }
 
@@ -27,48 +27,48 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// After `failures` in a row, at least one.
+    /// Returns the pause after `failures` in a row, at least one.
     fn pause(&self, failures: u32) -> Duration {
         let doubled = self.first_pause.saturating_mul(1 << (failures - 1).min(20));
         doubled.min(self.longest_pause).mul_f64(rand::random_range(0.5..=1.0))
     }
 }
 
-/// A proxy that says "at once" in its Retry-After is not believed.
+/// Shortest pause for a Retry-After: a Retry-After of 0 is not believed.
 const SHORTEST_ASKED: Duration = Duration::from_millis(50);
-/// Longer than any Retry-After that makes sense; keeps sums of times from overflowing.
+/// Longest pause for a Retry-After; keeps sums of times from overflowing.
 const LONGEST_ASKED: Duration = Duration::from_secs(24 * 60 * 60);
-/// For an address that does not come back. One that hangs costs a timeout after each rest.
+/// Longest rest of an address that stays away. A hanging address costs a time-out after each rest.
 const LONGEST_REST: Duration = Duration::from_secs(300);
 
-/// Those of the proxies, in order of preference.
+/// Addresses of the proxies, in order of preference.
 pub(crate) struct Addresses {
     all: Vec<Address>,
     retry: Retry,
-    /// How long others are preferred to an address that failed for the first time.
+    /// Time without use of an address after the first failure, while there are more addresses.
     failback_after: Duration,
 }
 
 struct Address {
     url: Url,
-    /// In a row.
+    /// Number of consecutive failures.
     failures: u32,
-    /// Others are preferred until then.
+    /// Time until which other addresses are preferred.
     rests_until: Instant,
-    /// How long that will be if it fails again.
+    /// Length of the next rest, after another failure.
     rest: Duration,
-    /// Nothing is sent until then.
+    /// Time until which nothing is sent.
     ready_at: Instant,
-    /// It was the proxy that asked for this pause.
+    /// True if the proxy asked for this pause.
     asked: bool,
 }
 
-/// Why an address gets nothing for a while.
+/// Reason of a pause of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// Another address may do better.
+    /// The proxy is unavailable; another address may work.
     Away,
-    /// It is there, and wants to be asked again.
+    /// The proxy is there, and asks for a later retry.
     Busy,
 }
 
@@ -80,8 +80,8 @@ impl Addresses {
         Self { all: urls.into_iter().map(address).collect(), retry, failback_after }
     }
 
-    /// The number of the next address and when it may be used: the first that does not rest, or if all do, the one
-    /// that is ready first.
+    /// Returns the index of the next address and the time of its use: the first address without a rest, or else the
+    /// address that is ready first.
     pub(crate) fn next(&self, now: Instant) -> (usize, Instant) {
         let soonest = || (0..self.all.len()).min_by_key(|index| self.all[*index].ready_at);
         // there is at least one
@@ -98,7 +98,7 @@ impl Addresses {
         (address.failures, address.rests_until, address.rest) = (0, now, self.failback_after);
     }
 
-    /// Returns the pause that the address gets, and whether this is its first failure after a success.
+    /// Returns the pause of the address, and true for the first failure after a success.
     pub(crate) fn failed(
         &mut self,
         index: usize,
@@ -122,7 +122,7 @@ impl Addresses {
         (pause, address.failures == 1)
     }
 
-    /// Ends the pauses that no proxy asked for.
+    /// Ends all pauses except those requested by a proxy.
     pub(crate) fn hurry(&mut self) {
         let now = Instant::now();
         self.all.iter_mut().filter(|address| !address.asked).for_each(|address| address.ready_at = now);
@@ -141,7 +141,7 @@ mod tests {
         Addresses::new(vec![url(1), url(2)], retry, REST)
     }
 
-    /// The first address fails whenever it is asked: how long each of its rests is, in seconds.
+    /// Returns the lengths of the first address's rests, in seconds, if the address always fails.
     fn rests(addresses: &mut Addresses, now: &mut Instant, count: usize) -> Vec<u64> {
         let mut rest = || {
             let (index, ready_at) = addresses.next(*now);

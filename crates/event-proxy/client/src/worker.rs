@@ -1,4 +1,4 @@
-//! The client's own thread: takes batches out of the buffer and posts them, one after the other.
+//! The client's own thread: takes batches out of the buffer and posts the batches, one after the other.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -11,19 +11,20 @@ use crate::answer::{self, Answer, Item};
 use crate::buffer::{Buffer, Dropped, Fate, Queued};
 use crate::retry::{Addresses, Failure};
 
-/// Between two messages about events that were not taken.
+/// Interval between two messages about dropped events.
 const DROPS_LOGGED_EVERY: Duration = Duration::from_secs(10);
 
 thread_local! {
     static OURS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Marks this thread as one on which clients work.
+/// Marks this thread as a thread of clients.
 pub(crate) fn mark_thread() {
     OURS.set(true);
 }
 
-/// Whether clients work on this thread. What is logged here is never shipped, for shipping it would log again.
+/// Returns true if clients work on this thread. Log events of such a thread are never shipped, because shipping would
+/// log again.
 pub(crate) fn is_ours() -> bool {
     OURS.get()
 }
@@ -33,7 +34,7 @@ pub(crate) struct Worker {
     pub(crate) client: Client,
     pub(crate) addresses: Addresses,
     pub(crate) give_up_after: Duration,
-    /// Between the end of the client and the end of its thread.
+    /// Time between the end of the client and the end of the thread.
     pub(crate) shutdown_timeout: Duration,
     /// Pauses have been cut short because the buffer is closed.
     pub(crate) hurried: bool,
@@ -66,7 +67,7 @@ impl Worker {
         }
     }
 
-    /// Returns when each event of the batch has met its fate.
+    /// Returns when each event of the batch has a fate.
     async fn deliver(&mut self, mut batch: Vec<Queued>) {
         // a request that is refused is halved until it is known for which event; after that they grow again
         let mut at_once = batch.len();
@@ -95,8 +96,8 @@ impl Worker {
         }
     }
 
-    /// Waits for an address that may be used. `None` when there is nothing left to send: events that grow too old
-    /// over it are given up.
+    /// Waits for a usable address. Returns `None` with an empty batch: events that grow too old meanwhile are given
+    /// up.
     async fn ready(&mut self, batch: &mut Vec<Queued>) -> Option<usize> {
         while !batch.is_empty() {
             let now = Instant::now();
@@ -113,7 +114,7 @@ impl Worker {
         None
     }
 
-    /// The end of the client ends it early, but once.
+    /// Waits until `until`. The end of the client shortens one wait.
     async fn pause(&mut self, until: Instant) {
         tokio::select! {
             () = sleep_until(until.into()) => {}
@@ -150,7 +151,7 @@ impl Worker {
         });
     }
 
-    /// What is neither accepted nor refused stays in the batch, in its place.
+    /// Settles accepted and refused events; the remaining events keep their place in the batch.
     fn settle_by_item(&mut self, index: usize, batch: &mut Vec<Queued>, items: &[Item], retry_after: Option<Duration>) {
         let mut fates = items.iter().map(Item::fate);
         self.buffer.settle(batch, |_| fates.next().flatten());
@@ -177,7 +178,7 @@ impl Worker {
     }
 }
 
-/// Tells of events that were not taken, here and not where they were sent: that may be the log itself. Never returns.
+/// Logs dropped events, here instead of in `send`: the caller of `send` may be the log itself. Never returns.
 async fn log_drops(buffer: &Buffer, logged: &mut Dropped) {
     loop {
         buffer.dropped().await;
@@ -202,7 +203,7 @@ fn log_refused(events: usize, reason: &str) {
     tracing::warn!(events, reason, "events are lost: the proxy refused them");
 }
 
-/// The events as a JSON array.
+/// Returns the events as a JSON array.
 fn array(events: &[Queued]) -> Vec<u8> {
     let length: usize = events.iter().map(|event| event.json.len() + 1).sum();
     let mut body = Vec::with_capacity(length + 2);

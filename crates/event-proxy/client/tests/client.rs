@@ -1,4 +1,4 @@
-//! The client against a proxy of a few lines that remembers what it got, and against the real one.
+//! The client against a small proxy that keeps the requests, and against a real proxy.
 
 mod client {
     mod attribute;

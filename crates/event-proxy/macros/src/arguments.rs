@@ -1,4 +1,4 @@
-//! What stands in the brackets of the attribute.
+//! Arguments of the attribute.
 
 use proc_macro2::Span;
 use syn::ext::IdentExt;
@@ -71,7 +71,7 @@ fn in_parentheses(input: ParseStream) -> Result<Vec<Field>> {
     Ok(fields.into_iter().collect())
 }
 
-/// What the proxy takes for a service or a type.
+/// Parses a name of a service or a type by the proxy's rules.
 fn event_name(input: ParseStream) -> Result<LitStr> {
     let literal: LitStr = input.parse()?;
     let text = literal.value();

@@ -1,4 +1,5 @@
-//! The function with its body wrapped. Names of ours have the span `mixed_site`: the function's own code can't see them.
+//! The function with a wrapped body. Generated names have the span `mixed_site`: the function's own code can't see
+//! them.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -35,7 +36,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
     Ok(quote!(#function))
 }
 
-/// `let report = …;`, what is known before the body runs.
+/// Returns `let report = …;`, with the data known before the body runs.
 fn report(arguments: &Arguments, function: &ItemFn) -> TokenStream {
     let Arguments { service, kind, key, fields } = arguments;
     let name = &function.sig.ident;
@@ -86,7 +87,7 @@ fn result(function: &ItemFn, output: &Type) -> TokenStream {
     }
 }
 
-/// Leaves to the compiler what has no name outside of a signature: `impl Trait`.
+/// Replaces `impl Trait`, a type without a name outside of a signature, by an inferred type.
 struct Nameable;
 
 impl VisitMut for Nameable {

@@ -1,4 +1,4 @@
-//! The attribute `report_errors` of `event-proxy-client`, which re-exports and documents the attribute.
+//! The attribute `report_errors`. `event-proxy-client` re-exports and documents the attribute.
 
 mod arguments;
 mod expand;

@@ -1,5 +1,5 @@
-//! The event proxy: services in any language post their events over REST; it keeps them on disk, in order by key, and
-//! brings them to Kafka whenever Kafka is there.
+//! The event proxy: services in any language post events over REST. The proxy keeps the events on disk, in order by
+//! key, and delivers them when Kafka is available.
 //!
 //! [`Proxy::open`], then [`Server::start`](http::Server::start). It is HTTP in front of the event log of the platform,
 //! and knows nothing of the shop.
@@ -18,6 +18,6 @@ mod ui;
 
 pub use proxy::Proxy;
 
-/// A tenth faster than the C library's, for what SQLite allocates too.
+/// A tenth faster than the C library's allocator, also for SQLite's allocations.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -10,14 +10,14 @@ use event_proxy::http::Server;
 use event_proxy::settings::{SOURCES, Settings};
 use program::process::{self, Failure, Stop};
 
-/// Takes events from services over REST, keeps them on disk, and brings them to Kafka.
+/// Takes events from services over REST, keeps the events on disk, and delivers to Kafka.
 #[derive(Parser)]
 #[command(name = "event-proxy", version)]
 struct Cli {
-    /// The file with settings; config/event-proxy.toml if it is there.
+    /// The file with settings; config/event-proxy.toml if present.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Only say whether the settings can be used, without touching anything.
+    /// Only check the settings, without touching anything.
     #[arg(long)]
     check_config: bool,
 }
@@ -51,7 +51,7 @@ async fn check(settings: Settings) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Serves until the process is told to stop, and then finishes what it began.
+/// Serves until a stop signal, and then finishes begun work.
 async fn serve(settings: Settings) -> Result<(), Failure> {
     let listener = SOURCES.listen("http.address", &settings.http.address)?;
     let _telemetry = settings.observe()?;

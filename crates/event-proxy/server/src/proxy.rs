@@ -1,4 +1,4 @@
-//! The proxy as it runs: its log, its topics, and the secret of its receipts.
+//! The running proxy: log, topics, and the secret of receipts.
 
 use std::fs;
 use std::sync::Arc;
@@ -32,20 +32,20 @@ pub(crate) static MIGRATIONS: db::Migrations = db::Migrations {
     postgres: embed_migrations!("../../../migrations/event-proxy/postgres"),
 };
 
-/// The file in `data_dir` with what signs receipts.
+/// File in `data_dir` with the secret of receipts.
 const RECEIPT_SECRET: &str = "receipt-secret";
 
-/// An open proxy; clones share it.
+/// An open proxy; clones share the state.
 #[derive(Clone)]
 pub struct Proxy {
     pub settings: Arc<Settings>,
     pub db: Database,
-    /// What proxies share; the same as `db` unless set.
+    /// Database shared by proxies; by default the same as `db`.
     pub control: Database,
     pub log: Log,
     pub admin: Arc<Access>,
     pub keys: Arc<Keys>,
-    /// That keys and ended sessions are read again and again.
+    /// Task that renews keys and ended sessions.
     renewing: AbortHandle,
     pub(crate) peers: Arc<Peers>,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
@@ -56,16 +56,15 @@ pub struct Proxy {
     working: Arc<Mutex<Option<AtWork>>>,
     pub(crate) receipts: Arc<Receipts>,
     pub(crate) intake: Arc<Intake>,
-    /// That answers which go on and on are to end.
+    /// Cancelled at the stop, to end streams.
     pub(crate) stopping: CancellationToken,
 }
 
 impl Proxy {
-    /// Opens the log in `data_dir`, which is made if there is none, and begins to bring it to Kafka if the settings say
-    /// so.
+    /// Opens the log in `data_dir`, created if absent, and starts the delivery to Kafka if configured.
     ///
     /// # Errors
-    /// The setting that can't be used, or that the server of the control database is away.
+    /// The unusable setting, or an unavailable server of the control database.
     pub async fn open(settings: Settings) -> Result<Self, Failure> {
         let Prepared { delivery, tls, peers } = Prepared::new(&settings)?;
         let folder = &settings.data_dir;
@@ -119,15 +118,15 @@ impl Proxy {
         })
     }
 
-    /// Looks at everything that the start refuses, files included. Nothing is connected, and nothing stays on disk.
+    /// Checks everything that the start refuses, files included. Connects to nothing, and leaves nothing on disk.
     ///
     /// # Errors
-    /// The first setting that can't be used.
+    /// The first unusable setting.
     pub fn check(settings: &Settings) -> Result<(), SettingError> {
         Prepared::new(settings).map(drop)
     }
 
-    /// Finishes what was queued and what is on its way to Kafka; nothing is taken afterwards.
+    /// Finishes queued events and running deliveries; takes no events afterwards.
     pub async fn close(&self) {
         self.intake.finish().await;
         let working = self.working.lock().take();
@@ -143,7 +142,7 @@ impl Proxy {
     }
 }
 
-/// What the settings and the files that they name make.
+/// Parts built from the settings and the named files.
 struct Prepared {
     delivery: Delivery,
     tls: Option<rustls::ServerConfig>,
@@ -166,13 +165,13 @@ impl Prepared {
     }
 }
 
-/// What works until the proxy is closed.
+/// Tasks that run until the proxy is closed.
 struct AtWork {
     housekeeping: Housekeeping,
     delivery: Option<Working>,
 }
 
-/// What was begun on an open log.
+/// Parts started on an open log.
 struct Begun {
     topics: Arc<Topics>,
     refusals: Arc<Refusals>,

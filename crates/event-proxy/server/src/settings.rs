@@ -21,16 +21,16 @@ use crate::cluster::peers;
 use crate::http::loopback_guard::is_of_this_machine;
 use crate::ingest::event::is_name;
 
-/// Where they come from.
+/// Sources of the settings.
 pub const SOURCES: Sources = Sources { prefix: "EVENT_PROXY", file: "config/event-proxy.toml" };
-/// Partitions of a topic; more than are ever useful for one proxy.
+/// Maximum number of partitions of a topic; more are never useful for one proxy.
 pub const MAX_PARTITIONS: u32 = 100;
 
 /// All settings of the proxy.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Where the log is kept, and all else that the proxy writes.
+    /// Folder of the log and of all other files of the proxy.
     pub data_dir: PathBuf,
     pub http: HttpSettings,
     pub ingest: IngestSettings,
@@ -66,11 +66,11 @@ defaults!(Settings {
 #[serde(default, deny_unknown_fields)]
 pub struct HttpSettings {
     pub address: Address,
-    /// As many as cores unless set.
+    /// Number of HTTP workers; by default the number of cores.
     pub workers: Option<NonZeroUsize>,
-    /// Takes a client's address from `X-Forwarded-For`; only behind a proxy that sets it.
+    /// Takes a client's address from `X-Forwarded-For`; use this only behind a proxy with this header.
     pub trust_forwarded: bool,
-    /// How long a stop waits for the requests that are being answered.
+    /// Maximum wait of a stop for running requests.
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
     pub limits: LimitSettings,
@@ -85,11 +85,11 @@ defaults!(HttpSettings {
     tls: TlsSettings::default(),
 });
 
-/// PEM files; TLS is off without them.
+/// PEM files; TLS is off without these files.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsSettings {
-    /// The server's, and then those that lead to one which clients trust.
+    /// The server's certificate, and then the chain to a trusted root.
     pub certificate: Option<PathBuf>,
     /// The private key of the first.
     pub key: Option<PathBuf>,
@@ -102,20 +102,20 @@ impl TlsSettings {
     }
 }
 
-/// What is taken.
+/// Limits of accepted events.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IngestSettings {
-    /// Of a body, once it is unpacked; NDJSON may be of any length.
+    /// Maximum size of an unpacked body; NDJSON has no limit.
     pub max_body: Bytes,
-    /// Of one event, as it is stored.
+    /// Maximum size of one stored event.
     pub max_event: Bytes,
-    /// Of events that are on their way to the disk, 512 bytes for each beside its own.
+    /// Maximum memory of events on the way to the disk; each event counts 512 bytes more than the payload.
     pub memory: Bytes,
 }
 defaults!(IngestSettings { max_body: Bytes(8 << 20), max_event: Bytes(900 << 10), memory: Bytes(32 << 20) });
 
-/// Where events are brought.
+/// Bus of the events.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BusSettings {
@@ -123,19 +123,19 @@ pub struct BusSettings {
     pub kafka: KafkaSettings,
 }
 
-/// How events are brought to Kafka.
+/// Delivery of events to Kafka.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeliverySettings {
-    /// How long an answer waits for Kafka (`?ack=kafka`).
+    /// Maximum wait of an answer for Kafka (`?ack=kafka`).
     #[serde(with = "humantime_serde")]
     pub ack_timeout: Duration,
-    /// How often an event is sent again that Kafka refuses, before it is dead.
+    /// Maximum number of resends of a refused event, before the event is dead.
     pub max_resends: u32,
-    /// How long it waits for that the first time; twice as long each time after.
+    /// Pause before the first resend; doubled with each further resend.
     #[serde(with = "humantime_serde")]
     pub resend_after: Duration,
-    /// How long it waits at the most.
+    /// Maximum pause between resends.
     #[serde(with = "humantime_serde")]
     pub longest_pause: Duration,
 }
@@ -146,16 +146,16 @@ defaults!(DeliverySettings {
     longest_pause: Duration::from_secs(300),
 });
 
-/// How much the log may hold.
+/// Limits of the log.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogLimitSettings {
-    /// Of what Kafka has not yet, or refused.
+    /// Maximum size of undelivered events. Above this limit the proxy answers 429.
     pub max_bytes: Bytes,
-    /// How long an event may wait for Kafka before no more are taken.
+    /// Maximum age of an undelivered event. Above this limit the proxy accepts no events.
     #[serde(with = "humantime_serde")]
     pub max_age: Duration,
-    /// How long what was delivered is kept, for receipts and own ids.
+    /// Retention of delivered events, for receipts and own ids.
     #[serde(with = "humantime_serde")]
     pub keep: Duration,
 }
@@ -165,18 +165,18 @@ defaults!(LogLimitSettings {
     keep: Duration::from_secs(24 * 3600),
 });
 
-/// This proxy among others.
+/// This proxy among its peers.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NodeSettings {
-    /// Begins the receipts that it gives out, so that others know whose they are.
+    /// Prefix of the receipts, so that peers recognise the proxy of a receipt.
     pub name: String,
-    /// URLs of the others, which are asked about their receipts.
+    /// URLs of the peers, for questions about their receipts.
     pub peers: Vec<String>,
 }
 defaults!(NodeSettings { name: "proxy".into(), peers: Vec::new() });
 
-/// Which topic an event goes to.
+/// Topics of events.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TopicSettings {
@@ -184,36 +184,36 @@ pub struct TopicSettings {
     pub auto_create: bool,
     /// The name, of `{service}` and `{type}`.
     pub template: String,
-    /// Services that may post events; all, if there are none.
+    /// Services that may post events; empty: all.
     pub services: Vec<String>,
-    /// Types of events that may be posted; all, if there are none.
+    /// Types of events that may be posted; empty: all.
     pub types: Vec<String>,
-    /// Of a topic when it is made.
+    /// Partitions of a topic at creation.
     pub partitions: NonZeroU32,
-    /// How many there may be.
+    /// Maximum number of topics.
     pub max: NonZeroU32,
     /// Of one service, so that it leaves others some; half of `max` unless set.
     pub max_per_service: Option<NonZeroU32>,
-    /// For some topics; the first that fits is the one.
+    /// Rules for some topics; the first match counts.
     pub rules: Vec<TopicRule>,
 }
 
-/// How some topics are made.
+/// Settings of some topics.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TopicRule {
-    /// A name, or what it begins with and then `*`.
+    /// A name, or a prefix followed by `*`.
     pub topics: String,
     pub partitions: Option<NonZeroU32>,
     /// Copies of each record.
     pub replication: Option<NonZeroU16>,
-    /// How long Kafka keeps records.
+    /// Retention of records on Kafka.
     #[serde(default, with = "humantime_serde")]
     pub retention: Option<Duration>,
 }
 
 impl TopicSettings {
-    /// Two services must never share a topic, for API keys tell them apart.
+    /// Checks that two services never share a topic, because API keys separate services by topics.
     fn check_template(&self) -> Result<(), SettingError> {
         let template = &self.template;
         let literals = template.replace("{type}", "{service}");
@@ -228,7 +228,7 @@ impl TopicSettings {
         expect("topics.template", are_apart, &reason)
     }
 
-    /// Whether a service may post events of a type.
+    /// Returns true if a service may post events of a type.
     pub fn allows(&self, service: &str, kind: &str) -> bool {
         let fits = |allowed: &[String], name| allowed.is_empty() || allowed.iter().any(|allowed| allowed == name);
         fits(&self.services, service) && fits(&self.types, kind)
@@ -246,7 +246,7 @@ impl TopicSettings {
         topic.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)).is_some_and(is_name)
     }
 
-    /// The rule for a topic, if there is one.
+    /// Returns the rule for a topic, if any.
     pub fn rule(&self, topic: &str) -> Option<&TopicRule> {
         let fits = |rule: &&TopicRule| match rule.topics.strip_suffix('*') {
             Some(beginning) => topic.starts_with(beginning),
@@ -267,7 +267,7 @@ defaults!(TopicSettings {
     rules: Vec::new(),
 });
 
-/// What proxies share.
+/// Database shared by proxies.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ControlSettings {
@@ -279,11 +279,11 @@ pub struct ControlSettings {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KeySettings {
-    /// Unless set, they are wherever others than this machine can reach the proxy.
+    /// By default true if the proxy listens on an address other than loopback.
     pub required: Option<bool>,
 }
 
-/// Who may see the pages and change things.
+/// Access to pages and changes.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminSettings {
@@ -292,15 +292,15 @@ pub struct AdminSettings {
 }
 
 impl Settings {
-    /// The settings of this process: of `file`, or of the usual one if it is there, and of the environment.
+    /// Returns the settings of this process: of `file`, or of the usual file if present, and of the environment.
     ///
     /// # Errors
-    /// The first setting that is unknown or bad; with the key `--config` when the file itself is.
+    /// The first unknown or bad setting; with the key `--config` for a bad file.
     pub fn load(file: Option<&Path>) -> Result<Self, SettingError> {
         Self::from(SOURCES.file(file), std::env::vars_os())
     }
 
-    /// The settings of `file` and of the variables given; all else is at its default.
+    /// Returns the settings of `file` and of the given variables, with defaults for the rest.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -367,7 +367,7 @@ impl Settings {
         good_password("admin.password", &self.admin.password)
     }
 
-    /// Whether whoever hands over events must show an API key.
+    /// Returns true if posting events requires an API key.
     pub fn keys_required(&self) -> bool {
         self.keys.required.unwrap_or(!self.is_on_loopback())
     }
@@ -380,13 +380,13 @@ impl Settings {
     /// Sets up logs, metrics and traces for this process; keep the guard until the end.
     ///
     /// # Errors
-    /// The setting that can't be used.
+    /// The unusable setting.
     pub fn observe(&self) -> Result<telemetry::Guard, SettingError> {
         observe(Process { name: "event-proxy", data_dir: &self.data_dir }, &self.log, &self.telemetry)
     }
 }
 
-/// Has a list that came as one text, out of the environment, be one: `a,b`.
+/// Splits a list that came as one text, out of the environment: `a,b`.
 fn listed(tree: &mut Map<String, Value>, section: &str, name: &str) {
     let value = tree.get_mut(section).and_then(|section| section.get_mut(name));
     if let Some(value @ Value::String(_)) = value {

@@ -1,4 +1,4 @@
-//! The proxy as a service meets it: over HTTP.
+//! The proxy from the view of a service: over HTTP.
 
 mod event_proxy {
     mod answers;

@@ -55,7 +55,7 @@ impl Scenario {
         }
     }
 
-    /// Deletes the events that everybody has.
+    /// Deletes the events below the offset and the mark.
     pub(crate) fn purge(&self, s: &mut State, server: usize) {
         self.connect(s, server);
         let tables = s.servers[server].tables();

@@ -1,4 +1,4 @@
-//! Answers that rest on what was read.
+//! Durable answers: an answer waits until a crash can't undo the data behind the answer.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use crate::flusher::Before;
 use crate::postgres::Units;
 
 tokio::task_local! {
-    /// The moment before the first read that no flush has followed.
+    /// The time before the first read without a later flush.
     static UNFLUSHED: RefCell<Option<(Arc<Units>, Before)>>;
 }
 
-/// Does the work of a request that may write, and waits until everything is durable that the work has read by
-/// [`Database::read`](crate::Database::read). Another unit may have written it a moment before.
+/// Runs the work of a request, and then waits until everything read through [`Database::read`](crate::Database::read)
+/// is durable. Another unit may have written the data a moment before.
 ///
 /// The second part of the result is [`Error::Unavailable`](crate::Error::Unavailable) if that is not to be learned; the
 /// answer is to be thrown away then.
@@ -28,7 +28,7 @@ pub async fn durable<T>(work: impl Future<Output = T>) -> (T, Result<()>) {
     UNFLUSHED.scope(RefCell::default(), answer).await
 }
 
-/// A read is about to begin.
+/// Notes the beginning of a read.
 ///
 /// # Errors
 /// [`Error::Unavailable`](crate::Error::Unavailable)
@@ -41,7 +41,7 @@ pub(crate) fn reads(units: &Arc<Units>) -> Result<()> {
     Ok(())
 }
 
-/// A unit was flushed that ended after all reads.
+/// Notes the flush of a unit with an end after all reads.
 pub(crate) fn flushed() {
     let _ = UNFLUSHED.try_with(RefCell::take); // nobody waits
 }

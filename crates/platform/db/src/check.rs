@@ -10,17 +10,17 @@ use uuid::Uuid;
 
 use crate::sqlite_file::SqliteFile;
 
-/// First bytes of every SQLite file that is not empty.
+/// First bytes of every non-empty SQLite file.
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
-/// Parameters of a URL that are whole numbers.
+/// Parameters of a URL with whole numbers as values.
 const NUMBERS: [&str; 6] =
     ["connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"];
 
-/// Checks that a URL can lead to a database. Nothing is connected, and nothing stays on disk.
+/// Checks that a URL can lead to a database. Connects to nothing, and leaves nothing on disk.
 ///
 /// # Errors
-/// Reason why [`Database::open`](crate::Database::open) would refuse it.
+/// The reason of [`Database::open`](crate::Database::open) for a refusal.
 pub fn check_url(url: &str) -> Result<(), String> {
     match url.split_once(':') {
         Some(("sqlite", path)) => {
@@ -56,7 +56,7 @@ pub fn check_url(url: &str) -> Result<(), String> {
     }
 }
 
-/// Has libpq read all parameters, with another place for its hosts: below a file, where no server can be.
+/// Lets libpq parse all parameters, with impossible hosts: sockets below a file.
 fn check_parameters(url: &str, hosts: usize) -> Result<(), String> {
     const NOWHERE: &str = "/dev/null";
     let separator = if url.contains('?') { '&' } else { '?' };
@@ -96,7 +96,7 @@ fn check_file(path: &Path) -> Result<(), String> {
     check_folder(path.parent().unwrap_or(Path::new(""))).map_err(told)
 }
 
-/// Checks that files can be made in a folder, which may be missing with the folders above. Nothing stays on disk.
+/// Checks that files can be created in a folder, or in a new folder of this name. Leaves nothing on disk.
 ///
 /// # Errors
 /// The system's.

@@ -5,10 +5,11 @@ use diesel::prelude::*;
 use crate::types::{Time, UtcTime};
 use crate::{Conn, Result};
 
-/// The time by the database: on SQLite this process's clock, for there is one process; on PostgreSQL the start of the transaction.
+/// Returns the database's time: on SQLite this process's clock, because there is one process; on PostgreSQL the start
+/// of the transaction.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn now(conn: &mut Conn) -> Result<Time> {
     match conn {
         Conn::Sqlite(_) => Ok(Time::now()),

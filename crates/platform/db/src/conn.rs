@@ -4,18 +4,18 @@ use diesel::{PgConnection, SqliteConnection};
 
 /// A connection to either database; queries written in diesel's language run on both.
 ///
-/// What the multi-backend can't say (on-conflict, inserting a `Vec`, row locks, raw SQL that differs) goes through
+/// Statements beyond the multi-backend (on-conflict, inserting a `Vec`, row locks, different raw SQL) go through
 /// [`on_each!`](crate::on_each).
 #[derive(diesel::MultiConnection)]
 pub enum Conn {
-    /// Many processes.
+    /// Database of many processes.
     Pg(PgConnection),
-    /// One process. Last, because SQLite takes any text for a file name.
+    /// Database of one process. Last, because SQLite takes any text for a file name.
     Sqlite(SqliteConnection),
 }
 
 impl Conn {
-    /// Whether this is PostgreSQL, for the few statements that have two texts.
+    /// Returns true for PostgreSQL, for the few statements with two texts.
     pub fn is_pg(&self) -> bool {
         matches!(self, Self::Pg(_))
     }

@@ -1,4 +1,4 @@
-//! The database, whichever it is.
+//! A database of either kind.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
@@ -25,21 +25,21 @@ use crate::storage::{LOOK_EVERY, Storage, StorageFault};
 use crate::unit::{Recorder, Tx};
 use crate::{Conn, answer, on_each, postgres};
 
-/// How to open a database.
+/// Options for opening a database.
 #[derive(Clone)]
 pub struct Options {
     /// `sqlite:path/to/file.db` or `postgres://user:password@host:port/name`.
     pub url: String,
     /// Connections at the most: of PostgreSQL, or of SQLite's readers.
     pub pool_size: u32,
-    /// Units of work at the most in one commit of SQLite.
+    /// Maximum units of work in one commit of SQLite.
     pub group_limit: usize,
-    /// Name of the program's setting that holds the URL, for error texts. `None` if the URL is not a setting.
+    /// Name of the program's setting with the URL, for error texts. `None` if the URL is not a setting.
     pub setting: Option<&'static str>,
 }
 
 impl Options {
-    /// The defaults for a URL.
+    /// Returns the defaults for a URL.
     pub fn new(url: impl Into<String>) -> Self {
         Self { url: url.into(), pool_size: 10, group_limit: 256, setting: None }
     }
@@ -58,7 +58,7 @@ struct Shared {
     recorder: Arc<dyn Recorder>,
 }
 
-/// Error text for a pooler that lends sessions for a transaction each, such as PgBouncer with `pool_mode = transaction`.
+/// Error text for a pooler in transaction mode, such as PgBouncer with `pool_mode = transaction`.
 const POOLED_BY_TRANSACTION: &str = "the database URL leads to a pooler in transaction mode, which mixes up the settings \
     and notifications of sessions; set the pooler to session mode (pool_mode = session), or name the server itself";
 
@@ -79,7 +79,7 @@ enum Kind {
 }
 
 impl Database {
-    /// Opens the database and brings its schema up to date.
+    /// Opens the database and migrates the schema to the current version.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when it is away or in use by another process, [`Error::Defect`] when the URL is of
@@ -119,7 +119,7 @@ impl Database {
         Ok(Self { shared })
     }
 
-    /// Whether it is PostgreSQL, which several processes share.
+    /// Returns true for PostgreSQL, a database for several processes.
     pub fn is_shared(&self) -> bool {
         matches!(self.shared.kind, Kind::Postgres { .. })
     }
@@ -129,13 +129,13 @@ impl Database {
         self.shared.storage.fault()
     }
 
-    /// One transaction: all that `unit` does, and the events it stages, or nothing.
+    /// Runs one transaction: commits everything done by `unit`, with the staged events, or nothing.
     ///
-    /// `unit` may run more than once (a victim of a deadlock, a neighbour in the group that panicked), so it must
-    /// act on nothing but the database. Any failed statement inside rolls it back, whatever `unit` returns.
+    /// `unit` may run more than once (a victim of a deadlock, a panic of another unit in the group), so `unit` must
+    /// act on nothing but the database. Any failed statement rolls the transaction back, for any result of `unit`.
     ///
     /// # Errors
-    /// The error of `unit`, after which everything is rolled back, or one of this crate's.
+    /// The error of `unit`, after a complete rollback, or an error of this crate.
     pub async fn write<T, E>(&self, unit: impl Fn(&mut Tx<'_>) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
@@ -144,8 +144,8 @@ impl Database {
         self.submit(unit, false).await
     }
 
-    /// As [`write`](Self::write), by a unit that sees in the event log what units before it staged, also where they are
-    /// committed together.
+    /// Runs a transaction like [`write`](Self::write); the unit sees earlier staged events in the event log, also
+    /// within a common commit.
     ///
     /// # Errors
     /// As [`write`](Self::write).
@@ -191,10 +191,10 @@ impl Database {
         }
     }
 
-    /// A snapshot that `query` reads from.
+    /// Runs `query` in a snapshot.
     ///
     /// # Errors
-    /// The error of `query`, or one of this crate's.
+    /// The error of `query`, or an error of this crate.
     pub async fn read<T, E>(&self, query: impl Fn(&mut Conn) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
@@ -204,8 +204,8 @@ impl Database {
         self.look(Some(begin), query).await
     }
 
-    /// Runs one statement: on PostgreSQL in a transaction of its own, without BEGIN and COMMIT. What the statement changes
-    /// may be lost with the server, and it may run more than once. On SQLite the statement must only read.
+    /// Runs one statement: on PostgreSQL in a transaction of its own, without BEGIN and COMMIT. A crash of the server
+    /// may undo the statement, and the statement may run more than once. On SQLite the statement must only read.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -234,8 +234,8 @@ impl Database {
         read.map_err(|error| E::from(Error::Panicked(error.to_string())))?
     }
 
-    /// Reads without a snapshot: each statement of `query` sees what was committed before it. If `counts` says so of the
-    /// result, it is returned only when everything that was read is durable.
+    /// Reads without a snapshot: each statement of `query` sees everything committed before the statement. If
+    /// `counts` returns true for the result, waits until everything read is durable.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -253,10 +253,10 @@ impl Database {
         Ok(result)
     }
 
-    /// Tells other processes that [`listen`](Self::listen) on `channel`. Nobody listens on SQLite.
+    /// Notifies processes that [`listen`](Self::listen) on `channel`. Does nothing on SQLite.
     ///
     /// # Errors
-    /// One of this crate's.
+    /// An error of this crate.
     pub async fn notify(&self, channel: &'static str, payload: String) -> Result<()> {
         let Kind::Postgres { .. } = self.shared.kind else { return Ok(()) };
         let recorder = self.shared.recorder.clone();
@@ -272,7 +272,7 @@ impl Database {
         told.map_err(|error| Error::Panicked(error.to_string()))?
     }
 
-    /// Listens to what other processes say on `channel`. `None` on SQLite, where there are none.
+    /// Listens to notifications of other processes on `channel`. `None` on SQLite, a database of one process.
     pub fn listen(&self, channel: &'static str) -> Option<Listener> {
         match &self.shared.kind {
             Kind::Sqlite(_) => None,
@@ -280,7 +280,7 @@ impl Database {
         }
     }
 
-    /// Finishes what runs and what was queued, and refuses what comes later.
+    /// Finishes running and queued work, and refuses later work.
     pub async fn close(&self) {
         if let Kind::Sqlite(writer) = &self.shared.kind {
             writer.close().await;
@@ -337,7 +337,7 @@ impl Database {
 }
 
 diesel::define_sql_function! {
-    /// What it returns is void, which reads as an empty text.
+    /// Returns void, decoded as an empty text.
     fn pg_notify(channel: Text, payload: Text) -> Text;
 }
 

@@ -10,17 +10,17 @@ use crate::faults;
 /// `Result` with the [`enum@Error`] of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a unit of work gave no result of its own.
+/// Error of a unit of work.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// Any error of the database but a constraint violation: away, full, overloaded, read-only, locked, cancelled. Nothing
-    /// was done, and the same call may succeed later.
+    /// Any error of the database except a constraint violation: unavailable, full, overloaded, read-only, locked,
+    /// cancelled. Nothing was done, and the same call may succeed later.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
-    /// The COMMIT was sent and no answer came: it may have happened or not.
+    /// The COMMIT was sent without an answer: the commit may have happened or not.
     #[error("the outcome of the commit is unknown: {0}")]
     UnknownOutcome(String),
-    /// A constraint of the schema refused it; the unit was rolled back.
+    /// A constraint of the schema refused a statement; the unit was rolled back.
     #[error("a constraint refused the change: {0}")]
     Constraint(String),
     /// The row asked for is not there.
@@ -29,13 +29,13 @@ pub enum Error {
     /// The unit of work panicked and was rolled back.
     #[error("the unit of work panicked: {0}")]
     Panicked(String),
-    /// A defect: a URL without a database, a row that does not fit its type, a record that no log can take.
+    /// A defect: a URL without a database, a row unfit for the type, a record that no log can take.
     #[error("{0}")]
     Defect(String),
 }
 
 impl Error {
-    /// When it makes sense to try again, for a Retry-After header.
+    /// Returns the time before a useful retry, for a Retry-After header.
     pub fn retry_after(&self) -> Option<Duration> {
         matches!(self, Self::Unavailable(_)).then_some(Duration::from_secs(1))
     }
@@ -58,18 +58,18 @@ impl From<Diesel> for Error {
 pub(crate) enum Fault {
     /// The schema said no; this unit alone is lost.
     Constraint(String),
-    /// PostgreSQL chose this transaction as a victim (40001, 40P01); running it again is right.
+    /// PostgreSQL chose this transaction as a victim (40001, 40P01); run the transaction again.
     Victim(String),
     /// Any other error of the database: a lost connection, a cancelled statement, a lock that does not come, a full disk.
     Away(String),
     /// The file or the server is read-only, or the transaction is.
     ReadOnly(String),
-    /// A row that does not fit its type.
+    /// A row unfit for the type.
     Defect(String),
 }
 
 impl Fault {
-    /// The same, of a connection that turned out to be gone.
+    /// Returns the same fault for a lost connection.
     pub(crate) fn of_lost_connection(self) -> Self {
         match self {
             Self::Victim(text) => Self::Victim(text),
@@ -77,7 +77,7 @@ impl Fault {
         }
     }
 
-    /// `None` for [`Diesel::NotFound`], which is an answer and no fault.
+    /// Classifies the error; returns `None` for [`Diesel::NotFound`], which is no fault.
     ///
     /// The texts of PostgreSQL and libpq come in any language and decide nothing. Diesel makes kinds of some SQLSTATEs
     /// and hides the others.
@@ -103,11 +103,11 @@ impl Fault {
     }
 }
 
-/// Text of SQLite, which has one language, for `SQLITE_READONLY`, which has no kind.
+/// Text of SQLite for `SQLITE_READONLY`, an error without a kind. SQLite has only English texts.
 const SQLITE_READONLY: &str = "attempt to write a readonly database";
 
-/// Recognises the detail of a deadlock (40P01) in any language. Each line names a process and the process that blocks
-/// the first one, and the processes form a cycle. So at least two lines share a process id.
+/// Recognises the detail of a deadlock (40P01) in any language. Each line names a process and the blocking process,
+/// and the processes form a cycle. So at least two lines share a process id.
 fn is_cycle(detail: &str) -> bool {
     let numbers = |line: &str| -> HashSet<u32> {
         line.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()

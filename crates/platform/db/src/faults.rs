@@ -1,4 +1,4 @@
-//! Sees every failed statement of a connection, also those that a unit of work ignores.
+//! Records every failed statement of a connection, also failures that a unit of work ignores.
 
 use std::cell::RefCell;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use crate::error::Fault;
 use crate::life::Life;
 use crate::progress;
 
-/// What failed on this thread since it was cleared; a unit runs on one thread from its beginning to its end.
+/// Faults on this thread since the last clearing; a unit runs on one thread from beginning to end.
 #[derive(Default)]
 struct Seen {
     first: Option<Fault>,
@@ -21,8 +21,8 @@ thread_local! {
     static SEEN: RefCell<Seen> = RefCell::default();
 }
 
-/// Diesel reports a failed statement, but on SQLite not one that fails while its rows are read: those are noted when
-/// they become an [`enum@crate::Error`]. What is noted twice counts once.
+/// Records a fault. Diesel reports a failed statement, except on SQLite a failure during the reading of rows: such a
+/// failure is recorded by the conversion to an [`enum@crate::Error`]. A fault recorded twice counts once.
 pub(crate) fn note(fault: &Fault) {
     SEEN.with_borrow_mut(|seen| match &seen.first {
         None => seen.first = Some(fault.clone()),
@@ -34,12 +34,12 @@ pub(crate) fn clear() {
     take();
 }
 
-/// The first fault since it was cleared.
+/// Returns the first fault since the last clearing.
 pub(crate) fn take() -> Option<Fault> {
     SEEN.take().first
 }
 
-/// Whether statements went on failing after the first.
+/// Returns true if statements went on failing after the first.
 pub(crate) fn are_several() -> bool {
     SEEN.with_borrow(|seen| seen.more)
 }
@@ -61,13 +61,13 @@ impl Instrumentation for Watch {
     }
 }
 
-/// A connection whose faults are seen.
+/// A connection with recorded faults.
 pub(crate) struct Watched {
     pub(crate) conn: Conn,
-    /// Not to be used again.
+    /// True if the connection must not be used again.
     pub(crate) broken: bool,
     pub(crate) opened: Instant,
-    /// Of the storage that it leads to.
+    /// Life of the storage behind the connection.
     pub(crate) life: Life,
 }
 

@@ -1,12 +1,12 @@
 //! One flush for many commits of PostgreSQL.
 //!
 //! Units commit with `synchronous_commit = off`: COMMIT waits for no disk, and locks are short. The flusher makes one
-//! synchronous commit on a connection of its own for all units that wait. The write-ahead log is a prefix, so that this
-//! commit makes all commits before it durable, on synchronous standbys too. Only then are units answered.
+//! synchronous commit on a separate connection for all waiting units. The write-ahead log is a prefix: this commit
+//! makes all earlier commits durable, also on synchronous standbys. Only then are units answered.
 //!
-//! A flush counts for a unit only if its connection was open before the unit began, to the same server: a server that
-//! crashed in between would confirm commits that it has lost. A connection through a pooler that survives a crash of the
-//! server proves nothing.
+//! A flush counts for a unit only if the flusher's connection was open before the unit began, to the same server. A
+//! server after a crash would otherwise confirm lost commits. A connection through a pooler that survives a crash of
+//! the server proves nothing.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -28,28 +28,29 @@ use crate::pool::{Connector, Lanes, PATIENCE, Pool};
 use crate::progress::Progress;
 use crate::storage::Storage;
 
-/// Maximum time of a flush; after that its connection is closed. A flush that is cancelled would seem to succeed.
+/// Maximum time of a flush; after this time the flusher closes the connection. A cancelled flush would seem to
+/// succeed.
 const LONGEST: Duration = Duration::from_secs(10);
 /// Pause between two tries to connect.
 const REST: Duration = Duration::from_millis(100);
 const APPLICATION: &str = "jangteo flusher";
-/// A transaction of its own with nothing in it, and how its COMMIT waits.
+/// An empty transaction; returns the mode of the COMMIT's wait.
 const FLUSH: &str = "SELECT current_setting('synchronous_commit'), pg_logical_emit_message(true, 'jangteo', '')::text";
 
 /// Looks up whether a unit is in the database.
 pub type IsThere = Box<dyn Fn(&mut Conn) -> Result<bool> + Send>;
 
-/// A connection of the flusher, as a unit sees it when the unit begins.
+/// The flusher's connection at the beginning of a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ticket {
-    /// Process of the server that serves the connection; another one after a crash.
+    /// Process of the server behind the connection; changes after a crash.
     process: i32,
     /// Number of the connection.
     connection: u64,
     life: Life,
 }
 
-/// A unit whose COMMIT was answered, or which was refused.
+/// A refused unit, or a unit with an answered COMMIT.
 pub(crate) struct Waiting {
     pub(crate) ticket: Ticket,
     /// Time before the COMMIT.
@@ -120,19 +121,19 @@ impl Flusher {
         ticket.ok_or_else(|| Error::Unavailable("no connection for the flush of commits".into()))
     }
 
-    /// Connects anew, for the path to the server swallows what is sent.
+    /// Connects anew, because the path to the server swallows data.
     pub(crate) fn reconnect(&self) {
         self.elsewhere.notify_one();
     }
 
-    /// Answers `waiting` after a flush that begins later than now.
+    /// Answers `waiting` after a flush with a later begin.
     pub(crate) fn submit(&self, waiting: Waiting) {
         if let Err(late) = self.queue.send(waiting) {
             late.0.fail("the flusher has ended");
         }
     }
 
-    /// Returns what a flush needs to know of the time before a read.
+    /// Returns the state to note before a read, for a later flush.
     ///
     /// # Errors
     /// [`Error::Unavailable`]
@@ -141,7 +142,7 @@ impl Flusher {
         Ok(Before { ticket, time: Instant::now() })
     }
 
-    /// Waits until everything that was read since is durable.
+    /// Waits until everything read since `before` is durable.
     ///
     /// # Errors
     /// [`Error::Unavailable`]
@@ -205,7 +206,7 @@ impl Task {
         doubtful.into_iter().for_each(|waiting| waiting.fail("the database is closed"));
     }
 
-    /// Flushes for all that wait until the connection is lost. Returns the units whose outcome is not known then.
+    /// Flushes for all waiting units until the connection is lost. Returns the units with an unknown outcome.
     async fn serve(&mut self, mut connection: Connection, doubtful: Vec<Waiting>) -> Vec<Waiting> {
         // before the look-up, which may need a connection that a unit holds until the flusher is connected
         self.open.send_replace(Some(connection.ticket));
@@ -243,7 +244,8 @@ impl Task {
         }
     }
 
-    /// Tells the fate of units whose flush failed, and returns those that are in the database and wait for another flush.
+    /// Decides about units with a failed flush; returns the units that are in the database and wait for another
+    /// flush.
     async fn look_up(&self, ticket: Ticket, doubtful: Vec<Waiting>) -> Vec<Waiting> {
         if doubtful.is_empty() {
             return doubtful;
@@ -271,8 +273,8 @@ impl Task {
     }
 }
 
-/// A crash of the server ends all connections: one that was open before a unit's COMMIT and is good now shows that
-/// nothing was lost. Otherwise the records of the unit tell.
+/// Decides by connections: a crash of the server ends all connections, so a good connection from before a unit's
+/// COMMIT shows that nothing was lost. Otherwise the records of the unit decide.
 fn look_up(mut found: Vec<PooledConnection<Connector>>, ticket: Ticket, doubtful: Vec<Waiting>) -> Vec<Waiting> {
     let oldest = found.iter().map(|conn| conn.opened).min();
     let mut look = |waiting: Waiting| {
@@ -298,7 +300,7 @@ fn look_up(mut found: Vec<PooledConnection<Connector>>, ticket: Ticket, doubtful
     doubtful.into_iter().filter_map(&mut look).collect()
 }
 
-/// Connections that lead to the server of `ticket` and are good.
+/// Returns the good connections to the server of `ticket`.
 fn good(pool: &Pool, ticket: Ticket) -> Vec<PooledConnection<Connector>> {
     let is_good = |mut conn: PooledConnection<Connector>| {
         conn.broken = conn.life != ticket.life || conn.conn.batch_execute("SELECT 1").is_err();
@@ -313,7 +315,7 @@ fn good(pool: &Pool, ticket: Ticket) -> Vec<PooledConnection<Connector>> {
 
 type Messages = Pin<Box<dyn Stream<Item = Result<AsyncMessage, tokio_postgres::Error>> + Send>>;
 
-/// The connection that flushes.
+/// The flusher's connection.
 struct Connection {
     client: Client,
     messages: Messages,
@@ -347,7 +349,8 @@ impl Connection {
         Ok(Self { client, messages, flush, ticket })
     }
 
-    /// Ends the process of the connection before, which may wait for a standby for ever although its client is gone.
+    /// Ends the backend of the previous connection; the backend may wait for a standby without end, even without a
+    /// client.
     async fn end(&mut self, before: Ticket) {
         if before.life == self.ticket.life {
             let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND application_name = $2";
@@ -371,7 +374,7 @@ impl Connection {
         }
     }
 
-    /// Makes everything durable that was committed before.
+    /// Makes all earlier commits durable.
     async fn flush(&mut self) -> Result<(), String> {
         let (row, warning) = driven(&mut self.messages, self.client.query_one(&self.flush, &[])).await;
         let waited: String = row.map_err(|error| error.to_string())?.get(0);
@@ -384,7 +387,8 @@ impl Connection {
     }
 }
 
-/// Runs `work` of a client together with the messages of its connection. Returns the last warning with the result.
+/// Runs `work` of a client together with the messages of the client's connection. Returns the last warning with the
+/// result.
 async fn driven<T>(
     messages: &mut Messages,
     work: impl Future<Output = Result<T, tokio_postgres::Error>>,

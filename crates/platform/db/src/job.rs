@@ -1,4 +1,4 @@
-//! A unit of work on its way to a database thread, and its answer on the way back.
+//! A unit of work on the way to a database thread, and the answer on the way back.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,32 +10,32 @@ use crate::error::{Error, Fault, Result};
 use crate::faults::{self, Watched};
 use crate::unit::{Done, Tx};
 
-/// A unit of work whose result type is forgotten, so that units of all kinds share a queue.
+/// A unit of work with an erased result type, so that all units share a queue.
 pub(crate) trait Job: Send {
-    /// Runs the unit in the transaction of `conn`. Its result is kept for [`answer`](Self::answer).
+    /// Runs the unit in the transaction of `conn`. Keeps the result for [`answer`](Self::answer).
     fn run(&mut self, conn: &mut Watched) -> Ran;
 
-    /// Tells the caller: with its own result after `Ok`, or with what happened to the transaction.
+    /// Answers the caller: with the unit's result after `Ok`, or with the outcome of the transaction.
     fn answer(self: Box<Self>, transaction: Result<()>);
 
-    /// Whether nobody waits for the answer any more.
+    /// Returns true if the caller no longer waits for the answer.
     fn is_abandoned(&self) -> bool;
 
-    /// Whether it must see in the event log what units before it staged.
+    /// Returns true if the unit must see earlier staged events in the event log.
     fn sees_staged(&self) -> bool;
 }
 
-/// How a unit ended, before its transaction does.
+/// End of a unit, before the end of the transaction.
 pub(crate) enum Ran {
     /// To be committed.
     Done(Done),
-    /// To be rolled back: its own rule said no, or a constraint did. The result is to be answered as it is.
+    /// To be rolled back: the unit or a constraint refused. The unit's result is the answer.
     Refused,
     /// The unit went on after a failed statement as if nothing had been; the fault is the answer.
     Swallowed(Fault),
-    /// A statement failed in a way that is no rule's; the transaction cannot be trusted.
+    /// A statement failed by a fault; the transaction cannot be trusted.
     Fault(Fault),
-    /// It panicked; the connection cannot be trusted.
+    /// The unit panicked; the connection cannot be trusted.
     Panicked(String),
 }
 
@@ -105,7 +105,7 @@ where
     }
 }
 
-/// What a panic said.
+/// Returns the message of a panic.
 pub fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())

@@ -1,7 +1,7 @@
 //! Connections, units of work, and every difference between SQLite and PostgreSQL.
 //!
-//! [`Database::write`] is one transaction, [`Database::read`] a snapshot; both are synchronous closures on a
-//! database thread, so that no await sneaks into a transaction.
+//! [`Database::write`] is one transaction, [`Database::read`] a snapshot. Both take synchronous closures for a
+//! database thread, so that no await happens inside a transaction.
 
 mod answer;
 mod check;

@@ -1,5 +1,5 @@
-//! Lives of the storage. What a process knows of a database holds for one life: behind the next one the database may have
-//! lost commits.
+//! Lives of the storage. A process's knowledge of a database holds for one life: in the next life the database may
+//! have lost commits.
 
 use std::fmt;
 
@@ -8,17 +8,17 @@ use uuid::Uuid;
 /// One uninterrupted life of the storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Life {
-    /// Of a server. A server that restarts by itself after a crash keeps its life.
+    /// Life of a server. A server that restarts by itself after a crash keeps the life.
     Server {
-        /// Start, in microseconds. Another one after a restart, a failover and a snapshot.
+        /// Start, in microseconds. Changes with a restart, a failover and a snapshot.
         start: i64,
-        /// Object id. Another one for a database that was made from a copy.
+        /// Object id. Changes for a database made from a copy.
         database: i64,
-        /// File of the table that the recorder [names](crate::Recorder::witness). Another one after the restore of a
-        /// dump; 0 without a table.
+        /// File of the table that the recorder [names](crate::Recorder::witness). Changes with the restore of a dump;
+        /// 0 without a table.
         file: i64,
     },
-    /// Of SQLite: from the opening of the file to its close.
+    /// Life of SQLite: from the opening of the file to the close.
     Run(Uuid),
 }
 

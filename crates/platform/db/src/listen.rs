@@ -1,4 +1,4 @@
-//! LISTEN: what other processes tell through PostgreSQL.
+//! LISTEN: notifications of other processes through PostgreSQL.
 
 use std::time::Duration;
 
@@ -10,25 +10,25 @@ use tokio_postgres::{AsyncMessage, NoTls};
 
 use crate::error::{Error, Result};
 
-/// How long a lost connection rests before the next try.
+/// Pause before a new connection.
 const REST: Duration = Duration::from_secs(1);
-/// Interval of questions to a server that may have nothing to tell.
+/// Interval of checks of a silent server.
 const ASK_EVERY: Duration = Duration::from_secs(30);
 /// Maximum time of an answer and of connecting.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// What was heard.
+/// Event of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
-    /// The connection is new: what was said before is not known.
+    /// The connection is new: earlier notifications are lost.
     Connected,
-    /// Nothing is heard until the next connection.
+    /// The connection is lost: notifications are lost until the next connection.
     Lost,
     /// The payload of a notification.
     Payload(String),
 }
 
-/// Listens on a channel until it is dropped; a lost connection is made again.
+/// Listens on a channel until dropped; reconnects a lost connection.
 pub struct Listener {
     heard: mpsc::Receiver<Heard>,
     task: tokio::task::JoinHandle<()>,
@@ -49,7 +49,7 @@ impl Listener {
         Self { heard, task }
     }
 
-    /// The next thing that is heard.
+    /// Returns the next event.
     pub async fn next(&mut self) -> Heard {
         match self.heard.recv().await {
             Some(heard) => heard,

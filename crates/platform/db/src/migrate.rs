@@ -11,19 +11,19 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
 use crate::Conn;
 use crate::error::{Error, Result};
 
-/// The same migrations for both databases, with the same names in the same order.
+/// The same migrations for both databases, with equal names in equal order.
 pub struct Migrations {
     pub sqlite: EmbeddedMigrations,
     pub postgres: EmbeddedMigrations,
 }
 
-/// Of PostgreSQL's advisory lock: any number that nobody else takes.
+/// Key of PostgreSQL's advisory lock: any number without another use.
 const LOCK: i64 = 0x006a_616e_6774_656f; // "jangteo"
 
 impl Migrations {
-    /// Runs what is pending. Two processes that start together run each migration once: SQLite's file is locked by one
-    /// process, and on PostgreSQL each migration runs in a transaction that begins with an advisory lock. The lock ends
-    /// with its transaction, also where a pooler keeps the session.
+    /// Runs pending migrations. Two processes that start together run each migration once. SQLite's file is locked by
+    /// one process; on PostgreSQL each migration runs in a transaction behind an advisory lock. The lock ends with
+    /// the transaction, also where a pooler keeps the session.
     pub(crate) fn run(&self, conn: &mut Conn) -> Result<()> {
         match conn {
             Conn::Pg(pg) => while pg.transaction(|pg| locked(pg).and_then(|()| self.run_next(pg)))? {},
@@ -35,7 +35,7 @@ impl Migrations {
         Ok(())
     }
 
-    /// Runs the first migration that is pending. Returns false if there is none.
+    /// Runs the first pending migration. Returns false without one.
     fn run_next(&self, pg: &mut PgConnection) -> Result<bool> {
         check_known(&self.postgres, pg)?;
         let is_pending = pg.has_pending_migration(Borrowed(&self.postgres)).map_err(failed)?;
@@ -61,7 +61,7 @@ fn locked(pg: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-/// Checks that each migration of the database is known.
+/// Checks that this program knows each migration of the database.
 fn check_known<C: MigrationHarness<DB>, DB: Backend>(known: &EmbeddedMigrations, conn: &mut C) -> Result<()>
 where
     EmbeddedMigrations: MigrationSource<DB>,
@@ -79,7 +79,7 @@ fn failed(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
     Error::Defect(format!("a migration failed: {error}"))
 }
 
-/// [`EmbeddedMigrations`] can't be cloned, and a harness wants a source of its own.
+/// Borrowed migrations: [`EmbeddedMigrations`] can't be cloned, and a harness takes ownership of a source.
 struct Borrowed<'m>(&'m EmbeddedMigrations);
 
 impl<DB: Backend> MigrationSource<DB> for Borrowed<'_>

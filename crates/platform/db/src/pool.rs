@@ -21,7 +21,7 @@ use crate::storage::{LOOK_EVERY, REPLACED};
 use crate::unit::Recorder;
 use crate::{Conn, Options, on_each};
 
-/// How long a request waits for a connection before it is told that the database is away.
+/// Maximum wait for a connection, before a request gets an error.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) type Pool = r2d2::Pool<Connector>;
@@ -64,7 +64,7 @@ struct About {
     file: i64,
 }
 
-/// Takes a connection that leads to the newest life of the storage.
+/// Takes a connection to the newest life of the storage.
 pub(crate) fn take(pool: &Pool, recorder: &dyn Recorder) -> Result<PooledConnection<Connector>> {
     loop {
         let mut conn = pool.get().map_err(|error| Error::Unavailable(error.to_string()))?;
@@ -78,7 +78,7 @@ pub(crate) fn take(pool: &Pool, recorder: &dyn Recorder) -> Result<PooledConnect
 /// A database on a server.
 pub(crate) struct PostgresPlace {
     url: String,
-    /// Object id of the database that was opened first.
+    /// Object id of the first opened database.
     opened: OnceLock<u32>,
 }
 
@@ -91,7 +91,7 @@ impl PostgresPlace {
         &self.url
     }
 
-    /// Connects to the database that was opened first, and not to another one that has its name now.
+    /// Connects to the first opened database; refuses another database of the same name.
     pub(crate) fn connect(&self) -> Result<Conn> {
         let mut conn = connect_postgres(&self.url)?;
         let oid = sql::<Oid>("SELECT oid FROM pg_database WHERE datname = current_database()");
@@ -102,13 +102,12 @@ impl PostgresPlace {
         Ok(Conn::Pg(conn))
     }
 
-    /// Returns true if `oid` is of the database that was opened first.
+    /// Returns true if `oid` is the first opened database's.
     pub(crate) fn is_same(&self, oid: u32) -> bool {
         *self.opened.get_or_init(|| oid) == oid
     }
 
-    /// Connects for units, whose commits the [flusher](crate::flusher) makes durable. A server in recovery has nothing for
-    /// units.
+    /// Connects for units; the [flusher](crate::flusher) makes the commits durable. Refuses a server in recovery.
     fn connect_for_units(&self, recorder: &dyn Recorder) -> Result<Watched> {
         let mut conn = self.connect()?;
         conn.batch_execute("SET synchronous_commit = off; SET default_transaction_isolation = 'read committed'")?;
@@ -123,7 +122,7 @@ impl PostgresPlace {
     }
 }
 
-/// A connection that lets go by itself: a frozen process must not hold rows that others wait for.
+/// Connects with time-outs of the server: a frozen process must not hold row locks.
 fn connect_postgres(url: &str) -> Result<PgConnection> {
     let mut conn =
         PgConnection::establish(&with_timeouts(url)).map_err(|error| Error::Unavailable(error.to_string()))?;
@@ -134,7 +133,7 @@ fn connect_postgres(url: &str) -> Result<PgConnection> {
     Ok(conn)
 }
 
-/// libpq's own time-outs, unless the URL sets them.
+/// Adds libpq's time-outs, unless the URL sets them.
 fn with_timeouts(url: &str) -> String {
     let mut url = url.to_owned();
     for (name, value) in [("connect_timeout", "2"), ("tcp_user_timeout", "10000"), ("application_name", "jangteo")] {
@@ -185,7 +184,7 @@ impl Lane {
     }
 }
 
-/// The lane that is used now. The threads of a lost lane end when their connections do.
+/// The current lane. The threads of a lost lane end with the connections of the lane.
 pub(crate) struct Lanes {
     connector: Connector,
     size: u32,
@@ -203,7 +202,7 @@ impl Lanes {
         self.current.lock().clone()
     }
 
-    /// Replaces `lost` and all its connections, unless that was done before.
+    /// Replaces `lost` and all connections of the lane, unless already replaced.
     pub(crate) fn replace(&self, lost: &Arc<Lane>) {
         lost.lost.store(true, Ordering::Relaxed);
         let mut current = self.current.lock();
@@ -228,7 +227,7 @@ fn pool(connector: Connector, size: u32) -> Pool {
         .build_unchecked(connector)
 }
 
-/// r2d2 reports each failed attempt; the caller's time-out says it once, with the reason.
+/// Silences r2d2's reports of failed attempts; the caller's time-out reports the reason once.
 #[derive(Debug)]
 struct Quiet;
 

@@ -16,12 +16,12 @@ use crate::progress;
 use crate::storage::Storage;
 use crate::unit::{AfterCommit, Done, Recorded, Recorder, Staged, run_all};
 
-/// How often a transaction that PostgreSQL chose as a victim is run again.
+/// Maximum number of retries of a transaction chosen as a victim by PostgreSQL.
 const VICTIM_RETRIES: u32 = 8;
 
-/// How an attempt ended.
+/// End of an attempt.
 enum Attempt {
-    /// The unit was committed or refused, and what it says is true once everything before it is durable.
+    /// The unit was committed or refused; the answer is valid once everything before is durable.
     Ended {
         ticket: Ticket,
         ended: Instant,
@@ -30,11 +30,11 @@ enum Attempt {
         is_refused: bool,
     },
     Answer(Result<()>),
-    /// Nothing was done, and a new attempt is right.
+    /// Nothing was done; a new attempt is right.
     Again(Fault),
 }
 
-/// What units of work need.
+/// Resources of units of work.
 pub(crate) struct Units {
     pub(crate) recorder: Arc<dyn Recorder>,
     pub(crate) storage: Arc<Storage>,
@@ -42,7 +42,7 @@ pub(crate) struct Units {
 }
 
 impl Units {
-    /// Runs the unit until it is committed, refused, or it is clear that the database is away.
+    /// Runs the unit until the unit is committed or refused, or the database is unavailable.
     pub(crate) fn run(&self, pool: &Pool, mut job: Box<dyn Job>) {
         let (mut victim, mut stale) = (0, 0);
         let answer = loop {
@@ -178,7 +178,7 @@ fn commit(conn: &mut Watched) -> Result<(), Attempt> {
     })
 }
 
-/// Whether the connection is still good.
+/// Returns true if the connection is still good.
 pub(crate) fn roll_back(conn: &mut Watched) -> bool {
     conn.broken = conn.conn.batch_execute("ROLLBACK").is_err();
     !conn.broken

@@ -1,22 +1,22 @@
-//! Statements that stay prepared.
+//! Statements kept prepared.
 
 use diesel::RunQueryDsl;
 use diesel::backend::Backend;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
 
-/// A statement that the connection keeps prepared; made by [`Prepare::prepared`].
+/// A statement that the connection keeps prepared; created by [`Prepare::prepared`].
 #[derive(Debug, Clone, Copy)]
 pub struct Prepared<S>(S);
 
 /// Lets a statement stay prepared.
 pub trait Prepare: Sized {
-    /// Keeps the statement prepared for the next time. Diesel itself does so with what it knows to be of one text;
-    /// it never does with UPDATEs, upserts and SQL as text, though preparing takes SQLite longer than running them.
+    /// Keeps the statement prepared for the next time. Diesel does so by itself for statements with a known text, but
+    /// never for UPDATEs, upserts and SQL as text, though SQLite prepares longer than it runs.
     ///
-    /// Only for statements whose text is the same each time: the connection keeps each text it meets. It must be run
-    /// by what reads rows (`get_result`, `load`): `execute` prepares anew all the same, for diesel hands the
-    /// connection a reference there, and references forget that the statement is to be kept.
+    /// Use this only for statements with a constant text: the connection keeps each text. Run the statement by a
+    /// method that reads rows (`get_result`, `load`): `execute` prepares anew, because diesel then passes a
+    /// reference, and a reference loses the mark.
     fn prepared(self) -> Prepared<Self> {
         Prepared(self)
     }
@@ -45,12 +45,13 @@ impl<S: Query> Query for Prepared<S> {
 
 impl<S, C> RunQueryDsl<C> for Prepared<S> {}
 
-/// Inserts each of `rows`, a `Vec`: `insert_each!(conn, rows, |values| diesel::insert_into(…).values(values)…
-/// .returning(…))`. What they return comes in no particular order.
+/// Inserts each of `rows`, a `Vec`:
+/// `insert_each!(conn, rows, |values| diesel::insert_into(…).values(values)… .returning(…))`. The returned values
+/// come in no particular order.
 ///
-/// PostgreSQL takes them in one statement; keep `rows` below the 65,535 values that it can bind. SQLite, where a
-/// statement is a mere call, takes them one by one, with a statement that stays prepared: one of several rows would be
-/// prepared anew each time, and that takes longer than running it.
+/// PostgreSQL takes all rows in one statement; keep `rows` below the 65,535 values of a statement. SQLite, an
+/// in-process library, takes row by row with a prepared statement: a statement of several rows would be prepared anew
+/// each time, slower than the inserts.
 #[macro_export]
 macro_rules! insert_each {
     ($conn:expr, $rows:expr, |$values:ident| $insert:expr) => {

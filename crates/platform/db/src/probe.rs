@@ -1,4 +1,4 @@
-//! Looks at a PostgreSQL server on a connection of its own, and tells faults apart by SQLSTATE.
+//! Probes a PostgreSQL server on a separate connection, and distinguishes faults by SQLSTATE.
 //!
 //! libpq and diesel hand out texts, in the language of the server. The client of this module hands out SQLSTATEs.
 
@@ -16,7 +16,7 @@ use crate::storage::{REPLACED, Reason, StorageFault};
 /// Maximum time of a probe.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Needs room for a megabyte, and goes with its transaction.
+/// Needs room for a megabyte, freed with the transaction.
 const WRITE: &str = "BEGIN; SET LOCAL statement_timeout = '4s'; CREATE TEMPORARY TABLE room ON COMMIT DROP AS
                      SELECT repeat('x', 1000) AS bytes FROM generate_series(1, 1000); COMMIT";
 
@@ -25,8 +25,8 @@ const LOOK: &str = "SELECT (SELECT oid FROM pg_database WHERE datname = current_
                            current_setting('transaction_read_only')::boolean";
 
 impl PostgresPlace {
-    /// Writes on a connection of its own: a table of a megabyte that goes with the transaction. A failure that is not
-    /// the storage's, such as a missing right, is no fault.
+    /// Writes on a separate connection: a temporary table of a megabyte. A failure outside of the storage, such as a
+    /// missing right, is no fault.
     pub(crate) async fn probe(&self) -> Result<(), StorageFault> {
         let silent = || StorageFault { reason: Reason::Away, detail: "the server does not answer".into() };
         timeout(LONGEST, self.on_connection()).await.unwrap_or_else(|_| Err(silent()))
@@ -61,10 +61,10 @@ impl PostgresPlace {
         }
     }
 
-    /// Returns true if the URL leads to a pooler that gives each transaction a session of its own choice.
+    /// Returns true if the URL leads to a pooler that chooses a session for each transaction.
     ///
-    /// One client holds a session in a transaction. If another client then has a session other than before, a pooler
-    /// chooses sessions. A pooler that has one session alone gives none, and is not recognised.
+    /// The first client holds a session in a transaction. If the second client then has a new session, a pooler
+    /// chooses sessions. A pooler with a single session gives none, and is not recognised.
     pub(crate) async fn is_pooled_by_transaction(&self) -> bool {
         let looked = async {
             let config: Config = self.url().parse()?;
@@ -86,8 +86,8 @@ impl PostgresPlace {
         matches!(timeout(LONGEST, looked).await, Ok(Ok(true)))
     }
 
-    /// Returns true if the URL cannot work: a wrong password, a role or database that does not exist, a parameter that
-    /// nobody knows. Returns false if the server is away, or has another reason.
+    /// Returns true if the URL cannot work: a wrong password, a missing role or database, an unknown parameter.
+    /// Returns false for an unavailable server and for other failures.
     pub(crate) async fn is_wrong(&self) -> bool {
         let Ok(config) = self.url().parse::<Config>() else { return true };
         match timeout(LONGEST, config.connect(NoTls)).await {

@@ -1,8 +1,8 @@
 //! Time limits for work on a database thread.
 //!
-//! libpq waits for an answer without an end. A path that takes what is sent and delivers nothing, such as a balancer after
-//! a failover, holds the thread for ever: TCP's own limits see acknowledgements. So the task that waits for the thread
-//! gives up, and the pool of the thread is replaced as a whole.
+//! libpq waits for an answer without an end. A path that accepts data and delivers nothing, such as a balancer after
+//! a failover, holds the thread for ever: TCP's own limits see acknowledgements. So the waiting task gives up, and
+//! the pool of the thread is replaced as a whole.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::time::sleep;
 
-/// Maximum time of a BEGIN, for which a server does nothing.
+/// Maximum time of a BEGIN; the server does no work for a BEGIN.
 const LONGEST_BEGIN: Duration = Duration::from_secs(5);
 /// Maximum time of any other statement. The server ends a statement after 60 s.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(65);
-/// The same, once the path to the server has swallowed a BEGIN. The server waits 5 s for a lock.
+/// Maximum time of a statement after the path to the server has swallowed a BEGIN. The server waits 5 s for a lock.
 const LONGEST_ON_LOST_PATH: Duration = Duration::from_secs(10);
-/// Maximum time from a COMMIT to its flush.
+/// Maximum time from a COMMIT to the flush.
 const LONGEST_FLUSH: Duration = Duration::from_secs(60);
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -33,7 +33,7 @@ pub(crate) struct Progress(Mutex<State>);
 #[derive(Default)]
 struct State {
     step: Step,
-    /// Begin of the statement that is not answered yet, or of the wait for the flush.
+    /// Begin of the unanswered statement, or of the wait for the flush.
     since: Option<Instant>,
     /// The task gave up.
     abandoned: bool,
@@ -49,7 +49,7 @@ enum Step {
 }
 
 impl Progress {
-    /// Runs `work` on this thread and follows its statements.
+    /// Runs `work` on this thread and follows the statements of `work`.
     pub(crate) fn follow<T>(self: Arc<Self>, work: impl FnOnce() -> T) -> T {
         PROGRESS.set(Some(self));
         let done = work();
@@ -100,7 +100,7 @@ pub(crate) fn has_begun() {
     with(|state| state.step = Step::Statement);
 }
 
-/// Notes that the next statement is a COMMIT. Returns false if nobody waits any more: then the work must be rolled back.
+/// Notes that the next statement is a COMMIT. Returns false if the caller no longer waits: then roll the work back.
 pub(crate) fn may_commit() -> bool {
     let mut may = true;
     with(|state| {

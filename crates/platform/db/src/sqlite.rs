@@ -1,4 +1,4 @@
-//! SQLite: one process, one writer that commits units in groups, and readers beside it.
+//! SQLite: one process, a single writer that commits units in groups, and concurrent readers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::storage::{Reason, Storage, StorageFault};
 use crate::unit::control;
 use crate::unit::{AfterCommit, Recorder, Staged, run_all};
 
-/// Units that may wait for the writer; more are told that the database is busy.
+/// Maximum number of units waiting for the writer; further units get an error.
 const QUEUE: usize = 8192;
 
 enum Message {
@@ -28,7 +28,7 @@ enum Message {
 }
 
 impl Message {
-    /// Whoever waits for a close learns by the drop that there is nothing left to close.
+    /// Answers the message without work. The drop of a sender ends the wait for a close.
     fn refuse(self, why: &str) {
         if let Self::Unit(job) = self {
             job.answer(Err(Error::Unavailable(why.into())));
@@ -66,13 +66,13 @@ impl GroupWriter {
         }
     }
 
-    /// Has the writer look at the storage.
+    /// Asks the writer to check the storage.
     pub(crate) fn look(&self) {
         // with a full queue the next group looks; a closed one has nothing to look at
         let _ = self.queue.try_send(Message::Look);
     }
 
-    /// Finishes what was queued, and ends the writer.
+    /// Finishes queued work, and ends the writer.
     pub(crate) async fn close(&self) {
         let (done, closed) = oneshot::channel();
         if self.queue.send(Message::Close(done)).await.is_ok() {
@@ -90,7 +90,7 @@ struct Writer {
     group_limit: usize,
 }
 
-/// Why a group as a whole came to nothing.
+/// Failure of a group as a whole.
 enum GroupFault {
     /// No unit was run: the file can't be opened or written now.
     NotBegun(Error),
@@ -256,7 +256,7 @@ impl Writer {
     }
 }
 
-/// Tells a commit that left nothing behind from one whose outcome is unknown.
+/// Distinguishes a commit without effect from a commit of unknown outcome.
 ///
 /// If the transaction is still open, its ROLLBACK succeeds. Otherwise SQLite has undone the transaction by itself. By
 /// SQLITE_FULL and SQLITE_READONLY the frame of the commit is not in the log. After an I/O error, such as a failed

@@ -1,4 +1,4 @@
-//! SQLite's file: the lock that keeps it for one process, connections to it, and what can happen to it meanwhile.
+//! SQLite's file: the lock for one process, connections, and damage to the open file.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind};
@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::life::Life;
 use crate::storage::{REPLACED, Reason, StorageFault};
 
-/// Room that a probe asks for, in bytes: as much as a large group of units needs.
+/// Room requested by a probe, in bytes: the need of a large group of units.
 const ROOM: u32 = 1 << 20;
 
 /// Byte of the file that a process locks. SQLite locks bytes near 1 GiB; a lock needs no byte to be there.
@@ -38,7 +38,7 @@ pub(crate) struct SqliteFile {
 }
 
 impl SqliteFile {
-    /// Where the file is, from what follows `sqlite:` in the URL.
+    /// Returns the path of the file, from the part of the URL after `sqlite:`.
     pub(crate) fn path(of_url: &str) -> Result<PathBuf> {
         let path = of_url.strip_prefix("//").unwrap_or(of_url);
         // SQLite would take these for a database that is gone with its connection, or for a URI
@@ -52,9 +52,9 @@ impl SqliteFile {
 
     /// Makes the folder and the file, and takes the lock.
     ///
-    /// The lock is on the database file itself, so that no other path leads around it and no deletion undoes it. It stays
-    /// open as long as connections do, for closing it drops SQLite's own locks. `setting` is the setting that can name a
-    /// database for several processes.
+    /// The lock is on the database file itself, so that no other path leads around the lock and no deletion undoes
+    /// the lock. The locked file stays open as long as connections do, because closing the file drops SQLite's locks.
+    /// `setting` is the setting that can name a database for several processes.
     pub(crate) fn lock(path: &Path, setting: Option<&str>) -> Result<Self> {
         let unavailable = |error: io::Error| Error::Unavailable(format!("{}: {error}", path.display()));
         if let Some(folder) = path.parent() {
@@ -82,12 +82,12 @@ impl SqliteFile {
         })
     }
 
-    /// Returns the life that began when the file was opened.
+    /// Returns the life since the opening of the file.
     pub(crate) fn life(&self) -> Life {
         self.life
     }
 
-    /// Lets another process have it, or this one again; readers that are still pooled do no harm.
+    /// Releases the lock for another process, or for this process again; pooled readers do no harm.
     pub(crate) fn unlock(&self) {
         if let Err(error) = set_lock(&self.lock, libc::F_UNLCK as _) {
             tracing::warn!(path = %self.path.display(), %error, "the lock of the database goes only with the process");
@@ -101,8 +101,8 @@ impl SqliteFile {
         SqliteConnection::establish(path).map_err(|error| Error::Unavailable(error.to_string()))
     }
 
-    /// A connection that writes. `synchronous = FULL`: an answered commit survives a power cut. Of pages it keeps few,
-    /// for as a rule a COMMIT looks at all of those; the system's cache has the rest.
+    /// Connects for writing. `synchronous = FULL`: an answered commit survives a power cut. The page cache is small,
+    /// because a COMMIT usually scans all cached pages; the system's cache has the rest.
     pub(crate) fn connect_writer(&self) -> Result<Conn> {
         let mut conn = self.connect()?;
         conn.batch_execute(
@@ -113,7 +113,7 @@ impl SqliteFile {
         Ok(Conn::Sqlite(conn))
     }
 
-    /// A connection that only reads.
+    /// Connects for reading only.
     pub(crate) fn connect_reader(&self) -> Result<Conn> {
         let mut conn = self.connect()?;
         conn.batch_execute(
@@ -123,8 +123,8 @@ impl SqliteFile {
         Ok(Conn::Sqlite(conn))
     }
 
-    /// Checks that the paths lead to the open files, and that the database may be written. An open file does not notice
-    /// by itself that it was deleted, and writes to the log go well when the database is read-only.
+    /// Checks that the paths lead to the open files, and that the database may be written. An open file does not
+    /// notice a deletion, and writes to the log succeed on a read-only database.
     pub(crate) fn check(&self) -> Result<(), StorageFault> {
         self.check_same()?;
         access(&self.path, Access::WRITE_OK).map_err(|error| StorageFault {
@@ -144,9 +144,9 @@ impl SqliteFile {
         Ok(())
     }
 
-    /// Writes on a connection of its own. With a small cache the pages of the table spill, so that they need their room
-    /// at once and are rolled back. The version, which nothing reads, is written and synced even if it is the same;
-    /// an UPDATE to the same value writes nothing.
+    /// Writes on a separate connection. With a small cache the pages of the table spill, so that SQLite claims the
+    /// room at once, and are rolled back. The unused version is written and synced even without a change; an UPDATE
+    /// to the same value writes nothing.
     pub(crate) fn probe(&self) -> Result<(), StorageFault> {
         self.check()?;
         let probe = format!(
@@ -157,7 +157,7 @@ impl SqliteFile {
         Ok(self.connect()?.batch_execute(&probe).map_err(Error::from)?)
     }
 
-    /// Remembers which write-ahead log the writer has open.
+    /// Notes the write-ahead log that the writer has open.
     pub(crate) fn note_wal(&self) {
         *self.wal.1.lock() = there(&self.wal.0);
     }
@@ -168,7 +168,7 @@ impl SqliteFile {
     }
 }
 
-/// The file that a path leads to now.
+/// Returns the current file of a path.
 fn there(path: &Path) -> Option<FileId> {
     fs::metadata(path).ok().map(|file| id(&file))
 }
@@ -177,8 +177,8 @@ fn id(file: &Metadata) -> FileId {
     (file.dev(), file.ino())
 }
 
-/// Sets or removes the lock of an open file; false if another open file has it. Unlike a lock of the process, it does
-/// not go when SQLite closes the same file.
+/// Sets or removes the lock of an open file; returns false if another open file has the lock. Unlike a process's
+/// lock, this lock survives SQLite's closing of the same file.
 fn set_lock(file: &File, kind: libc::c_short) -> io::Result<bool> {
     let lock = libc::flock { l_type: kind, l_whence: libc::SEEK_SET as _, l_start: LOCKED_BYTE, l_len: 1, l_pid: 0 };
     // SAFETY: the file is open and the lock outlives the call

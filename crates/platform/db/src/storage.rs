@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 /// Interval of looks at the storage.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Error text for a database that is not the one that was opened.
+/// Error text for a database other than the opened one.
 pub(crate) const REPLACED: &str = "was deleted or replaced while the program runs; restart the program";
 
 /// Kind of a fault of the storage.
@@ -23,7 +23,7 @@ pub(crate) const REPLACED: &str = "was deleted or replaced while the program run
 pub enum Reason {
     /// The disk or the database is full.
     NoRoom,
-    /// The file, its file system or the server is read-only.
+    /// The file, the file system or the server is read-only.
     ReadOnly,
     /// The file or the database was deleted, renamed or replaced.
     Replaced,
@@ -36,7 +36,7 @@ pub enum Reason {
 impl Reason {
     const ALL: [Self; 5] = [Self::NoRoom, Self::ReadOnly, Self::Replaced, Self::Away, Self::Failing];
 
-    /// Reads the reason from an error text of this crate or of SQLite, whose texts have one language.
+    /// Reads the reason from an error text of this crate or of SQLite; SQLite has only English texts.
     pub(crate) fn of(text: &str) -> Self {
         match text {
             text if text.contains("database or disk is full") => Self::NoRoom,
@@ -47,7 +47,7 @@ impl Reason {
         }
     }
 
-    /// Value of the label `reason`.
+    /// Returns the value of the label `reason`.
     fn label(self) -> &'static str {
         match self {
             Self::NoRoom => "no-room",
@@ -75,7 +75,7 @@ impl fmt::Display for Reason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StorageFault {
     pub reason: Reason,
-    /// Error text of the system or the database, in its language.
+    /// Error text of the system or the database, in the language of the origin.
     pub detail: String,
 }
 
@@ -113,7 +113,7 @@ impl Storage {
         self.fault.lock().clone()
     }
 
-    /// Has the storage probed at the next look.
+    /// Requests a probe of the storage at the next check.
     pub(crate) fn suspect(&self) {
         self.is_suspect.store(true, Ordering::Relaxed);
     }

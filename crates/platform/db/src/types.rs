@@ -1,4 +1,4 @@
-//! SQL types that mean the same on both databases, and the macros that give a newtype its column type.
+//! SQL types with one meaning on both databases, and macros for the column types of newtypes.
 //!
 //! | type | PostgreSQL | SQLite |
 //! | --- | --- | --- |
@@ -74,7 +74,7 @@ pub struct Time(DateTime<Utc>);
 pub struct TimeError;
 
 impl Time {
-    /// The time by this process's clock. In a unit of work take [`crate::Tx::now`], the database's.
+    /// Returns the time of this process's clock. In a unit of work use [`crate::Tx::now`], the database's time.
     pub fn now() -> Self {
         Utc::now().into()
     }
@@ -94,7 +94,7 @@ impl Time {
         Self(DateTime::from_timestamp_micros(micros.clamp(MIN_MICROS, MAX_MICROS)).unwrap_or_default())
     }
 
-    /// As chrono has it.
+    /// Returns the time as chrono's type.
     pub fn to_chrono(self) -> DateTime<Utc> {
         self.0
     }
@@ -207,7 +207,7 @@ impl FromSql<UtcTime, MultiBackend> for Time {
     }
 }
 
-/// A UUID as the databases keep it; what [`uuid_newtype!`](crate::uuid_newtype) and rows are made of.
+/// A UUID as stored by the databases; the base of [`uuid_newtype!`](crate::uuid_newtype) and of rows.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, AsExpression, FromSqlRow,
 )]
@@ -216,7 +216,7 @@ impl FromSql<UtcTime, MultiBackend> for Time {
 pub struct Id(pub uuid::Uuid);
 
 impl Id {
-    /// A new id (UUID v7), so that ids sort by the time they were made.
+    /// Returns a new id (UUID v7), so that ids sort by the time of creation.
     pub fn new() -> Self {
         Self(uuid::Uuid::now_v7())
     }
@@ -323,7 +323,7 @@ impl FromSql<Json, MultiBackend> for JsonText {
     }
 }
 
-/// Makes an id type of its own over [`Id`](crate::types::Id): columns, JSON, text, and `new()` (UUID v7).
+/// Defines a new id type over [`Id`](crate::types::Id): columns, JSON, text, and `new()` (UUID v7).
 #[macro_export]
 macro_rules! uuid_newtype {
     ($(#[$doc:meta])* $name:ident) => {
@@ -336,7 +336,7 @@ macro_rules! uuid_newtype {
         pub struct $name(pub ::uuid::Uuid);
 
         impl $name {
-            /// A new id (UUID v7), so that ids sort by the time they were made.
+            /// Returns a new id (UUID v7), so that ids sort by the time of creation.
             #[allow(clippy::new_without_default)] // an id that is new each time is no default
             pub fn new() -> Self {
                 Self(::uuid::Uuid::now_v7())
@@ -361,7 +361,7 @@ macro_rules! uuid_newtype {
     };
 }
 
-/// Makes an enum whose variants are kept as the given texts, in columns and in JSON.
+/// Defines an enum with a fixed text for each variant, in columns and in JSON.
 #[macro_export]
 macro_rules! text_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident => $text:literal),+ $(,)? }) => {
@@ -376,7 +376,7 @@ macro_rules! text_enum {
             /// Every variant.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The text that stands for it in columns and in JSON.
+            /// Returns the text of the variant in columns and in JSON.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
             }
@@ -403,7 +403,7 @@ macro_rules! text_enum {
     };
 }
 
-/// Lets a type be a column through another type that already is one: `column_by!(Type, SqlType, Via, to, from)`.
+/// Lets a type be a column through another column type: `column_by!(Type, SqlType, Via, to, from)`.
 ///
 /// The type itself derives `AsExpression` and `FromSqlRow`.
 #[macro_export]
@@ -457,7 +457,7 @@ macro_rules! column_by {
     };
 }
 
-/// How a value is bound on SQLite; for [`column_by!`](crate::column_by) only.
+/// Form of a value bound on SQLite; for [`column_by!`](crate::column_by) only.
 #[doc(hidden)]
 pub trait SqliteForm {
     type Form;

@@ -1,4 +1,4 @@
-//! The unit of work: one transaction, with the records it leaves for the event log.
+//! The unit of work: one transaction, with records for the event log.
 
 use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
@@ -18,7 +18,7 @@ use crate::life::Life;
 use crate::types::{Id, Time};
 use crate::{Conn, Prepare, clock, on_each};
 
-/// A record that a unit leaves for the event log: written with the unit's state, or not at all.
+/// A record of a unit for the event log: written with the unit's state, or not at all.
 #[derive(Debug, Clone)]
 pub struct Staged {
     /// UUID v7.
@@ -36,23 +36,23 @@ pub struct Staged {
     pub payload: String,
 }
 
-/// Writes staged records, in the transaction that staged them.
+/// Writes staged records, in the transaction of the staging.
 ///
-/// The event log implements it; `db` itself knows nothing of events.
+/// The event log implements `Recorder`; `db` itself knows nothing of events.
 pub trait Recorder: Send + Sync + 'static {
-    /// Writes `records` in the order given; called at the end of a transaction, and before a unit that must see them.
-    /// There are always some.
+    /// Writes `records` in the given order; called at the end of a transaction, and before a unit that must see the
+    /// records. `records` is never empty.
     ///
     /// # Errors
     /// Any error rolls the transaction back.
     fn record(&self, conn: &mut Conn, records: Vec<Staged>) -> Result<Recorded>;
 
-    /// Returns the name of a table whose file tells the database from a restored one.
+    /// Returns the name of a table whose file distinguishes the database from a restored database.
     fn witness(&self) -> Option<&'static str> {
         None
     }
 
-    /// Called with each new connection that is not SQLite's for reads, before any other statement.
+    /// Called before any other statement on each new connection, except SQLite's connections for reads.
     ///
     /// # Errors
     /// The connection is not used.
@@ -78,7 +78,7 @@ pub struct Recorded {
 /// Run once the transaction is committed and durable, on the database's thread: it must be quick and must not block.
 pub type AfterCommit = Box<dyn FnOnce() + Send>;
 
-/// Runs all of them; one that panics does no harm to the others.
+/// Runs all wakes; a panic of one wake does not stop the rest.
 pub(crate) fn run_all(wakes: Vec<AfterCommit>) {
     for wake in wakes {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(wake)) {
@@ -87,9 +87,9 @@ pub(crate) fn run_all(wakes: Vec<AfterCommit>) {
     }
 }
 
-/// A unit of work in progress: the connection inside its transaction, and what it has staged.
+/// A unit of work in progress: the connection inside the transaction, and the staged records.
 ///
-/// It dereferences to [`Conn`], so that query functions take `&mut Conn` and are handed a `Tx`.
+/// `Tx` dereferences to [`Conn`]: query functions take `&mut Conn`, and callers pass a `Tx`.
 pub struct Tx<'c> {
     conn: &'c mut Conn,
     life: Life,
@@ -100,11 +100,11 @@ pub struct Tx<'c> {
     may_be_lost: bool,
 }
 
-/// A unit that is to be committed.
+/// A finished unit before the commit.
 pub(crate) struct Done {
     pub(crate) staged: Vec<Staged>,
     pub(crate) after_commit: Vec<AfterCommit>,
-    /// Answered before its flush.
+    /// True if the unit is answered before the flush.
     pub(crate) may_be_lost: bool,
 }
 
@@ -113,7 +113,7 @@ impl<'c> Tx<'c> {
         Self { conn, life, staged: Vec::new(), now: None, trace, after_commit: Vec::new(), may_be_lost: false }
     }
 
-    /// Answers the unit before its flush, unless the unit stages records or wakes somebody. A crash of the server may undo
+    /// Answers the unit before the flush, unless the unit stages records or has wakes. A crash of the server may undo
     /// the unit.
     pub fn may_be_lost(&mut self) {
         self.may_be_lost = true;
@@ -124,15 +124,15 @@ impl<'c> Tx<'c> {
         self.staged.push(record);
     }
 
-    /// Has `wake` run once the unit is committed, on the database's thread: it must be quick and must not block.
+    /// Runs `wake` after the commit of the unit, on the database's thread: `wake` must be quick and must not block.
     pub fn after_commit(&mut self, wake: impl FnOnce() + Send + 'static) {
         self.after_commit.push(Box::new(wake));
     }
 
-    /// The time of this unit by the database's clock; the same however often it is asked.
+    /// Returns the time of this unit by the database's clock; constant within the unit.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// Any error of the database.
     pub fn now(&mut self) -> Result<Time> {
         match self.now {
             Some(now) => Ok(now),
@@ -144,7 +144,7 @@ impl<'c> Tx<'c> {
         }
     }
 
-    /// Returns the life of the storage that the unit runs on.
+    /// Returns the life of the storage behind the unit.
     pub fn life(&self) -> Life {
         self.life
     }
@@ -154,12 +154,12 @@ impl<'c> Tx<'c> {
         self.trace = trace;
     }
 
-    /// The trace that the unit belongs to.
+    /// Returns the trace of the unit.
     pub fn trace(&self) -> Option<&TraceContext> {
         self.trace.as_ref()
     }
 
-    /// Runs `part` in a savepoint: on an error what it changed and staged is undone, and the unit goes on.
+    /// Runs `part` in a savepoint: an error undoes the changes and staged records of `part`, and the unit goes on.
     ///
     /// # Errors
     /// The error of `part`, or the database's.
@@ -200,12 +200,12 @@ impl DerefMut for Tx<'_> {
     }
 }
 
-/// A statement about the transaction itself, kept prepared.
+/// Runs a statement about the transaction itself, kept prepared.
 pub(crate) fn control(conn: &mut Conn, statement: &'static str) -> QueryResult<()> {
     on_each!(conn, |conn| diesel::sql_query(statement).prepared().load::<NoRow>(conn)).map(drop)
 }
 
-/// What statements without rows return.
+/// Result of statements without rows.
 struct NoRow;
 
 impl<DB: Backend> QueryableByName<DB> for NoRow {

@@ -1,4 +1,4 @@
-//! A cluster, and how to make clients of it.
+//! A cluster, and clients of the cluster.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -26,10 +26,10 @@ use crate::publisher::KafkaPublisher;
 use crate::subscriber::{KafkaBus, Reads};
 use crate::tokens::Tokens;
 
-/// How long a cluster may take to say that it is there.
+/// Time-out of a check for a broker's answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Properties that the protocol of events rests on.
+/// Properties that the event protocol depends on.
 const OURS: &[&str] = &[
     "acks",
     "auto.offset.reset",
@@ -54,14 +54,14 @@ const OURS: &[&str] = &[
 /// first.
 const AT_MOST: &[(&str, &str)] = &[("max.in.flight.requests.per.connection", "1"), ("max.in.flight", "1")];
 
-/// What all clients are told, unless the operator says otherwise.
+/// Properties of all clients, unless the operator sets them.
 const ALWAYS: &[(&str, &str)] = &[
     ("log.connection.close", "false"),
     #[cfg(feature = "tls")] // the OpenSSL that is built in does not know where the system keeps its certificates
     ("ssl.ca.location", "probe"),
 ];
 
-/// What to look at when librdkafka says something of its connections.
+/// Properties to check for a message of librdkafka about connections.
 const LOOK_AT: &[(&str, &str)] = &[
     ("certificate verify failed", "ssl.ca.location"),
     ("SSL alert", "ssl.certificate.location and ssl.key.location"), // brokers that ask for a client's certificate
@@ -69,20 +69,20 @@ const LOOK_AT: &[(&str, &str)] = &[
     ("Disconnected", "security.protocol"),
 ];
 
-/// Where a cluster is and how to talk to it.
+/// Address and options of a cluster.
 #[derive(Debug, Clone, Default)]
 pub struct KafkaOptions {
     /// `host:port,…`
     pub bootstrap_servers: String,
-    /// Begins the name of each topic and group there, so that several shops can share a cluster.
+    /// Prefix of each topic and group on the cluster, so that several shops can share a cluster.
     pub prefix: String,
     /// Any property of librdkafka.
     pub properties: BTreeMap<String, String>,
-    /// Where a cluster of Amazon MSK is that takes the credentials which AWS gives the program.
+    /// Region of an Amazon MSK cluster that accepts the program's AWS credentials.
     pub aws_iam_region: Option<String>,
 }
 
-/// A property that can't be used.
+/// An unusable property.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name}: {reason}")]
 pub struct BadProperty {
@@ -90,7 +90,7 @@ pub struct BadProperty {
     pub reason: String,
 }
 
-/// A cluster; clones share it. Nothing is connected until something is asked.
+/// A cluster; clones share the state. Connects only at the first request.
 #[derive(Debug, Clone)]
 pub struct Kafka {
     options: Arc<KafkaOptions>,
@@ -102,7 +102,7 @@ impl Kafka {
     /// Looks at the options without connecting.
     ///
     /// # Errors
-    /// The first property that librdkafka does not know, that has a bad value, or that is not to be set.
+    /// The first property that librdkafka does not know, that has a bad value, or that must not be set.
     pub fn new(mut options: KafkaOptions) -> Result<Self, BadProperty> {
         let bad = |name: &str, reason: String| BadProperty { name: name.to_owned(), reason };
         if options.bootstrap_servers.trim().is_empty() {
@@ -129,27 +129,28 @@ impl Kafka {
         Ok(kafka)
     }
 
-    /// What the relay sends through. The records of a batch go at once, or for as long as `linger` wait for each other:
-    /// where batches are of some records each, a request for the first alone costs client and broker as much as for all.
+    /// Returns the publisher of the relay. The records of a batch go at once, or wait up to `linger` for each other:
+    /// if batches have several records, an early request for the first record costs client and broker as much as a
+    /// request for all.
     pub fn publisher(&self, linger: Duration) -> KafkaPublisher {
         KafkaPublisher::new(self.clone(), linger)
     }
 
-    /// What groups read from: the events of the log `source`.
+    /// Returns the bus of groups: the events of the log `source`.
     pub fn bus(&self, source: Id) -> KafkaBus {
         KafkaBus::new(self.clone(), Reads::Log(source))
     }
 
-    /// Topics that other programs write, under the names that they have there.
+    /// Returns the external topics, under their own names.
     pub fn foreign(&self) -> KafkaForeign {
         let options = KafkaOptions { prefix: String::new(), ..(*self.options).clone() };
         KafkaForeign::new(self.clone(), Self { options: options.into(), ..self.clone() })
     }
 
-    /// Whether a broker answers, within a few seconds.
+    /// Returns true if a broker answers, within a few seconds.
     ///
     /// # Errors
-    /// [`BusError::Unavailable`], with what the clients say of it.
+    /// [`BusError::Unavailable`], with the reason given by the clients.
     pub async fn check(&self) -> Result<(), BusError> {
         self.check_within(PATIENCE).await
     }
@@ -183,20 +184,20 @@ impl Kafka {
         self.clients.silent()
     }
 
-    /// What clients sign in with, where that is a token. For tests.
+    /// Returns the clients' token for signing in, if configured. For tests.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason for having no token.
     pub fn token(&self) -> Option<Result<OAuthToken, String>> {
         self.tokens.as_ref().map(|tokens| tokens.current())
     }
 
-    /// What a topic or a group is called there.
+    /// Returns the name of a topic or a group on the cluster.
     pub fn named(&self, name: &str) -> String {
         format!("{}{name}", self.options.prefix)
     }
 
-    /// What the operator set goes before `ours`.
+    /// Returns a client configuration; properties of the operator override `ours`.
     pub(crate) fn config(&self, ours: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.options.bootstrap_servers).set("client.id", "jangteo");
@@ -211,7 +212,7 @@ impl Kafka {
         config
     }
 
-    /// A client that can connect.
+    /// Returns a client that can connect.
     pub(crate) fn client<T: Connects>(&self, ours: &[(&str, &str)]) -> Result<T, BusError> {
         let context = Heard { tokens: self.tokens.clone(), last: Mutex::default() };
         let client: T = self.config(ours).create_with_context(context.into()).map_err(|error| away(&error))?;
@@ -232,10 +233,10 @@ impl Kafka {
     }
 }
 
-/// Threads that may wait for Kafka at once: the others are there for the database.
+/// Maximum number of threads that wait for Kafka: the remaining threads serve the database.
 const WAITING: usize = 16;
 
-/// What has no asynchronous form, on a thread of its own.
+/// Runs blocking work on a separate thread.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BusError> + Send + 'static,
 ) -> Result<T, BusError> {
@@ -256,7 +257,7 @@ pub(crate) fn names_brokers(metadata: &Metadata) -> Result<(), BusError> {
     Ok(())
 }
 
-/// Any error of Kafka is one that may pass: nothing is ever given up for it.
+/// Returns a temporary error for any error of Kafka: no event is ever given up because of such an error.
 pub(crate) fn away(error: &KafkaError) -> BusError {
     BusError::Unavailable(format!("kafka: {}", text(error)))
 }
@@ -269,7 +270,7 @@ fn is_of_the_event(error: &KafkaError) -> bool {
     error.rdkafka_error_code().is_some_and(|code| of_events.contains(&code))
 }
 
-/// The innermost cause, which is what librdkafka says.
+/// Returns the innermost cause: the text of librdkafka.
 fn text(error: &KafkaError) -> String {
     match error {
         // without the value, which may be a secret
@@ -279,7 +280,8 @@ fn text(error: &KafkaError) -> String {
     }
 }
 
-/// Listens to what a client says of its connections; the clients say it again and again, so that it is only kept.
+/// Keeps the last message of a client about connections. The clients repeat such messages, so the messages are not
+/// logged.
 #[derive(Default)]
 pub(crate) struct Heard {
     tokens: Option<Arc<Tokens>>,
@@ -287,7 +289,7 @@ pub(crate) struct Heard {
 }
 
 impl Heard {
-    /// The error with what was said last, which tells the reason.
+    /// Returns the error together with the last message, which tells the reason.
     pub(crate) fn explain(&self, error: &KafkaError) -> BusError {
         let heard = self.last.lock().take();
         let heard = heard.map_or_else(String::new, |heard| format!(" ({heard})"));
@@ -299,7 +301,7 @@ impl Heard {
         }
     }
 
-    /// With the properties that may be wrong, where librdkafka names none.
+    /// Keeps a message, with the names of suspicious properties where librdkafka gives none.
     fn keep(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
         let names = if code == Some(RDKafkaErrorCode::Authentication) {
             let of_tokens = self.tokens.as_ref().map(|tokens| tokens.names());
@@ -316,7 +318,7 @@ impl Heard {
 impl ClientContext for Heard {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
-    /// Called when a client is polled; never waits, for the client was handed one before.
+    /// Called when a client is polled; never waits, because the client already got a token.
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
         self.tokens.as_ref().map_or_else(|| Err("no tokens".into()), |tokens| Ok(tokens.current()?))
     }
@@ -346,7 +348,7 @@ impl ProducerContext for Heard {
 
 impl ConsumerContext for Heard {}
 
-/// What all kinds of clients are inside.
+/// Access to the inner client of each kind of client.
 pub(crate) trait Connects: FromClientConfigAndContext<Self::Context> + Send + Sync + 'static {
     type Context: ClientContext + From<Heard>;
     fn inner(&self) -> &Client<Self::Context>;

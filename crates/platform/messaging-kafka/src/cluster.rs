@@ -1,4 +1,4 @@
-//! A cluster as the settings of a program have it, and as the program finds it.
+//! A cluster by a program's settings, and the cluster's state in the program.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -19,15 +19,15 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{BadProperty, Kafka, KafkaOptions};
 use crate::topics::{Difference, TopicOptions};
 
-/// Between two looks whether Kafka is there.
+/// Interval of checks for Kafka.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Looks, of which one sees to the topics as well.
+/// Number of checks for each check of the topics.
 const ENSURE_EVERY: u32 = 12;
-/// The first and the longest pause while it is away.
+/// First and longest pause while Kafka is unavailable.
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// What carries events.
+/// Kind of bus.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Backend {
@@ -39,7 +39,7 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// As in the settings.
+    /// Returns the name used in settings.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InProcess => "in-process",
@@ -58,20 +58,20 @@ pub struct KafkaSettings {
     pub prefix: String,
     /// Copies of each record, when a topic is made; the brokers decide unless set.
     pub replication: Option<NonZeroU16>,
-    /// Copies that must have a record before it counts as stored.
+    /// Number of in-sync replicas that must have a record before Kafka acknowledges it.
     pub min_insync_replicas: Option<NonZeroU16>,
-    /// How long records are kept.
+    /// Retention of records.
     #[serde(with = "humantime_serde")]
     pub retention: Option<Duration>,
-    /// Of a cluster of Amazon MSK that takes the credentials which AWS gives the program.
+    /// Region of an Amazon MSK cluster that accepts the program's AWS credentials.
     pub aws_iam_region: Option<String>,
-    /// Of librdkafka.
+    /// Properties of librdkafka.
     pub properties: BTreeMap<String, Secret>,
 }
 
 impl KafkaSettings {
     /// # Errors
-    /// The first setting whose value can't be.
+    /// The first invalid setting.
     pub fn check(&self) -> Result<(), SettingError> {
         let replication = self.replication.map_or(0, NonZeroU16::get);
         let reason = format!("expected 1 to {}, got {replication}", i16::MAX);
@@ -86,7 +86,7 @@ impl KafkaSettings {
     }
 }
 
-/// A cluster; clones share what is known of it.
+/// A cluster; clones share the state.
 #[derive(Clone)]
 pub struct Cluster {
     kafka: Kafka,
@@ -96,7 +96,7 @@ pub struct Cluster {
     differences: Arc<Mutex<Vec<Difference>>>,
 }
 
-/// What the last look came to.
+/// Outcome of the last check.
 enum Found {
     NotAsked,
     There,
@@ -104,10 +104,10 @@ enum Found {
 }
 
 impl Cluster {
-    /// By the settings, which were checked; nothing is connected.
+    /// Builds a cluster from checked settings; connects to nothing.
     ///
     /// # Errors
-    /// A setting that can't be used.
+    /// An unusable setting.
     pub fn new(settings: &KafkaSettings) -> Result<Self, SettingError> {
         let servers = settings.bootstrap_servers.clone().unwrap_or_default();
         let exposed = |(name, value): (&String, &Secret)| (name.clone(), value.expose().to_owned());
@@ -128,7 +128,7 @@ impl Cluster {
         Ok(Self { kafka, servers: servers.into(), options, found, differences: Arc::default() })
     }
 
-    /// To make clients of it.
+    /// Returns the source of clients.
     pub fn kafka(&self) -> &Kafka {
         &self.kafka
     }
@@ -138,7 +138,7 @@ impl Cluster {
         &self.servers
     }
 
-    /// Why it is not to be reached, if the last look was in vain.
+    /// Returns the error of the last check, if the check failed.
     pub fn away(&self) -> Option<String> {
         match &*self.found.lock() {
             Found::There => None,
@@ -169,12 +169,12 @@ impl Cluster {
     /// Returns once a broker answers, or fails after `patience`.
     ///
     /// # Errors
-    /// The reason that the clients give.
+    /// The reason given by the clients.
     pub async fn check_within(&self, patience: Duration) -> Result<(), String> {
         self.kafka.check_within(patience).await.map_err(reason)
     }
 
-    /// How topics (name, partitions) differ from the settings.
+    /// Returns the differences between topics (name, partitions) and the settings.
     ///
     /// # Errors
     /// Why the cluster is not to be reached.
@@ -182,21 +182,21 @@ impl Cluster {
         self.kafka.compare_topics(topics, &self.options).await.map_err(reason)
     }
 
-    /// How topics are made, as far as the settings say.
+    /// Returns the options of new topics in the settings.
     pub fn topic_options(&self) -> &TopicOptions {
         &self.options
     }
 
-    /// Makes the topics (name, partitions) that are not there, and tells how the others differ from the settings.
+    /// Creates missing topics (name, partitions), and returns the differences between existing topics and the
+    /// settings.
     ///
     /// # Errors
-    /// Why the cluster is not to be reached, or did not do it.
+    /// The error of the cluster.
     pub async fn ensure(&self, topics: &[(String, i32)]) -> Result<Vec<Difference>, String> {
         self.kafka.ensure_topics(topics, &self.options).await.map_err(reason)
     }
 
-    /// Has the `topics` (name, partitions) made once the cluster is there, and keeps an eye on whether it is there, until
-    /// `stop`.
+    /// Creates the `topics` (name, partitions) once the cluster is available, and monitors the cluster, until `stop`.
     pub async fn watch(&self, topics: impl Fn() -> Vec<(String, i32)> + Sync, stop: CancellationToken) {
         self.watch_by(&Wanted(topics), &Notify::new(), stop).await;
     }
@@ -228,7 +228,7 @@ impl Cluster {
         }
     }
 
-    /// Says so when Kafka goes and when it comes, and nothing in between.
+    /// Logs the beginning and the end of an outage, and nothing in between.
     fn note(&self, looked: Result<(), String>) {
         let mut found = self.found.lock();
         let servers = &*self.servers;
@@ -247,11 +247,11 @@ pub trait SeeToTopics: Sync {
     /// Called once the cluster is there, when there are more topics, and now and then.
     ///
     /// # Errors
-    /// Why the cluster is not to be reached, or did not do it.
+    /// The error of the cluster.
     async fn see_to(&self, cluster: &Cluster) -> Result<(), String>;
 }
 
-/// Topics that are to be there.
+/// Wanted topics.
 struct Wanted<F>(F);
 
 #[async_trait]
@@ -267,7 +267,7 @@ fn reason(error: BusError) -> String {
     one_line(reason.strip_prefix("kafka: ").unwrap_or(&reason))
 }
 
-/// Under the name that the property has as a setting, and without its value, which may be secret.
+/// Returns the error under the property's name as a setting, and without the value, which may be secret.
 fn named(bad: BadProperty, settings: &KafkaSettings) -> SettingError {
     let value = settings.properties.get(&bad.name).map(|value| value.expose().to_owned()).unwrap_or_default();
     let reason = if value.is_empty() { bad.reason } else { bad.reason.replace(&value, "…") };

@@ -21,7 +21,7 @@ const TIME: &str = "ce_time";
 const SEQUENCE: &str = "ce_sequence";
 const VERSION: &str = "ce_dataversion";
 const AGGREGATE_VERSION: &str = "ce_aggregateversion";
-/// The epoch of the log in which the position was given; the first one has no header.
+/// The epoch of the log at the numbering; absent for the first epoch.
 const EPOCH: &str = "ce_logepoch";
 const TRACEPARENT: &str = "traceparent";
 /// Begins the names of attributes.
@@ -31,7 +31,7 @@ const OURS: &str = "log_";
 /// Beginning of a payload with attributes of its own.
 const WITH_ATTRIBUTES: &str = r#"{"attributes":{"#;
 
-/// The headers of an event's record; its value is the payload and its key the key.
+/// Returns the headers of an event's record; the record's value is the payload, and the record's key the event's key.
 ///
 /// A payload may begin with the attributes of a CloudEvent. They are headers by their names, and one of ours of the same
 /// name then begins with `log_`.
@@ -77,15 +77,15 @@ fn attributes(payload: &str) -> BTreeMap<String, String> {
         .map_or_else(BTreeMap::new, |it: Payload| it.attributes)
 }
 
-/// A log's UUID as the URI that CloudEvents wants of a source.
+/// Returns a log's UUID as a URI, required by CloudEvents for a source.
 fn source(id: Id) -> String {
     format!("urn:uuid:{id}")
 }
 
-/// The event of a record.
+/// Returns the event of a record.
 ///
 /// # Errors
-/// Why it is none of ours.
+/// The reason why the record is no event of the shop or proxy.
 pub(crate) fn decode(record: &BorrowedMessage<'_>, topic: &Arc<str>) -> Result<Event, String> {
     let text = |bytes: Option<&[u8]>, what: &str| {
         let bytes = bytes.ok_or_else(|| format!("it has no {what}"))?;

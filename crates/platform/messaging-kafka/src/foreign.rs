@@ -1,4 +1,4 @@
-//! Topics that other programs write.
+//! External topics on Kafka.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -23,10 +23,10 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 type Asker = Kept<BaseConsumer<Heard>>;
 
-/// Reads topics of others by the names that they have there: only groups get the prefix of ours.
+/// Reads external topics by their own names: only consumer groups get the prefix.
 pub struct KafkaForeign {
     ours: Kafka,
-    /// Without a prefix.
+    /// Cluster without a prefix.
     theirs: Kafka,
     health: Arc<Health>,
     asker: Mutex<Option<Asker>>,

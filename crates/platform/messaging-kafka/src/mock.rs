@@ -1,4 +1,4 @@
-//! A cluster inside the process: librdkafka's own, which speaks the protocol and keeps records in memory.
+//! A cluster inside the process: librdkafka's mock cluster, with the real protocol and records in memory.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use crate::client::{BadProperty, Kafka, KafkaOptions};
 
 const BROKERS: i32 = 3;
 
-/// A cluster that lives as long as this. It makes no topics when asked to: name them at the start.
+/// A mock cluster; stops when dropped. The cluster creates no topics on request: name all topics at the start.
 pub struct MockKafka {
     cluster: MockCluster<'static, DefaultProducerContext>,
 }
 
 impl MockKafka {
-    /// Three brokers with these topics (name, partitions).
+    /// Starts three brokers with these topics (name, partitions).
     ///
     /// # Panics
-    /// When librdkafka makes none.
+    /// If librdkafka makes no cluster.
     pub fn new(topics: &[(&str, i32)]) -> Self {
         let cluster = MockCluster::new(BROKERS).expect("a mock cluster");
         for (name, partitions) in topics {
@@ -30,18 +30,18 @@ impl MockKafka {
         Self { cluster }
     }
 
-    /// To reach it by.
+    /// Returns the cluster for clients.
     ///
     /// # Errors
-    /// None: it has no properties.
+    /// None, because no properties are set.
     pub fn connect(&self) -> Result<Kafka, BadProperty> {
         self.connect_with([])
     }
 
-    /// To reach it by, with properties of librdkafka.
+    /// Returns the cluster for clients, with properties of librdkafka.
     ///
     /// # Errors
-    /// The first that can't be used.
+    /// The first unusable property.
     pub fn connect_with<const N: usize>(&self, properties: [(&str, &str); N]) -> Result<Kafka, BadProperty> {
         let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let bootstrap_servers = self.cluster.bootstrap_servers();
@@ -67,10 +67,10 @@ impl MockKafka {
         }
     }
 
-    /// Stores a record without headers, as somebody does who knows nothing of events.
+    /// Stores a record without headers, like a program without knowledge of events.
     ///
     /// # Panics
-    /// When it is not stored.
+    /// If the record is not stored.
     pub fn store(&self, topic: &str, partition: i32, value: &str) {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", self.cluster.bootstrap_servers());
@@ -80,7 +80,7 @@ impl MockKafka {
         producer.flush(Duration::from_secs(30)).expect("it is stored");
     }
 
-    /// Has the brokers answer the next requests to store records with these errors.
+    /// Makes the brokers answer the next produce requests with these errors.
     pub fn refuse(&self, refusals: &[Refusal]) {
         let errors: Vec<_> = refusals.iter().map(|refusal| refusal.code()).collect();
         self.cluster.request_errors(RDKafkaApiKey::Produce, &errors);
@@ -94,10 +94,10 @@ impl MockKafka {
         self.cluster.request_errors(RDKafkaApiKey::Fetch, refusals);
     }
 
-    /// Takes all brokers away, or brings them back.
+    /// Stops all brokers, or starts all brokers again.
     ///
     /// # Panics
-    /// When librdkafka does not do it.
+    /// If librdkafka fails.
     pub fn set_up(&self, up: bool) {
         for broker in 1..=BROKERS {
             let set = if up { self.cluster.broker_up(broker) } else { self.cluster.broker_down(broker) };
@@ -106,12 +106,12 @@ impl MockKafka {
     }
 }
 
-/// How a broker refuses records.
+/// Refusal of records by a broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// It may be asked again at once: too few replicas are in sync.
+    /// Temporary: too few replicas are in sync.
     ForNow,
-    /// It will refuse the same records each time.
+    /// Permanent: the broker refuses the same records each time.
     ForGood,
 }
 

@@ -14,7 +14,7 @@ use crate::codec;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Kafka {
-    /// All events that a partition holds, of whatever log, as often as they are there. For tests and checks.
+    /// Returns all events in a partition, of any log, with repeats. For tests and checks.
     ///
     /// # Errors
     /// [`BusError::Unavailable`]

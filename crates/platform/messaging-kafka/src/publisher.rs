@@ -1,4 +1,4 @@
-//! Sends a partition's events in their order, and never one without all before it.
+//! Publishes a partition's events in order; never an event without all events before it.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -21,12 +21,12 @@ use crate::client::{Heard, Kafka};
 use crate::codec;
 use crate::health::{Health, Kept};
 
-/// How long a batch may take to be acknowledged. After that it is sent again by another producer, which does no harm.
+/// Maximum time until the acknowledgement of a batch. Then another producer sends the batch again, without harm.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// A producer that sent nothing to a partition for so long may be forgotten by the brokers.
+/// Idle time of a partition after which brokers may forget the producer.
 const LONG_IDLE: Duration = Duration::from_secs(600);
 
-/// What a batch rests on: see `docs/operating.md` for how the others were chosen.
+/// Properties of the producer: see `docs/operating.md` for the choice of values.
 const PRODUCER: &[(&str, &str)] = &[
     ("acks", "all"),
     ("enable.idempotence", "true"),
@@ -50,7 +50,7 @@ const LONE_PRODUCER: &[(&str, &str)] = &[
 /// Bytes of a record beside key and payload: headers, and the batch around it.
 const AROUND_A_RECORD: usize = 600;
 
-/// Sends to a cluster; a producer that failed is replaced.
+/// Publishes to a cluster; a failed producer is replaced.
 pub struct KafkaPublisher {
     kafka: Kafka,
     /// `linger.ms`
@@ -64,7 +64,7 @@ pub struct KafkaPublisher {
     limits: Mutex<HashMap<Arc<str>, usize>>,
 }
 
-/// A producer, and when it last sent to each partition.
+/// A producer, and the time of the last send to each partition.
 struct Live {
     sender: Sender,
     sent: Mutex<HashMap<(Arc<str>, i32), Instant>>,
@@ -77,7 +77,7 @@ struct Sender(Kept<ThreadedProducer<Reports>>);
 #[derive(Default)]
 pub(crate) struct Batch {
     left: AtomicUsize,
-    /// Those that were acknowledged, in the order of the events: reports of a partition come in their order.
+    /// Acknowledged offsets, in the order of the events: delivery reports of a partition come in order.
     offsets: Mutex<Vec<i64>>,
     error: OnceLock<KafkaError>,
     done: Notify,
@@ -141,7 +141,7 @@ impl KafkaPublisher {
         Ok(live)
     }
 
-    /// Has the next batch go by another producer.
+    /// Makes the next batch use another producer.
     fn give_up(&self, failed: &Arc<Live>) {
         let mut current = self.current.lock();
         if current.as_ref().is_some_and(|live| Arc::ptr_eq(live, failed)) {
@@ -272,7 +272,7 @@ impl Sender {
         }
     }
 
-    /// What to say of events that are not acknowledged in time.
+    /// Returns the error for events without an acknowledgement in time.
     fn late(&self) -> BusError {
         self.0.context().0.explain(&KafkaError::MessageProduction(RDKafkaErrorCode::OperationTimedOut))
     }

@@ -1,14 +1,14 @@
-//! Notices events that come again.
+//! Notices repeated events.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use db::types::Id;
 
-/// Events of a partition that are remembered: more than a relay sends again after an error.
+/// Remembered events of a partition: more than a relay sends again after an error.
 const REMEMBERED: usize = 4_096;
 
-/// The newest events of a partition, each with the offset of its first record.
+/// The newest events of a partition, each with the offset of the first record.
 #[derive(Default)]
 pub(crate) struct Repeats {
     offsets: HashMap<Id, i64>,
@@ -16,7 +16,7 @@ pub(crate) struct Repeats {
 }
 
 impl Repeats {
-    /// Whether a record before this one had the same event. The same record may be read again, and is no repeat.
+    /// Returns true if a record before this one had the same event. The same record may be read again, and is no repeat.
     pub(crate) fn is_repeat(&mut self, id: Id, offset: i64) -> bool {
         match self.offsets.entry(id) {
             Entry::Occupied(first) if *first.get() < offset => return true,

@@ -1,4 +1,4 @@
-//! Where tokens come from: the token endpoint of an identity provider, or the credentials that AWS gives a program.
+//! Sources of tokens: the token endpoint of an identity provider, or the program's AWS credentials.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -9,9 +9,9 @@ use tokio::time::timeout;
 
 use crate::client::BadProperty;
 
-/// How long an endpoint, or AWS, may take.
+/// Time-out of an endpoint, or of AWS.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How much of a refusal is told, in characters.
+/// Characters of a refusal in error texts.
 const QUOTED: usize = 200;
 
 const METHOD: &str = "sasl.oauthbearer.method";
@@ -105,7 +105,7 @@ impl Source {
         }
     }
 
-    /// What may be wrong when there is no token, or the brokers don't take it.
+    /// Returns the settings to check if there is no token, or the brokers refuse the token.
     pub(crate) fn names(&self) -> &'static str {
         match self {
             Self::Endpoint(_) => ENDPOINT,
@@ -114,7 +114,7 @@ impl Source {
         }
     }
 
-    /// Why there is no token.
+    /// Returns the error text for a missing token.
     pub(crate) fn says(&self, reason: &str) -> String {
         format!("{}: {reason}", self.names())
     }
@@ -137,7 +137,8 @@ impl Source {
     }
 }
 
-/// Else the tokens would never be asked for, and librdkafka blames the endpoint.
+/// Checks the properties for signing in by token: otherwise no token would be requested, and librdkafka would blame
+/// the endpoint.
 fn signs_in_by_token(properties: &BTreeMap<String, String>) -> Result<(), BadProperty> {
     let other = |(name, due): &(&'static str, &str)| {
         properties.get(*name).is_some_and(|value| !value.to_ascii_lowercase().starts_with(due))
@@ -202,7 +203,7 @@ impl Endpoint {
     }
 }
 
-/// An error with its causes.
+/// Returns an error with the causes.
 fn chain(error: &dyn std::error::Error) -> String {
     std::iter::successors(error.source(), |error| error.source())
         .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))

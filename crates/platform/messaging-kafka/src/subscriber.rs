@@ -1,8 +1,8 @@
 //! Reads for the members of groups.
 //!
-//! Who handles which partition is said by leases in the database, so the partitions are assigned by hand and nobody
-//! joins a group of Kafka's. Offsets are committed all the same: they show Kafka's tools how far a group is, and tell
-//! the next member where to begin reading.
+//! Leases in the database decide about partitions, so members assign partitions by hand and join no Kafka group.
+//! Offsets are still committed: the offsets show a group's progress to Kafka's tools, and tell the next member where
+//! to begin reading.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::health::{Health, Kept};
 use crate::repeats::Repeats;
 
 const PATIENCE: Duration = Duration::from_secs(10);
-/// At the end of a partition, before the caller is told that there is nothing more.
+/// Wait at the end of a partition before an empty result.
 const AT_END: Duration = Duration::from_secs(3);
 /// Before the end of a partition, until a record must come.
 const BEFORE_END: Duration = Duration::from_secs(10);
@@ -53,17 +53,17 @@ const CONSUMER: &[(&str, &str)] = &[
     ("queued.max.messages.kbytes", "4096"),
 ];
 
-/// What is read of a topic.
+/// Content read from a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reads {
-    /// The events of this log, by its positions.
+    /// Events of this log, by the log's positions.
     Log(Id),
     /// All records of a topic that others write. Their positions are their offsets, and a repeat of an event is skipped as
     /// far as that is noticed.
     Others,
 }
 
-/// The events of topics, as a cluster has them.
+/// The events of topics on a cluster.
 pub struct KafkaBus {
     kafka: Kafka,
     reads: Reads,
@@ -100,7 +100,7 @@ impl Bus for KafkaBus {
     }
 }
 
-/// A partition, and what its topic is called on Kafka.
+/// A partition, and the topic's name on Kafka.
 #[derive(Clone)]
 struct Part {
     topic: Arc<str>,
@@ -112,7 +112,7 @@ struct Part {
 }
 
 impl Part {
-    /// The log that is read; `None` where positions are offsets.
+    /// Returns the log being read; `None` if positions are offsets.
     fn source(&self) -> Option<Id> {
         match self.reads {
             Reads::Log(source) => Some(source),
@@ -126,15 +126,15 @@ impl Part {
     }
 }
 
-/// Of a partition, as long as the member handles it. What was met outlives the reader.
+/// Reader of a partition, as long as the member handles the partition. `Met` outlives the reader.
 type Reading = Arc<tokio::sync::Mutex<(Option<Reader>, Arc<Met>)>>;
 
-/// What was met in a partition.
+/// Records met in a partition.
 #[derive(Default)]
 struct Met {
-    /// Records that are no events, and were told of.
+    /// True after the first log line about records that are no events.
     strangers: AtomicBool,
-    /// Events, where others may repeat them.
+    /// Events, if other programs may repeat events.
     events: Mutex<Repeats>,
     /// The last client was deaf, and no record came since.
     was_deaf: AtomicBool,
@@ -225,7 +225,7 @@ impl KafkaSubscriber {
     }
 }
 
-/// A client whose partitions have queues of their own. What comes for none of them is polled by a task.
+/// A client with a queue for each partition. A task polls the rest.
 struct Client {
     consumer: Kept<StreamConsumer<Heard>>,
     polling: JoinHandle<()>,
@@ -262,9 +262,9 @@ impl Drop for Client {
     }
 }
 
-/// Reads one partition, from some position on.
+/// Reads one partition from a position on.
 struct Reader {
-    /// Before the client, which is to be the last that knows the consumer.
+    /// Declared before the client, because the client must be the last owner of the consumer.
     queue: StreamPartitionQueue<Heard>,
     client: Arc<Client>,
     part: Part,
@@ -272,9 +272,10 @@ struct Reader {
     ahead: VecDeque<Read>,
     /// Asked for last, and not known to be handled yet.
     returned: Option<(i64, i64)>,
-    /// Everything from this position on is still to come. Positions fall where the log gave some a second time.
+    /// Position from which all events are still to come. The position falls where the log gave positions a second
+    /// time.
     from: i64,
-    /// It began at the start of the partition, and has not seen yet how far behind that is.
+    /// True if the reader began at the start of the partition, and the distance to `after` is still unknown.
     from_the_start: bool,
     progress: Progress,
     /// The partition holds more than the reader has read, and the reader has been at this offset since then.
@@ -285,7 +286,7 @@ struct Reader {
 struct Progress {
     /// Offset of the next record.
     next: i64,
-    /// The partition has come to its end, which librdkafka says once.
+    /// True at the end of the partition; librdkafka reports the end only once.
     at_end: bool,
 }
 
@@ -320,7 +321,7 @@ impl Reader {
         Ok(Self { client, part, queue, ahead, returned: None, from, from_the_start, progress, stuck: None })
     }
 
-    /// Whether what lies behind `after` is still to come.
+    /// Returns true if this reader still delivers the events behind `after`.
     fn goes_on(&self, after: i64) -> bool {
         self.client.works() && after + 1 >= self.from
     }
@@ -359,8 +360,8 @@ impl Reader {
         Ok(events)
     }
 
-    /// How many of those read come now: none that are skipped behind the last event, for the caller would move only as
-    /// far as that, and come back for them.
+    /// Returns the number of records in the next batch. Leaves out skipped records behind the last event: the caller
+    /// would move only up to the event, and come back for the rest.
     fn batch(&self, max: usize) -> usize {
         let most = self.ahead.len().min(max);
         let is_event = |read: &Read| !read.event.is_skipped();
@@ -432,7 +433,7 @@ impl Reader {
         blocking(seek).await
     }
 
-    /// Tells Kafka how far the group is, once it is known to be there.
+    /// Commits the group's offset to Kafka, once the handling is known.
     fn note_handled(&mut self, after: i64) {
         let Some((position, offset)) = self.returned.filter(|(position, _)| *position == after) else { return };
         self.returned = None;
@@ -450,7 +451,7 @@ impl Reader {
     }
 }
 
-/// `None` for what is no event of the log that is read.
+/// Returns the event of a record; `None` for a record that is no event of the log.
 fn understood(
     record: Result<BorrowedMessage<'_>, KafkaError>,
     part: &Part,
@@ -478,7 +479,7 @@ fn understood(
 }
 
 impl Met {
-    /// One word of the first: somebody else may write to the topic as fast as we read.
+    /// Warns only about the first foreign record: another program may write to the topic very fast.
     fn tell_stranger(&self, part: &Part, offset: i64, why: &str) {
         let (topic, partition) = (&*part.topic, part.partition);
         metrics::BUS_SKIPPED.of([topic.to_owned().into()]).increment(1);
@@ -494,7 +495,7 @@ impl Met {
     }
 }
 
-/// librdkafka goes on by itself after these.
+/// Returns true for errors after which librdkafka goes on by itself.
 fn passes(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
@@ -507,8 +508,8 @@ fn passes(error: &KafkaError) -> bool {
 }
 
 impl Client {
-    /// Where to begin reading so that nothing behind `after` is missed: at what is committed, when its hint fits, or
-    /// at the start (`true`).
+    /// Returns the offset to begin at without missing events behind `after`: the committed offset with a fitting
+    /// hint, or the start (`true`).
     fn begin(&self, part: &Part, after: i64) -> Result<(i64, bool), BusError> {
         let explain = |error: KafkaError| self.consumer.context().explain(&error);
         let ends = || self.consumer.fetch_watermarks(&part.name, part.partition, PATIENCE);
@@ -541,7 +542,7 @@ impl Client {
     }
 }
 
-/// What is committed with an offset: the log, and the position that is there at the earliest.
+/// Returns the metadata committed with an offset: the log, and the earliest possible position there.
 fn hint(source: Id, position: i64) -> String {
     format!("{source} {position}")
 }

@@ -1,5 +1,5 @@
-//! Tokens for SASL OAUTHBEARER. librdkafka could fetch them itself, one for each client, where it is built with libcurl.
-//! Ours are shared by all clients, and are there before a client connects, whether somebody polls it or not.
+//! Tokens for SASL OAUTHBEARER. librdkafka with libcurl could fetch tokens, one for each client. These tokens are
+//! shared by all clients, and are ready before a client connects, with or without a poll.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -19,14 +19,14 @@ use tokio::time::sleep;
 use crate::client::BadProperty;
 use crate::sign_in::{Bearer, Source};
 
-/// How long the first token may take. After that clients are told so, and it is tried again.
+/// Time-out of the first token. After the time-out, clients get an error, and the fetch is repeated.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Between two attempts when none is had.
+/// Pause after a failed fetch.
 const PAUSE: Duration = Duration::from_secs(2);
-/// Between two looks at the clock.
+/// Interval of clock checks.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// What says who we are, always a good one; fetched anew before it expires.
+/// Token that is always valid; renewed before the expiry.
 pub(crate) struct Tokens {
     source: Arc<Source>,
     started: Once,
@@ -46,7 +46,8 @@ impl fmt::Debug for Tokens {
 }
 
 impl Tokens {
-    /// As the options say; `None` when they ask for none. The properties that are ours are taken out.
+    /// Builds the tokens of the options; returns `None` without a token option. Takes the token options out of the
+    /// properties.
     pub(crate) fn new(
         properties: &mut BTreeMap<String, String>,
         aws_iam_region: Option<&str>,
@@ -55,17 +56,17 @@ impl Tokens {
         Ok(source.map(|source| Self { source: Arc::new(source), started: Once::new(), known: Arc::default() }))
     }
 
-    /// What clients have to be told besides.
+    /// Returns additional properties for clients.
     pub(crate) fn properties(&self) -> &'static [(&'static str, &'static str)] {
         self.source.properties()
     }
 
-    /// What they depend on.
+    /// Returns the names of the settings in use.
     pub(crate) fn names(&self) -> &'static str {
         self.source.names()
     }
 
-    /// One that is good for a while; waits for the first, and from then on for none.
+    /// Returns a valid token; waits only for the first token.
     pub(crate) fn current(&self) -> Result<OAuthToken, String> {
         self.started.call_once(|| self.start());
         let mut last = self.known.last.lock();
@@ -79,7 +80,7 @@ impl Tokens {
         })
     }
 
-    /// Has a client connect with it.
+    /// Sets the token in a client.
     pub(crate) fn hand_to<C: ClientContext>(&self, client: &Client<C>) -> Result<(), String> {
         let token = self.current()?;
         let text = |text: String| CString::new(text).map_err(|error| error.to_string());
@@ -107,8 +108,8 @@ impl Tokens {
         Err(self.source.says(&String::from_utf8_lossy(said)))
     }
 
-    /// On a thread of its own, for clients ask on threads that must not wait. It ends after the last clone of the
-    /// cluster, when it would fetch another.
+    /// Starts a thread for fetching, because clients ask on threads that must not wait. The thread ends at the first
+    /// fetch after the drop of the last clone.
     fn start(&self) {
         let (source, known) = (self.source.clone(), Arc::downgrade(&self.known));
         let runtime = Builder::new_current_thread().enable_all().build();
@@ -132,7 +133,7 @@ async fn renew(source: &Source, known: &Weak<Known>) {
     }
 }
 
-/// By both clocks: tokens run out by the one that may be set, and goes on while the machine is suspended.
+/// Waits by both clocks: tokens expire by the adjustable clock, which also runs while the machine is suspended.
 async fn wait(pause: Duration) {
     let (begun, until) = (Instant::now(), SystemTime::now() + pause);
     while begun.elapsed() < pause && SystemTime::now() < until {
@@ -141,7 +142,7 @@ async fn wait(pause: Duration) {
 }
 
 impl Known {
-    /// How long to wait with the next. A token that is good is kept when none is had.
+    /// Keeps a fetched token and returns the pause before the next fetch. A failed fetch keeps a valid token.
     fn note(&self, fetched: Result<Bearer, String>) -> Duration {
         let mut last = self.last.lock();
         let left = |bearer: &Bearer| bearer.expires.duration_since(SystemTime::now()).unwrap_or_default();

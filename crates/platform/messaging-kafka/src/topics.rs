@@ -1,4 +1,4 @@
-//! Topics as they are to be, and as they are.
+//! Creation of topics, and comparison with the settings.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -14,7 +14,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::client::{Heard, Kafka, away};
 
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Time between two looks for what a broker has not heard of yet.
+/// Interval of checks for a change that a broker does not know yet.
 const HEARING: Duration = Duration::from_millis(20);
 const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
@@ -28,18 +28,18 @@ const ALWAYS: &[(&str, &str)] = &[
     (MAX_MESSAGE_BYTES, "1048588"), // the usual default; a topic may take more
 ];
 
-/// How topics are to be made; what is `None` is left to the brokers.
+/// Options of new topics; `None` means the brokers' default.
 #[derive(Debug, Clone, Default)]
 pub struct TopicOptions {
     /// Copies of each record.
     pub replication: Option<i16>,
-    /// Copies that must have a record before it counts as stored.
+    /// Number of in-sync replicas that must have a record before Kafka acknowledges it.
     pub min_insync_replicas: Option<u16>,
-    /// How long records are kept.
+    /// Retention of records.
     pub retention: Option<Duration>,
 }
 
-/// Something about a topic that is not as it is to be.
+/// A difference between a topic and the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     pub topic: String,
@@ -56,11 +56,11 @@ impl fmt::Display for Difference {
 }
 
 impl Kafka {
-    /// Makes the topics (name, partitions) that are missing, adds partitions to those that have too few, and returns
-    /// how the existing topics differ from `options`. Nothing else is changed on an existing topic.
+    /// Creates missing topics (name, partitions), adds missing partitions, and returns the differences between
+    /// existing topics and `options`. Changes nothing else on an existing topic.
     ///
-    /// Brokers hear of a new topic, and of new partitions, some time after the controller has made them: the answer
-    /// waits for that, for 10 s at most.
+    /// Brokers learn of new topics and partitions some time after the controller: the answer waits for the brokers,
+    /// for 10 s at most.
     ///
     /// # Errors
     /// [`BusError::Unavailable`]; what was made stays. [`BusError::Refused`] for a topic that Kafka refuses as it is.
@@ -81,7 +81,7 @@ impl Kafka {
         self.differences(old, &there, options).await
     }
 
-    /// The topics, as soon as a broker has heard of the changed ones, or when [`PATIENCE`] is over.
+    /// Returns the topics as soon as a broker knows the changed ones, or after [`PATIENCE`].
     async fn there_with(&self, changed: &[&(String, i32)]) -> Result<HashMap<String, Found>, BusError> {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -93,7 +93,7 @@ impl Kafka {
         }
     }
 
-    /// How topics (name, partitions) differ from what they are to be, a missing one included.
+    /// Returns the differences between topics (name, partitions) and the options, including missing topics.
     ///
     /// # Errors
     /// [`BusError::Unavailable`]
@@ -154,7 +154,7 @@ impl Kafka {
         Ok(differences)
     }
 
-    /// The names of all topics that are there.
+    /// Returns the names of all existing topics.
     ///
     /// # Errors
     /// [`BusError::Unavailable`]
@@ -165,7 +165,7 @@ impl Kafka {
         Ok(self.there().await?.into_keys().filter_map(ours).collect())
     }
 
-    /// Deletes a topic, with all that is in it; one that is not there is deleted already.
+    /// Deletes a topic with all records; a missing topic counts as deleted.
     ///
     /// # Errors
     /// [`BusError::Unavailable`]
@@ -207,7 +207,7 @@ impl Kafka {
         admin.delete_records(&ends, &within()).await.map(drop).map_err(|error| away(&error))
     }
 
-    /// Sets the size in bytes over which the brokers refuse records of a topic. For tests.
+    /// Sets the maximum record size of a topic in bytes. For tests.
     ///
     /// # Errors
     /// [`BusError::Unavailable`]
@@ -303,7 +303,7 @@ fn is_for_good(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Adds partitions, and returns the topics that have them now.
+/// Adds partitions, and returns the changed topics.
 async fn raise(
     admin: &AdminClient<Heard>,
     topics: impl Iterator<Item = &(String, i32)>,

@@ -1,4 +1,4 @@
-//! What the publisher and the subscriber promise, on librdkafka's mock cluster, which can be told to fail.
+//! The promises of publisher and subscriber, on librdkafka's mock cluster with injected failures.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -40,7 +40,7 @@ fn cluster() -> (MockKafka, Kafka) {
     (mock, kafka)
 }
 
-/// All that comes behind `after` until the end of the partition.
+/// Returns all events behind `after` until the end of the partition.
 async fn all(subscriber: &Arc<dyn Subscriber>, after: i64) -> Vec<Event> {
     let (mut all, mut after) = (Vec::new(), after);
     loop {
@@ -85,7 +85,7 @@ async fn a_reader_may_go_back_and_forth() {
     assert_eq!(positions(&again), [2001]);
 }
 
-/// A log that lost positions gives them again, behind the records that a group drops.
+/// A log that lost positions gives these positions again, behind the records that a group drops.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_goes_on_behind_what_was_dropped() {
     let (_mock, kafka) = cluster();
@@ -144,8 +144,8 @@ async fn of_what_others_write_repeats_and_what_is_no_event_are_skipped() {
     assert_eq!(again.iter().map(|event| event.id).collect::<Vec<_>>(), expected[4..4 + again.len()]);
 }
 
-/// Whatever is refused: what is stored for the first time is in the order of the positions and has no gap, and an
-/// acknowledged event is there.
+/// Checks the records after any refusals: the first records of the events are in the order of positions without a
+/// gap, and each acknowledged event is stored.
 fn assert_in_order(records: &[Event], source: Id, count: i64, when: &str) {
     let mut first = BTreeMap::new();
     for (at, event) in records.iter().filter(|event| event.source == source).enumerate() {
@@ -292,7 +292,7 @@ async fn an_outage_is_waited_for() {
     assert_eq!(positions(&all(&subscriber, 4).await), Vec::from_iter(5..10));
 }
 
-/// Brokers hear of a change of topics a moment later. Many at once, so that some are caught in that moment.
+/// Brokers learn of a change of topics a moment later. Many topics at once make it likely to hit this moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_of_topics_is_there_when_it_is_answered() {
     let Some(kafka) = testkit::kafka(&[]).await else { return };

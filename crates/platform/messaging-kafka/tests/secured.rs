@@ -1,4 +1,4 @@
-//! What a cluster asks for that is not open to everybody, on a broker that asks for it.
+//! Clusters with authentication: TLS, SASL and tokens, on a broker that requires them.
 
 mod secured {
     mod aws;

@@ -1,5 +1,5 @@
-//! Handles events one by one: those that failed in a batch, those that may have killed the last holder, and those
-//! that come back from behind a dead letter.
+//! Handles events one by one: events of a failed batch, events that may have killed the last holder, and events
+//! resumed behind a dead letter.
 
 use std::sync::Arc;
 
@@ -12,18 +12,18 @@ use crate::event::Event;
 use crate::handling::{UnitError, settled};
 use crate::worker::{Stop, Worker, backoff};
 
-/// How an event that is handled alone came to its turn.
+/// Origin of a single event.
 #[derive(Clone, Copy)]
 pub(crate) enum Way {
-    /// By its position.
+    /// The event comes by position.
     InTurn,
-    /// It is a dead letter to be replayed.
+    /// The event is a dead letter under replay.
     DeadLetter(Id),
-    /// It was parked behind this dead letter.
+    /// The event was parked behind this dead letter.
     Parked(Id),
 }
 
-/// An event that cannot be handled: why, and after how many attempts.
+/// A failed event: the error, and the number of attempts.
 pub(crate) struct Failure {
     pub(crate) why: String,
     pub(crate) attempts: i32,
@@ -43,8 +43,8 @@ impl Worker {
         }
     }
 
-    /// Tries one event, with its attempts counted before each is made, so that one that kills the process also comes
-    /// to an end. A dead letter that is replayed and fails has failed; others get a few tries.
+    /// Tries one event. Each attempt is counted beforehand, so that an event that kills the process also comes to an
+    /// end. A replayed dead letter has a single attempt; other events get several.
     pub(crate) async fn try_alone(&mut self, one: &Arc<[Event]>, way: Way) -> Result<Result<(), Failure>, Stop> {
         let most = self.context.options.attempts;
         loop {

@@ -1,6 +1,7 @@
 //! The bus: moves events from the log to consumer groups, and decides nothing.
 //!
-//! A backend is a [`Publisher`] for the relay and a [`Bus`] for the groups. The log itself is one: [`InProcess`].
+//! A backend is a [`Publisher`] for the relay and a [`Bus`] for the groups. The log itself is a backend:
+//! [`InProcess`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,13 +16,13 @@ use crate::event::Event;
 use crate::log::Log;
 use crate::store;
 
-/// Why the bus gave or took no events.
+/// Error of the bus.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
-    /// It is away for now; asking again later is right.
+    /// The bus is temporarily unavailable; retry later.
     #[error("the bus is unavailable: {0}")]
     Unavailable(String),
-    /// It does not take one of these events, and never will as it is; others it may take.
+    /// The bus permanently refuses one of these events; the bus may take other events.
     #[error("the bus refuses the event: {0}")]
     Refused(String),
 }
@@ -32,19 +33,19 @@ impl From<db::Error> for BusError {
     }
 }
 
-/// Where consumer groups get their events.
+/// Source of events for consumer groups.
 pub trait Bus: Send + Sync + 'static {
-    /// What one member of `group` reads from.
+    /// Returns the subscriber of one member of `group`.
     fn subscribe(&self, group: &str) -> Arc<dyn Subscriber>;
 }
 
-/// Whose numbers the positions of a topic are.
+/// Origin of a topic's positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Numbers {
     /// The log's.
     OfLog,
-    /// Those of a bus that is elsewhere, with holes: of the cluster of this source. `None` when the topic is not there,
-    /// or that is not known yet.
+    /// Offsets of an external bus, with gaps: of the cluster with this source. `None` if the topic is missing or not
+    /// known yet.
     OfBus(Option<Id>),
 }
 
@@ -70,16 +71,17 @@ impl Silence {
     }
 }
 
-/// Reads for one member of a group. Groups keep their own positions; a subscriber keeps none that count.
+/// Reads for one member of a group. Groups keep their positions; the positions of a subscriber are only hints.
 #[async_trait]
 pub trait Subscriber: Send + Sync + 'static {
-    /// Waits until the partition has an event behind position `after`, and returns at most `max` of them.
+    /// Waits for an event of the partition behind position `after`, and returns at most `max` events.
     ///
     /// - Events come in the order of their positions.
-    /// - An event may come again, also one at or before `after`; one may be left out. The caller tells by positions.
-    /// - None at all means that the bus holds nothing behind `after` now; the caller may know better from the log.
-    /// - `after` is what the group has handled: asking for it says that it need not come again, which counts for
-    ///   nothing but speed.
+    /// - An event may be repeated, also an event at or before `after`; an event may be missing. The caller notices
+    ///   both by positions.
+    /// - An empty result means that the bus holds nothing behind `after` now; the log may hold more.
+    /// - `after` is the group's handled position: events up to `after` need not come again. This hint only improves
+    ///   speed.
     /// - Dropping the future loses nothing: the same `after` may be asked for again. A partition is asked for once at
     ///   a time.
     ///
@@ -87,14 +89,14 @@ pub trait Subscriber: Send + Sync + 'static {
     /// [`BusError::Unavailable`]; the same call may be made again.
     async fn fetch(&self, topic: &str, partition: i32, after: i64, max: usize) -> Result<Vec<Event>, BusError>;
 
-    /// The member handles the partition no more; what was read ahead of it can go.
+    /// Ends the handling of the partition by the member; drop events read ahead.
     fn release(&self, _topic: &str, _partition: i32) {}
 
-    /// The member has dropped orphans among the events that were fetched. All that lies behind `after` is still to come,
-    /// and comes behind these.
+    /// Notes that the member has dropped orphans among the fetched events. All events behind `after` are still to
+    /// come, behind the orphans.
     fn dropped(&self, _topic: &str, _partition: i32, _after: i64) {}
 
-    /// How many events are behind `after`, where the bus knows better than the log.
+    /// Returns the number of events behind `after`, if the bus knows better than the log.
     fn waiting(&self, _topic: &str, _partition: i32, _after: i64) -> Option<i64> {
         None
     }
@@ -105,7 +107,7 @@ pub trait Subscriber: Send + Sync + 'static {
         Silence::Lost
     }
 
-    /// Whose numbers the topic's positions are.
+    /// Returns the origin of the topic's positions.
     fn numbers(&self, _topic: &str) -> Numbers {
         Numbers::OfLog
     }
@@ -120,22 +122,23 @@ pub struct Published {
     pub refused: Option<String>,
 }
 
-/// Copies the log to a bus that is elsewhere.
+/// Copies the log to an external bus.
 #[async_trait]
 pub trait Publisher: Send + Sync + 'static {
     /// Stores `events` of one partition of one topic, in ascending order of their positions, and returns once all are safe,
     /// or all before one that the bus refuses.
     ///
-    /// - They are stored in the order given, in the partition that they have, and none without all before it.
-    /// - After an error an unknown number from the front is stored. The same events may be sent again: then those are
-    ///   there twice, and whoever reads them tells by their positions.
+    /// - The events are stored in the given order, in the given partition, and never an event without all events
+    ///   before it.
+    /// - After an error an unknown number of events from the front is stored. The same events may be sent again: then
+    ///   these events are stored twice, and readers notice repeats by positions.
     ///
     /// # Errors
     /// [`BusError::Unavailable`]; the same events may be sent again.
     async fn publish(&self, events: &[Event]) -> Result<Published, BusError>;
 }
 
-/// The bus inside one process, or among processes that share a PostgreSQL: it reads the event log.
+/// The bus inside one process, or among processes with a common PostgreSQL: reads the event log.
 #[derive(Clone)]
 pub struct InProcess {
     db: Database,
@@ -143,7 +146,7 @@ pub struct InProcess {
 }
 
 impl InProcess {
-    /// Reads `log`, which is kept in `db`.
+    /// Returns a bus that reads `log` in `db`.
     pub fn new(db: Database, log: Log) -> Self {
         Self { db, log }
     }
@@ -155,22 +158,22 @@ impl Bus for InProcess {
     }
 }
 
-/// Reads the log for one member of a group. While a member has much to catch up with, the next batch is read as it handles
-/// the last one.
+/// Reads the log for one member of a group. For a member that lags behind, reads the next batch while the member
+/// handles the last batch.
 struct Reader {
     db: Database,
     log: Log,
     ahead: Mutex<HashMap<(Arc<str>, i32), Ahead>>,
 }
 
-/// The batch behind a position, on its way.
+/// A batch being read behind a position.
 struct Ahead {
     after: i64,
     events: AbortOnDropHandle<db::Result<Vec<Event>>>,
 }
 
 impl Reader {
-    /// The events behind `after` and below `end`: those behind it may be lost with the server.
+    /// Reads the events behind `after` and below `end`: a crash of the server may undo events behind `end`.
     async fn read(&self, topic: &str, partition: i32, after: i64, end: i64, max: usize) -> db::Result<Vec<Event>> {
         let ahead = self.ahead.lock().remove(&(topic.into(), partition)).filter(|ahead| ahead.after == after);
         let events = match ahead {
@@ -229,7 +232,7 @@ impl Subscriber for Reader {
     }
 }
 
-/// Two buses as one: some topics are on one of them, all others on the other.
+/// Two buses as one: some topics are on the first bus, all other topics on the second.
 pub struct ByTopic {
     topics: Arc<[&'static str]>,
     theirs: Arc<dyn Bus>,
@@ -237,7 +240,7 @@ pub struct ByTopic {
 }
 
 impl ByTopic {
-    /// `theirs` for the `topics`, `others` for all else.
+    /// Combines `theirs` for the `topics`, and `others` for all other topics.
     pub fn new(topics: Arc<[&'static str]>, theirs: Arc<dyn Bus>, others: Arc<dyn Bus>) -> Self {
         Self { topics, theirs, others }
     }

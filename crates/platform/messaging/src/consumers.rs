@@ -24,18 +24,18 @@ use crate::marks;
 use crate::place::{self, Place, PositionRow};
 use crate::worker::{Shared, Worker};
 
-/// How groups are hosted.
+/// Options of hosted groups.
 #[derive(Debug, Clone)]
 pub struct ConsumerOptions {
     /// Events handed to a handler at once, at the most.
     pub batch: usize,
-    /// Tries of an event before it is a dead letter.
+    /// Attempts before an event becomes a dead letter.
     pub attempts: i32,
-    /// How long a member that says nothing keeps its partitions.
+    /// Duration of a lease without a renewal.
     pub lease: Duration,
-    /// How long a batch that was begun may take to finish when the member leaves.
+    /// Maximum time for finishing a batch when the member leaves.
     pub drain: Duration,
-    /// Time after which an event counts as failed that the database refuses, while the group handles others.
+    /// Time after which an event that the database refuses counts as failed, while the group handles other events.
     pub fails_alone: Duration,
     /// Time that an event may take to come after the bus has acknowledged it, before it is read from the log. After a quarter
     /// of this time the bus is asked for the reason.
@@ -43,7 +43,7 @@ pub struct ConsumerOptions {
 }
 
 impl ConsumerOptions {
-    /// For the relay, which is the quicker the more it sends at once.
+    /// Returns the options of the relay, which is faster with large batches.
     pub fn relay() -> Self {
         Self { batch: 2000, ..Self::default() }
     }
@@ -62,7 +62,7 @@ impl Default for ConsumerOptions {
     }
 }
 
-/// What a group's workers share.
+/// Shared state of a group's workers.
 pub(crate) struct Context {
     pub(crate) db: Database,
     pub(crate) log: Log,
@@ -71,20 +71,20 @@ pub(crate) struct Context {
     pub(crate) options: ConsumerOptions,
     pub(crate) alarms: Arc<AtomicU64>,
     pub(crate) orphans: Arc<AtomicU64>,
-    /// When it was last said that a partition pauses.
+    /// Time of the last log line about a pause.
     pub(crate) paused: Mutex<Option<Instant>>,
 }
 
-/// Pauses in a row before it is said: what is back at once is not worth a line.
+/// Consecutive pauses before a log line: a short outage is not worth a line.
 const PAUSES_TOLD: u32 = 5;
-/// Between two lines that say that a group pauses: what is away is away for all of its partitions.
+/// Interval of log lines about a group's pauses: an outage usually affects all partitions.
 const PAUSED_AGAIN: Duration = Duration::from_secs(60);
 
-/// Time between two records of positions that are recorded together.
+/// Interval of records of positions that are recorded together.
 const RECORD_EVERY: Duration = Duration::from_millis(500);
 
 impl Context {
-    /// Says that a partition pauses, for the `pauses`th time in a row.
+    /// Logs that a partition pauses, for the `pauses`th time in a row.
     pub(crate) fn paused(&self, place: &Place, pauses: u32, why: &str) {
         let (group, topic, partition) = (place.group, &*place.topic, place.partition);
         let mut said = self.paused.lock();
@@ -115,7 +115,7 @@ impl Context {
         }
     }
 
-    /// Counts and names events of the bus that the log has lost.
+    /// Counts and logs orphans: events of the bus that the log has lost.
     pub(crate) fn orphans(&self, place: &Place, orphans: &[Event]) {
         self.orphans.fetch_add(orphans.len() as u64, Ordering::Relaxed);
         metrics::BUS_ORPHANS.of([place.group.into(), place.topic.clone().into()]).increment(orphans.len() as u64);
@@ -133,13 +133,13 @@ impl Context {
         }
     }
 
-    /// Of a batch its first event, which waited longest.
+    /// Records the delay of the first event of a batch, which waited longest.
     pub(crate) fn delay(&self, place: &Place, event: &Event) {
         let micros = Time::now().micros().saturating_sub(event.occurred_at.micros()).max(0);
         metrics::CONSUMER_DELAY_SECONDS.of([place.group.into()]).record(micros as f64 / 1e6);
     }
 
-    /// Of the positions in the topic; `None` when it can't be handled now.
+    /// Returns the origin of the topic's positions; `None` if the topic can't be handled now.
     fn source(&self, topic: &str) -> Option<Id> {
         match self.bus.numbers(topic) {
             Numbers::OfLog => Some(self.log.source()),
@@ -158,7 +158,7 @@ impl Context {
     }
 }
 
-/// The groups that this process hosts, one member each.
+/// The groups hosted by this process, one member each.
 pub struct Consumers {
     stop: CancellationToken,
     members: Vec<JoinHandle<()>>,
@@ -167,10 +167,10 @@ pub struct Consumers {
 }
 
 impl Consumers {
-    /// Registers the groups and joins them.
+    /// Registers and joins the groups.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn start(
         db: Database,
         log: Log,
@@ -207,12 +207,12 @@ impl Consumers {
         self.alarms.load(Ordering::Relaxed)
     }
 
-    /// Events that the bus delivered and the log has lost; one that was read again counts again.
+    /// Returns the number of orphans delivered by the bus; an orphan read again counts again.
     pub fn orphans(&self) -> u64 {
         self.orphans.load(Ordering::Relaxed)
     }
 
-    /// Leaves the groups: what was begun is finished, and the partitions are let go.
+    /// Leaves the groups: begun batches are finished, and the partitions are revoked.
     pub async fn stop(self) {
         self.stop.cancel();
         for member in self.members {
@@ -230,7 +230,7 @@ impl Consumers {
     }
 }
 
-/// A task that ends with its owner.
+/// A task that ends with the owner.
 struct Owned(JoinHandle<()>);
 
 impl Drop for Owned {
@@ -248,7 +248,7 @@ struct Running {
 }
 
 impl Running {
-    /// Lets the worker finish what it began, and the partition go.
+    /// Lets the worker finish the batch, and releases the partition.
     async fn let_go(mut self, context: Arc<Context>) {
         let group = context.group.name;
         if timeout(context.options.drain, &mut self.task.0).await.is_err() {
@@ -269,14 +269,14 @@ struct Member {
     id: Id,
     stop: CancellationToken,
     running: HashMap<Part, Running>,
-    /// Partitions whose workers finish what they began; meanwhile the others' leases are renewed.
+    /// Partitions with workers finishing their batches; leases of other partitions are renewed meanwhile.
     ending: HashMap<Part, Owned>,
-    /// Partitions that can't be handled now, and whose last holder did not let go.
+    /// Partitions that can't be handled now, and whose last holder did not release them.
     uneasy: HashSet<Part>,
     valid_until: watch::Sender<Instant>,
-    /// When the leases were renewed last.
+    /// Time of the last renewal of the leases.
     renewed: Instant,
-    /// The digest behind which nothing was left to do; `None` if something was.
+    /// Digest of the last complete round; `None` if work was left.
     settled: Option<Digest>,
 }
 
@@ -310,7 +310,7 @@ impl Member {
         self.end_all().await;
     }
 
-    /// Records what the workers have handled.
+    /// Records the workers' handled positions.
     async fn record(&self) {
         let mark = |running: &Running| running.shared.mark(&running.place, &running.lease);
         let marks: Vec<_> = self.running.values().filter_map(mark).collect();
@@ -330,7 +330,7 @@ impl Member {
         }
     }
 
-    /// Renews the leases. If something may have changed, brings the workers in line with what is held.
+    /// Renews the leases. After a possible change, starts and stops workers to match the leases.
     async fn renew(&mut self) -> db::Result<()> {
         let (group, id, ttl) = (self.context.group.name, self.id, self.context.options.lease);
         // counted from before it is asked for, so that it never lasts longer here than in the database
@@ -369,7 +369,7 @@ impl Member {
         Ok(())
     }
 
-    /// Returns true if nothing is to begin or to end by what this process knows.
+    /// Returns true if this process knows of no worker to start or stop.
     fn is_in_line(&self) -> bool {
         self.ending.is_empty()
             && self.running.iter().all(|((topic, _), running)| {
@@ -429,7 +429,7 @@ impl Member {
         self.running.insert(part, Running { lease, place, shared, stop, task: Owned(task) });
     }
 
-    /// Has the worker stop and the partition let go, without waiting for it.
+    /// Stops the worker and releases the partition, in the background.
     fn end(&mut self, part: Part) {
         let Some(running) = self.running.remove(&part) else { return };
         running.stop.cancel();
@@ -451,7 +451,7 @@ impl Member {
         }
     }
 
-    /// Wakes the workers for which the database has news.
+    /// Wakes the workers with news in the database.
     fn tell_workers(
         &self,
         known_before: &HashMap<Part, i64>,

@@ -1,8 +1,8 @@
-//! Dead letters, and the events of their keys that are parked behind them.
+//! Dead letters, and the events of their keys parked behind them.
 //!
-//! A key is blocked by one dead letter at a time. Only the holder of the partition's lease blocks, parks and
-//! resumes; whatever else an operator asks for is a status that the holder acts on. Where the topic gained partitions,
-//! what follows of the key may come to another one: its holder parks, and that of the first resumes.
+//! A key is blocked by one dead letter at a time. Only the holder of the partition's lease blocks, parks and resumes;
+//! a request of an operator is a status for the holder. After a repartitioning, later events of the key may come to
+//! another partition: its holder parks the events, and the holder of the first partition resumes the key.
 
 use std::collections::HashSet;
 
@@ -20,7 +20,7 @@ pub(crate) const DEAD: &str = "dead";
 pub(crate) const REPLAY: &str = "replay";
 pub(crate) const DISCARDED: &str = "discarded";
 
-/// A key that may go on: its dead letter is to be replayed, or was discarded.
+/// A key to resume: the dead letter is to be replayed, or was discarded.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
 pub(crate) struct Resumable {
     pub(crate) topic: String,
@@ -29,7 +29,7 @@ pub(crate) struct Resumable {
     pub(crate) dead_letter: Id,
 }
 
-/// The blocked keys of a topic.
+/// Returns the blocked keys of a topic.
 pub(crate) fn blocked(conn: &mut Conn, place: &Place) -> db::Result<HashSet<String>> {
     let keys: Vec<String> = blocked_key::table
         .filter(blocked_key::grp.eq(place.group))
@@ -62,7 +62,7 @@ pub(crate) fn resumable(conn: &mut Conn, group: &str) -> db::Result<Vec<Resumabl
     Ok(keys)
 }
 
-/// Counts an attempt before it is made, so that an event that kills the process also comes to an end.
+/// Counts an attempt beforehand, so that an event that kills the process also comes to an end.
 pub(crate) fn count_attempt(conn: &mut Conn, place: &Place, event: &Event) -> db::Result<i32> {
     use handling_attempt as attempt;
     let row = (
@@ -81,7 +81,7 @@ pub(crate) fn count_attempt(conn: &mut Conn, place: &Place, event: &Event) -> db
         .get_result(conn))?)
 }
 
-/// Takes back an attempt that came to no end, for something else was away.
+/// Takes back an attempt that an outage interrupted.
 pub(crate) fn uncount_attempt(conn: &mut Conn, place: &Place, event: &Event) -> db::Result<()> {
     use handling_attempt as attempt;
     let row = attempt::table.find((place.group, &*place.topic, event.partition, event.position));
@@ -148,7 +148,7 @@ fn note_set_aside(conn: &mut Conn, place: &Place, event: &Event) -> db::Result<(
     if place.group == RELAY { set_aside::note(conn, event) } else { Ok(()) }
 }
 
-/// Parks the event behind its key's dead letter; false when the key is blocked no more.
+/// Parks the event behind the key's dead letter; returns false if the key is no longer blocked.
 pub(crate) fn park(conn: &mut Conn, place: &Place, event: &Event) -> db::Result<bool> {
     let locked = diesel::update(blocked_key::table.find((place.group, &*place.topic, &event.key)))
         .set(blocked_key::parked.eq(blocked_key::parked + 1))
@@ -183,20 +183,20 @@ fn parked<'a>(place: &'a Place, key: &'a str) -> _ {
         .filter(parked_event::key.eq(key))
 }
 
-/// What is next for a key that goes on.
+/// Next step of a resumed key.
 #[derive(Debug, Clone)]
 pub(crate) enum Next {
     /// The dead letter itself.
     DeadLetter(Event),
-    /// The first event parked behind it.
+    /// Handle the first event parked behind the dead letter.
     Parked(Event),
-    /// Nothing: the key is free.
+    /// Free the key: no event is left.
     Free,
-    /// Nothing, for the key is blocked: someone else was quicker, and what he replayed failed.
+    /// Stop: another worker was faster, and a replayed event failed, so that the key is blocked again.
     Blocked,
 }
 
-/// Reads what is next for the key, whose dead letter is `id`.
+/// Reads the next step of the key with the dead letter `id`.
 pub(crate) fn next(conn: &mut Conn, place: &Place, key: &str, id: Id) -> db::Result<Next> {
     let block = blocked_key::table.find((place.group, &*place.topic, key));
     let blocks: Option<Id> = block.select(blocked_key::dead_letter).first(conn).optional()?;
@@ -227,13 +227,13 @@ pub(crate) fn hold(conn: &mut Conn, place: &Place, key: &str, id: Id) -> db::Res
     Ok(held || block.select(blocked_key::dead_letter).first::<Id>(conn).optional()?.is_none())
 }
 
-/// Takes a dead letter that is to be replayed; false when it is no more.
+/// Deletes a dead letter for the replay; returns false if no replay is requested any more.
 pub(crate) fn take_dead(conn: &mut Conn, id: Id) -> db::Result<bool> {
     let dead = dead_letter::table.find(id).filter(dead_letter::status.eq(REPLAY));
     Ok(diesel::delete(dead).execute(conn)? == 1)
 }
 
-/// Puts a dead letter whose replay failed back to rest; false when it is not to be replayed any more.
+/// Marks a dead letter with a failed replay as dead again; returns false if no replay is requested any more.
 pub(crate) fn rest_again(conn: &mut Conn, id: Id, error: &str, attempts: i32) -> db::Result<bool> {
     let rested = diesel::update(dead_letter::table.find(id))
         .filter(dead_letter::status.eq(REPLAY))
@@ -246,8 +246,8 @@ pub(crate) fn rest_again(conn: &mut Conn, id: Id, error: &str, attempts: i32) ->
     Ok(rested == 1)
 }
 
-/// Takes an event parked behind the dead letter `id`; false when the event is not the next one of its key. A crash of the
-/// server may have brought back what was replayed before.
+/// Takes an event parked behind the dead letter `id`; returns false if the event is not the next event of the key. A
+/// crash of the server may bring back replayed events.
 pub(crate) fn take_parked(conn: &mut Conn, place: &Place, event: &Event, id: Id) -> db::Result<bool> {
     let block = blocked_key::table.find((place.group, &*place.topic, &event.key));
     let held = diesel::update(block.filter(blocked_key::dead_letter.eq(id)))
@@ -265,13 +265,13 @@ pub(crate) fn take_parked(conn: &mut Conn, place: &Place, event: &Event, id: Id)
     Ok(diesel::delete(parked).execute(conn)? == 1)
 }
 
-/// Frees a key behind whose dead letter nothing is parked; false when something is.
+/// Frees a key without parked events behind the dead letter; returns false if there are parked events.
 pub(crate) fn free(conn: &mut Conn, place: &Place, key: &str, id: Id) -> db::Result<bool> {
     let block = blocked_key::table.find((place.group, &*place.topic, key)).filter(blocked_key::dead_letter.eq(id));
     Ok(diesel::delete(block.filter(blocked_key::parked.eq(0))).execute(conn)? == 1)
 }
 
-/// Forgets all that is dead, parked, blocked or attempted in the group's topic: part of a reset.
+/// Deletes all dead letters, parked events, blocked keys and attempts of the group in the topic: part of a reset.
 pub(crate) fn clear(conn: &mut Conn, group: &str, topic: &str) -> db::Result<()> {
     diesel::delete(parked_event::table.filter(parked_event::grp.eq(group)).filter(parked_event::topic.eq(topic)))
         .execute(conn)?;

@@ -1,4 +1,4 @@
-//! How much waits, and for how long: in the log for its groups.
+//! Depth of the log: number of waiting events and their age.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,7 +12,7 @@ use crate::log::Log;
 use crate::schema::{event_log, group_position};
 use crate::store;
 
-/// What is kept of a topic, and the oldest event that a group has still to handle.
+/// Kept events of a topic, and the oldest event that a group has still to handle.
 #[derive(Debug, Default)]
 struct Depth {
     events: i64,
@@ -22,7 +22,7 @@ struct Depth {
 /// Sets the gauges of depth and age of all topics.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub async fn report_depths(db: &Database, log: &Log) -> db::Result<()> {
     let of = log.clone();
     for (topic, depth) in db.read(move |conn| depths(conn, &of)).await? {

@@ -9,16 +9,16 @@ use tokio_util::sync::CancellationToken;
 use crate::log::Log;
 use crate::{log_epochs, store};
 
-/// Interval of looks at the ends though nobody notified. At rest, and while notifications arrive, it doubles up to the
-/// longest.
+/// Interval of polling the ends without a notification. At rest, and while notifications arrive, the interval doubles
+/// up to the longest.
 const POLL: Duration = Duration::from_secs(1);
 const LONGEST_POLL: Duration = Duration::from_secs(10);
 const CHANNEL: &str = "event_log";
-/// Partitions in one notification, whose payload must stay under 8000 bytes.
+/// Partitions in one notification; the payload must stay under 8000 bytes.
 const SAID_AT_ONCE: usize = 50;
 
-/// Follows the log until `stop`: tells other processes of the events of this one, and learns of theirs. On SQLite all
-/// that is left is to see the events of a commit that went through although it was reported to have failed.
+/// Follows the log until `stop`: notifies other processes of this process's events, and learns of theirs. On SQLite
+/// this task only notices a commit that succeeded although the commit reported an error.
 pub async fn follow_log(db: Database, log: Log, stop: CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => {}
@@ -27,7 +27,7 @@ pub async fn follow_log(db: Database, log: Log, stop: CancellationToken) {
     }
 }
 
-/// Notifies other processes of ends that have risen. Ends that rise during a notification wait for the next one.
+/// Notifies other processes of raised ends. Ends raised during a notification wait for the next notification.
 async fn say_ends(db: &Database, log: &Log) {
     if !db.is_shared() {
         std::future::pending::<()>().await;
@@ -85,8 +85,8 @@ async fn follow_ends(db: &Database, log: &Log) {
     }
 }
 
-/// Learns the ends that `read` finds. Events that are committed and not durable yet are not known before a flush. If the
-/// log has another epoch than this process knows, the list of epochs is read instead.
+/// Learns the ends found by `read`. Ends of commits that are not durable yet become known only after a flush. If the
+/// log has a newer epoch than this process, reads the list of epochs instead.
 pub(crate) async fn learn_ends(
     db: &Database,
     log: &Log,
@@ -101,7 +101,7 @@ pub(crate) async fn learn_ends(
     Ok(())
 }
 
-/// Learns what another process says: a line with its log and epoch, and a line for each partition.
+/// Learns from another process's notification: a line with the log and the epoch, and a line for each partition.
 fn hear(log: &Log, said: &str) {
     let mut lines = said.lines();
     let epoch = lines.next().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Domain events as they are emitted, and as a consumer receives them.
+//! Domain events as emitted, and events as received by consumers.
 
 use std::sync::Arc;
 
@@ -9,22 +9,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::handler::HandlerError;
 
-/// Something that happened, which others care about. A plain struct in `contracts`.
+/// Something that happened, of interest to other parts of the shop. A plain struct in `contracts`.
 pub trait DomainEvent: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The type name, in the manner of CloudEvents: `shop.payment.completed`.
     const TYPE: &'static str;
-    /// Raised when the payload changes in a way that old readers don't understand.
+    /// Version of the payload, raised by a change that old readers don't understand.
     const VERSION: i16;
-    /// The topic it is published on; one topic may carry several types.
+    /// Topic of the event; one topic may carry several types.
     const TOPIC: &'static str;
 
-    /// What keeps its order: events of one key are handled one after the other.
+    /// Returns the ordering key: events of one key are handled one after the other.
     ///
-    /// The unit that emits the event must have inserted the row with this key, or got it back from an UPDATE: that
-    /// row's lock is what makes the order of events the order of commits.
+    /// The emitting unit must have inserted the row with this key, or updated the row with RETURNING: the row's lock
+    /// makes the order of events the order of commits.
     fn key(&self) -> String;
 
-    /// The version of the aggregate after this change, for handlers that combine topics.
+    /// Returns the version of the aggregate after this change, for handlers that combine topics.
     fn aggregate_version(&self) -> i64;
 }
 
@@ -40,15 +40,15 @@ pub fn emit<E: DomainEvent>(tx: &mut Tx<'_>, event: &E) -> db::Result<Id> {
     stage(tx, event, traceparent)
 }
 
-/// Like [`emit`], in a handler: the new event belongs to the trace of the event that caused it.
+/// Emits like [`emit`], in a handler: the new event belongs to the trace of the causing event.
 ///
 /// # Errors
-/// Those of [`emit`].
+/// Errors of [`emit`].
 pub fn emit_because<E: DomainEvent>(tx: &mut Tx<'_>, cause: &Event, event: &E) -> db::Result<Id> {
     stage(tx, event, cause.traceparent.clone())
 }
 
-/// The event as JSON, if it is not too large for any bus.
+/// Returns the event as JSON, within the maximum size of every bus.
 fn payload<E: DomainEvent>(event: &E) -> db::Result<String> {
     let payload = serde_json::to_string(event).map_err(|e| db::Error::Defect(format!("{}: {e}", E::TYPE)))?;
     if payload.len() > MAX_PAYLOAD_BYTES {
@@ -75,21 +75,21 @@ fn stage<E: DomainEvent>(tx: &mut Tx<'_>, event: &E, traceparent: Option<String>
     Ok(id)
 }
 
-/// Id of the first epoch of a log, which has the events from before there were epochs.
+/// Id of the first epoch of a log, with the events from before epochs existed.
 pub const FIRST_EPOCH: Id = Id(uuid::Uuid::nil());
 
 fn first_epoch() -> Id {
     FIRST_EPOCH
 }
 
-/// An event out of the log, with its place in it.
+/// An event out of the log, with its position.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// UUID v7, the same on every bus and in every replay: the idempotency key for the world outside.
     pub id: Id,
-    /// The log that numbered it.
+    /// Log that numbered the event.
     pub source: Id,
-    /// The [epoch](crate::LogEpoch) in which the log did.
+    /// [Epoch](crate::LogEpoch) of the log at the numbering.
     #[serde(default = "first_epoch")]
     pub epoch: Id,
     pub topic: Arc<str>,
@@ -102,7 +102,7 @@ pub struct Event {
     pub version: i16,
     pub aggregate_version: i64,
     pub occurred_at: Time,
-    /// W3C `traceparent` of the request that caused it.
+    /// W3C `traceparent` of the causing request.
     pub traceparent: Option<String>,
     /// JSON.
     pub payload: String,
@@ -136,15 +136,15 @@ impl Event {
         self.kind == SKIPPED
     }
 
-    /// Whether it is an `E`.
+    /// Returns true if the event is an `E`.
     pub fn is<E: DomainEvent>(&self) -> bool {
         self.kind == E::TYPE
     }
 
-    /// The payload as an `E`.
+    /// Decodes the payload as an `E`.
     ///
     /// # Errors
-    /// [`HandlerError::Failed`] when it is not one, or of a version this process does not know yet.
+    /// [`HandlerError::Failed`] for another type, or for a newer version.
     pub fn decode<E: DomainEvent>(&self) -> Result<E, HandlerError> {
         if !self.is::<E>() {
             return Err(HandlerError::Failed(format!("a {} came where a {} was due", self.kind, E::TYPE)));

@@ -1,8 +1,9 @@
-//! Tells an event that the database refuses from a database that is away.
+//! Distinguishes an event refused by the database from an unavailable database.
 //!
-//! Every database error but a constraint violation is *unavailable*: the partition pauses, and the same event is tried
-//! again. An event counts as failed if it alone keeps failing for minutes, while the group handles events of other
-//! partitions between its tries. Offsets in the database show that, whichever process handles those partitions.
+//! Every database error except a constraint violation is *unavailable*: the partition pauses, and the same event is
+//! tried again. An event counts as failed if it alone keeps failing for minutes, while the group handles events of
+//! other partitions between the attempts. Offsets in the database show this for any process that handles these
+//! partitions.
 
 use std::time::Instant;
 
@@ -13,17 +14,18 @@ use crate::handling::Handled;
 use crate::place;
 use crate::worker::{Stop, Worker};
 
-/// An event that the database has refused, handled alone, since a moment.
+/// A single event refused by the database, and the time of the first refusal.
 pub(crate) struct Failing {
     event: Id,
     since: Instant,
     /// Sum of the group's offsets in other partitions at the last try.
     others: i64,
-    /// Tries that failed after the group had handled others.
+    /// Failed attempts with other events of the group handled in between.
     witnessed: u32,
 }
 
-/// Tries that others must witness: one alone may be the last of a fault that just ended for them.
+/// Minimum of such attempts: a single failed attempt may be the last one of a fault that just ended for other
+/// partitions.
 const WITNESSED: u32 = 5;
 
 impl Worker {

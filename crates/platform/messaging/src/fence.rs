@@ -1,7 +1,8 @@
-//! More partitions for a topic, and the order of each key over it.
+//! Repartitioning: more partitions for a topic, with the order of each key kept.
 //!
-//! What was numbered before stays in its partition, and what a key emits later may go to another. So the ends that the
-//! partitions had are written down, and a group handles nothing behind them before it has passed all of them.
+//! Old events stay in their partition, and later events of the key may go to another partition. So the repartitioning
+//! records the ends of the partitions as barriers. A group handles nothing behind a barrier before the group has
+//! passed all barriers.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +14,10 @@ use crate::place::{self, Place};
 use crate::schema::{group_position, topic_fence};
 use crate::store::{self, PartitionRow};
 
-/// Partitions of a topic; more than are ever useful to one program.
+/// Maximum number of partitions of a topic; more are never useful to one program.
 pub const MAX_PARTITIONS: i32 = 1_000;
 
-/// Why a topic did not get more partitions.
+/// Refusal of more partitions.
 #[derive(Debug, thiserror::Error)]
 pub enum RaiseError {
     #[error("there is no topic {0}")]
@@ -29,8 +30,8 @@ pub enum RaiseError {
     Database(#[from] db::Error),
 }
 
-/// Has a topic have `count` partitions, while processes run. Returns how many it had; nothing happens when those are as
-/// many. A bus that is elsewhere is to have them as well.
+/// Raises a topic to `count` partitions, while processes run. Returns the earlier number; an equal number changes
+/// nothing. Raise the partitions on an external bus as well.
 ///
 /// # Errors
 /// As [`RaiseError`] says.
@@ -64,8 +65,8 @@ fn raise(tx: &mut Tx<'_>, log: &Log, topic: &str, rows: &[PartitionRow], count: 
     Ok(())
 }
 
-/// The first position in the partition that the group may not handle yet, `i64::MAX` when it may handle all; `None` where
-/// the topic never gained a partition.
+/// Returns the first position in the partition that the group may not handle yet, `i64::MAX` without a limit; `None`
+/// if the topic never gained a partition.
 pub(crate) fn ahead(conn: &mut Conn, place: &Place) -> db::Result<Option<i64>> {
     use topic_fence as fence;
     let fences: Vec<(i32, i32, i64)> = fence::table

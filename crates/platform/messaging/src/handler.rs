@@ -1,4 +1,4 @@
-//! What a consumer group is and what it does.
+//! Consumer groups and their handlers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use db::types::Id;
 
 use crate::event::Event;
 
-/// Why a batch was not handled.
+/// Failure to handle a batch.
 #[derive(Debug, thiserror::Error)]
 pub enum HandlerError {
     /// A sink or a database is away: the partition waits for as long as it takes, and nothing is dead-lettered.
     #[error("unavailable: {0}")]
     Unavailable(String),
-    /// This event cannot be handled: it becomes a dead letter after a few tries.
+    /// The event cannot be handled: it becomes a dead letter after several attempts.
     #[error("failed: {0}")]
     Failed(String),
     /// A bus refuses an event for its content.
@@ -45,10 +45,10 @@ impl From<db::Error> for HandlerError {
 
 /// Changes the shop's own state: the group's position moves in the same transaction, so each event counts once.
 pub trait TransactionalHandler: Send + Sync + 'static {
-    /// Handles `events`: some of one partition, in order, of one topic. All of them or none.
+    /// Handles `events`: events of one partition of a topic, in order. All of them or none.
     ///
-    /// It may be called again with the same events, and then its earlier changes were rolled back. When a batch
-    /// fails it is called with each event alone.
+    /// The same events may come again after a rollback of the earlier changes. After the failure of a batch, each
+    /// event comes alone.
     ///
     /// # Errors
     /// As [`HandlerError`] says; the transaction is rolled back.
@@ -60,22 +60,22 @@ pub trait TransactionalHandler: Send + Sync + 'static {
 pub struct Lease {
     pub topic: Arc<str>,
     pub partition: i32,
-    /// Grows each time the partition changes hands: whoever has a lower one is late.
+    /// Fencing number, raised each time the partition changes hands: a member with a lower number is late.
     pub number: i64,
-    /// The member that holds it.
+    /// Member with the lease.
     pub holder: Id,
 }
 
 /// Acts on the world outside: at least once, with the event id as idempotency key.
 #[async_trait]
 pub trait EffectHandler: Send + Sync + 'static {
-    /// Handles `events`: some of the lease's partition, in order. When it fails, it is called with each event alone.
+    /// Handles `events`: events of the lease's partition, in order. After a failure, each event comes alone.
     ///
     /// # Errors
-    /// As [`HandlerError`] says; what was already done is done again.
+    /// [`HandlerError`]; the same work is then repeated.
     async fn handle(&self, lease: &Lease, events: &[Event]) -> Result<(), HandlerError>;
 
-    /// What to keep in the transaction that moves the position past `events`, once they are handled.
+    /// Records state in the transaction that moves the position past `events`, after the handling.
     ///
     /// # Errors
     /// The position stays, and the events come again.
@@ -83,9 +83,9 @@ pub trait EffectHandler: Send + Sync + 'static {
         Ok(())
     }
 
-    /// How long what was handled may wait to be recorded, with what follows: if the process is killed before, it is
-    /// handled again. [`record`](Self::record) is then called with the last of the batches. Of a handler that
-    /// [gives up](Self::gives_up) nothing is put off.
+    /// Returns the maximum delay of the record, which then covers later batches as well: after a kill the events are
+    /// handled again. [`record`](Self::record) is then called with the last of the batches. A handler that
+    /// [gives up](Self::gives_up) records at once.
     fn records_within(&self, _lease: &Lease) -> Duration {
         Duration::ZERO
     }
@@ -98,26 +98,26 @@ pub trait EffectHandler: Send + Sync + 'static {
         false
     }
 
-    /// Whether an event that fails again and again becomes a dead letter. Else its partition waits.
+    /// Returns true if an event that fails again and again becomes a dead letter. Otherwise the partition waits.
     fn gives_up(&self) -> bool {
         true
     }
 
-    /// Called when all there was is handled, and may take a little so that what comes next comes together. It may be
-    /// dropped before its end.
+    /// Called after all events are handled; may take a little time, so that the next events come together. The future
+    /// may be dropped early.
     async fn rest(&self) {}
 
-    /// Called when the partition was taken, before its first event: cut back what was not recorded. It may be dropped
-    /// before its end, when the member is asked to stop.
+    /// Called on the assignment of the partition, before the first event: cut back unrecorded work. The future may be
+    /// dropped early, at a stop of the member.
     ///
     /// # Errors
-    /// The partition waits, and it is called again.
+    /// An error pauses the partition; the call is then repeated.
     async fn taken(&self, _lease: &Lease) -> Result<(), HandlerError> {
         Ok(())
     }
 }
 
-/// How a group handles.
+/// Handler of a group.
 #[derive(Clone)]
 pub enum Handler {
     Transactional(Arc<dyn TransactionalHandler>),
@@ -141,10 +141,11 @@ impl Handler {
     }
 }
 
-/// What a reset does to a group.
+/// Effect of a reset on a group.
 #[derive(Clone, Copy)]
 pub enum Replay {
-    /// A projection of the log: reset clears it by this function, and it is built anew. Its handler emits no events.
+    /// A projection of the log: a reset clears the projection by this function, and the group rebuilds it. The
+    /// handler emits no events.
     Rebuildable(fn(&mut Tx<'_>) -> db::Result<()>),
     /// An export: reset sends again, with the same ids.
     Resendable,
@@ -152,18 +153,18 @@ pub enum Replay {
     Once(&'static str),
 }
 
-/// Where a group begins when it is registered.
+/// Start of a new group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// With all that is kept.
+    /// First kept event.
     Floor,
-    /// With what comes next.
+    /// Next new event.
     Now,
-    /// With what was not relayed yet.
+    /// First event not relayed yet.
     Relayed,
 }
 
-/// A consumer group: a name, what it reads, and what it does.
+/// A consumer group: name, topics, and handler.
 #[derive(Clone)]
 pub struct Group {
     pub name: &'static str,

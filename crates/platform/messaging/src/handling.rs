@@ -1,4 +1,4 @@
-//! Handles a batch of a partition: what the handler does, and the position that moves with it.
+//! Handles a batch of a partition: runs the handler, and moves the position.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -18,17 +18,17 @@ use crate::relay::RELAY;
 use crate::worker::{Stop, Worker};
 use crate::{dead, fence, lease, log_epochs, marks};
 
-/// Batches that were handled, and are recorded together.
+/// Handled batches to be recorded together.
 pub(crate) struct Unrecorded {
     /// The position in the database.
     expected: i64,
     /// The last batch.
     events: Arc<[Event]>,
-    /// When it is to be recorded at the latest.
+    /// Latest time of the record.
     due: Instant,
 }
 
-/// Why a unit of a handler came to nothing.
+/// Failure of a handler's unit.
 pub(crate) enum UnitError {
     Stale,
     Handler(HandlerError),
@@ -50,11 +50,11 @@ impl From<HandlerError> for UnitError {
     }
 }
 
-/// A handled batch, or why it was not: `Err(Ok(_))` is the handler's word that these events cannot be handled.
+/// A handled batch, or the failure: `Err(Ok(_))` means that the handler cannot handle these events.
 pub(crate) type Handled = Result<Result<(), String>, Stop>;
 
 impl Worker {
-    /// The position moves with what the handler does, or nothing happens.
+    /// Handles events: the position moves together with the handler's changes, or nothing happens.
     pub(crate) async fn try_events(&mut self, events: &Arc<[Event]>, attempts_counted: bool) -> Handled {
         let (Some(state), Some(first)) = (&self.state, events.first()) else { return Err(Stop::Stale) };
         let (position, has_fence) = (state.position, state.fence.is_some());
@@ -106,7 +106,7 @@ impl Worker {
         if is_good && (!self.is_of_log() || self.context.log.owns(events)) { Ok(()) } else { Err(Stop::Stale) }
     }
 
-    /// Whether the batch is recorded later.
+    /// Returns true if the batch is recorded later.
     fn puts_off(&mut self, handler: &Arc<dyn EffectHandler>, expected: i64, events: &Arc<[Event]>) -> bool {
         let within = handler.records_within(&self.lease);
         if handler.gives_up() || within.is_zero() {
@@ -117,7 +117,7 @@ impl Worker {
         Instant::now() < due
     }
 
-    /// Waits until what was handled is to be recorded, though nothing follows.
+    /// Waits until handled events are due to be recorded, even without later events.
     pub(crate) async fn is_to_record(&self) {
         match &self.unrecorded {
             Some(unrecorded) => sleep_until(unrecorded.due.into()).await,
@@ -125,7 +125,7 @@ impl Worker {
         }
     }
 
-    /// Records what was handled and put off.
+    /// Records handled events with a delayed record.
     pub(crate) async fn record_now(&mut self) -> Result<(), Stop> {
         if let Some(mark) = self.shared.mark(&self.place, &self.lease) {
             let position = mark.position;
@@ -142,7 +142,7 @@ impl Worker {
         Ok(())
     }
 
-    /// What moves the position from `expected` past the last of `events`.
+    /// Returns the function that moves the position from `expected` past the last of `events`.
     fn advance(
         &self,
         expected: i64,
@@ -259,7 +259,7 @@ pub(crate) async fn traced<F: Future>(trace: Option<TraceContext>, work: F) -> F
     }
 }
 
-/// A panic of the work outside is its failure, as one in a unit of work is.
+/// Runs work outside of a unit; a panic counts as a failure, like a panic in a unit of work.
 pub(crate) async fn guarded(work: impl Future<Output = Result<(), HandlerError>>) -> Result<(), HandlerError> {
     AssertUnwindSafe(work)
         .catch_unwind()
@@ -276,7 +276,7 @@ fn told(unit: Result<(), UnitError>) -> Handled {
     }
 }
 
-/// For units that are the runtime's own: their failure is never the event's fault.
+/// Returns the outcome of a unit of the runtime: a failure is never the event's fault.
 pub(crate) fn settled(unit: Result<(), UnitError>) -> Result<(), Stop> {
     told(unit)?.map_err(Stop::Away)
 }

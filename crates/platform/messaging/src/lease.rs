@@ -1,4 +1,4 @@
-//! Who of a group handles which partition: members, and leases in the database.
+//! Assignment of partitions to the members of a group: members, and leases in the database.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use crate::schema::{group_lease, group_member};
 /// A partition of a group: topic and number.
 pub(crate) type Part = (Arc<str>, i32);
 
-/// What a member learns when it renews.
+/// Result of a member's renewal.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
-    /// What it holds now. `true`: newly taken, from a holder that did not let go.
+    /// Current leases. `true`: newly taken, from a holder that did not release the lease.
     pub(crate) leases: Vec<(Lease, bool)>,
-    /// How many of those it should give to others.
+    /// Number of leases above the fair share.
     pub(crate) surplus: usize,
 }
 
-/// What a group's members act on, in a few numbers: living members, leases, positions, and keys that may go on.
+/// State that the members of a group act on, in a few numbers: living members, leases, positions, and keys to resume.
 pub(crate) type Digest = Vec<i64>;
 
 #[derive(QueryableByName)]
@@ -34,8 +34,8 @@ struct DigestRow {
 
 /// Renews the member. Returns no row if the member has expired and was forgotten.
 ///
-/// A member that is forgotten is deleted first, and its leases are taken behind that. So whoever finds its own row has
-/// all leases that it had.
+/// A forgotten member is deleted first, and then its leases are taken. So a member that finds its row still has all
+/// its leases.
 const STAY: &str = r#"WITH me AS (
     UPDATE group_member SET expires_at = now() + make_interval(secs => $3)
     WHERE grp = $1 AND member = $2 RETURNING member
@@ -50,8 +50,8 @@ SELECT ARRAY[
     + (SELECT count(*) FROM dead_letter WHERE grp = $1 AND status = 'replay')
 ] AS digest FROM me"#;
 
-/// Renews the member, and with it its leases, for `ttl`, by one statement. Returns the digest of what the group's members
-/// act on; `None` on SQLite, and if the member is to [`renew`] itself.
+/// Renews the member and the member's leases for `ttl`, by one statement. Returns the digest of the group's state;
+/// `None` on SQLite, and if the member has to [`renew`].
 pub(crate) fn stay(conn: &mut Conn, group: &str, member: Id, ttl: Duration) -> db::Result<Option<Digest>> {
     let Conn::Pg(conn) = conn else { return Ok(None) };
     let stay = diesel::sql_query(STAY)
@@ -70,9 +70,9 @@ struct LeaseRow {
     holder: Option<Id>,
 }
 
-/// Renews the member for `ttl`, and takes leases that are free up to its fair share: those without a living holder.
+/// Renews the member for `ttl`, and takes free leases up to the fair share: leases without a living holder.
 ///
-/// A free lease that another member takes at the same time is left to the other.
+/// A free lease that another member takes at the same time is left to that member.
 pub(crate) fn renew(tx: &mut Tx<'_>, group: &str, member: Id, ttl: Duration) -> db::Result<Held> {
     let now = tx.now()?;
     let expires_at = now + ttl;
@@ -117,7 +117,8 @@ pub(crate) fn renew(tx: &mut Tx<'_>, group: &str, member: Id, ttl: Duration) -> 
     Ok(held)
 }
 
-/// Takes a free lease, whose number was one less; false if another member was faster, or is about to take it.
+/// Takes a free lease, with a number raised by one; returns false if another member was faster, or is about to take
+/// the lease.
 fn take(tx: &mut Tx<'_>, group: &str, lease: &Lease) -> db::Result<bool> {
     let free = group_lease::table
         .find((group, &*lease.topic, lease.partition))
@@ -132,14 +133,14 @@ fn take(tx: &mut Tx<'_>, group: &str, lease: &Lease) -> db::Result<bool> {
     Ok(taken.execute(&mut **tx)? == 1)
 }
 
-/// How many of `parts` are the member's: no two shares differ by more than one, and together they make the whole.
+/// Returns the member's share of `parts`: shares differ by at most one, and add up to the whole.
 fn share(parts: usize, members: &[Id], member: Id) -> usize {
     let rank = members.iter().position(|other| *other == member).unwrap_or(members.len());
     let count = members.len().max(1);
     parts / count + usize::from(rank < parts % count)
 }
 
-/// Lets a partition go, so that another member takes it at its next renewal.
+/// Releases a partition, so that another member takes the lease at the next renewal.
 pub(crate) fn release(conn: &mut Conn, group: &str, lease: &Lease) -> db::Result<()> {
     diesel::update(group_lease::table.find((group, &*lease.topic, lease.partition)))
         .filter(group_lease::number.eq(lease.number))
@@ -148,7 +149,7 @@ pub(crate) fn release(conn: &mut Conn, group: &str, lease: &Lease) -> db::Result
     Ok(())
 }
 
-/// Leaves the group: lets all go, and counts no more for the others' shares.
+/// Leaves the group: releases all leases, and no longer counts for shares.
 pub(crate) fn leave(conn: &mut Conn, group: &str, member: Id) -> db::Result<()> {
     diesel::update(group_lease::table)
         .filter(group_lease::grp.eq(group))
@@ -159,8 +160,8 @@ pub(crate) fn leave(conn: &mut Conn, group: &str, member: Id) -> db::Result<()> 
     Ok(())
 }
 
-/// Whether the lease is still the newest of its partition; it stays so until the transaction ends, so that what is
-/// recorded is there before the next holder looks.
+/// Returns true if the lease is still the newest of its partition. The lease stays so until the end of the
+/// transaction, so that the next holder sees everything recorded.
 pub(crate) fn is_newest(conn: &mut Conn, group: &str, lease: &Lease) -> db::Result<bool> {
     let row = group_lease::table.find((group, &*lease.topic, lease.partition)).select(group_lease::number);
     let number: Option<i64> = match conn {
@@ -170,13 +171,13 @@ pub(crate) fn is_newest(conn: &mut Conn, group: &str, lease: &Lease) -> db::Resu
     Ok(number == Some(lease.number))
 }
 
-/// The number of the newest lease of a partition.
+/// Returns the number of the newest lease of a partition.
 pub(crate) fn number(conn: &mut Conn, group: &str, lease: &Lease) -> db::Result<Option<i64>> {
     let row = group_lease::table.find((group, &*lease.topic, lease.partition)).select(group_lease::number);
     Ok(row.first(conn).optional()?)
 }
 
-/// Forgets all members, and with them who holds which lease: only where no other process can be.
+/// Deletes all members, and so the holders of all leases: only for a database of one process.
 pub(crate) fn forget_members(conn: &mut Conn) -> db::Result<()> {
     diesel::delete(group_member::table).execute(conn)?;
     Ok(())

@@ -1,9 +1,9 @@
 //! Events: emitted in a unit of work, numbered in a log, brought to every consumer group once and in order.
 //!
-//! - [`emit`] adds an event to a unit of work; the [`Log`] gives it its position.
-//! - A [`Bus`] brings it to groups: [`InProcess`] reads the log; one that is elsewhere is fed by the [`relay_group`].
-//! - [`Consumers`] hosts [`Group`]s; each is one number a partition, moved in the handler's own transaction.
-//! - [`admin`] is what operators see and ask; [`raise_partitions`] divides a topic further; [`purge`] cuts what is old.
+//! - [`emit`] adds an event to a unit of work; the [`Log`] gives the event a position.
+//! - A [`Bus`] delivers events to groups: [`InProcess`] reads the log; the [`relay_group`] feeds an external bus.
+//! - [`Consumers`] hosts [`Group`]s; each group has a position in each partition, moved in the handler's transaction.
+//! - [`admin`] is for operators; [`raise_partitions`] adds partitions to a topic; [`purge`] deletes old events.
 
 pub mod admin;
 mod alone;

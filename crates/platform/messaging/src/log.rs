@@ -1,4 +1,4 @@
-//! The event log: gives each event its position, and tells who waits for it.
+//! The event log: gives each event a position, and notifies waiting tasks.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -22,16 +22,17 @@ use crate::store::PartitionRow;
 use crate::tail::Tail;
 use crate::{lease, store};
 
-/// A topic and into how many partitions it is divided when it is first made.
+/// A topic, and the number of partitions at creation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSpec {
     pub name: Cow<'static, str>,
     pub partitions: i32,
 }
 
-/// The event log of a database; clones share it.
+/// The event log of a database; clones share the state.
 ///
-/// It is made before the database is opened, because units of work write through it, and then told of its topics.
+/// Create the log before the database, because units of work write through the log; then open the log with the
+/// topics.
 #[derive(Clone, Default)]
 pub struct Log {
     shared: Arc<Shared>,
@@ -42,19 +43,19 @@ struct Shared {
     source: OnceLock<Id>,
     name: OnceLock<String>,
     topics: RwLock<HashMap<Arc<str>, Arc<Topic>>>,
-    /// Before ends and recent events change, for those are of the newest epoch.
+    /// Locked before changes of ends and recent events, because both belong to the newest epoch.
     epochs: RwLock<Epochs>,
     /// The newest epoch.
     epoch: watch::Sender<Option<Id>>,
-    /// Ends of partitions that rose by events of this process and that other processes were not told of.
+    /// Raised ends of this process's events that other processes do not know yet.
     risen: Mutex<BTreeMap<Part, i64>>,
     /// Rung when there are such.
     rising: Notify,
-    /// A topic may have gained partitions in a unit that is not committed yet, or the log an epoch.
+    /// True while a unit in flight may have added partitions or an epoch.
     gaining: AtomicBool,
-    /// Counts what an operator asked of the groups, so that they look at once.
+    /// Counter of operators' requests, so that the groups react at once.
     asked: watch::Sender<u64>,
-    /// Partitions whose groups pause in this process.
+    /// Partitions with pausing groups in this process.
     pauses: Pauses,
 }
 
@@ -66,26 +67,26 @@ struct Topic {
 
 #[derive(Default)]
 struct Partition {
-    /// The position that the next event gets, as far as this process knows.
+    /// Position of the next event, as known to this process.
     end: watch::Sender<i64>,
     tail: Tail,
 }
 
 impl Log {
-    /// A log without topics.
+    /// Returns a log without topics.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What the database writes staged records through.
+    /// Returns the recorder for the database's staged records.
     pub fn recorder(&self) -> Arc<dyn Recorder> {
         Arc::new(self.clone())
     }
 
-    /// Makes the topics that are not there yet, and learns how far each has come.
+    /// Creates missing topics, and learns the ends of all partitions.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn open(&self, db: &Database, topics: &[TopicSpec]) -> db::Result<()> {
         let forget = |tx: &mut Tx<'_>| match tx.is_pg() {
             true => Ok(()),
@@ -100,7 +101,7 @@ impl Log {
     /// Makes more topics in a log that is open, in one unit with what `besides` does.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn add(
         &self,
         db: &Database,
@@ -129,7 +130,7 @@ impl Log {
         Ok(source)
     }
 
-    /// The UUID that this log gives to all its events.
+    /// Returns the UUID of this log, the source of all its events.
     ///
     /// # Panics
     /// Before [`open`](Self::open).
@@ -137,12 +138,12 @@ impl Log {
         *self.shared.source.get().expect("the log is opened before it is used")
     }
 
-    /// What tells this log in this process from those of other processes.
+    /// Returns a name that distinguishes this process's log from other processes' logs.
     pub(crate) fn name(&self) -> &str {
         self.shared.name.get_or_init(|| Id::new().to_string())
     }
 
-    /// Into how many partitions `topic` is divided; 0 when there is no such topic.
+    /// Returns the number of partitions of `topic`; 0 for an unknown topic.
     pub fn partitions(&self, topic: &str) -> i32 {
         self.topic(topic).map_or(0, |topic| topic.partitions.len() as i32)
     }
@@ -157,7 +158,7 @@ impl Log {
         &self.shared.pauses
     }
 
-    /// The newest epoch, now and as it changes.
+    /// Returns the newest epoch, now and after changes.
     pub(crate) fn epoch(&self) -> watch::Receiver<Option<Id>> {
         self.shared.epoch.subscribe()
     }
@@ -198,8 +199,7 @@ impl Log {
         Ok(false)
     }
 
-    /// Divides events into those that the log has and orphans. The list of epochs is read once more if the list may lack
-    /// one of theirs.
+    /// Separates orphans from the log's events. Reads the list of epochs again if an epoch may be missing.
     pub(crate) async fn without_orphans(
         &self,
         db: &Database,
@@ -218,12 +218,12 @@ impl Log {
         Ok(events.into_iter().partition(|event| epochs.owns(event)))
     }
 
-    /// Takes a list of epochs that was read on the storage of `life`.
+    /// Takes a list of epochs read on the storage of `life`.
     pub(crate) fn set_epochs(&self, life: Life, rows: Vec<LogEpoch>) {
         self.replace_epochs(&mut self.shared.epochs.write(), life, rows);
     }
 
-    /// Takes a list of epochs that was read on the storage for which the list before was read, and no other.
+    /// Takes a list of epochs only if read on the same storage as the list before.
     pub(crate) fn renew_epochs(&self, rows: Vec<LogEpoch>) {
         let mut epochs = self.shared.epochs.write();
         if let (Some(life), Some(newest)) = (epochs.life(), rows.last())
@@ -233,8 +233,8 @@ impl Log {
         }
     }
 
-    /// If the newest epoch is another one, positions may have been lost: ends fall to where the epoch begins, and recent
-    /// events that the log does not have are forgotten.
+    /// Replaces the epochs. A new newest epoch may mean lost positions: ends fall to the begin of the epoch, and
+    /// recent events missing in the log are forgotten.
     fn replace_epochs(&self, epochs: &mut Epochs, life: Life, rows: Vec<LogEpoch>) {
         let (known, newest) = (epochs.last(), rows.last().map(|newest| (newest.ordinal, newest.id)));
         if epochs.life() == Some(life) && newest < known {
@@ -255,26 +255,26 @@ impl Log {
         self.shared.epoch.send_replace(epochs.newest());
     }
 
-    /// Waits for ends that have risen by events of this process, and takes them with their epoch.
+    /// Waits for ends raised by this process's events, and takes these ends with their epoch.
     pub(crate) async fn risen(&self) -> (Option<Id>, Vec<(Part, i64)>) {
         self.shared.rising.notified().await;
         let epochs = self.shared.epochs.read();
         (epochs.newest(), std::mem::take(&mut *self.shared.risen.lock()).into_iter().collect())
     }
 
-    /// The position that the partition's next event gets, now and as it rises. `None` without such a partition.
+    /// Returns the position of the partition's next event, now and after changes. `None` without such a partition.
     pub fn end(&self, topic: &str, partition: i32) -> Option<watch::Receiver<i64>> {
         let topic = self.topic(topic)?;
         Some(topic.partitions.get(usize::try_from(partition).ok()?)?.end.subscribe())
     }
 
-    /// The events behind `after`, in order, if the newest are still in memory from `after` on.
+    /// Returns the events behind `after`, in order, if the cache still has all of them.
     pub(crate) fn recent(&self, topic: &str, partition: i32, after: i64, max: usize) -> Option<Vec<Event>> {
         let topic = self.topic(topic)?;
         topic.partitions.get(usize::try_from(partition).ok()?)?.tail.after(after, max)
     }
 
-    /// Learns how far all partitions of some topics have come, by a snapshot whose newest epoch is `epoch`.
+    /// Learns the ends of all partitions of some topics, from a snapshot with the newest epoch `epoch`.
     pub(crate) fn learn_in(&self, epoch: Id, rows: &[PartitionRow]) {
         let epochs = self.shared.epochs.read();
         if epochs.newest() == Some(epoch) {
@@ -288,13 +288,13 @@ impl Log {
         rows.iter().for_each(|row| self.rise(&row.topic, row.partition, row.next));
     }
 
-    /// Whether a row has more partitions or events than this process knows of.
+    /// Returns true if a row has more partitions or events than this process knows of.
     pub(crate) fn is_news(&self, rows: &[PartitionRow]) -> bool {
         rows.iter().any(|row| self.end(&row.topic, row.partition).is_none_or(|end| *end.borrow() < row.next))
     }
 
-    /// Learns that a topic has so many partitions, or more. It must before it learns of anything that was numbered
-    /// since: groups go by it.
+    /// Learns that a topic has at least this number of partitions. Call this before learning of later positions:
+    /// groups rely on this order.
     pub(crate) fn gain(&self, topic: &str, partitions: i32) {
         if self.partitions(topic) < partitions {
             let mut known = self.shared.topics.write();
@@ -310,7 +310,7 @@ impl Log {
         self.shared.gaining.store(true, Ordering::Relaxed);
     }
 
-    /// Learns ends that another process tells of, unless they are of another epoch.
+    /// Learns ends from another process's notification, unless they are of another epoch.
     pub(crate) fn hear(&self, epoch: &str, ends: impl Iterator<Item = (String, i32, i64, i32)>) {
         let epochs = self.shared.epochs.read();
         if epochs.newest().is_some_and(|newest| newest.to_string() == epoch) {
@@ -321,7 +321,7 @@ impl Log {
         }
     }
 
-    /// Learns that a partition has come to `end`, and wakes who waits for it.
+    /// Learns a partition's `end`, and wakes waiting tasks.
     fn rise(&self, topic: &str, partition: i32, end: i64) {
         if let Some(topic) = self.topic(topic)
             && let Some(partition) = topic.partitions.get(partition as usize)
@@ -330,8 +330,8 @@ impl Log {
         }
     }
 
-    /// Keeps events that are durable for groups that keep up, wakes the groups, and has other processes told. Events are
-    /// in the order of topics, partitions and positions. Events of an older epoch come too late.
+    /// Adds durable events to the recent-events cache, wakes the groups, and notifies other processes. Events are in
+    /// the order of topics, partitions and positions. Events of an older epoch come too late.
     fn appended(&self, events: Vec<Event>) {
         let epochs = self.shared.epochs.read();
         let newest = epochs.newest();
@@ -357,7 +357,7 @@ impl Log {
         self.shared.rising.notify_one();
     }
 
-    /// Has the groups of this process look at once for what an operator asked: a replay, a discard, a reset.
+    /// Makes the groups of this process read operators' requests at once: a replay, a discard, a reset.
     pub fn ask_groups(&self) {
         self.shared.asked.send_modify(|count| *count += 1);
     }
@@ -366,7 +366,7 @@ impl Log {
         self.shared.asked.subscribe()
     }
 
-    /// The topics that there are.
+    /// Returns all topics.
     pub fn topics(&self) -> Vec<Arc<str>> {
         let topics = self.shared.topics.read();
         topics.values().map(|topic| topic.name.clone()).collect()
@@ -401,7 +401,7 @@ impl Log {
         Ok((gained, parts))
     }
 
-    /// SQLite: the writer is alone, so it numbers the events itself, just before the COMMIT.
+    /// Numbers the events on SQLite, just before the COMMIT; the writer is alone.
     fn number(&self, conn: &mut Conn, parts: Parts) -> db::Result<Vec<Event>> {
         let (source, appended_at) = (self.source(), Time::now());
         let (ordinal, epoch) = self.shared.epochs.read().last().ok_or_else(no_epoch)?;
@@ -418,8 +418,8 @@ impl Log {
         Ok(events)
     }
 
-    /// PostgreSQL: the last statement of the unit. A topic that has gained partitions, or a log that has gained an epoch,
-    /// has the unit run again.
+    /// Numbers the events on PostgreSQL, by the last statement of the unit. New partitions of a topic, or a new
+    /// epoch, make the unit run again.
     fn append(&self, conn: &mut PgConnection, parts: Parts) -> db::Result<Vec<Event>> {
         let (source, standing) = (self.source(), self.standing().ok_or_else(restored)?);
         let epoch = standing.epoch;
@@ -443,7 +443,7 @@ impl Log {
     }
 }
 
-/// Error of a process without a connection.
+/// Returns the error of a process without a connection.
 fn no_epoch() -> db::Error {
     db::Error::Defect("the log has no epoch".into())
 }

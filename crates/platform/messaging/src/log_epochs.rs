@@ -1,10 +1,11 @@
-//! Epochs of the log. A log that loses commits, in a failover or a restore, gives positions a second time. Its epochs tell
-//! whether the log still has an event that a bus or a process has.
+//! Epochs of the log. A log that loses commits, in a failover or a restore, gives positions a second time. The epochs
+//! tell whether the log still has an event of a bus or a process.
 //!
 //! 1. Each new connection compares the life of the storage with the newest epoch. A difference opens an epoch.
-//! 2. An epoch owns the positions from its first one up to the first one of the next epoch.
-//! 3. Each event carries the epoch of its row. An event whose epoch does not own the event's position is an orphan.
-//! 4. A process keeps the list of epochs in memory, with the life for which the list was read.
+//! 2. An epoch owns the positions from its first one up to the next epoch's first one.
+//! 3. Each event carries the epoch of its row. If the epoch does not own the event's position, the event is an
+//!    orphan.
+//! 4. A process keeps the list of epochs in memory, with the life at the reading of the list.
 //!
 
 use std::collections::{HashMap, HashSet};
@@ -25,7 +26,7 @@ use crate::store;
 pub struct LogEpoch {
     /// Orders the epochs of a log.
     pub ordinal: i64,
-    /// Another one for each epoch, also where a restored log counts again.
+    /// Unique id of the epoch, also if a restored log repeats an ordinal.
     pub id: Id,
     /// Life of the storage when the epoch was opened.
     pub life: String,
@@ -34,7 +35,7 @@ pub struct LogEpoch {
     pub starts: Vec<(String, i32, i64)>,
 }
 
-/// An epoch without its first positions.
+/// An epoch without the first positions.
 #[derive(Queryable)]
 pub(crate) struct EpochRow {
     pub(crate) ordinal: i64,
@@ -43,7 +44,7 @@ pub(crate) struct EpochRow {
     opened_at: Time,
 }
 
-/// The epochs of the log, and the life for which they were read.
+/// The epochs of the log, and the life at the reading.
 #[derive(Default)]
 pub(crate) struct Epochs {
     life: Option<Life>,
@@ -51,12 +52,12 @@ pub(crate) struct Epochs {
     ids: Vec<(i64, Id)>,
     /// First positions and epochs, by ordinal.
     starts: HashMap<String, HashMap<i32, Vec<(i64, Id)>>>,
-    /// Epochs of events that the list does not have although it was read after the events had come.
+    /// Epochs of events that are missing in a list read after the events had come.
     strangers: HashSet<Id>,
 }
 
 impl Epochs {
-    /// `epochs` are in the order of their ordinals.
+    /// Builds the epochs of a list; `epochs` are in the order of ordinals.
     pub(crate) fn new(life: Life, epochs: Vec<LogEpoch>) -> Self {
         let mut starts = HashMap::<String, HashMap<i32, Vec<(i64, Id)>>>::new();
         let mut ids = Vec::with_capacity(epochs.len());
@@ -73,7 +74,7 @@ impl Epochs {
         self.life
     }
 
-    /// Ordinal and id of the newest epoch.
+    /// Returns ordinal and id of the newest epoch.
     pub(crate) fn last(&self) -> Option<(i64, Id)> {
         self.ids.last().copied()
     }
@@ -96,7 +97,7 @@ impl Epochs {
         self.ids.iter().any(|(_, id)| *id == epoch)
     }
 
-    /// Returns the first position of the newest epoch that owns positions of the partition.
+    /// Returns the first position of the newest epoch with positions in the partition.
     pub(crate) fn first_of_newest(&self, topic: &str, partition: i32) -> Option<i64> {
         Some(self.starts.get(topic)?.get(&partition)?.last()?.0)
     }
@@ -115,7 +116,7 @@ impl Epochs {
         !(has_partition && has_epoch)
     }
 
-    /// Remembers epochs that a list lacks that was read after their events had come.
+    /// Remembers epochs missing in a list read after their events had come.
     pub(crate) fn note_strangers(&mut self, events: &[Event]) {
         let strangers = events.iter().map(|event| event.epoch).filter(|epoch| !self.has(*epoch));
         let strangers: Vec<Id> = strangers.collect();
@@ -123,10 +124,10 @@ impl Epochs {
     }
 }
 
-/// The epochs of the log, the oldest first.
+/// Returns the epochs of the log, the oldest first.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn log_epochs(conn: &mut Conn) -> db::Result<Vec<LogEpoch>> {
     use log_epoch_start as start;
     // first, so that without a snapshot the epoch that is opened in between is unknown, and not one that owns nothing
@@ -168,7 +169,7 @@ pub(crate) fn standing(conn: &mut Conn) -> db::Result<Standing> {
     Ok(Standing { epoch, file })
 }
 
-/// The newest epoch.
+/// Returns the newest epoch.
 pub(crate) fn newest(conn: &mut Conn) -> db::Result<EpochRow> {
     Ok(log_epoch::table.order(log_epoch::ordinal.desc()).first(conn)?)
 }
@@ -188,8 +189,8 @@ pub(crate) fn enter(conn: &mut Conn, life: Life) -> db::Result<Vec<LogEpoch>> {
     })
 }
 
-/// Opens an epoch of the same life, if the log has not come to the position of an event of the newest epoch: that proves a
-/// restore which the life does not show. Returns the list of epochs if one was opened.
+/// Opens an epoch of the same life, if an event of the newest epoch has a position beyond the log's end: this proves
+/// a restore without a trace in the life. Returns the list of epochs if an epoch was opened.
 pub(crate) fn open_unseen(tx: &mut Tx<'_>, event: &Event) -> db::Result<Option<Vec<LogEpoch>>> {
     lock(tx)?;
     let newest = newest(tx)?;
@@ -202,7 +203,7 @@ pub(crate) fn open_unseen(tx: &mut Tx<'_>, event: &Event) -> db::Result<Option<V
     log_epochs(tx).map(Some)
 }
 
-/// Keeps others from opening epochs until the transaction ends.
+/// Keeps other units from opening epochs until the transaction ends.
 fn lock(conn: &mut Conn) -> db::Result<()> {
     if let Conn::Pg(conn) = conn {
         conn.batch_execute("LOCK TABLE log_epoch IN SHARE ROW EXCLUSIVE MODE")?;
@@ -210,7 +211,7 @@ fn lock(conn: &mut Conn) -> db::Result<()> {
     Ok(())
 }
 
-/// Opens an epoch that begins where the partitions end, and deletes what owns nothing.
+/// Opens an epoch that begins at the ends of the partitions, and deletes starts without own positions.
 fn open(conn: &mut Conn, life: &str) -> db::Result<()> {
     if let Conn::Pg(conn) = conn {
         conn.batch_execute("SELECT FROM topic_partition ORDER BY topic COLLATE \"C\", partition FOR NO KEY UPDATE")?;
@@ -247,7 +248,7 @@ pub(crate) fn for_new_partition(conn: &mut Conn) -> db::Result<EpochRow> {
     newest(conn)
 }
 
-/// Has a new partition begin in its epoch.
+/// Inserts the begin of a new partition in its epoch.
 pub(crate) fn begin(conn: &mut Conn, topic: &str, partition: i32, epoch: &EpochRow) -> db::Result<()> {
     use log_epoch_start as start;
     let row =

@@ -1,4 +1,4 @@
-//! Positions of a member's partitions that are recorded together.
+//! Positions of a member's partitions recorded together.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::lease;
 use crate::place::Place;
 use crate::schema::group_position;
 
-/// A position that is handled, and the lease under which the member handled it.
+/// A handled position, and the lease at the handling.
 #[derive(Debug, Clone)]
 pub(crate) struct Mark {
     pub(crate) place: Place,
@@ -22,8 +22,8 @@ pub(crate) struct Mark {
     pub(crate) epoch: Id,
 }
 
-/// Leases and positions are locked in order, and positions that are not lower stay. A holder that waits for a lease sees
-/// the position of the holder before. A position that the log has lost, or that another epoch owns, stays too.
+/// Leases and positions are locked in order, and positions never fall. A holder that waits for a lease sees the
+/// position of the holder before. A position that the log has lost, or that another epoch owns, stays unchanged.
 const RECORD: &str = r#"WITH mark AS (
     SELECT mark.* FROM unnest($2::text[], $3::integer[], $4::uuid[], $5::bigint[], $6::bigint[], $7::uuid[])
         AS mark (topic, partition, source, number, position, epoch)
@@ -45,7 +45,7 @@ UPDATE group_position place SET position = locked.position FROM locked
 WHERE place.grp = $1 AND place.topic = locked.topic AND place.partition = locked.partition
     AND place.source = locked.source AND place.position < locked.position"#;
 
-/// Records the positions that rise, of partitions whose leases are still the newest. A crash of the server may undo it.
+/// Records higher positions of partitions with the newest lease. A crash of the server may undo the record.
 pub(crate) async fn record(db: &Database, marks: Vec<Mark>) -> db::Result<()> {
     let marks: Arc<[Mark]> = marks.into();
     if db.is_shared() {

@@ -1,5 +1,5 @@
-//! Events that leave their place in the log: what a bus refuses by itself goes out of its partition's way, and is
-//! appended again later. A place that an event left stays, so that positions in the log have no holes.
+//! Tombstones: an event refused by a bus leaves the partition's way, and is appended again later. A tombstone stays
+//! in the log, so that positions have no gaps.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use crate::log::Log;
 use crate::schema::event_log;
 use crate::store::{self, LogRow};
 
-/// The kind of what is left in the log where an event was.
+/// Kind of a tombstone.
 pub const MOVED: &str = "moved";
 
-/// Takes the event out of the log, unless it is not in its place any more; whether it was. It can be
-/// [staged](Event::staged) again in the same unit.
+/// Replaces the event in the log by a tombstone; returns false if the event is no longer there. The same unit can
+/// [stage](Event::staged) the event again.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn take_out(tx: &mut Tx<'_>, event: &Event) -> db::Result<bool> {
     let place = event_log::table.find((&*event.topic, event.partition, event.position));
     let taken = diesel::update(place)
@@ -37,10 +37,10 @@ pub fn take_out(tx: &mut Tx<'_>, event: &Event) -> db::Result<bool> {
     Ok(taken == 1)
 }
 
-/// Positions of a partition that events have left; the log must have the index `event_log_moved` of them.
+/// Returns the positions of a partition's tombstones; the log must have the index `event_log_moved`.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn left(conn: &mut Conn, topic: &str, partition: i32, within: RangeInclusive<i64>) -> db::Result<Vec<i64>> {
     // SQLite would rather go through the whole partition
     let (index, [t, p, from, to]) = match conn.is_pg() {
@@ -63,10 +63,10 @@ struct Left {
     position: i64,
 }
 
-/// The events of `key` behind position `after`, in order.
+/// Returns the events of `key` behind position `after`, in order.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn events_of_key(
     conn: &mut Conn,
     topic: &Arc<str>,
@@ -87,16 +87,16 @@ pub fn events_of_key(
     Ok(rows.into_iter().map(|row| row.into_event(source, topic.clone())).collect())
 }
 
-/// The end of what the relay has brought to the bus, or taken out of the log on the way; -1 for nothing.
+/// Returns the end of the events that the relay has delivered, or taken out of the log on the way; -1 for none.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn relayed(conn: &mut Conn, log: &Log, topic: &Arc<str>, partition: i32) -> db::Result<i64> {
     store::relayed(conn, topic, partition, log.source())
 }
 
 impl Event {
-    /// The same event, to be appended once more; it must have been [taken out](take_out) before.
+    /// Returns the event to append again; call [`take_out`] before.
     pub fn staged(&self) -> Staged {
         Staged {
             id: self.id,

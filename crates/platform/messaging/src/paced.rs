@@ -1,4 +1,4 @@
-//! A bus that brings events at an even pace.
+//! Rate limit: a bus that delivers events at an even pace.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use tokio::sync::Mutex;
 use crate::bus::{Bus, BusError, Numbers, Silence, Subscriber};
 use crate::event::Event;
 
-/// Parts of a second in which events come together, so that a handler still has batches.
+/// Batches for each second, so that a handler still gets batches.
 const BATCHES_PER_SECOND: u32 = 10;
 
-/// Another bus, slowed down to so many events a second, all groups of this process together.
+/// A bus with a rate limit in events a second, for all groups of this process together.
 pub struct Paced {
     bus: Arc<dyn Bus>,
     pace: Arc<Pace>,
 }
 
 impl Paced {
-    /// At most `per_second` events of `bus` in any second, but for the first batch.
+    /// Limits `bus` to `per_second` events in any second, except for the first batch.
     pub fn new(bus: Arc<dyn Bus>, per_second: NonZeroU32) -> Self {
         Self { bus, pace: Arc::new(Pace::new(per_second)) }
     }
@@ -36,7 +36,7 @@ impl Bus for Paced {
 struct Pace {
     limiter: DefaultDirectRateLimiter,
     batch: NonZeroU32,
-    /// Serves subscribers in the order of their requests, so that a large batch comes through among small ones.
+    /// Serves subscribers in the order of requests, so that a large batch is not starved by small batches.
     queue: Mutex<()>,
 }
 

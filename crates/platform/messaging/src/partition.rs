@@ -1,13 +1,13 @@
-//! Which partition a key belongs to: as Kafka's Java client has it, so that all agree.
+//! Partition of a key, computed like Kafka's Java client.
 
-/// The partition of `key` among `partitions`.
+/// Returns the partition of `key` among `partitions`.
 pub fn partition_of(key: &str, partitions: i32) -> i32 {
     // toPositive, as in org.apache.kafka.common.utils.Utils
     let hash = (murmur2(key.as_bytes()) & 0x7fff_ffff) as i32;
     hash % partitions.max(1)
 }
 
-/// MurmurHash2, 32 bits, with the seed of Kafka's clients.
+/// Computes MurmurHash2, 32 bits, with the seed of Kafka's clients.
 fn murmur2(data: &[u8]) -> u32 {
     const M: u32 = 0x5bd1_e995;
     let mix = |k: u32| {

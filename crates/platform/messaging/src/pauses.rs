@@ -1,4 +1,4 @@
-//! Partitions that pause: since when and why, for readiness and metrics.
+//! Pausing partitions, with time and reason, for readiness and metrics.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -11,18 +11,18 @@ use tokio::time::sleep;
 
 use crate::place::Place;
 
-/// Time after which work that does not end is a pause.
+/// Time after which unfinished work counts as a pause.
 const MOMENT: Duration = Duration::from_secs(5);
 
-/// Time after which a wait for events is no statement that waits for a lock.
+/// Duration of a wait for events that excludes a statement waiting for a lock.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Partitions of this process that pause.
+/// Pausing partitions of this process.
 #[derive(Clone, Default)]
 pub(crate) struct Pauses(Arc<Mutex<BTreeMap<Place, (Instant, String)>>>);
 
 impl Pauses {
-    /// Returns a line for each group with a partition that has paused for `at_least` this time.
+    /// Returns a line for each group with a partition paused for `at_least` this time.
     pub(crate) fn lines(&self, at_least: Duration) -> Vec<String> {
         let mut groups: BTreeMap<&'static str, (usize, Duration, String)> = BTreeMap::new();
         for (place, (since, why)) in &*self.0.lock() {
@@ -41,7 +41,7 @@ impl Pauses {
         groups.into_iter().map(line).collect()
     }
 
-    /// Begins the watch over a partition that a worker handles.
+    /// Begins the watch over a worker's partition.
     pub(crate) fn watch(&self, place: &Place) -> Watch {
         Watch { pauses: self.clone(), place: place.clone() }
     }

@@ -1,4 +1,4 @@
-//! How far each group has come: one number a partition and source.
+//! Committed offsets: the position of each group in each partition, for each source.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::log_epochs::{self, Standing};
 use crate::schema::{consumer_group, group_lease, group_position};
 use crate::store;
 
-/// A partition as a group sees it.
+/// A partition from the view of a group.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Place {
     pub(crate) group: &'static str,
@@ -24,7 +24,7 @@ pub(crate) struct Place {
     pub(crate) source: Id,
 }
 
-/// The position up to which the group has handled the partition; `None` when it is not registered.
+/// Returns the position up to which the group has handled the partition; `None` if the group is not registered.
 pub(crate) fn position(conn: &mut Conn, place: &Place) -> db::Result<Option<i64>> {
     let key = (place.group, &*place.topic, place.partition, place.source);
     Ok(group_position::table.find(key).select(group_position::position).first(conn).optional()?)
@@ -49,7 +49,7 @@ pub(crate) fn advance(conn: &mut Conn, place: &Place, expected: i64, new: i64, s
     Ok(moved.is_some())
 }
 
-/// Makes the group's rows where they are missing: at the floor of what is kept, or at the end, as it declares.
+/// Inserts the group's missing rows: at the log start or at the end, by the group's declaration.
 pub(crate) fn register(tx: &mut Tx<'_>, log: &Log, group: &Group) -> db::Result<()> {
     let mode = match group.replay {
         Replay::Rebuildable(_) => "rebuildable",
@@ -66,7 +66,7 @@ pub(crate) fn register(tx: &mut Tx<'_>, log: &Log, group: &Group) -> db::Result<
     begin(tx, log, group.name, group.start, &group.topics)
 }
 
-/// Makes the rows of `group` in `topics` where they are missing.
+/// Inserts the missing rows of `group` in `topics`.
 pub(crate) fn begin(tx: &mut Tx<'_>, log: &Log, group: &str, start: Start, topics: &[&str]) -> db::Result<()> {
     let mut topics = topics.to_vec();
     topics.sort_unstable();
@@ -102,7 +102,7 @@ pub(crate) fn lock(tx: &mut Tx<'_>, group: &str, topics: &[&str]) -> db::Result<
     Ok(())
 }
 
-/// Has all groups that read the topic read the partitions that it gained, from their first event on.
+/// Registers all groups of the topic for the added partitions, from the first event on.
 pub(crate) fn gain(tx: &mut Tx<'_>, log: &Log, topic: &str, gained: Range<i32>) -> db::Result<()> {
     let groups: Vec<String> = group_position::table
         .filter(group_position::topic.eq(topic))
@@ -117,7 +117,7 @@ pub(crate) fn gain(tx: &mut Tx<'_>, log: &Log, topic: &str, gained: Range<i32>) 
     Ok(())
 }
 
-/// Nothing happens to a group that reads the partition already.
+/// Registers the group for the partition; keeps an existing row.
 pub(crate) fn begin_at(
     tx: &mut Tx<'_>,
     source: Id,
@@ -141,7 +141,7 @@ pub(crate) fn begin_at(
     Ok(())
 }
 
-/// Forgets how far `group` has come in `topic`, and who of it had the lease. Returns the partitions and positions.
+/// Deletes the positions and leases of `group` in `topic`. Returns the partitions and positions.
 pub(crate) fn forget(conn: &mut Conn, group: &str, topic: &str) -> db::Result<Vec<(i32, i64)>> {
     // the lease first, as whoever handles takes them
     let leases = group_lease::table.filter(group_lease::grp.eq(group)).filter(group_lease::topic.eq(topic));
@@ -168,7 +168,7 @@ pub(crate) struct PositionRow {
     pub(crate) position: i64,
 }
 
-/// The group's positions, with their sources.
+/// Returns the group's positions, with their sources.
 pub(crate) fn positions_by_source(conn: &mut Conn, group: &str) -> db::Result<Vec<(Id, PositionRow)>> {
     use group_position as place;
     Ok(place::table
@@ -177,13 +177,13 @@ pub(crate) fn positions_by_source(conn: &mut Conn, group: &str) -> db::Result<Ve
         .load(conn)?)
 }
 
-/// The group's positions in the log `source`.
+/// Returns the group's positions in the log `source`.
 pub(crate) fn positions(conn: &mut Conn, group: &str, source: Id) -> db::Result<Vec<PositionRow>> {
     let all = all_positions(conn, source)?;
     Ok(all.into_iter().filter(|row| row.group == group).collect())
 }
 
-/// All groups' positions in the log `source`, by group, topic and partition.
+/// Returns all groups' positions in the log `source`, by group, topic and partition.
 pub(crate) fn all_positions(conn: &mut Conn, source: Id) -> db::Result<Vec<PositionRow>> {
     use group_position as place;
     Ok(place::table

@@ -1,7 +1,8 @@
-//! The relay: copies topics from the log to a bus that is elsewhere, each partition in the order of its positions.
+//! The relay: copies topics from the log to an external bus, each partition in the order of positions.
 //!
-//! It is a consumer group like any other, so leases, pauses, drains and lag come with it. Its position is the end of
-//! what the bus has acknowledged. It only rises, and is kept as the partition's `relayed` when the relay leaves a topic.
+//! The relay is an ordinary consumer group, with leases, pauses, drains and lag. The relay's position is the end of
+//! the events acknowledged by the bus. The position only rises, and is kept as the partition's `relayed` when the
+//! relay leaves a topic.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -36,12 +37,12 @@ pub enum RefusedKey {
 
 /// The group that copies `topics` of the log to `publisher`. An event that the bus refuses becomes a dead letter.
 ///
-/// It must read the log itself, whatever the topics' consumers read.
+/// The relay must read the log itself, independent of the consumers' bus.
 pub fn relay_group(publisher: Arc<dyn Publisher>, topics: Vec<&'static str>, refused_key: RefusedKey) -> Group {
     relay_group_by(Arc::new(Relay { publisher, refused_key }), topics)
 }
 
-/// The group that copies `topics` by a handler of its own.
+/// Returns the group that copies `topics` by a special handler.
 pub fn relay_group_by(handler: Arc<dyn EffectHandler>, topics: Vec<&'static str>) -> Group {
     Group {
         name: RELAY,
@@ -52,18 +53,18 @@ pub fn relay_group_by(handler: Arc<dyn EffectHandler>, topics: Vec<&'static str>
     }
 }
 
-/// Registers the relay with `topics`, behind what it has relayed before: from now on the log keeps the rest for it.
+/// Registers the relay for `topics`, behind the relayed events: from now on the log keeps later events for the relay.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn begin_relaying(tx: &mut Tx<'_>, log: &Log, topics: &[&str]) -> db::Result<()> {
     place::begin(tx, log, RELAY, Start::Relayed, topics)
 }
 
-/// Takes the relay away from `topics`, which are on another bus no more: the log keeps nothing for it, but how far it was.
+/// Removes the relay from `topics` that are no longer on another bus: the log keeps only the relay's position.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn end_relaying(tx: &mut Tx<'_>, topics: &[&str]) -> db::Result<()> {
     let mut topics = topics.to_vec();
     topics.sort_unstable();
@@ -96,16 +97,16 @@ impl EffectHandler for Relay {
         false
     }
 
-    /// Readers see what is sent twice.
+    /// True, because readers notice repeats.
     fn records_together(&self) -> bool {
         true
     }
 }
 
-/// Bytes of all events that the relay has still to copy.
+/// Returns the bytes of all events that the relay has still to copy.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn unrelayed_bytes(conn: &mut Conn) -> db::Result<i64> {
     let mut all = 0;
     for place in behind(conn)? {
@@ -118,10 +119,10 @@ pub fn unrelayed_bytes(conn: &mut Conn) -> db::Result<i64> {
     Ok(all)
 }
 
-/// When the oldest event was appended that the relay has still to copy, but those of the topics `without`.
+/// Returns the append time of the oldest event that the relay has still to copy, ignoring the topics `without`.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn oldest_unrelayed(conn: &mut Conn, without: &HashSet<String>) -> db::Result<Option<Time>> {
     let mut oldest = None;
     for place in behind(conn)?.into_iter().filter(|place| !without.contains(&place.topic)) {
@@ -132,7 +133,7 @@ pub fn oldest_unrelayed(conn: &mut Conn, without: &HashSet<String>) -> db::Resul
     Ok(oldest)
 }
 
-/// Partitions that the relay has something of to copy.
+/// Returns the partitions with events to relay.
 fn behind(conn: &mut Conn) -> db::Result<Vec<PartitionStatus>> {
     let all = admin::partitions(conn)?;
     Ok(all.into_iter().filter(|place| place.to_relay.is_some_and(|events| events > 0)).collect())

@@ -1,4 +1,4 @@
-//! Lets a key go on behind its dead letter, which is to be replayed or was discarded: one event at a time, in order.
+//! Resumes a key behind a dead letter, to be replayed or discarded: one event at a time, in order.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::handling::{Handled, UnitError, settled};
 use crate::worker::{Stop, Worker};
 
 impl Worker {
-    /// Replays the key's dead letter, unless it was discarded, and then what is parked behind it.
+    /// Replays the key's dead letter, unless discarded, and then the parked events.
     pub(crate) async fn resume(&mut self, key: &Resumable) -> Result<(), Stop> {
         let id = key.dead_letter;
         while self.holds_lease().await {
@@ -44,7 +44,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Taking the row and handling the event are one; no row, nothing done.
+    /// Takes the row and handles the event in one transaction; without the row nothing is done.
     pub(crate) async fn replay(&mut self, one: &Arc<[Event]>, way: Way) -> Handled {
         let trace = one[0].traceparent.as_deref().and_then(|parent| parent.parse().ok());
         let (place, events) = (self.place.clone(), one.clone());
@@ -66,7 +66,8 @@ impl Worker {
         }
     }
 
-    /// The dead letter is dead as before; a parked event becomes one, and the others wait behind it.
+    /// Handles a failed replay: the dead letter is dead again; a parked event becomes a dead letter, and later events
+    /// wait behind.
     async fn replay_failed(&mut self, one: &Arc<[Event]>, way: Way, failure: Failure) -> Result<(), Stop> {
         let Failure { why, attempts, .. } = failure;
         tracing::error!(group = self.place.group, event = %one[0].id, why, "a replay failed");

@@ -1,4 +1,4 @@
-//! Cuts the log: what is old and handled by every group goes.
+//! Retention: deletes old events handled by every group.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::log::Log;
 use crate::schema::{event_log, group_position};
 use crate::{set_aside, store};
 
-/// Events deleted in one transaction, so that nobody waits long for the writer.
+/// Events deleted in one transaction, so that the writer stays available.
 const CHUNK: i64 = 1000;
 
-/// Events that left the log.
+/// Deleted events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Purged {
     pub events: u64,
@@ -21,11 +21,10 @@ pub struct Purged {
     pub bytes: u64,
 }
 
-/// Deletes events older than `keep` that every registered group has handled. Topics that a rebuildable group reads
-/// are kept whole.
+/// Deletes events older than `keep` and handled by every registered group. Keeps topics of rebuildable groups whole.
 ///
 /// # Errors
-/// The database's; what was deleted before it stays deleted.
+/// Errors of the database; earlier deletions stay.
 pub async fn purge(db: &Database, log: &Log, groups: &[Group], keep: Duration) -> db::Result<Purged> {
     let rebuilt = |topic: &str| {
         groups.iter().any(|group| matches!(group.replay, Replay::Rebuildable(_)) && group.topics.contains(&topic))

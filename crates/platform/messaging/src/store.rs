@@ -20,38 +20,38 @@ use crate::place::{self, Place};
 use crate::relay::RELAY;
 use crate::schema::{event_log, log_epoch, log_source, topic_partition};
 
-/// Bytes after which a batch is read no further.
+/// Maximum bytes of a batch.
 const BATCH_BYTES: usize = 8 << 20;
-/// Events of a batch that are read at once while their sizes are not known.
+/// First number of events read at once, before their sizes are known.
 const FIRST_PIECE: usize = 250;
 
-/// How far a partition has come.
+/// Progress of a partition.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
 pub(crate) struct PartitionRow {
     pub topic: String,
     pub partition: i32,
-    /// The position that the next event gets.
+    /// Position of the next event.
     pub next: i64,
-    /// The end of what Kafka had acknowledged when the relay last left the topic, -1 for nothing.
+    /// End of the events that Kafka had acknowledged when the relay last left the topic, -1 for none.
     pub relayed: i64,
-    /// The first position that is kept.
+    /// Log start: the first kept position.
     pub floor: i64,
 }
 
-/// Sum of the sizes of payloads, in bytes.
+/// Returns the SQL for the sum of payload sizes, in bytes.
 pub(crate) fn payload_bytes() -> SqlLiteral<BigInt> {
     sql("coalesce(sum(octet_length(CAST(payload AS TEXT))), 0)")
 }
 
-/// Returns the size of all payloads that the log keeps, in bytes. Reads the whole log.
+/// Returns the size of all payloads in the log, in bytes. Reads the whole log.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn log_bytes(conn: &mut Conn) -> db::Result<i64> {
     Ok(event_log::table.select(payload_bytes()).first(conn)?)
 }
 
-/// Nothing happens to a topic that is there.
+/// Inserts a topic; keeps an existing topic.
 pub(crate) fn insert_topic(conn: &mut Conn, spec: &TopicSpec) -> db::Result<()> {
     let there: i64 = topic_partition::table.filter(topic_partition::topic.eq(&*spec.name)).count().get_result(conn)?;
     if there > 0 {
@@ -82,7 +82,7 @@ pub(crate) fn insert_partitions(conn: &mut Conn, topic: &str, partitions: Range<
     Ok(())
 }
 
-/// Lets one process at a time make the log's UUID and topics: two that start together must not make two.
+/// Lets one process at a time create the log's UUID and topics: two concurrent starts must not create two.
 pub(crate) fn lock_source(conn: &mut Conn) -> db::Result<()> {
     if let Conn::Pg(conn) = conn {
         conn.batch_execute("LOCK TABLE log_source IN SHARE ROW EXCLUSIVE MODE")?;
@@ -90,7 +90,7 @@ pub(crate) fn lock_source(conn: &mut Conn) -> db::Result<()> {
     Ok(())
 }
 
-/// The log's UUID, made when it is first asked for.
+/// Returns the log's UUID, created at the first call.
 pub(crate) fn source(conn: &mut Conn) -> db::Result<Id> {
     if let Some(source) = log_source::table.select(log_source::id).first(conn).optional()? {
         return Ok(source);
@@ -101,19 +101,19 @@ pub(crate) fn source(conn: &mut Conn) -> db::Result<Id> {
     Ok(source)
 }
 
-/// By topic and partition.
+/// Returns all partitions, by topic and partition.
 pub(crate) fn partitions(conn: &mut Conn) -> db::Result<Vec<PartitionRow>> {
     let all = topic_partition::table.order((topic_partition::topic, topic_partition::partition));
     Ok(all.select(partition_row(conn)).load(conn)?)
 }
 
-/// The partitions of a topic, in their order.
+/// Returns the partitions of a topic, in order.
 pub(crate) fn partitions_of(conn: &mut Conn, topic: &str) -> db::Result<Vec<PartitionRow>> {
     let of_topic = topic_partition::table.filter(topic_partition::topic.eq(topic));
     Ok(of_topic.order(topic_partition::partition).select(partition_row(conn)).load(conn)?)
 }
 
-/// End of a partition, as `append_events` reads it.
+/// End of a partition, computed like `append_events`.
 const LOG_END: &str = "greatest(next, floor, (SELECT max(position) + 1 FROM event_log \
                        WHERE topic = topic_partition.topic AND partition = topic_partition.partition))";
 
@@ -147,8 +147,8 @@ pub(crate) fn lock_topic(conn: &mut Conn, topic: &str) -> db::Result<()> {
     Ok(())
 }
 
-/// The partitions of a topic, [locked](lock_topic). They are read by a statement of their own: one that waits for a lock
-/// does not see the partitions that were added meanwhile.
+/// Returns the partitions of a topic, [locked](lock_topic). Reads by a separate statement, because the statement that
+/// waits for the lock does not see partitions added meanwhile.
 pub(crate) fn lock_partitions(conn: &mut Conn, topic: &str) -> db::Result<Vec<PartitionRow>> {
     lock_topic(conn, topic)?;
     partitions_of(conn, topic)
@@ -170,7 +170,7 @@ pub(crate) fn set_floor(conn: &mut Conn, topic: &str, partition: i32, floor: i64
     Ok(())
 }
 
-/// The mark only rises.
+/// Raises the relay's mark; the mark never falls.
 pub(crate) fn raise_relayed(conn: &mut Conn, topic: &str, partition: i32, relayed: i64) -> db::Result<()> {
     diesel::update(topic_partition::table.find((topic, partition)))
         .filter(topic_partition::relayed.lt(relayed))
@@ -179,7 +179,8 @@ pub(crate) fn raise_relayed(conn: &mut Conn, topic: &str, partition: i32, relaye
     Ok(())
 }
 
-/// The end of what the bus has acknowledged, -1 for nothing: the relay's position, or the mark that it left.
+/// Returns the end of the events acknowledged by the bus, -1 for none: the relay's position, or the mark that the
+/// relay left.
 pub(crate) fn relayed(conn: &mut Conn, topic: &Arc<str>, partition: i32, source: Id) -> db::Result<i64> {
     let relay = Place { group: RELAY, topic: topic.clone(), partition, source };
     let position = place::position(conn, &relay)?.unwrap_or(-1);
@@ -266,7 +267,7 @@ pub(crate) fn insert_event(conn: &mut Conn, event: &Event, epoch: i64, appended_
     Ok(())
 }
 
-/// A row of the log, with the id of its epoch.
+/// A row of the log, with the id of the row's epoch.
 #[derive(Debug, Queryable)]
 pub(crate) struct LogRow {
     pub(crate) topic: String,
@@ -329,7 +330,7 @@ impl LogRow {
     }
 }
 
-/// At most `max` events behind `after`, in order, out of the database.
+/// Returns at most `max` events behind `after`, in order, out of the database.
 pub(crate) async fn read_events(
     db: &Database,
     log: &Log,
@@ -387,7 +388,7 @@ pub(crate) async fn read_events(
     .await
 }
 
-/// A row of one partition, with the ordinal of its epoch.
+/// A row of one partition, with the ordinal of the row's epoch.
 #[derive(Queryable)]
 struct BatchRow {
     position: i64,
@@ -402,7 +403,7 @@ struct BatchRow {
     epoch: i64,
 }
 
-/// As [`read_events`], but no more once there are so many bytes of payloads: events may be large.
+/// Reads like [`read_events`], up to a number of payload bytes: events may be large.
 pub(crate) async fn read_batch(
     db: &Database,
     log: &Log,
@@ -428,7 +429,7 @@ pub(crate) async fn read_batch(
     Ok(batch)
 }
 
-/// The log's UUID, in a snapshot that can make none.
+/// Returns the log's UUID, in a snapshot that cannot create a UUID.
 pub(crate) fn source_of(conn: &mut Conn) -> db::Result<Id> {
     Ok(log_source::table.select(log_source::id).first(conn)?)
 }

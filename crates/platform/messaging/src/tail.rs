@@ -1,4 +1,5 @@
-//! The newest events of a partition in memory, so that groups that keep up read nothing from the database.
+//! Recent-events cache: newest events of a partition in memory, so that groups without a lag read nothing from the
+//! database.
 
 use std::collections::BTreeMap;
 
@@ -18,13 +19,13 @@ pub(crate) struct Tail {
 
 #[derive(Default)]
 struct Kept {
-    /// By position. Units are answered in another order than they were committed in, so that there may be holes.
+    /// Events by position. Units are answered in another order than the order of commits, so the cache may have gaps.
     events: BTreeMap<i64, Event>,
     bytes: usize,
 }
 
 impl Tail {
-    /// Adds events that were committed.
+    /// Adds committed events.
     pub(crate) fn push(&self, events: Vec<Event>) {
         let mut kept = self.kept.lock();
         for event in events {
@@ -37,14 +38,14 @@ impl Tail {
         }
     }
 
-    /// Forgets the events for which `keeps` says no.
+    /// Removes the events for which `keeps` returns false.
     pub(crate) fn retain(&self, keeps: impl Fn(&Event) -> bool) {
         let mut kept = self.kept.lock();
         kept.events.retain(|_, event| keeps(event));
         kept.bytes = kept.events.values().map(|event| event.payload.len()).sum();
     }
 
-    /// At most `max` events from `after + 1` on, or `None` when that one is not kept.
+    /// Returns at most `max` events from `after + 1` on, or `None` if the first of these is not cached.
     pub(crate) fn after(&self, after: i64, max: usize) -> Option<Vec<Event>> {
         let kept = self.kept.lock();
         let following = (after + 1..).zip(kept.events.range(after + 1..));

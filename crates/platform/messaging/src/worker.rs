@@ -1,4 +1,4 @@
-//! Handles one partition for one group, as long as the member holds its lease.
+//! Worker: handles one partition for one group, as long as the member holds the lease.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -29,18 +29,18 @@ use crate::{dead, fence, log_epochs, set_aside, store};
 /// The longest pause between two tries while something is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Before the position is read again: whoever moved it may still be moving it.
+/// Pause before the position is read again: another member may still be moving the position.
 const STALE_PAUSE: Duration = Duration::from_millis(5);
 
-/// Between two looks whether the group has passed the ends that partitions had when their topic gained others.
+/// Interval of checks that the group has passed all partition barriers.
 const FENCE_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_AT_FENCE: Duration = Duration::from_secs(1);
 
-/// What the member and its worker tell each other.
+/// State shared by the member and the worker.
 pub(crate) struct Shared {
-    /// The position as the worker knows it.
+    /// Position known to the worker.
     pub(crate) position: AtomicI64,
-    /// The position that is handled and its event's epoch, if
+    /// Handled position and the event's epoch, if
     /// [positions are recorded together](crate::EffectHandler::records_together).
     reached: Mutex<Option<(i64, Id)>>,
     /// Rung when the database knows better: a reset, a replay, a discard.
@@ -63,12 +63,12 @@ impl Shared {
         self.reached.lock().filter(|(position, _)| *position > self.position.load(Ordering::Relaxed))
     }
 
-    /// Notes that a position is handled, for the next record.
+    /// Notes a handled position for the next record.
     pub(crate) fn reach(&self, event: &Event) {
         *self.reached.lock() = Some((event.position, event.epoch));
     }
 
-    /// Returns the mark to record, if there is one.
+    /// Returns the mark to record, if any.
     pub(crate) fn mark(&self, place: &Place, lease: &Lease) -> Option<Mark> {
         let (position, epoch) = self.unrecorded()?;
         Some(Mark { place: place.clone(), lease: lease.clone(), position, epoch })
@@ -84,37 +84,39 @@ pub(crate) struct Worker {
     pub(crate) place: Place,
     pub(crate) lease: Lease,
     pub(crate) shared: Arc<Shared>,
-    /// Until when the lease is good, if it is not renewed.
+    /// End of the lease without a renewal.
     valid_until: watch::Receiver<Instant>,
     stop: CancellationToken,
     pub(crate) state: Option<State>,
-    /// The newest epoch of the log; what is known of the epochs before is forgotten.
+    /// Newest epoch of the log; data of earlier epochs is forgotten.
     epoch: watch::Receiver<Option<Id>>,
-    /// The last holder did not let go, so that one of the events behind its position may have killed it: as far as
-    /// this, events are handled one by one, with their attempts counted first. Not known before the first look.
+    /// Limit of careful handling. The last holder did not release the partition, so an event behind the position may
+    /// have killed the holder. Up to this limit, events are handled one by one, with attempts counted beforehand. Not
+    /// known before the first read.
     careful: Careful,
-    /// An event and its attempts, the last of which came to no end and could not be taken back.
+    /// An event and its attempts, if the last attempt was interrupted and could not be taken back.
     pub(crate) counted: Option<(Id, i32)>,
     pub(crate) failing: Option<Failing>,
     pauses: Arc<Watch>,
-    /// Behind this position the bus had nothing, though it had acknowledged more; and since when.
+    /// Position behind which the bus had nothing although the bus had acknowledged more; and the time of the first
+    /// such fetch.
     missed: Option<(i64, Instant)>,
-    /// Looks in a row that found the partition where it waits for others.
+    /// Consecutive checks that found the partition waiting at a barrier.
     waited_at_fence: u32,
-    /// Events handled at once: one after what is outside was away, then more and more again, so that an event that is
-    /// refused does not have all before it sent again and again.
+    /// Events handled at once: one after an outage, then more and more again, so that a refused event does not cause
+    /// all events before it to be sent again and again.
     batch: usize,
     pub(crate) unrecorded: Option<Unrecorded>,
 }
 
-/// What the worker knows of the database; dropped and read again whenever that may have changed.
+/// State read from the database; dropped and read again after any possible change.
 pub(crate) struct State {
     pub(crate) position: i64,
     /// Keys of the topic.
     pub(crate) blocked: HashSet<String>,
-    /// How many partitions the topic had when this was read.
+    /// Number of the topic's partitions at the time of the read.
     partitions: i32,
-    /// What is numbered from here on waits for other partitions; `None` where the topic never gained any.
+    /// Barrier: events from this position on wait for other partitions; `None` if the topic never gained any.
     pub(crate) fence: Option<i64>,
 }
 
@@ -125,12 +127,12 @@ impl State {
 }
 
 enum Careful {
-    /// From the event that comes first.
+    /// Begins with the first event.
     ToBe,
     Until(i64),
 }
 
-/// Why a round ended early.
+/// Reason for the early end of a round.
 pub(crate) enum Stop {
     /// Something is away: pause, then the same again.
     Away(String),
@@ -180,12 +182,12 @@ impl Worker {
         }
     }
 
-    /// The same, where the last holder may have been killed by an event.
+    /// Returns a worker that handles carefully, because an event may have killed the last holder.
     pub(crate) fn careful(self) -> Self {
         if self.context.group.handler.gives_up() { Self { careful: Careful::ToBe, ..self } } else { self }
     }
 
-    /// Runs until it is stopped. A batch that was begun is finished first.
+    /// Runs until stopped. Finishes a begun batch first.
     pub(crate) async fn run(mut self) {
         self.work().await;
         self.context.bus.release(&self.place.topic, self.place.partition);
@@ -277,7 +279,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Lets an effect handler rest when it has handled all there was.
+    /// Lets an effect handler rest after all events are handled.
     async fn rest(&self) {
         let (Handler::Effect(handler), Some(state)) = (&self.context.group.handler, &self.state) else { return };
         let end = self.context.log.end(&self.place.topic, self.place.partition);
@@ -291,8 +293,8 @@ impl Worker {
         self.place.source != self.context.log.source()
     }
 
-    /// Where the topic gained partitions only what may be handled before others are as far. Of what was numbered since
-    /// nothing came without this process having learned of them.
+    /// Returns only events before the barrier. Drops the state if this process has learned of added partitions since:
+    /// an event numbered later never comes before this process knows of the partitions.
     fn before_fence(&mut self, mut events: Vec<Event>) -> Vec<Event> {
         let known = self.context.log.partitions(&self.place.topic);
         let Some(state) = self.state.as_ref().filter(|state| state.partitions == known) else {
@@ -305,7 +307,7 @@ impl Worker {
         events
     }
 
-    /// Reads position and blocked keys, lets an effect handler tidy up, and resumes the keys that may go on.
+    /// Reads position and blocked keys, calls an effect handler's `taken`, and resumes keys.
     async fn look_up(&mut self) -> Result<(), Stop> {
         let (place, group) = (self.place.clone(), self.place.group);
         // before the rest, so that what was gained meanwhile is noticed
@@ -340,8 +342,8 @@ impl Worker {
         Ok(())
     }
 
-    /// False when it is to stop. A member that was frozen finds its lease run out, and waits for a new word from the
-    /// database.
+    /// Waits for a valid lease; returns false at a stop. A member that was frozen finds an expired lease, and waits
+    /// for a renewal in the database.
     pub(crate) async fn holds_lease(&mut self) -> bool {
         let renewed = self.valid_until.wait_for(|until| *until > Instant::now());
         tokio::select! {
@@ -350,7 +352,7 @@ impl Worker {
         }
     }
 
-    /// Skips what is handled already, and fills a gap from the log; events come out numbered without a hole.
+    /// Skips handled events, and fills gaps from the log; the returned positions have no gap.
     async fn without_gaps(&self, position: i64, fetched: Vec<Event>) -> Result<Vec<Event>, Stop> {
         let mut events: Vec<Event> = Vec::with_capacity(fetched.len());
         for event in fetched.into_iter().filter(|event| event.position > position) {
@@ -384,8 +386,8 @@ impl Worker {
         Ok(events)
     }
 
-    /// Drops events of the bus that the log has lost. The bus goes on behind them, also where the log gives their positions
-    /// again.
+    /// Drops orphans: events of the bus that the log has lost. The bus goes on behind the orphans, also where the log
+    /// gives the same positions again.
     async fn without_orphans(&self, position: i64, fetched: Vec<Event>) -> Result<Vec<Event>, Stop> {
         let (events, orphans) = self.context.log.without_orphans(&self.context.db, fetched).await?;
         if !orphans.is_empty() {
@@ -424,7 +426,7 @@ impl Worker {
         Ok(false)
     }
 
-    /// Where positions have holes: moves past what is no event.
+    /// Moves past skipped records, for topics with gaps.
     async fn without_skipped(&mut self, position: i64, fetched: Vec<Event>) -> Result<Vec<Event>, Stop> {
         let (skipped, events): (Vec<_>, Vec<_>) =
             fetched.into_iter().filter(|event| event.position > position).partition(Event::is_skipped);
@@ -451,7 +453,7 @@ impl Worker {
         }
     }
 
-    /// What the bus should hold behind `position` by what it has acknowledged, and does not: from the log.
+    /// Returns events from the log that the bus has acknowledged and not delivered behind `position`.
     async fn left_out(&mut self, position: i64) -> Result<Vec<Event>, Stop> {
         let (db, log, place) = (&self.context.db, &self.context.log, &self.place);
         if log.end(&place.topic, place.partition).is_none_or(|end| *end.borrow() <= position + 1) {
@@ -547,7 +549,7 @@ impl Worker {
     }
 }
 
-/// Doubles from 50 ms, with jitter, so that a crowd does not come back all at once.
+/// Returns a pause that doubles from 50 ms, with jitter, so that many members do not come back at once.
 pub(crate) fn backoff(tries: u32) -> Duration {
     let full = Duration::from_millis(50).saturating_mul(1 << tries.min(7)).min(LONGEST_PAUSE);
     full.mul_f64(rand::rng().random_range(0.5..1.0))

@@ -1,6 +1,6 @@
-//! What our programs have in common: where their settings come from, how they are asked to stop, and how they end.
+//! Common parts of the programs: sources of settings, stop signals, and exit codes.
 //!
-//! A program describes its settings as a struct, and reads it with [`settings::Sources`].
+//! A program describes the settings as a struct, and reads the struct with [`settings::Sources`].
 
 pub mod password;
 pub mod process;

@@ -9,10 +9,11 @@ pub const MIN_LENGTH: usize = 8;
 const MIN_DIFFERENT: usize = 4;
 
 /// The 1,000 most common passwords of eight characters or more, the most common first: from the list of Django 5.2
-/// (`common-passwords.txt`), which Royce Williams made of passwords that were published after break-ins.
+/// (`common-passwords.txt`), made by Royce Williams from published break-ins.
 const COMMON: &str = include_str!("common-passwords.txt");
 
-/// Returns why nobody may choose a password, in upper or lower case and with or without blanks around, or `None` for a good one.
+/// Returns the reason against a weak password, in upper or lower case and with or without blanks around, or `None`
+/// for a good one.
 pub fn weakness(password: &str) -> Option<&'static str> {
     let password = db::text::typed(password);
     if password.chars().count() < MIN_LENGTH {

@@ -1,6 +1,6 @@
-//! What our programs have in common: how they are asked to stop, and how they end.
+//! Common parts of the programs: stop signals, and exit codes.
 //!
-//! Exit codes: 0 done, 1 it failed, 2 the command line or a setting is wrong. Errors are one line.
+//! Exit codes: 0 done, 1 failed, 2 a wrong command line or setting. Errors are one line.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::settings::SettingError;
 
-/// Why a program ended without being done, in one line.
+/// Reason for an unsuccessful end of a program, in one line.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The command line or a setting must be changed.
     #[error("{0}")]
     Usage(String),
-    /// It could not be done.
+    /// The work failed.
     #[error("{0}")]
     Failed(String),
 }
@@ -32,7 +32,8 @@ impl Failure {
         }
     }
 
-    /// A command line that is wrong: of what the parser says the first line, for it says how to get help in others.
+    /// Returns the failure of a wrong command line: the first line of the parser's text, because the rest explains
+    /// how to get help.
     pub fn of_arguments(program: &str, said: &str) -> Self {
         let line = said.lines().next().unwrap_or_default();
         Self::Usage(format!("{} (see {program} --help)", line.trim_start_matches("error: ")))
@@ -57,13 +58,13 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// How long threads that are still busy are waited for at the end: with what can't be interrupted, and changes nothing.
+/// Maximum wait at the end for busy threads: their work can't be interrupted, and changes nothing.
 const THREADS_END: Duration = Duration::from_secs(1);
 
-/// Does all the work of a program, on threads that end with it.
+/// Runs the work of a program, on threads that end with the work.
 ///
 /// # Errors
-/// Those of the work.
+/// Errors of the work.
 pub fn run(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     // databases, logs of them, exports and secrets: all that is made is the owner's alone
     umask(Mode::RWXG | Mode::RWXO);
@@ -73,22 +74,22 @@ pub fn run(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failur
     done
 }
 
-/// The signals that ask a process to stop.
+/// Stop signals of a process.
 pub struct Stop {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Stop {
-    /// From now on a signal ends nothing by itself.
+    /// Starts to listen: from now on a signal ends nothing by itself.
     ///
     /// # Errors
-    /// When signals can't be listened to.
+    /// If signals can't be listened to.
     pub fn listen() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub async fn asked(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -97,7 +98,7 @@ impl Stop {
     }
 }
 
-/// What spans lines, in one.
+/// Joins lines into one.
 pub fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -4,18 +4,18 @@ use std::fmt;
 
 use serde::Deserialize;
 
-/// A secret of the configuration: [`Debug`](fmt::Debug) shows only whether there is one.
+/// A secret of the configuration: [`Debug`](fmt::Debug) shows only the presence of a secret.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The secret itself, for the one place that needs it.
+    /// Returns the secret itself, for the one user of the secret.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether none is set.
+    /// Returns true if no secret is set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,4 +1,4 @@
-//! Secrets that are made once and kept in the data folder, for its owner alone.
+//! Generated secrets, kept in the data folder and readable only by the owner.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Result, Write};
@@ -9,10 +9,10 @@ use uuid::Uuid;
 
 use crate::Secret;
 
-/// The secret `name` in `folder`, made if there is none. Processes that start together get the same.
+/// Returns the secret `name` in `folder`, created if absent. Processes that start together get the same secret.
 ///
 /// # Errors
-/// When the file can't be read or written.
+/// If the file can't be read or written.
 pub fn kept_secret(folder: &Path, name: &str) -> Result<Secret> {
     let file = folder.join(name);
     if let Some(secret) = known_secret(folder, name)? {
@@ -30,10 +30,10 @@ pub fn kept_secret(folder: &Path, name: &str) -> Result<Secret> {
     known_secret(folder, name)?.ok_or_else(|| ErrorKind::NotFound.into())
 }
 
-/// The secret `name` in `folder`, if there is one.
+/// Returns the secret `name` in `folder`, if present.
 ///
 /// # Errors
-/// When the file is there and can't be read.
+/// If the file is there and can't be read.
 pub fn known_secret(folder: &Path, name: &str) -> Result<Option<Secret>> {
     match fs::read_to_string(folder.join(name)) {
         Ok(text) if text.trim().is_empty() => Err(std::io::Error::new(ErrorKind::InvalidData, "the file is empty")),

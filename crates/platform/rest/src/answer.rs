@@ -1,7 +1,7 @@
 //! Large answers, sent in pieces and within the memory of the server.
 //!
-//! The HTTP library copies each piece of an answer whole into the buffer of its connection, so a client that reads
-//! nothing would keep a copy of its answer in memory.
+//! The HTTP library copies each piece of an answer whole into the buffer of the connection. A client that reads
+//! nothing would keep a full copy of an answer in memory.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -27,7 +27,7 @@ const PIECE: usize = 8 << 10;
 /// GET, and its answer has the headers alone.
 ///
 /// # Errors
-/// Those of the application.
+/// Errors of the application.
 pub async fn bounded(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -66,7 +66,7 @@ fn has_body(headers: &HeaderMap) -> bool {
     length || headers.contains_key(header::TRANSFER_ENCODING)
 }
 
-/// An answer, with what lasts until it is sent.
+/// An answer, with resources held until the answer is sent.
 struct Answer {
     body: Pieces,
     _memory: Option<Memory>,

@@ -1,8 +1,8 @@
 //! Bodies of requests, read within the limits of the server: memory, time, and size after unpacking.
 //!
-//! All bodies of a process share one `Budget` of bytes. A body takes bytes as they come, and keeps them until its work
-//! is done. Bytes that were announced and do not come take none. An address holds at most twice what it leaves free, so
-//! that others find memory.
+//! All bodies of a process share one `Budget` of bytes. A body takes bytes on arrival, and keeps the bytes until the
+//! work is done. Announced bytes take nothing before arrival. An address holds at most twice the amount left free, so
+//! that other addresses find memory.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -30,15 +30,15 @@ use crate::kinds;
 use crate::problem::{Problem, unavailable};
 use crate::server::{LimitSettings, SMALL};
 
-/// Bytes that are unpacked in one step.
+/// Bytes unpacked in one step.
 const STEP: usize = 16 << 10;
 /// Memory of the state of an unpacker.
 const UNPACKER: usize = 48 << 10;
-/// Maximum ratio of unpacked to packed bytes; text that programs write stays below 50.
+/// Maximum ratio of unpacked to packed bytes; text of programs stays below 50.
 const RATIO: u64 = 200;
-/// Unpacked bytes that any ratio may have.
+/// Unpacked bytes allowed at any ratio.
 const ANY_RATIO: u64 = 1 << 20;
-/// Time that a stopping server waits for the rest of a body.
+/// Maximum wait of a stopping server for the rest of a body.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Limits of all bodies of a server, and their memory.
@@ -70,21 +70,21 @@ impl Budget {
 }
 
 impl Bodies {
-    /// Application data of a server with these limits.
+    /// Returns the application data of a server with these limits.
     pub fn new(limits: &LimitSettings, trust_forwarded: bool, stopping: CancellationToken) -> Data<Self> {
         Data::new(Self { limits: limits.clone(), trust_forwarded, budget: Mutex::default(), stopping })
     }
 
-    /// Memory for a request, of which nothing is held yet.
+    /// Returns the memory of a request, with nothing held yet.
     pub fn memory(self: &Arc<Self>, request: &HttpRequest) -> Memory {
         Memory::of(self, client::address(request, self.trust_forwarded))
     }
 }
 
-/// Memory of a body, given back when it is dropped.
+/// Memory of a body, given back by the drop.
 pub struct Memory {
     bodies: Arc<Bodies>,
-    /// Address that it counts for.
+    /// Address charged for the memory.
     address: IpAddr,
     held: usize,
 }
@@ -97,7 +97,7 @@ impl Memory {
     /// Holds so many bytes from now on.
     ///
     /// # Errors
-    /// `unavailable` if other bodies use the memory, or those of the address use its share.
+    /// `unavailable` if other bodies use the memory, or the address's bodies use the address's share.
     pub fn resize(&mut self, bytes: usize) -> Result<(), Problem> {
         let mut budget = self.bodies.budget.lock();
         if bytes > self.held {
@@ -115,7 +115,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Holds at least so many bytes, though others use the memory: for the answer to work that is done.
+    /// Holds at least this number of bytes, even beyond the budget: for the answer to finished work.
     pub fn charge(&mut self, bytes: usize) {
         let bytes = bytes.max(self.held);
         self.bodies.budget.lock().set(self.address, self.held, bytes);
@@ -135,22 +135,22 @@ pub struct Whole {
     pub memory: Memory,
 }
 
-/// A body that is read as it comes.
+/// A body read on arrival.
 pub struct Incoming {
     bodies: Arc<Bodies>,
-    /// Address that its memory counts for.
+    /// Address charged for the memory.
     address: IpAddr,
     connection: Option<Rc<Connection>>,
     stream: Payload,
     gzip: Option<Box<MultiGzDecoder<Wire>>>,
     _of_unpacker: Memory,
-    /// Length that the client announced.
+    /// Length announced by the client.
     announced: Option<u64>,
     /// Start of the time limit.
     since: Instant,
     /// Time of the last piece; a silence is as long as the time limit at most, however much came before.
     heard: Instant,
-    /// Bytes that extend the time limit.
+    /// Bytes counted for the time limit.
     timed: u64,
     /// Latest end, once the server stops.
     last: Option<Instant>,
@@ -159,10 +159,10 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// The body of a request, which may be packed with gzip if `may_be_packed`.
+    /// Returns the body of a request, optionally packed with gzip if `may_be_packed`.
     ///
     /// # Errors
-    /// `unsupported-media-type` for any other encoding, and `unavailable` without memory to unpack it.
+    /// `unsupported-media-type` for any other encoding, and `unavailable` without memory for unpacking.
     pub fn of(request: &HttpRequest, stream: Payload, may_be_packed: bool) -> Result<Self, Problem> {
         let bodies = request.app_data::<Data<Bodies>>().ok_or_else(|| Problem::internal("no limits for bodies"))?;
         let is_packed = is_packed(request, may_be_packed)?;
@@ -186,21 +186,21 @@ impl Incoming {
         })
     }
 
-    /// Memory for the body, of which nothing is held yet.
+    /// Returns memory for the body, with nothing held yet.
     pub fn memory(&self) -> Memory {
         Memory::of(&self.bodies, self.address)
     }
 
-    /// Starts the time limit again: for streams, whose time counts from the last complete line.
+    /// Restarts the time limit: for streams, with time counted from the last complete line.
     pub fn restart(&mut self) {
         (self.since, self.timed) = (Instant::now(), 0);
     }
 
-    /// The next piece; `None` at the end. A call that is dropped loses nothing.
+    /// Returns the next piece; `None` at the end. A dropped call loses nothing.
     ///
     /// # Errors
-    /// `bad-request` if the body breaks off or is not packed as it says, `body-timeout`, `body-too-large` for what
-    /// unpacks to far more than came, and `unavailable` when the server stops.
+    /// `bad-request` if the body breaks off or is wrongly packed, `body-timeout`, `body-too-large` for an excessive
+    /// ratio of packing, and `unavailable` at the stop of the server.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         loop {
             pause().await;
@@ -225,10 +225,11 @@ impl Incoming {
         }
     }
 
-    /// The whole body.
+    /// Returns the whole body.
     ///
     /// # Errors
-    /// Those of [`next`](Self::next), `body-too-large` with more than `limit` bytes, and `unavailable` without memory.
+    /// Errors of [`next`](Self::next), `body-too-large` for more than `limit` bytes, and `unavailable` without
+    /// memory.
     pub async fn whole(mut self, limit: usize) -> Result<Whole, Problem> {
         let too_large = || Problem::new(&kinds::TOO_LARGE).detail(format_args!("at most {limit} bytes, unpacked"));
         if self.announced.is_some_and(|length| length > limit as u64) {
@@ -261,7 +262,7 @@ impl Incoming {
         Ok(Bytes::copy_from_slice(step))
     }
 
-    /// The next piece as it came.
+    /// Returns the next received piece.
     async fn piece(&mut self) -> Result<Option<Bytes>, Problem> {
         loop {
             let limits = &self.bodies.limits;
@@ -315,7 +316,7 @@ fn late() -> Problem {
     Problem::new(&kinds::BODY_TIMEOUT).detail("the rest of the body did not come in time")
 }
 
-/// What came of a packed body and was not unpacked yet.
+/// Received and not yet unpacked part of a packed body.
 #[derive(Default)]
 struct Wire {
     piece: Bytes,
@@ -338,7 +339,7 @@ impl Read for Wire {
 }
 
 impl BufRead for Wire {
-    /// `WouldBlock` until more comes.
+    /// Returns `WouldBlock` until more data comes.
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.piece.is_empty() && !self.is_over {
             return Err(ErrorKind::WouldBlock.into());

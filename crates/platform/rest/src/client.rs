@@ -1,4 +1,4 @@
-//! Address that a request is counted for: one helper for all limits.
+//! Address of a request's client: one helper for all limits.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -6,10 +6,11 @@ use actix_web::HttpRequest;
 
 const FORWARDED: &str = "x-forwarded-for";
 
-/// The client of a request: the peer, or the last address of `X-Forwarded-For` if a trusted proxy sets this header.
+/// Returns the client of a request: the peer, or the last address of `X-Forwarded-For` if a trusted proxy sets this
+/// header.
 ///
-/// All lines of the header are one list (RFC 9110, 5.3), to which each proxy appends. Ports are cut off. An IPv6
-/// customer has a /64, which counts as one address.
+/// All lines of the header are one list (RFC 9110, 5.3), and each proxy appends an address. Ports are cut off. An
+/// IPv6 customer has a /64, counted as one address.
 pub fn address(request: &HttpRequest, trust_forwarded: bool) -> IpAddr {
     let forwarded = trust_forwarded.then(|| last_forwarded(request)).flatten();
     let peer = || request.peer_addr().map(|peer| peer.ip());
@@ -29,7 +30,7 @@ fn parse(text: &str) -> Option<IpAddr> {
     bare.parse().ok().or_else(|| text.parse().ok().map(|address: SocketAddr| address.ip()))
 }
 
-/// Returns the network that counts as one client.
+/// Returns the network counted as one client.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),

@@ -1,11 +1,11 @@
-//! A connection whose buffers are bounded, between the socket and the HTTP library.
+//! A connection with bounded buffers, between the socket and the HTTP library.
 //!
-//! The library takes from a connection all that is there, up to 128 KiB, and makes requests of all of it before it
-//! looks at its own limits: 1 KiB of short requests becomes 40 KiB of memory, and pieces of a chunked body grow as much.
-//! It gives a deadline to the first head of a connection only. So a [`Guarded`] stream hands over little in one turn:
-//! a head, or 1 KiB of one, and 8 KiB of a body whenever its route has taken what came before. While a request is answered, no
-//! more heads are read. A head that is too long or too slow is answered here. The library's own answer to what is no HTTP
-//! has no body; a problem document takes its place.
+//! The library reads up to 128 KiB from a connection and parses all requests in it before any limit of the library
+//! applies: 1 KiB of short requests becomes 40 KiB of memory, and pieces of a chunked body grow as much. The library
+//! gives a deadline only to the first head of a connection. So a [`Guarded`] stream hands over little in one turn: a
+//! head, or 1 KiB of one, and 8 KiB of a body after the route has taken the previous part. While a request is
+//! answered, no more heads are read. The stream itself answers a head that is too long or too slow. The library's
+//! answer to invalid HTTP has no body; a problem document replaces this answer.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -21,29 +21,29 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::kinds::{self, Kind};
 use crate::problem::{self, Problem};
 
-/// Bytes of heads in one turn.
+/// Bytes of heads for each turn.
 const HEADS: usize = 1 << 10;
-/// Bytes of a body in one turn.
+/// Bytes of a body for each turn.
 const BODY: usize = 8 << 10;
-/// Maximum size of the rest of a body that nobody reads.
+/// Maximum size of the rest of an unread body.
 const MAX_DISCARD: usize = 256 << 10;
 /// Maximum size of a head.
 const MAX_HEAD: usize = 32 << 10;
-/// Maximum number of header lines, which is the library's.
+/// Maximum number of header lines: the library's limit.
 const MAX_HEADERS: usize = 96;
 
-/// Idle time after which the HTTP library closes a connection.
+/// Idle time until the HTTP library closes a connection.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// State of a connection, shared with its requests.
+/// State of a connection, shared with the connection's requests.
 #[derive(Default)]
 pub struct Connection {
     mode: Cell<Mode>,
-    /// Bytes of heads since the connection last waited for one.
+    /// Bytes of heads since the connection last waited for a head.
     unclaimed: Cell<usize>,
-    /// A request came of these bytes; more requests of them may be in the library's queue.
+    /// True if a request came of these bytes; more requests may be in the library's queue.
     is_claimed: Cell<bool>,
-    /// The body of the last request was read to its end.
+    /// True if the body of the last request was read to the end.
     is_read: Cell<bool>,
     /// A request came.
     is_used: Cell<bool>,
@@ -58,21 +58,21 @@ enum Mode {
     /// Between requests.
     #[default]
     Heads,
-    /// A request is answered, and nothing of its body is read now.
+    /// A request is answered, and nothing of the body is read now.
     Busy,
-    /// A request is answered, and its route waits for more of the body.
+    /// A request is answered, and the route waits for more of the body.
     Body,
     /// The rest of a body is thrown away.
     Discard,
 }
 
 impl Connection {
-    /// The connection of a request; `None` for one that did not come over a [`Guarded`] stream.
+    /// Returns the connection of a request; `None` outside of a [`Guarded`] stream.
     pub fn of(request: &HttpRequest) -> Option<Rc<Self>> {
         request.conn_data::<Rc<Self>>().cloned()
     }
 
-    /// Begins a request, which lasts until the result is dropped.
+    /// Begins a request; the request lasts until the result is dropped.
     pub fn begin(self: Rc<Self>, has_body: bool) -> Answering {
         self.is_claimed.set(true);
         self.is_timed.set(false);
@@ -89,13 +89,13 @@ impl Connection {
         }
     }
 
-    /// Reads no more of the body until its route asks for more.
+    /// Pauses the reading of the body until the route asks for more.
     fn pause_body(&self, waker: &Waker) {
         self.mode.set(Mode::Busy);
         self.waiting.replace(Some(waker.clone()));
     }
 
-    /// The body of the request is read to its end.
+    /// Notes that the body was read to the end.
     pub fn end_body(&self) {
         self.is_read.set(true);
         self.mode.set(Mode::Busy);
@@ -109,7 +109,7 @@ impl Connection {
     }
 }
 
-/// A request that is being answered.
+/// A request under way.
 pub struct Answering(Rc<Connection>);
 
 impl Drop for Answering {
@@ -118,23 +118,23 @@ impl Drop for Answering {
     }
 }
 
-/// A stream that hands over as much as the [`Connection`] may take.
+/// A stream that hands over only what the [`Connection`] may take.
 pub struct Guarded<S> {
     stream: S,
     connection: Rc<Connection>,
     patience: Duration,
-    /// Bytes that came behind a head, for a later turn.
+    /// Bytes behind a head, for a later turn.
     kept: Vec<u8>,
-    /// Bytes since the last turn of others.
+    /// Bytes since the last turn of other connections.
     turn: usize,
     head: Pin<Box<Sleep>>,
     is_over: bool,
-    /// What is left of a document that takes the place of the library's last answer.
+    /// Rest of the document that replaces the library's last answer.
     last: Option<Vec<u8>>,
 }
 
 impl<S> Guarded<S> {
-    /// A connection on which a head may take so long.
+    /// Wraps a connection; a head may take `patience`.
     pub fn new(stream: S, patience: Duration) -> Self {
         let head = Box::pin(sleep_until(Instant::now() + patience));
         Self {
@@ -149,14 +149,14 @@ impl<S> Guarded<S> {
         }
     }
 
-    /// The state that requests share.
+    /// Returns the state shared by the requests.
     pub fn connection(&self) -> Rc<Connection> {
         self.connection.clone()
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
-    /// Answer to what is no request, after which the connection ends.
+    /// Returns the answer to an invalid request; the connection ends after this answer.
     fn refusal(&self, kind: &'static Kind) -> Vec<u8> {
         let wait = self.patience.as_secs_f64();
         let detail = format!("a head may have {MAX_HEAD} bytes in {MAX_HEADERS} lines, and may take {wait} s");
@@ -172,7 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         answer.into_bytes()
     }
 
-    /// Answers a head that is refused, and ends the stream.
+    /// Answers a refused head, and ends the stream.
     fn refuse(&mut self, cx: &mut Context<'_>, kind: &'static Kind) {
         let answer = self.refusal(kind);
         // no answer is on its way, so there is room for this one, or the client is gone
@@ -278,8 +278,8 @@ fn first_head(bytes: &[u8]) -> usize {
     end(0).filter(|first| end(*first).is_some()).unwrap_or(bytes.len())
 }
 
-/// Finds the answer that the library gives to what is no HTTP at the end of what it writes, and the kind of problem. It
-/// is the last of a connection. No answer of a route ends so, for each with such a status has a body.
+/// Finds the library's answer to invalid HTTP at the end of the written bytes, and the kind of problem. This answer
+/// is the last of a connection. Answers of routes with such a status always have a body.
 fn bare_answer(written: &[u8]) -> Option<(usize, &'static Kind)> {
     const MOST: usize = 256;
     let from = written.len().saturating_sub(MOST);

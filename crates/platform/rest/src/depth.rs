@@ -1,4 +1,4 @@
-//! Depth of JSON, measured without recursion: libraries skip deep values, or give up on them, as they please.
+//! Depth of JSON, measured without recursion: libraries skip or refuse deep values inconsistently.
 
 use crate::kinds;
 use crate::problem::Problem;
@@ -6,7 +6,7 @@ use crate::problem::Problem;
 /// Maximum number of arrays and objects within each other; readers with the usual limit of 128 can read such JSON.
 pub const MAX_DEPTH: usize = 127;
 
-/// Checks that a JSON text is not nested too deeply. Takes one pass over the bytes; text that is not JSON passes.
+/// Checks that a JSON text is not nested too deeply, in one pass over the bytes. Text other than JSON passes.
 ///
 /// # Errors
 /// `invalid-request` with the name of the `field`.

@@ -17,7 +17,7 @@ use crate::kinds;
 use crate::problem::Problem;
 use crate::singles;
 
-/// Unknown query parameters that an answer names.
+/// Maximum number of unknown query parameters named in an answer.
 const MAX_TOLD: usize = 20;
 
 /// A tree of path segments.
@@ -33,20 +33,20 @@ struct Node {
     route: Option<Route>,
 }
 
-/// A path with its parameters as `{name}`.
+/// A path with parameters as `{name}`.
 pub struct Route {
     pub pattern: Arc<str>,
     methods: Vec<(Method, Query)>,
 }
 
-/// Names of the query parameters that a route knows; `None` for all.
+/// Names of the known query parameters of a route; `None` for all.
 type Query = Option<Vec<String>>;
 
-/// Route that no OpenAPI document has: its pattern, its methods, and the query parameters that it knows (`None` for all).
+/// Route outside of OpenAPI documents: the pattern, the methods, and the known query parameters (`None` for all).
 pub type Outside = (&'static str, &'static [Method], Option<&'static [&'static str]>);
 
 impl Directory {
-    /// The routes of `api`, and of `more` outside of it.
+    /// Returns the routes of `api`, and of `more` outside of the document.
     pub fn new<'m>(api: &OpenApi, more: impl IntoIterator<Item = &'m Outside>) -> Self {
         let mut directory = Self::default();
         let in_query = keys_in_query(api);
@@ -68,7 +68,7 @@ impl Directory {
         node.route = Some(Route { pattern: pattern.into(), methods });
     }
 
-    /// The route of a path, of which the percent-encoding is undone.
+    /// Returns the route of a percent-decoded path.
     fn find(&self, path: &str) -> Option<&Route> {
         let segments: Vec<&str> = segments(path).collect();
         self.root.find(&segments)
@@ -94,19 +94,19 @@ impl Node {
 }
 
 impl Route {
-    /// Returns true if the route is `prefix` or below it.
+    /// Returns true if the route is `prefix` or below `prefix`.
     pub fn is_under(&self, prefix: &str) -> bool {
         self.pattern.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// For the header Allow.
+    /// Returns the value of the header Allow.
     pub fn allow(&self) -> String {
         let names =
             self.methods.iter().map(|(method, _)| if method == Method::GET { "GET, HEAD" } else { method.as_str() });
         names.collect::<Vec<_>>().join(", ")
     }
 
-    /// Refuses each query parameter that the route does not know: a filter with a typing error would list everything.
+    /// Refuses each unknown query parameter: a filter with a typing error would list everything.
     fn check_query(&self, method: &Method, query: &str) -> Result<(), Problem> {
         let of_method = self.methods.iter().find(|(known, _)| known == method);
         let Some((_, Some(known))) = of_method else { return Ok(()) };
@@ -121,10 +121,10 @@ impl Route {
     }
 }
 
-/// The answer where no route fits.
+/// Answers a request without a matching route.
 ///
-/// Also where a route is asked by a method that it does not know: the framework tries services one by one, and does
-/// not say why none took it.
+/// Also answers a route with an unknown method: the framework tries services one by one, and does not report the
+/// reason of a mismatch.
 #[allow(clippy::unused_async)] // the framework takes async handlers only
 pub async fn no_such_route(request: HttpRequest) -> Result<HttpResponse, Problem> {
     Err(match matched(&request) {
@@ -133,10 +133,10 @@ pub async fn no_such_route(request: HttpRequest) -> Result<HttpResponse, Problem
     })
 }
 
-/// The middleware that refuses query parameters which the matched route does not know, and headers that come twice.
+/// Middleware that refuses unknown query parameters of the matched route, and repeated headers.
 ///
 /// # Errors
-/// Those of the application.
+/// Errors of the application.
 pub async fn check_request(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -167,7 +167,7 @@ fn methods(item: &PathItem, in_query: &[(String, String)]) -> Vec<(Method, Query
     .collect()
 }
 
-/// Names of the parameters of an operation, its credentials among them.
+/// Returns the names of an operation's query parameters, including credentials.
 fn query(operation: &Operation, in_query: &[(String, String)]) -> Vec<String> {
     let parameters = operation.parameters.iter().flatten().filter_map(|parameter| match parameter {
         RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query => Some(parameter.name.clone()),
@@ -180,7 +180,7 @@ fn query(operation: &Operation, in_query: &[(String, String)]) -> Vec<String> {
     parameters.chain(keys).collect()
 }
 
-/// Schemes of credentials in the query, each with the name of its parameter.
+/// Returns the schemes of credentials in the query, each with the parameter's name.
 fn keys_in_query(api: &OpenApi) -> Vec<(String, String)> {
     let schemes = api.components.iter().flat_map(|components| &components.security_schemes);
     schemes

@@ -1,4 +1,4 @@
-//! The OpenAPI document and the pages that show it, and the types of problem.
+//! The OpenAPI document, its pages, and the types of problem.
 
 #![allow(unreachable_pub, reason = "route macros put the visibility on a function inside, too")]
 
@@ -26,7 +26,7 @@ use crate::reply;
 #[openapi(components(schemas(Document, FieldError)))]
 struct Problems;
 
-/// For credentials that are sent as `Authorization: Bearer …`: a modifier of the document.
+/// Modifier of the document for credentials sent as `Authorization: Bearer …`.
 pub struct Bearer;
 
 impl Modify for Bearer {
@@ -37,7 +37,7 @@ impl Modify for Bearer {
     }
 }
 
-/// For a name and a password that are sent as `Authorization: Basic …`: a modifier of the document.
+/// Modifier of the document for a name and a password sent as `Authorization: Basic …`.
 pub struct Basic;
 
 impl Modify for Basic {
@@ -48,16 +48,16 @@ impl Modify for Basic {
     }
 }
 
-/// Traits of an operation from which most of its problems follow.
+/// Traits of an operation that imply most of the operation's problems.
 #[derive(Default, Clone, Copy)]
 pub struct Shape {
-    /// Not a GET.
+    /// True for any method except GET.
     pub changes: bool,
-    /// A POST or PATCH: reads a body, if only to find it empty.
+    /// True for a POST or PATCH: the route reads a body, even if the body must be empty.
     pub reads_body: bool,
     pub has_path: bool,
     pub takes_key: bool,
-    /// Asks for credentials, or checks those that are sent.
+    /// True if the route requires or checks credentials.
     pub is_secured: bool,
     /// Asks for a role: `security(("scheme" = ["role"]))`.
     pub needs_role: bool,
@@ -66,7 +66,7 @@ pub struct Shape {
 /// Problems of all operations of a shape.
 pub type Rule = (fn(Shape) -> bool, &'static [&'static Kind]);
 
-/// Problems of one operation, by its id.
+/// Problems of one operation, by operation id.
 pub type Refusals = (&'static str, &'static [&'static Kind]);
 
 const RULES: &[Rule] = &[
@@ -96,8 +96,8 @@ const RULES: &[Rule] = &[
     ),
 ];
 
-/// Completes the description of every operation: its problems, by the common rules, the server's own `rules` and its
-/// `refusals`; headers, descriptions of responses, and an empty list of credentials for a public operation.
+/// Completes the description of every operation: problems, by the common rules, the server's `rules` and `refusals`;
+/// headers, descriptions of responses, and an empty list of credentials for a public operation.
 pub fn complete(api: &mut OpenApi, rules: &[Rule], refusals: &[Refusals]) {
     api.merge(Problems::openapi());
     name_items(api);
@@ -120,7 +120,7 @@ pub fn complete(api: &mut OpenApi, rules: &[Rule], refusals: &[Refusals]) {
     debug_assert!(unknown.is_empty(), "refusals of unknown operations: {unknown:?}");
 }
 
-/// All operations of the document, with whether they change something, and whether they read a body.
+/// Returns all operations of the document, with two flags: the operation changes something, and reads a body.
 fn operations(api: &mut OpenApi) -> impl Iterator<Item = (bool, bool, &mut Operation)> {
     api.paths.paths.values_mut().flat_map(|item| {
         let methods = [
@@ -133,7 +133,7 @@ fn operations(api: &mut OpenApi) -> impl Iterator<Item = (bool, bool, &mut Opera
     })
 }
 
-/// All parameters of the document.
+/// Returns all parameters of the document.
 pub fn parameters(api: &mut OpenApi) -> impl Iterator<Item = &mut Parameter> {
     let all = operations(api).flat_map(|(.., operation)| operation.parameters.iter_mut().flatten());
     all.filter_map(|parameter| if let RefOr::T(parameter) = parameter { Some(parameter) } else { None })
@@ -171,7 +171,7 @@ fn problem(description: &str) -> Response {
     ResponseBuilder::new().description(description).content(MEDIA_TYPE, content).build()
 }
 
-/// Lists refer to the schema of their items, which generated clients then have under one name.
+/// Makes lists refer to the schema of the items, so that generated clients have one name for the items.
 fn name_items(api: &mut OpenApi) {
     let Some(components) = &mut api.components else { return };
     let known: BTreeSet<String> = components.schemas.keys().cloned().collect();
@@ -211,10 +211,10 @@ fn describe(status: &str, response: &mut Response) {
 
 const GET: &[Method] = &[Method::GET];
 
-/// Parameters of routes that have none.
+/// Query parameters of a route without any.
 const NONE: Option<&[&str]> = Some(&[]);
 
-/// Routes that every server has, and that are in no OpenAPI document.
+/// Routes of every server outside of the OpenAPI document.
 const OUTSIDE: &[Outside] = &[
     ("/livez", GET, NONE),
     ("/readyz", GET, NONE),
@@ -227,7 +227,7 @@ const OUTSIDE: &[Outside] = &[
     ("/problems/{code}", GET, NONE),
 ];
 
-/// What the HTTP threads of a server share: its OpenAPI document and what is made from it, as application data.
+/// Application data shared by the HTTP threads of a server: the OpenAPI document and data made from the document.
 #[derive(Clone)]
 pub struct Described {
     pub document: Data<ApiDocument>,
@@ -236,7 +236,7 @@ pub struct Described {
 }
 
 impl Described {
-    /// Of the routes of `api`, the pages beside them, and the kinds of problem that only this server has.
+    /// Describes the routes of `api`, the pages, and the server's own kinds of problem.
     pub fn new(api: &OpenApi, pages: &[Outside], own: &[&'static Kind]) -> Self {
         // the schemas are made of the code: that they are JSON, a test of the document shows
         let json = serde_json::to_vec(api).expect("an OpenAPI document is JSON");
@@ -245,17 +245,17 @@ impl Described {
     }
 }
 
-/// The document as it is sent.
+/// The serialised document.
 pub struct ApiDocument(pub Bytes);
 
-/// This document.
+/// Serves this document.
 #[utoipa::path(operation_id = "getOpenApiDocument", tag = "docs", responses((status = 200, body = Object)))]
 #[get("/openapi.json")]
 pub async fn document(api: Data<ApiDocument>) -> HttpResponse {
     HttpResponse::Ok().insert_header(ContentType::json()).body(api.0.clone())
 }
 
-/// The pages are under `/docs/`.
+/// Redirects to the pages under `/docs/`.
 #[get("/docs")]
 pub async fn docs() -> Redirect {
     Redirect::to("/docs/")
@@ -278,17 +278,17 @@ impl From<&Kind> for KindView {
     }
 }
 
-/// The types of problem that a client of the server can meet.
+/// The types of problem of the server.
 pub struct Kinds(pub Vec<&'static Kind>);
 
-/// All types of problem.
+/// Shows all types of problem.
 #[get("/problems")]
 pub async fn problems(kinds: Data<Kinds>) -> HttpResponse {
     let items: Vec<KindView> = kinds.0.iter().map(|kind| KindView::from(*kind)).collect();
     reply::ok(&serde_json::json!({ "items": items }))
 }
 
-/// A type of problem: where the `type` of a document leads.
+/// Shows a type of problem: the target of a document's `type`.
 #[get("/problems/{code}")]
 pub async fn problem_kind(kinds: Data<Kinds>, code: Segment<String>) -> Result<HttpResponse, Problem> {
     let kind = kinds.0.iter().find(|kind| kind.code == code.0);

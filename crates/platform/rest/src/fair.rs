@@ -1,11 +1,11 @@
 //! Fair turns for the connections of an HTTP thread.
 //!
-//! A thread runs connections one after the other. In the order in which they become ready, a client would wait for each
-//! ready connection of an address that has a thousand. So connections wait in a queue for each address, and the thread
-//! takes one of each address in turn. A connection that is ready while none waits runs at once.
+//! A thread runs connections one after the other. In the order of readiness, a client would wait for each ready
+//! connection of an address with a thousand connections. So connections wait in a queue for each address, and the
+//! thread takes one of each address in turn. A connection that is ready while none waits runs at once.
 //!
-//! After `TURN` the thread looks at its sockets before it runs another connection. Work that may take longer calls
-//! [`pause`] between its steps.
+//! After `TURN` the thread polls the sockets before running another connection. Long work calls [`pause`] between
+//! steps.
 
 use std::cell::{Cell, RefCell};
 use std::collections::hash_map::Entry;
@@ -27,21 +27,21 @@ thread_local! {
     static THREAD: RefCell<Thread> = RefCell::default();
 }
 
-/// Connections of this thread that wait.
+/// Waiting connections of this thread.
 #[derive(Default)]
 struct Thread {
-    /// Addresses with connections that wait; the first is the next.
+    /// Addresses with waiting connections; the first is the next.
     addresses: VecDeque<Option<IpAddr>>,
     waiting: HashMap<Option<IpAddr>, VecDeque<Weak<Ticket>>>,
     /// A connection was called and did not run yet.
     is_called: bool,
-    /// Start of the connection that runs.
+    /// Start of the running connection.
     began: Option<Instant>,
-    /// Time of connections since the last look at the sockets, without the one that runs.
+    /// Time of connections since the last poll of the sockets, without the running connection.
     spent: Duration,
 }
 
-/// Place of a connection in its queue.
+/// Place of a connection in a queue.
 struct Ticket {
     is_called: Cell<bool>,
     waker: RefCell<Waker>,
@@ -64,7 +64,7 @@ impl Thread {
         queue.push_back(Rc::downgrade(ticket));
     }
 
-    /// Takes the next connection out of its queue.
+    /// Takes the next connection out of the queue.
     fn next(&mut self) -> Option<Rc<Ticket>> {
         loop {
             let address = self.addresses.pop_front()?;
@@ -83,7 +83,7 @@ impl Thread {
     }
 }
 
-/// Calls the connection that waits next.
+/// Calls the next waiting connection.
 fn call_next() {
     let (ticket, is_over) = THREAD.with_borrow_mut(|thread| {
         let (ticket, is_over) = (thread.next(), thread.is_over());
@@ -104,19 +104,19 @@ fn call_next() {
     }
 }
 
-/// Returns true if the connection that runs has used up its turn.
+/// Returns true if the running connection has used up the turn.
 pub(crate) fn is_over() -> bool {
     THREAD.with_borrow(Thread::is_over)
 }
 
-/// Lets other connections run if the turn of this one is over.
+/// Lets other connections run if the turn of this connection is over.
 pub async fn pause() {
     if is_over() {
         yield_now().await;
     }
 }
 
-/// A connection that waits for its turns.
+/// A connection that waits for turns.
 pub(crate) struct Fair<F> {
     share: Share,
     ticket: Option<Rc<Ticket>>,
@@ -124,12 +124,12 @@ pub(crate) struct Fair<F> {
 }
 
 impl<F: Future> Fair<F> {
-    /// Runs a connection in the turns of its address.
+    /// Wraps a connection to run in the turns of the address.
     pub(crate) fn new(share: Share, connection: F) -> Self {
         Self { share, ticket: None, connection: Box::pin(connection) }
     }
 
-    /// Returns true if the connection may run now; or else it is woken when it may.
+    /// Returns true if the connection may run now; otherwise wakes the connection later.
     fn has_turn(&mut self, waker: &Waker) -> bool {
         if let Some(ticket) = self.ticket.take_if(|ticket| ticket.is_called.get()) {
             drop(ticket);
@@ -177,7 +177,7 @@ impl<F> Drop for Fair<F> {
     }
 }
 
-/// A turn, which ends when this is dropped, in a panic as well.
+/// A turn; ends with the drop, also in a panic.
 struct Turn;
 
 impl Turn {

@@ -1,11 +1,11 @@
-//! What is asked of a process, and not of what it does.
+//! Probes of a process: liveness, readiness, metrics.
 
 #![allow(unreachable_pub, reason = "route macros put the visibility on a function inside, too")]
 
 use actix_web::{HttpResponse, get};
 use serde::Serialize;
 
-/// The process runs.
+/// Answers that the process runs.
 #[get("/livez")]
 pub async fn livez() -> HttpResponse {
     HttpResponse::Ok().json(serde_json::json!({ "status": "live" }))
@@ -17,7 +17,7 @@ pub async fn metrics() -> HttpResponse {
     text_of_metrics()
 }
 
-/// Answer of a route for Prometheus.
+/// Returns the answer of a route for Prometheus.
 pub fn text_of_metrics() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(telemetry::metrics::render())
 }
@@ -26,23 +26,23 @@ pub fn text_of_metrics() -> HttpResponse {
 #[derive(Debug, Serialize)]
 pub struct Readiness {
     status: &'static str,
-    /// What does not work: an item for each.
+    /// Failures of parts: an item for each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     degraded: Vec<String>,
 }
 
 impl Readiness {
-    /// It can do its work, if not all that it does.
+    /// Returns the readiness of a working process, with failed parts.
     pub fn ready(degraded: Vec<String>) -> Self {
         Self { status: "ready", degraded }
     }
 
-    /// Answer of a service whose database cannot be written.
+    /// Returns the answer of a service with an unwritable database.
     pub fn unwritable(database: &str, fault: &db::StorageFault) -> HttpResponse {
         HttpResponse::ServiceUnavailable().json(Self::not_ready(vec![format!("{database}: {fault}")]))
     }
 
-    /// It can't do its work.
+    /// Returns the readiness of a process that can't work.
     pub fn not_ready(degraded: Vec<String>) -> Self {
         Self { status: "not ready", degraded }
     }

@@ -1,4 +1,4 @@
-//! What a request brings: bodies, query parameters and ids, each refused with a document that names what is wrong.
+//! Input of a request: bodies, query parameters and ids, each refused with a document that names the error.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,7 +21,7 @@ pub struct BodyLimit(pub usize);
 
 type Boxed<T> = Pin<Box<dyn Future<Output = Result<T, Problem>>>>;
 
-/// A JSON body that passed its validation, and its bytes, of which a fingerprint can be made.
+/// A valid JSON body, and the bytes for a fingerprint.
 pub struct Body<T> {
     pub value: T,
     pub bytes: Vec<u8>,
@@ -45,7 +45,7 @@ impl<T: DeserializeOwned + Validate<Context = ()> + 'static> FromRequest for Bod
     }
 }
 
-/// The body of a POST that says all it has to say with its path: empty, or an empty JSON object.
+/// The body of a POST without parameters: empty, or an empty JSON object.
 pub struct NoBody;
 
 #[derive(serde::Deserialize, Validate)]
@@ -77,17 +77,17 @@ fn is_json(request: &HttpRequest) -> bool {
     request.content_type().eq_ignore_ascii_case("application/json")
 }
 
-/// Reads a whole body that is not packed.
+/// Reads a whole unpacked body.
 ///
 /// # Errors
-/// Those of [`Incoming::whole`], and `unsupported-media-type` for a packed body.
+/// Errors of [`Incoming::whole`], and `unsupported-media-type` for a packed body.
 pub fn read(request: &HttpRequest, payload: &mut Payload) -> impl Future<Output = Result<Whole, Problem>> + use<> {
     let limit = request.app_data::<BodyLimit>().map_or(64 * 1024, |limit| limit.0);
     let body = Incoming::of(request, payload.take(), false);
     async move { body?.whole(limit).await }
 }
 
-/// A JSON object that passed its validation.
+/// Parses and validates a JSON object.
 ///
 /// # Errors
 /// `malformed-json`; `invalid-request`, naming each wrong field.
@@ -138,7 +138,7 @@ fn nul_in(json: &[u8]) -> Option<String> {
     may_have.then(|| serde_json::from_slice(json).ok()).flatten().and_then(|value| place(&value))
 }
 
-/// `value`, or a document that names each of its wrong fields.
+/// Returns `value`, or a document that names each wrong field.
 fn validated<T: Validate<Context = ()>>(value: T) -> Result<T, Problem> {
     match value.validate() {
         Ok(()) => Ok(value),
@@ -149,7 +149,7 @@ fn validated<T: Validate<Context = ()>>(value: T) -> Result<T, Problem> {
     }
 }
 
-/// Query parameters that passed their validation.
+/// Valid query parameters.
 pub struct Params<T>(pub T);
 
 impl<T: DeserializeOwned + Validate<Context = ()> + 'static> FromRequest for Params<T> {
@@ -161,7 +161,7 @@ impl<T: DeserializeOwned + Validate<Context = ()> + 'static> FromRequest for Par
     }
 }
 
-/// The fields of a query or a form that passed their validation.
+/// Parses and validates the fields of a query or a form.
 ///
 /// # Errors
 /// `invalid-query`, naming each wrong field.
@@ -169,7 +169,7 @@ pub fn fields<T: DeserializeOwned + Validate<Context = ()>>(query: &str) -> Resu
     fields_of(pairs(query)?)
 }
 
-/// The names and values of a query or a form.
+/// Returns the names and values of a query or a form.
 ///
 /// # Errors
 /// `invalid-query`
@@ -184,7 +184,7 @@ pub fn pairs(query: &str) -> Result<Vec<(String, String)>, Problem> {
     }
 }
 
-/// The value that names and values make.
+/// Builds the value from names and values.
 ///
 /// # Errors
 /// As [`fields`].
@@ -205,7 +205,7 @@ pub fn fields_of<T: DeserializeOwned + Validate<Context = ()>>(pairs: Vec<(Strin
     Ok(value)
 }
 
-/// A query value: text, read as whatever the field is.
+/// A query value: text, read as the field's type.
 struct Text(String);
 
 macro_rules! parsed {
@@ -263,7 +263,7 @@ impl serde::de::IntoDeserializer<'_, serde::de::value::Error> for Text {
     }
 }
 
-/// A segment of the path: an id. What is no id is the id of nothing, hence 404.
+/// A path segment: an id. An invalid id names nothing, hence 404.
 pub struct Segment<T>(pub T);
 
 impl<T: DeserializeOwned + 'static> FromRequest for Segment<T> {

@@ -3,19 +3,20 @@
 
 pub use actix_web::http::StatusCode;
 
-/// A type of problem. Its `code` is part of the API: clients switch on it, so it never changes its meaning.
+/// A type of problem. The `code` is part of the API: clients switch on the code, so the code never changes its
+/// meaning.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Kind {
     /// The last segment of the document's `type`.
     pub code: &'static str,
     pub status: StatusCode,
-    /// The same for every occurrence.
+    /// Constant for every occurrence.
     pub title: &'static str,
-    /// What it means, and what the caller can do.
+    /// Meaning, and possible actions of the caller.
     pub meaning: &'static str,
 }
 
-/// A table of kinds: a static for each, and `ALL` of them.
+/// Defines a table of kinds: a static for each, and `ALL` with all kinds.
 #[macro_export]
 macro_rules! kinds {
     ($($name:ident = $status:ident $code:literal, $title:literal, $meaning:literal;)+) => {
@@ -72,14 +73,14 @@ kinds! {
         "Send the request again with the same key: a completed request does not run twice.";
 }
 
-/// Every kind that a client of a server can meet, by status: these and the server's `own`.
+/// Returns every kind of a server's problems, by status: the common kinds and the server's `own`.
 pub fn with(own: &[&'static Kind]) -> Vec<&'static Kind> {
     let mut all: Vec<_> = ALL.iter().chain(own).copied().collect();
     all.sort_by_key(|kind| kind.status);
     all
 }
 
-/// The kind for a status that the web framework chose by itself.
+/// Returns the kind for a status chosen by the web framework.
 pub fn of_status(status: StatusCode) -> &'static Kind {
     match status {
         StatusCode::NOT_FOUND => &NO_SUCH_ROUTE,

@@ -1,5 +1,5 @@
-//! REST as all our servers have it: problem documents, JSON bodies and query parameters that name what is wrong with
-//! them, pages, and what happens around every request.
+//! Common REST layer of the servers: problem documents, JSON bodies and query parameters with precise errors, pages,
+//! and middleware.
 
 pub mod answer;
 pub mod body;

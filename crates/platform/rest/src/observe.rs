@@ -1,4 +1,4 @@
-//! What happens around every request: its trace, its latency, and the headers of every answer.
+//! Middleware around every request: trace, latency, and headers of every answer.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::directory;
 use crate::kinds;
 use crate::problem::{self, Problem};
 
-/// The middleware around the whole application.
+/// Middleware around the whole application.
 pub async fn observe(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -57,7 +57,7 @@ pub async fn observe(
     Ok(response)
 }
 
-/// Name of a method for metrics and traces. A client may send any word of any length.
+/// Returns the name of a method for metrics and traces. A client may send any word of any length.
 fn known(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -71,7 +71,7 @@ fn known(method: &Method) -> &'static str {
     }
 }
 
-/// Returns true for a failure that the framework made. Problem documents, pages, and JSON (`/readyz`) are this project's.
+/// Returns true for a failure of the framework. Problem documents, pages, and JSON (`/readyz`) are the server's own.
 fn is_bare_failure(response: &ServiceResponse) -> bool {
     let status = response.status();
     let ours = [problem::MEDIA_TYPE, "application/json", "text/html"];
@@ -95,7 +95,7 @@ fn as_problem(response: ServiceResponse) -> ServiceResponse {
     response.into_response(problem)
 }
 
-/// Headers that keep browsers from doing with an answer what it is not for.
+/// Adds headers that keep browsers from misusing an answer.
 fn guard(headers: &mut HeaderMap, docs: bool) {
     const API: &str = "default-src 'none'; frame-ancestors 'none'";
     const DOCS: &str = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; \

@@ -31,20 +31,20 @@ pub struct PageQuery {
 }
 
 impl PageQuery {
-    /// How many items the page may have.
+    /// Returns the maximum number of items of the page.
     pub fn limit(&self) -> i64 {
         self.limit.unwrap_or(DEFAULT_LIMIT)
     }
 
-    /// One more than the page holds, to learn whether there is another.
+    /// Returns the number of rows to fetch: the extra row shows that another page follows.
     pub fn fetch(&self) -> i64 {
         self.limit() + 1
     }
 
-    /// Where the page begins: after this.
+    /// Returns the cursor: the page begins behind this place.
     ///
     /// # Errors
-    /// When the cursor is none that a page gave out.
+    /// If the cursor is not from a page.
     pub fn after<C: DeserializeOwned>(&self) -> Result<Option<C>, Problem> {
         let Some(cursor) = &self.cursor else { return Ok(None) };
         let json = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok();
@@ -55,7 +55,7 @@ impl PageQuery {
     }
 }
 
-/// PostgreSQL takes no NUL, and no cursor that was given out has one.
+/// Returns true for a NUL: PostgreSQL takes no NUL, and no genuine cursor has one.
 fn has_nul(place: &Value) -> bool {
     match place {
         Value::String(text) => text.contains('\0'),
@@ -69,12 +69,13 @@ fn has_nul(place: &Value) -> bool {
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Page<T> {
     pub items: Vec<T>,
-    /// For the next page; null on the last.
+    /// Cursor of the next page; null on the last page.
     pub next_cursor: Option<String>,
 }
 
 impl<T> Page<T> {
-    /// The page of `rows`, which are one more than `limit` if there is a next page; `place` is what a row is found by.
+    /// Builds the page of `rows`, fetched with an extra row if there is a next page; `place` returns the sort key of
+    /// a row.
     pub fn of<R, C: Serialize>(
         mut rows: Vec<R>,
         query: &PageQuery,
@@ -90,7 +91,7 @@ impl<T> Page<T> {
 }
 
 impl<T> Page<T> {
-    /// A list that is short by its nature: all of it.
+    /// Returns a short list as one page.
     pub fn all<R: Into<T>>(rows: Vec<R>) -> Self {
         Self { items: rows.into_iter().map(Into::into).collect(), next_cursor: None }
     }

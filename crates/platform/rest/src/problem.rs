@@ -1,11 +1,12 @@
-//! Problem documents (RFC 9457), and the one rule which errors may reach a client.
+//! Problem documents (RFC 9457), and the rule about errors shown to clients.
 //!
-//! **The rule:** a client sees a [`Kind`] of a table, and a detail written for it beside a route: what its own
-//! request got wrong, or the state of what is its own. The text of any other error (a database, a panic, a library)
-//! goes to the log, under the request id that the client is given, and the client gets `internal` or `unavailable`.
+//! **The rule:** a client sees a [`Kind`] of a table, and a detail written for the client beside a route: an error in
+//! the client's request, or the state of the client's resources. The text of any other error (a database, a panic, a
+//! library) goes to the log, under the request id given to the client, and the client gets `internal` or
+//! `unavailable`.
 //!
-//! Every answer of status 400 and above is such a document, whoever made it: a route, an extractor, or the framework;
-//! or a page that tells a person the same.
+//! Every answer of status 400 and above is such a document, from any source: a route, an extractor, or the framework.
+//! The alternative is a page with the same content for people.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,20 +25,20 @@ use crate::sparse::Sparse;
 /// The media type of RFC 9457.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// Maximum length of a detail, in bytes: a library may repeat what a client sent.
+/// Maximum length of a detail, in bytes: a library may repeat a client's input.
 const MAX_DETAIL: usize = 1_000;
 /// Maximum length of a field's name, in bytes.
 const MAX_FIELD: usize = 200;
 
-/// What is wrong with one field of the request.
+/// Error in one field of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct FieldError {
-    /// Where it is: `items[0].quantity`.
+    /// Path of the field: `items[0].quantity`.
     pub field: String,
     pub detail: String,
 }
 
-/// An answer that is a refusal or a failure.
+/// A refusal or a failure as an answer.
 #[derive(Debug)]
 pub struct Problem(Box<Inner>);
 
@@ -52,7 +53,7 @@ struct Inner {
     more: BTreeMap<String, Box<RawValue>>,
 }
 
-/// The document as it is sent; also its schema in the OpenAPI description.
+/// The document as sent, and the schema in the OpenAPI description.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Problem)]
 pub struct Document {
@@ -67,7 +68,7 @@ pub struct Document {
     pub detail: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
-    /// Under this the log knows the request.
+    /// Id of the request in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     #[serde(flatten)]
@@ -76,7 +77,7 @@ pub struct Document {
 }
 
 impl Problem {
-    /// An occurrence of `kind`.
+    /// Returns an occurrence of `kind`.
     pub fn new(kind: &'static Kind) -> Self {
         Self(Box::new(Inner {
             kind,
@@ -89,7 +90,7 @@ impl Problem {
         }))
     }
 
-    /// What is special about this occurrence; written for the client.
+    /// Sets the detail of this occurrence; written for the client.
     pub fn detail(mut self, detail: impl fmt::Display) -> Self {
         self.0.detail = Some(shortened(detail, MAX_DETAIL));
         self
@@ -101,7 +102,7 @@ impl Problem {
         self
     }
 
-    /// A member of its own in the document, by a name that RFC 9457 does not take.
+    /// Adds a member to the document, under a name that RFC 9457 does not use.
     pub fn with(mut self, name: &str, value: impl Serialize) -> Self {
         if let Ok(value) = to_raw_value(&value) {
             self.0.more.insert(name.to_owned(), value);
@@ -109,78 +110,78 @@ impl Problem {
         self
     }
 
-    /// The members of an object, by names that RFC 9457 does not take.
+    /// Adds the members of an object, under names that RFC 9457 does not use.
     pub fn with_all(mut self, members: &impl Serialize) -> Self {
         let members = to_raw_value(members).and_then(|members| serde_json::from_str(members.get()));
         self.0.more.extend::<BTreeMap<_, _>>(members.unwrap_or_default());
         self
     }
 
-    /// When to ask again.
+    /// Sets the time until a retry.
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
         self
     }
 
-    /// The methods that a route knows.
+    /// Sets the known methods of a route.
     pub fn allow(mut self, methods: String) -> Self {
         self.0.header = Some((header::ALLOW, methods));
         self
     }
 
-    /// The encodings of a body that the route knows.
+    /// Sets the known encodings of a body.
     pub fn accept_encoding(mut self, encodings: &str) -> Self {
         self.0.header = Some((header::ACCEPT_ENCODING, encodings.to_owned()));
         self
     }
 
-    /// The way to sign in, for a 401: a Bearer token unless said.
+    /// Sets the challenge of a 401; by default a Bearer token.
     pub fn challenge(mut self, challenge: &'static str) -> Self {
         self.0.challenge = challenge;
         self
     }
 
-    /// The thing asked for does not exist, or is another's.
+    /// Returns the problem of a resource that does not exist, or belongs to another member.
     pub fn not_found(what: &str) -> Self {
         Self::new(&kinds::NOT_FOUND).detail(format_args!("no such {what}"))
     }
 
-    /// A failure of the server: `reason` goes to the log alone.
+    /// Returns a failure of the server: `reason` goes to the log alone.
     pub fn internal(reason: impl fmt::Display) -> Self {
         tracing::error!(request_id = request_id(), "internal error: {reason}");
         Self::new(&kinds::INTERNAL)
     }
 
-    /// Its type.
+    /// Returns the type of the problem.
     pub fn kind(&self) -> &'static Kind {
         self.0.kind
     }
 
-    /// What it says to a person: the detail and each wrong field, or the title where there is neither.
+    /// Returns the text for a person: the detail and each wrong field, or else the title.
     pub fn told(&self) -> String {
         let errors = self.0.errors.iter().map(|error| format!("{}: {}", error.field, error.detail));
         let told: Vec<String> = self.0.detail.iter().cloned().chain(errors).collect();
         if told.is_empty() { self.0.kind.title.to_owned() } else { told.join("; ") }
     }
 
-    /// When to ask again, if that was said.
+    /// Returns the time until a retry, if set.
     pub fn wait(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// Whether it is the client's to mend (4xx); what is not is never stored or replayed.
+    /// Returns true if the client is at fault (4xx); other problems are never stored or replayed.
     pub fn is_refusal(&self) -> bool {
         self.0.kind.status.is_client_error()
     }
 
-    /// Bytes of its texts.
+    /// Returns the bytes of the texts.
     pub fn memory(&self) -> usize {
         let errors = self.0.errors.iter().map(|error| error.field.len() + error.detail.len());
         let more = self.0.more.values().map(|value| value.get().len());
         self.0.detail.as_ref().map_or(0, String::len) + errors.chain(more).sum::<usize>()
     }
 
-    /// The document, with the request id only if it is for one request alone (a stored one is for its replays too).
+    /// Returns the document, with the request id only for a single request (a stored document also serves repeats).
     pub fn document(&self, request_id: Option<String>) -> String {
         let inner = &*self.0;
         let document = Document {
@@ -217,7 +218,7 @@ fn shortened(text: impl fmt::Display, most: usize) -> String {
     cut.0
 }
 
-/// The id of the running request.
+/// Returns the id of the running request.
 pub fn request_id() -> Option<String> {
     TraceContext::current().map(|trace| trace.trace_id())
 }
@@ -274,7 +275,7 @@ impl From<db::Error> for Problem {
     }
 }
 
-/// A service that is not ready to answer yet, or not any more.
+/// Returns the problem of a service that is not ready, or stopping.
 pub fn unavailable(detail: &str) -> Problem {
     Problem::new(&kinds::UNAVAILABLE).detail(detail).retry_after(Duration::from_secs(1))
 }

@@ -1,4 +1,4 @@
-//! Answers that went well.
+//! Successful answers.
 
 use std::time::Duration;
 
@@ -29,13 +29,13 @@ pub fn nothing() -> HttpResponse {
     HttpResponse::NoContent().finish()
 }
 
-/// Something secret or fleeting: no cache keeps it.
+/// Forbids caches, for secret or short-lived answers.
 pub fn uncached(mut response: HttpResponse) -> HttpResponse {
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
-/// JSON that was written before: status and body as they were kept.
+/// Stored JSON: status and body of an earlier answer.
 pub struct Kept {
     pub status: u16,
     pub location: Option<String>,
@@ -51,7 +51,7 @@ impl Responder for Kept {
 }
 
 impl Kept {
-    /// As it goes over the wire.
+    /// Returns the HTTP response.
     pub fn into_response(self) -> HttpResponse {
         let status = actix_web::http::StatusCode::from_u16(self.status).unwrap_or_default();
         let mut response = HttpResponse::build(status);

@@ -1,7 +1,7 @@
 //! Limits that keep the cost of a server's clients bounded: connections, heads, and memory of bodies.
 //!
-//! Memory of a server at most: the program itself, [`LimitSettings::memory`], and for each connection some 80 KiB of
-//! what a [`Guarded`] stream hands over in one turn.
+//! Maximum memory of a server: the program itself, [`LimitSettings::memory`], and for each connection some 80 KiB for
+//! one turn of a [`Guarded`] stream.
 
 use std::future::ready;
 use std::io;
@@ -32,17 +32,17 @@ use crate::connection::{Guarded, KEEP_ALIVE};
 use crate::fair::Fair;
 use crate::shares::Shares;
 
-/// File descriptors that are kept for files, databases and brokers.
+/// File descriptors reserved for files, databases and brokers.
 const OTHER_DESCRIPTORS: usize = 256;
-/// Bytes that the kernel keeps of what a client sent, and of what it has not read. Linux doubles both for its own needs.
+/// Kernel buffers for received and for sent, unread bytes. Linux doubles both for its own needs.
 const RECEIVED: usize = 32 << 10;
 const SENT: usize = 64 << 10;
-/// Bytes of an answer after which the HTTP library waits for the client.
+/// Bytes of an answer before the HTTP library waits for the client.
 const WRITE_BUFFER: usize = 8 << 10;
-/// Maximum size of a body that finds memory while larger ones use up theirs.
+/// Maximum size of a body with reserved memory while larger bodies use up theirs.
 pub const SMALL: usize = 16 << 10;
 
-/// Minimum of times that a client has: with less, every request would come too late.
+/// Minimum of a client's time limits: with less, every request would come too late.
 const LEAST_TIME: Duration = Duration::from_millis(100);
 
 /// Limits of one server.
@@ -51,18 +51,18 @@ const LEAST_TIME: Duration = Duration::from_millis(100);
 pub struct LimitSettings {
     /// Maximum number of open connections; fewer if the process may open fewer files.
     pub connections: NonZeroUsize,
-    /// Maximum number of open connections of one address.
+    /// Maximum number of open connections for each address.
     pub connections_per_address: NonZeroUsize,
     /// Maximum time for the head of a request, and maximum time in which a client reads nothing of an answer.
     #[serde(with = "humantime_serde")]
     pub head_timeout: Duration,
-    /// Maximum time until a body is complete, for bodies that come slower than `body_rate`.
+    /// Time limit of a body slower than `body_rate`.
     #[serde(with = "humantime_serde")]
     pub body_timeout: Duration,
     /// Bytes that extend the time of a body by one second.
     pub body_rate: Bytes,
-    /// Maximum memory of all bodies that are being read or worked on. A third is for bodies up to 16 KiB, and an address
-    /// takes at most twice what it leaves free.
+    /// Maximum memory of all bodies being read or worked on. A third is for bodies up to 16 KiB, and an address takes
+    /// at most twice the amount left free.
     pub memory: Bytes,
 }
 defaults!(LimitSettings {
@@ -89,10 +89,10 @@ fn limit_socket(socket: &SockRef<'_>, patience: Duration) -> io::Result<()> {
 }
 
 impl LimitSettings {
-    /// Checks the limits of a server whose bodies have at most `body` bytes.
+    /// Checks the limits of a server with bodies of at most `body` bytes.
     ///
     /// # Errors
-    /// The setting that cannot be used.
+    /// The unusable setting.
     pub fn check(&self, body: usize) -> Result<(), SettingError> {
         for (key, time) in [("head_timeout", self.head_timeout), ("body_timeout", self.body_timeout)] {
             let key = format!("http.limits.{key}");
@@ -105,7 +105,7 @@ impl LimitSettings {
         expect("http.limits.memory", (least..=u32::MAX as usize).contains(&self.memory.0), &reason)
     }
 
-    /// Returns a server of `app` that is to run on `threads` threads, with TLS if `tls` is given.
+    /// Returns a server of `app` for `threads` threads, with TLS if `tls` is given.
     ///
     /// # Errors
     /// The system's, if the listener cannot be used.
@@ -176,7 +176,7 @@ impl LimitSettings {
     }
 }
 
-/// Runs connections in fair turns, and closes those that are more than the share of their address.
+/// Runs connections in fair turns, and closes connections above the share of an address.
 fn fair<S>(
     connections: S,
     shares: Shares,
@@ -196,7 +196,7 @@ where
     })
 }
 
-/// The HTTP side of guarded connections.
+/// Returns the HTTP service of guarded connections.
 fn http<S, C>(
     app: App<S>,
     stop: GracefulShutdownSignal,

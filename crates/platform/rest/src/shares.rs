@@ -1,4 +1,4 @@
-//! Shares of connections: no address takes all of them.
+//! Shares of connections: no address takes all connections.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::client::network;
 
-/// Open connections by address; clones share them.
+/// Open connections by address; clones share the counts.
 #[derive(Clone)]
 pub(crate) struct Shares {
     open: Arc<Mutex<HashMap<IpAddr, usize>>>,
@@ -16,7 +16,7 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    /// At most `most` connections of an address.
+    /// Returns shares with at most `most` connections of an address.
     pub(crate) fn new(most: usize) -> Self {
         Self { open: Arc::default(), most }
     }
@@ -37,14 +37,14 @@ impl Shares {
     }
 }
 
-/// A connection that counts.
+/// A counted connection.
 pub(crate) struct Share {
     shares: Shares,
     address: Option<IpAddr>,
 }
 
 impl Share {
-    /// Address that the connection counts for.
+    /// Returns the charged address.
     pub(crate) fn address(&self) -> Option<IpAddr> {
         self.address
     }

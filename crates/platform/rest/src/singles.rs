@@ -1,4 +1,4 @@
-//! Headers that a request has once: a server in front might go by another line than this server (RFC 9110, 5.3).
+//! Headers allowed once in a request: a server in front might use a line other than this server's (RFC 9110, 5.3).
 
 use actix_web::http::header::HeaderMap;
 
@@ -10,7 +10,7 @@ const SINGLE: &[&str] =
 /// Begins the names of attributes of an event (CloudEvents).
 const ATTRIBUTE: &str = "ce-";
 
-/// Checks that no header comes twice of which only one line can count.
+/// Checks that no single header comes twice.
 ///
 /// # Errors
 /// `bad-request`

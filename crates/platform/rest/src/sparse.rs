@@ -1,4 +1,4 @@
-//! Log lines about what happens with every request of a bad time: sparse lines, and the number of those that are left out.
+//! Sparse log lines for errors of many requests: few lines, each with the number of omitted lines.
 
 use std::time::{Duration, Instant};
 
@@ -16,13 +16,13 @@ struct State {
 }
 
 impl Sparse {
-    /// Lines of which none is written yet.
+    /// Returns a state without any line.
     #[allow(clippy::new_without_default, reason = "for statics alone")]
     pub const fn new() -> Self {
         Self(Mutex::new(State { last: None, left_out: 0 }))
     }
 
-    /// Has `line` written with the number of lines that were left out before, or leaves it out.
+    /// Writes `line` with the number of lines omitted before, or omits the line.
     pub fn tell(&self, line: impl FnOnce(u64)) {
         if let Some(left_out) = self.left_out(Instant::now()) {
             line(left_out);

@@ -1,17 +1,17 @@
-//! Threads that answer requests.
+//! Threads of the HTTP server.
 
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 
 use program::settings::{SettingError, expect};
 
-/// Most threads that the HTTP server takes.
+/// Maximum number of HTTP threads.
 const MOST: usize = 512;
 
 /// Checks the setting `http.workers`.
 ///
 /// # Errors
-/// That of the setting.
+/// [`SettingError`] of the setting.
 pub fn check(workers: Option<NonZeroUsize>) -> Result<(), SettingError> {
     let workers = workers.map_or(1, NonZeroUsize::get);
     expect("http.workers", workers <= MOST, &format!("expected 1 to {MOST}, got {workers}"))

@@ -1,19 +1,19 @@
-//! Login throttle: guesses at passwords are slowed down by account and by network, and shut nobody out.
+//! Login throttle: slows down guesses at passwords by account and by network, and locks no member out.
 //!
-//! **The rule.** An attempt waits for two turns, and has its password compared after both:
+//! **The rule.** An attempt waits for two turns, and the password is compared after both:
 //!
-//! 1. Its network (an IPv4 address or an IPv6 /64) has `NETWORK`: 60 attempts at once, then one each 3 s, whichever
-//!    accounts they are for.
-//! 2. Its account has a queue for the first attempts of all networks, a queue for the second attempts, and a queue for
-//!    the third attempts, each with `EARLY`: 5 at once, then one each second. All further attempts share a queue with
-//!    `LATE`: 5 at once, then one each 3 s. A network from which the right password came skips these queues.
+//! 1. The network (an IPv4 address or an IPv6 /64) has `NETWORK`: 60 attempts at once, then one each 3 s, across all
+//!    accounts.
+//! 2. The account has a queue for the first attempts of all networks, a queue for the second attempts, and a queue
+//!    for the third attempts, each with `EARLY`: 5 at once, then one each second. All further attempts share a queue
+//!    with `LATE`: 5 at once, then one each 3 s. A network with an earlier right password skips these queues.
 //!
 //! At most `WAITING` attempts wait in a queue, thus at most 15 s; more are refused with `Retry-After`. A right password
 //! costs no turn.
 //!
-//! From this follows: one account has 20 guesses a minute, and three more for each network that guesses. One network has
-//! 20 guesses a minute. A right password from a new network competes with first attempts only: while `n` networks guess,
-//! these have all had theirs after `n` seconds. Clients of one network share its turns.
+//! The result: one account has 20 guesses a minute, and three more for each guessing network. One network has 20
+//! guesses a minute. A right password from a new network competes only with first attempts: while `n` networks guess,
+//! their first attempts are over after `n` seconds. Clients of one network share the network's turns.
 //!
 //! Counts are in the memory of one process, for `MOST` networks of accounts: about 10 MB at most.
 
@@ -28,7 +28,7 @@ use tokio::time::sleep;
 use crate::kinds;
 use crate::problem::Problem;
 
-/// A pace of turns: so many at once, then one at a time.
+/// Pace of turns: a number of turns at once, then one at a time.
 struct Pace {
     at_once: u32,
     every: Duration,
@@ -37,16 +37,16 @@ struct Pace {
 const NETWORK: Pace = Pace { at_once: 60, every: Duration::from_secs(3) };
 const EARLY: Pace = Pace { at_once: 5, every: Duration::from_secs(1) };
 const LATE: Pace = Pace { at_once: 5, every: Duration::from_secs(3) };
-/// Attempts of a network at an account that are not late.
+/// Early attempts of a network at an account.
 const EARLY_ATTEMPTS: u32 = 3;
-/// Attempts that wait in a queue.
+/// Maximum number of attempts waiting in a queue.
 const WAITING: u32 = 5;
-/// Time without an attempt after which a network is new to an account again.
+/// Time without an attempt until a network is new to an account again.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Entries of each table. Of a full table the older half is dropped.
 const MOST: usize = 100_000;
 
-/// Key of a table: hash of what an entry is about. Of all that clients send, memory holds a number.
+/// Key of a table: hash of an entry's subject. Memory holds only this number of all client input.
 type Key = u64;
 
 /// Turns of all accounts and networks.
@@ -60,7 +60,7 @@ pub struct LoginThrottle {
 struct Tables {
     /// Networks of accounts.
     known: HashMap<Key, Known>,
-    /// When all turns that were given are used up, by queue.
+    /// Time at which all given turns are used up, by queue.
     queues: HashMap<Key, Instant>,
 }
 
@@ -73,7 +73,7 @@ struct Known {
     attempts: u32,
 }
 
-/// Attempt whose turn has come. Without [`right`](Self::right) it counts as a guess.
+/// Attempt at its turn. Without [`right`](Self::right) the attempt counts as a guess.
 pub struct Attempt<'a> {
     throttle: &'a LoginThrottle,
     known: Key,
@@ -82,7 +82,7 @@ pub struct Attempt<'a> {
 }
 
 impl LoginThrottle {
-    /// A throttle that lets every attempt through unless `is_on`.
+    /// Returns a throttle; without `is_on` the throttle lets every attempt through.
     pub fn new(is_on: bool) -> Self {
         Self { is_on, hasher: RandomState::new(), tables: Mutex::default() }
     }
@@ -103,7 +103,7 @@ impl LoginThrottle {
         Ok(attempt)
     }
 
-    /// Returns an attempt and the time until its turn, or as an error the time until there is room in its queues.
+    /// Returns an attempt and the time until its turn, or as an error the time until there is room in the queues.
     fn reserve(&self, account: &str, from: IpAddr, now: Instant) -> Result<(Attempt<'_>, Duration), Duration> {
         let mut tables = self.tables.lock();
         let key = self.hasher.hash_one((account, from));
@@ -136,7 +136,7 @@ impl LoginThrottle {
 }
 
 impl Attempt<'_> {
-    /// Gives the turns back: the password was right, and its network is known from now on.
+    /// Gives the turns back: the password was right, and the network is known from now on.
     pub fn right(self) {
         let mut tables = self.throttle.tables.lock();
         for (queue, pace) in &self.queues {
@@ -149,14 +149,14 @@ impl Attempt<'_> {
         }
     }
 
-    /// Returns the number of attempts of this network at the account since its last right password.
+    /// Returns the number of attempts of this network at the account since the last right password.
     pub fn number(&self) -> u32 {
         self.number
     }
 }
 
 impl Pace {
-    /// Returns the time until the next turn, and how much longer than allowed that is.
+    /// Returns the time until the next turn, and the excess over the allowed time.
     fn wait(&self, used_up: Option<&Instant>, now: Instant) -> (Duration, Duration) {
         let given = used_up.map_or(Duration::ZERO, |used_up| used_up.saturating_duration_since(now));
         let wait = given.saturating_sub(self.every * (self.at_once - 1));
@@ -164,7 +164,7 @@ impl Pace {
     }
 }
 
-/// Drops the half of a full table that ranks lower.
+/// Drops the lower-ranking half of a full table.
 fn make_room<V, R: Ord + Copy>(table: &mut HashMap<Key, V>, rank: impl Fn(&V) -> R) {
     if table.len() >= MOST {
         let mut ranks: Vec<R> = table.values().map(&rank).collect();
@@ -186,7 +186,8 @@ mod tests {
         IpAddr::V4(number.into())
     }
 
-    /// Number of passwords that are compared in an hour if `guess` makes ten attempts a second, which it is given by number.
+    /// Returns the number of passwords compared in an hour, if `guess` makes ten attempts a second; `guess` gets the
+    /// attempt's number.
     fn compared_in_an_hour(guess: impl Fn(u32) -> (String, IpAddr)) -> u32 {
         let (throttle, begun) = (LoginThrottle::new(true), Instant::now());
         let is_compared = |attempt: &u32| {

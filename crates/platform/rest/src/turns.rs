@@ -1,4 +1,4 @@
-//! Turns: work of one client, one after the other.
+//! Turns: sequential work of one client.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::marker::PhantomData;
@@ -7,7 +7,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 const STRIPES: usize = 256;
 
-/// Turns by key. Keys share stripes by chance. Another process has turns of its own.
+/// Turns by key. Keys share stripes by chance. Turns do not span processes.
 pub struct Turns<K> {
     hasher: RandomState,
     stripes: Vec<Mutex<()>>,
@@ -22,7 +22,7 @@ impl<K> Default for Turns<K> {
 }
 
 impl<K: Hash> Turns<K> {
-    /// Waits for the turn of `key`, which lasts as long as the guard.
+    /// Waits for the turn of `key`; the turn lasts as long as the guard.
     pub async fn of(&self, key: K) -> MutexGuard<'_, ()> {
         self.stripes[self.hasher.hash_one(key) as usize % STRIPES].lock().await
     }

@@ -1,4 +1,4 @@
-//! Log lines, and the one place where a process sets up how it is observed.
+//! Log lines, and the set-up of a process's observation.
 
 use std::io::{IsTerminal, stderr};
 
@@ -13,15 +13,15 @@ use crate::metrics::{self, Process};
 use crate::otlp::{self, OtlpSettings};
 use crate::trace;
 
-/// How lines look, and which are written. They go to standard error.
+/// Format and filter of log lines. Lines go to standard error.
 #[derive(Debug, Clone)]
 pub struct LogSettings {
     pub format: LogFormat,
-    /// Directives as `tracing` has them: `info`, `warn,shop=debug`.
+    /// Directives of `tracing`: `info`, `warn,shop=debug`.
     pub filter: String,
 }
 
-/// How lines look.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -31,7 +31,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Why a process could not set up how it is observed.
+/// Failure to set up the observation of a process.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
     /// The directives of the log filter make no sense.
@@ -45,7 +45,7 @@ pub enum InitError {
     Taken(String),
 }
 
-/// Sends what is still to be exported when it goes.
+/// Exports the remaining spans when dropped.
 #[must_use]
 pub struct Guard {
     provider: Option<SdkTracerProvider>,
@@ -61,16 +61,16 @@ impl Drop for Guard {
     }
 }
 
-/// Directive before those of the settings: the HTTP library logs an error for each request of a client that is no HTTP.
+/// Directive before the directives of the settings: the HTTP library logs an error for each request that is not HTTP.
 const QUIET: &str = "actix_http::h1=off";
 
-/// What is to have all that is logged as well.
+/// Layer that also receives all log events.
 pub type MoreLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// Sets up logs, metrics, and the export of traces if `otlp` is given, for the whole process. `more` receives every line
 /// that the filter lets through.
 ///
-/// Only the first call does; later ones (of further tests in a process) return an empty guard.
+/// Only the first call sets up; later calls (of further tests in a process) return an empty guard.
 ///
 /// # Errors
 /// As [`InitError`] says; nothing is set up then.
@@ -99,10 +99,10 @@ pub fn init(
     Ok(Guard { provider })
 }
 
-/// Whether [`init`] would take `filter`.
+/// Returns true if [`init`] would take `filter`.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The error in the filter.
 pub fn check_filter(filter: &str) -> Result<(), String> {
     EnvFilter::try_new(filter).map(drop).map_err(|e| e.to_string())
 }

@@ -1,4 +1,4 @@
-//! Export of traces over OTLP (HTTP, protobuf), when it is configured.
+//! Export of traces over OTLP (HTTP, protobuf), if configured.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -8,16 +8,16 @@ use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 
-/// Where traces go.
+/// Destination of traces.
 #[derive(Clone)]
 pub struct OtlpSettings {
-    /// The collector: `http://localhost:4318`; `/v1/traces` is added when it has no path.
+    /// The collector: `http://localhost:4318`; `/v1/traces` is added to a URL without a path.
     pub endpoint: String,
     /// Sent along, for authorisation say.
     pub headers: BTreeMap<String, String>,
     /// `service.name` of every span.
     pub service_name: String,
-    /// The share of traces that begin here and are exported, from 0 to 1. A caller's decision is kept.
+    /// Share of exported traces that begin here, from 0 to 1. A caller's decision is kept.
     pub sample_ratio: f64,
 }
 
@@ -33,7 +33,8 @@ impl fmt::Debug for OtlpSettings {
     }
 }
 
-/// A provider that sends finished spans from a thread of its own, and drops them while the collector is away.
+/// Returns a provider that sends finished spans from a separate thread, and drops spans while the collector is
+/// unavailable.
 pub(crate) fn provider(settings: &OtlpSettings) -> Result<SdkTracerProvider, String> {
     let exporter = exporter(settings)?;
     let resource = Resource::builder()
@@ -47,7 +48,7 @@ pub(crate) fn provider(settings: &OtlpSettings) -> Result<SdkTracerProvider, Str
 /// Looks whether traces can be exported by the settings. Nothing is connected.
 ///
 /// # Errors
-/// What is wrong with them.
+/// The error in the settings.
 pub fn check_otlp(settings: &OtlpSettings) -> Result<(), String> {
     exporter(settings).map(drop)
 }

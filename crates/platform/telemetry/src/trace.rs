@@ -1,4 +1,4 @@
-//! One trace id from the HTTP request through the event log into each handler.
+//! One trace id on the way from the HTTP request through the event log into each handler.
 
 use std::fmt;
 use std::future::Future;
@@ -14,7 +14,7 @@ tokio::task_local! {
     static CURRENT: TraceContext;
 }
 
-/// A W3C trace context: the trace, and the span in it that caused what follows.
+/// A W3C trace context: the trace, and the causing span.
 ///
 /// Source: <https://www.w3.org/TR/trace-context/>, version 00.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,18 +25,18 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// A trace of its own.
+    /// Starts a new trace.
     pub fn new() -> Self {
         let id = Uuid::new_v4().as_u128();
         Self { trace_id: id, span_id: Uuid::new_v4().as_u64_pair().1, sampled: true }
     }
 
-    /// The context of the running task, if it has one.
+    /// Returns the context of the running task, if any.
     pub fn current() -> Option<Self> {
         CURRENT.try_with(|context| *context).ok()
     }
 
-    /// The same trace, with a span of its own.
+    /// Returns the same trace with a new span.
     pub fn child(self) -> Self {
         Self { span_id: Uuid::new_v4().as_u64_pair().1, ..self }
     }
@@ -51,7 +51,7 @@ impl TraceContext {
         format!("{:032x}", self.trace_id)
     }
 
-    /// The ids as numbers: trace, span, and whether the trace is sampled.
+    /// Returns the ids as numbers, and true if the trace is sampled: trace, span, sampled.
     pub fn parts(&self) -> (u128, u64, bool) {
         (self.trace_id, self.span_id, self.sampled)
     }
@@ -63,10 +63,10 @@ impl Default for TraceContext {
     }
 }
 
-/// Runs `work` inside `span`, which goes on with the trace of `parent` or begins one.
+/// Runs `work` inside `span`; the span continues the trace of `parent` or begins a trace.
 ///
-/// Within it [`TraceContext::current`] is the span's own context, for events and calls that it causes. The span has
-/// to have an empty field `trace_id` (`info_span!("…", trace_id = field::Empty)`): log lines show it.
+/// During `work`, [`TraceContext::current`] is the span's own context, for caused events and calls. The span must
+/// have an empty field `trace_id` (`info_span!("…", trace_id = field::Empty)`), shown in log lines.
 pub async fn traced<F: Future>(parent: Option<TraceContext>, span: Span, work: F) -> F::Output {
     let context = exported(parent, &span).unwrap_or_else(|| parent.map(TraceContext::child).unwrap_or_default());
     span.record("trace_id", tracing::field::display(format_args!("{:032x}", context.trace_id)));
@@ -75,12 +75,12 @@ pub async fn traced<F: Future>(parent: Option<TraceContext>, span: Span, work: F
 
 static EXPORT: AtomicBool = AtomicBool::new(false);
 
-/// From now on spans are exported.
+/// Starts the export of spans.
 pub(crate) fn export() {
     EXPORT.store(true, Ordering::Relaxed);
 }
 
-/// The context that an exporter gave to `span`; `None` when spans are not exported or this one is filtered out.
+/// Returns the exporter's context of `span`; `None` for spans without export or a filtered span.
 fn exported(parent: Option<TraceContext>, span: &Span) -> Option<TraceContext> {
     if !EXPORT.load(Ordering::Relaxed) || span.is_disabled() {
         return None;
@@ -113,7 +113,7 @@ impl fmt::Display for TraceContext {
     }
 }
 
-/// What is no trace context, with the reason.
+/// Error for a text that is no trace context, with the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("not a traceparent")]
 pub struct NotATraceparent;

@@ -1,4 +1,4 @@
-//! What a process shows of itself: lines with a trace id, metrics with help, spans at a collector.
+//! Observation of a process: lines with a trace id, metrics with help, spans at a collector.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ use telemetry::metrics::{Kind, Metric, Program, Unit};
 use telemetry::{LogFormat, LogSettings, OtlpSettings, Process, TraceContext, metrics, traced};
 use tracing::{field, info_span};
 
-/// One test, for logs, metrics and the exporter are set up once a process.
+/// All in one test, because logs, metrics and the exporter are set up once a process.
 #[tokio::test]
 async fn a_trace_goes_from_the_caller_through_the_work_to_the_collector() {
     let (endpoint, received) = collector();
@@ -103,7 +103,7 @@ fn docs_have_the_list_of_metrics() {
     is_in("docs/event-proxy.md", &table(columns, metrics::ALL.iter().filter(of_proxy), |_| String::new()));
 }
 
-/// A table of metrics in Markdown, with `more` at the end of each row.
+/// Returns a table of metrics in Markdown, with `more` at the end of each row.
 fn table<'a>(columns: &str, metrics: impl Iterator<Item = &'a Metric>, more: impl Fn(&Metric) -> String) -> String {
     metrics.fold(columns.to_owned(), |mut table, metric| {
         let labels = if metric.labels.is_empty() { String::new() } else { format!(" by {}", metric.labels.join(", ")) };
@@ -144,7 +144,7 @@ fn a_filter_is_checked_before_it_is_used() {
     assert!(telemetry::check_filter("shop=loud").is_err());
 }
 
-/// A collector that takes one request and hands out its bytes.
+/// Returns a collector that takes one request and returns the bytes.
 fn collector() -> (String, mpsc::Receiver<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! What a value's type alone can't say.
+//! Checks of settings beyond the types.
 
 use consumers::data_platform::{self, EXPORTS, SinkKind};
 use contracts::topics;
@@ -10,12 +10,12 @@ use super::Settings;
 use crate::buses::Buses;
 use crate::shop::TOKEN_SECRET;
 
-/// What signs tokens must not be guessed.
+/// Minimum length of the token secret, against guessing.
 const SECRET_BYTES: usize = 32;
 
 impl Settings {
     /// # Errors
-    /// The first setting whose value can't be.
+    /// The first invalid setting.
     pub(super) fn check(&self) -> Result<(), SettingError> {
         self.check_bus()?;
         self.check_host()?;
@@ -53,10 +53,10 @@ impl Settings {
         self.log.check()
     }
 
-    /// Looks at everything that the start refuses, files included. Nothing is connected, and nothing stays on disk.
+    /// Checks everything that the start refuses, files included. Connects to nothing, and leaves nothing on disk.
     ///
     /// # Errors
-    /// The first setting that can't be used.
+    /// The first unusable setting.
     pub fn check_start(&self) -> Result<(), SettingError> {
         self.event_proxy.start()?;
         consumers::check(&self.of_consumers())?;
@@ -66,7 +66,8 @@ impl Settings {
         readable_secrets(&self.data_dir, made)
     }
 
-    /// Checks `data_dir` if the process writes there: a secret for tokens if it `signs`, files if it hosts their export.
+    /// Checks `data_dir` if the process writes there: a token secret if `signs`, exported files if `hosts` includes
+    /// the export.
     ///
     /// # Errors
     /// `data_dir`
@@ -113,7 +114,7 @@ impl Settings {
     }
 }
 
-/// Returns true for an origin as browsers send it: in lower case and ASCII, without a default port.
+/// Returns true for an origin in the form of browsers: in lower case and ASCII, without a default port.
 fn is_origin(origin: &str) -> bool {
     let Some((scheme, host)) = origin.split_once("://") else { return false };
     let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();

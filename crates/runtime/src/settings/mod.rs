@@ -11,19 +11,19 @@ use serde_json::Value;
 
 pub use sections::*;
 
-/// Where they come from.
+/// Sources of the settings.
 pub const SOURCES: Sources = Sources { prefix: "SHOP", file: "config/shop.toml" };
 
 impl Settings {
-    /// The settings of this process: of `file`, or of the usual one if it is there, and of the environment.
+    /// Returns the settings of this process: of `file`, or of the usual file if present, and of the environment.
     ///
     /// # Errors
-    /// The first setting that is unknown or bad; with the key `--config` when the file itself is.
+    /// The first unknown or bad setting; with the key `--config` for a bad file.
     pub fn load(file: Option<&Path>) -> Result<Self, SettingError> {
         Self::from(SOURCES.file(file), std::env::vars_os())
     }
 
-    /// The settings of `file` and of the variables given; all else is at its default.
+    /// Returns the settings of `file` and of the given variables, with defaults for the rest.
     ///
     /// # Errors
     /// As [`load`](Self::load).

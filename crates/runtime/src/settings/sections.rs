@@ -17,7 +17,7 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Where embedded mode writes: the SQLite file, exports, the secret of tokens.
+    /// Folder of embedded mode: the SQLite file, exports, the secret of tokens.
     pub data_dir: PathBuf,
     pub http: HttpSettings,
     pub database: DatabaseSettings,
@@ -74,7 +74,7 @@ impl Settings {
         })
     }
 
-    /// Those of the consumers.
+    /// Returns the settings of the consumers.
     pub(crate) fn of_consumers(&self) -> consumers::Settings {
         consumers::Settings {
             export: self.export.clone(),
@@ -83,7 +83,7 @@ impl Settings {
         }
     }
 
-    /// A setting by which topics are read that others write to Kafka.
+    /// Returns the name of a set setting that needs external topics on Kafka.
     pub(crate) fn reading_others(&self) -> Option<&'static str> {
         let is_set = |setting: &Option<String>| setting.as_ref().is_some_and(|value| !value.is_empty());
         match () {
@@ -95,7 +95,7 @@ impl Settings {
     }
 }
 
-/// A literal that is at least 1.
+/// Returns a literal of at least 1.
 const fn some(number: u32) -> NonZeroU32 {
     NonZeroU32::new(number).expect("defaults are not 0")
 }
@@ -108,19 +108,19 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 #[serde(default, deny_unknown_fields)]
 pub struct HttpSettings {
     pub address: Address,
-    /// As many as cores unless set.
+    /// Number of HTTP workers; by default the number of cores.
     pub workers: Option<NonZeroUsize>,
-    /// Of a request's body.
+    /// Maximum size of a request's body.
     pub body_limit: Bytes,
     /// Web pages of these origins may call the API; `*` is all.
     pub cors_origins: Vec<String>,
-    /// Takes a client's address from `x-forwarded-for`; only behind a proxy that sets it.
+    /// Takes a client's address from `x-forwarded-for`; use this only behind a proxy with this header.
     pub trust_forwarded: bool,
-    /// Notification streams of one member; more are answered 429.
+    /// Maximum notification streams of one member; further streams are answered 429.
     pub streams_per_member: NonZeroUsize,
     /// Notification streams of all members; more are answered 503.
     pub max_streams: NonZeroUsize,
-    /// How long a stop waits for the requests that are being answered.
+    /// Maximum wait of a stop for running requests.
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
     pub limits: LimitSettings,
@@ -137,7 +137,7 @@ defaults!(HttpSettings {
     limits: LimitSettings::default(),
 });
 
-/// Where state is kept.
+/// Database of the shop.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseSettings {
@@ -148,12 +148,12 @@ pub struct DatabaseSettings {
 }
 defaults!(DatabaseSettings { url: None, pool_size: some(10) });
 
-/// Which bus each topic is on.
+/// Bus of each topic.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BusSettings {
     pub backend: Backend,
-    /// By topic, where it differs.
+    /// Buses of topics with another bus than `backend`.
     pub topics: BTreeMap<String, Backend>,
     /// Later events of the key of an event that Kafka refused.
     pub refused_key: RefusedKey,
@@ -161,17 +161,17 @@ pub struct BusSettings {
 }
 
 impl BusSettings {
-    /// The bus that `topic` is on.
+    /// Returns the bus of `topic`.
     pub fn of(&self, topic: &str) -> Backend {
         self.topics.get(topic).copied().unwrap_or(self.backend)
     }
 }
 
-/// What `shop` runs itself beside its API.
+/// Background work that `shop` runs beside the API.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HostSettings {
-    /// All consumer groups.
+    /// True to host all consumer groups.
     pub consumers: bool,
     /// The relay, for topics on Kafka.
     pub relay: bool,
@@ -182,9 +182,9 @@ defaults!(HostSettings { consumers: true, relay: true });
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EventsSettings {
-    /// Of each topic, when it is first made.
+    /// Partitions of each topic at creation.
     pub partitions: NonZeroU32,
-    /// How long events are kept that every group has handled.
+    /// Retention of events handled by every group.
     #[serde(with = "humantime_serde")]
     pub retention: Duration,
 }
@@ -206,10 +206,10 @@ defaults!(AdminSettings { email: "admin@shop.local".into(), password: Secret::de
 pub struct AuthSettings {
     /// Made and kept in `data_dir` unless set.
     pub token_secret: Secret,
-    /// How long an access token lasts.
+    /// Lifetime of an access token.
     #[serde(with = "humantime_serde")]
     pub access_ttl: Duration,
-    /// How long a session lasts without being refreshed.
+    /// Lifetime of a session without a refresh.
     #[serde(with = "humantime_serde")]
     pub refresh_ttl: Duration,
 }
@@ -236,19 +236,19 @@ impl ShopSettings {
     }
 }
 
-/// The one currency of the shop.
+/// The currency of the shop.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CurrencySettings {
     /// ISO 4217.
     pub code: String,
-    /// Digits after the point; those of ISO 4217 unless set.
+    /// Digits after the point; by default the digits of ISO 4217.
     pub decimals: Option<u32>,
 }
 defaults!(CurrencySettings { code: "KRW".into(), decimals: None });
 
 impl CurrencySettings {
-    /// The currency of the settings.
+    /// Returns the currency of the settings.
     ///
     /// # Errors
     /// `currency.code`, `currency.decimals`
@@ -268,7 +268,7 @@ impl CurrencySettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OrderSettings {
-    /// An order that is not paid by then gives its stock back.
+    /// Time for payment; an unpaid order then gives the stock back.
     #[serde(with = "humantime_serde")]
     pub expires_after: Duration,
     /// Unpaid orders of a member; more are answered 409.
@@ -279,22 +279,22 @@ pub struct OrderSettings {
 defaults!(OrderSettings { expires_after: 15 * MINUTE, max_unpaid: some(20), max_unpaid_units: some(10_000) });
 
 impl OrderSettings {
-    /// Limit of one member's unpaid orders.
+    /// Returns the limit of one member's unpaid orders.
     pub fn unpaid(&self) -> checkout::UnpaidLimit {
         checkout::UnpaidLimit { orders: self.max_unpaid.get() as usize, units: self.max_unpaid_units.get().into() }
     }
 }
 
-/// How many requests are taken; the others are answered 429.
+/// Rate limits of requests; further requests are answered 429.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RateLimitSettings {
     pub enabled: bool,
-    /// Of one member.
+    /// Limit for one member.
     pub member_per_second: NonZeroU32,
-    /// Of one address, whoever signs in from it.
+    /// Limit for one address, across all members.
     pub address_per_second: NonZeroU32,
-    /// Passwords checked or made for one address.
+    /// Limit for one address of passwords checked or hashed.
     pub sign_ins_per_minute: NonZeroU32,
     /// Refreshes of the tokens of one session.
     pub refreshes_per_minute: NonZeroU32,
@@ -307,16 +307,16 @@ defaults!(RateLimitSettings {
     refreshes_per_minute: some(60),
 });
 
-/// The event proxy that failures are reported to.
+/// The event proxy for reports of failures.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EventProxySettings {
-    /// Where it is; of several the first that answers. Nothing is reported unless set.
+    /// URLs of proxies; the client uses the first that answers. Nothing is reported by default.
     pub url: Vec<String>,
     pub api_key: Secret,
-    /// Certificates (PEM) that are trusted besides the system's.
+    /// Certificates (PEM) trusted besides the system's.
     pub ca_file: Option<PathBuf>,
-    /// Reports what is logged as an error, too.
+    /// Reports logged errors, too.
     pub errors: bool,
 }
 
@@ -325,7 +325,7 @@ pub struct EventProxySettings {
 #[serde(default, deny_unknown_fields)]
 pub struct WorkerSettings {
     pub http: WorkerHttpSettings,
-    /// Events that it handles, at the most; as fast as it can unless set.
+    /// Maximum events handled a second; unlimited by default.
     pub events_per_second: Option<NonZeroU32>,
 }
 

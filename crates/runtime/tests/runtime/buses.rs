@@ -1,4 +1,4 @@
-//! Topics on their buses, as the settings have them and as the database has it written down. Kafka is away here.
+//! Topics on their buses, by the settings and by the record in the database. Kafka is unavailable here.
 
 use contracts::topics;
 use messaging::admin::{self, ConsumerLag, PartitionStatus};
@@ -10,7 +10,7 @@ use testkit::Place;
 use crate::hosting::{DEADLINE, eventually, order, product};
 use crate::opening::{opened_again, settings};
 
-/// With orders on a Kafka that nobody answers at.
+/// Returns settings with orders on an unavailable Kafka.
 fn with_kafka(folder: &TempDir, place: &Place) -> Settings {
     let mut settings = settings(folder.path(), &place.url);
     settings.bus.topics.insert(topics::ORDER_CREATED.into(), Backend::Kafka);

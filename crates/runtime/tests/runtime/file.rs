@@ -1,4 +1,4 @@
-//! `config/shop.toml` tells the truth: every setting is there, and what it calls a default is one.
+//! `config/shop.toml` tells the truth: the file has every setting, and each stated default is the default.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ fn text() -> String {
     fs::read_to_string(file).unwrap()
 }
 
-/// A line that sets something, once its mark is gone.
+/// Returns true for a line with a setting, after removal of the mark.
 fn is_setting(line: &str) -> bool {
     let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '"');
     line.split_once(" = ").is_some_and(|(left, _)| !left.is_empty() && left.chars().all(name))
@@ -26,7 +26,7 @@ fn load(text: &str) -> Settings {
     Settings::from(Some(path), none).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The file with the marks of these lines taken away.
+/// Returns the file with the marks of these lines removed.
 fn without(mark: impl Fn(&str) -> Option<&str>) -> String {
     let lines = text();
     let lines = lines.lines().map(|line| mark(line).filter(|rest| is_setting(rest)).unwrap_or(line));
@@ -62,7 +62,7 @@ fn every_setting_is_in_the_file_with_a_comment_above_its_section() {
     assert!(missing.is_empty(), "config/shop.toml lacks {missing:?}");
 }
 
-/// The names that the file sets once all marks are gone.
+/// Returns the names of settings in the file, with all marks removed.
 fn named() -> BTreeSet<String> {
     let mut section = String::new();
     let mut names = BTreeSet::new();
@@ -84,7 +84,7 @@ fn named() -> BTreeSet<String> {
     names
 }
 
-/// All settings there are, as the refusal of an unknown one lists them.
+/// Returns all settings of a section, from the error for an unknown setting.
 fn known(section: &str) -> BTreeSet<String> {
     let variable = format!("SHOP__{}NO_SUCH_SETTING", section.to_uppercase().replace('.', "__"));
     let refusal = match Settings::from(None, [(variable, "x")]) {

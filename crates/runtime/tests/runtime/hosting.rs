@@ -1,4 +1,4 @@
-//! A hosted shop: events reach every group, orders expire, old rows go, and it stops in time.
+//! A hosted shop: events reach every group, orders expire, old rows go, and the shop stops in time.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Opening a shop, and the line that says why it did not open.
+//! Opening a shop, and the error line of a failure.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -158,7 +158,7 @@ async fn a_sink_that_is_not_configured_is_named() {
     assert!(refusal.starts_with("setting export.splunk.token: "), "{refusal}");
 }
 
-/// The threads of the shop before may need a moment to let the file go.
+/// Opens a shop again. The earlier shop's threads may need a moment to release the file.
 pub(crate) async fn opened_again(settings: Settings) -> Shop {
     let deadline = Instant::now() + DEADLINE;
     loop {

@@ -1,4 +1,4 @@
-//! Settings from the environment and from files, and the line for each that can't be.
+//! Settings from the environment and from files, and the error line of each bad setting.
 
 use std::io::Write;
 use std::num::NonZeroUsize;

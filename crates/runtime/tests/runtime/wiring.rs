@@ -84,7 +84,7 @@ async fn mail_webhooks_and_incidents_have_a_group_only_when_they_are_configured(
     assert!(listed().filter(|group| group.setting.is_some()).count() >= 3);
 }
 
-/// All groups of `deploy/programs.toml`.
+/// Returns all groups of `deploy/programs.toml`.
 fn listed() -> impl Iterator<Item = &'static WorkerGroup> {
     Worker::all().iter().flat_map(|worker| &worker.groups)
 }

@@ -1,4 +1,4 @@
-//! The caller of a route that is not for everybody.
+//! The caller of a route with authentication.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use crate::Storefront;
 use crate::http::kinds;
 use crate::http::problem::Problem;
 
-/// A member with a valid access token of a session that is live.
+/// A member with a valid access token of a live session.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Caller {
     pub id: MemberId,
@@ -52,12 +52,12 @@ impl FromRequest for Admin {
 }
 
 impl Caller {
-    /// Whether it may do what administrators may.
+    /// Returns true for an administrator.
     pub(crate) fn is_admin(&self) -> bool {
         self.role == Role::Admin
     }
 
-    /// The caller of a request.
+    /// Returns the caller of a request.
     ///
     /// # Errors
     /// `unauthenticated`, `too-many-requests`, and the database's.
@@ -72,7 +72,7 @@ impl Caller {
     }
 }
 
-/// The token of an `Authorization: Bearer` header; the scheme's case does not matter (RFC 9110).
+/// Returns the token of an `Authorization: Bearer` header; the scheme's case does not matter (RFC 9110).
 fn bearer(header: &str) -> Option<&str> {
     let (scheme, token) = header.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

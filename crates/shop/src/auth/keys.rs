@@ -1,4 +1,4 @@
-//! One secret in the settings, a key of its own for each purpose.
+//! Keys derived from one secret in the settings, a key for each purpose.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -10,12 +10,12 @@ pub struct Keys<'s>(&'s [u8]);
 pub(super) type Hasher = Hmac<Sha256>;
 
 impl<'s> Keys<'s> {
-    /// Over `auth.token_secret`.
+    /// Wraps `auth.token_secret`.
     pub fn new(secret: &'s [u8]) -> Self {
         Self(secret)
     }
 
-    /// The key for `purpose`, from which neither the secret nor another key can be told.
+    /// Returns the key for `purpose`; the key reveals neither the secret nor another key.
     pub fn derive(&self, purpose: &str) -> [u8; 32] {
         let mut mac = keyed(self.0);
         mac.update(purpose.as_bytes());

@@ -1,4 +1,4 @@
-//! Who calls: passwords, tokens, sessions, and the ids that only their owner can use.
+//! Authentication: passwords, tokens, sessions, and ids bound to an owner.
 
 mod caller;
 mod keys;

@@ -13,39 +13,39 @@ use tokio::sync::Semaphore;
 
 use crate::http::problem::{Problem, unavailable};
 
-/// How long a request waits for its turn to hash.
+/// Maximum wait of a request for a turn to hash.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Hashes and verifies passwords, few at a time: each takes 19 MiB and some milliseconds of a core. A network waits with
-/// one password, so that its others do not stand before those of other networks.
+/// Hashes and verifies passwords, few at a time: each takes 19 MiB and some milliseconds of a core. A network waits
+/// with one password at a time, so that a busy network does not delay other networks.
 #[derive(Clone)]
 pub struct Passwords {
     turns: Arc<Semaphore>,
     networks: Arc<Turns<IpAddr>>,
-    /// Of a password nobody has, for e-mail addresses that nobody has: so that both take the same time.
+    /// Hash of a random password, for unknown e-mail addresses: both cases take the same time.
     decoy: Arc<str>,
 }
 
 impl Passwords {
-    /// At most `at_once` at the same time.
+    /// Allows at most `at_once` hashes at the same time.
     pub fn new(at_once: usize) -> Self {
         let decoy = hash(&rand::random::<u128>().to_string()).expect("argon2 takes any password of 38 bytes");
         let turns = Arc::new(Semaphore::new(at_once.max(1)));
         Self { turns, networks: Arc::default(), decoy: decoy.into() }
     }
 
-    /// The hash to store, as a PHC string.
+    /// Returns the hash to store, as a PHC string.
     ///
     /// # Errors
-    /// When the turn does not come in time.
+    /// If the turn does not come in time.
     pub async fn hash(&self, password: String, from: IpAddr) -> Result<String, Problem> {
         self.in_turn(from, move || hash(&password)).await?.map_err(Problem::internal)
     }
 
-    /// Whether `password` is the one of `stored`; without one it is wrong, in the same time.
+    /// Returns true if `password` matches `stored`; without a hash returns false after the same time.
     ///
     /// # Errors
-    /// When the turn does not come in time.
+    /// If the turn does not come in time.
     pub async fn verify(&self, password: String, stored: Option<String>, from: IpAddr) -> Result<bool, Problem> {
         let decoy = self.decoy.clone();
         self.in_turn(from, move || {
@@ -85,7 +85,7 @@ pub(crate) fn note_wrong_password(from: IpAddr) {
     tracing::warn!(%from, "sign-in failed: wrong e-mail address or password");
 }
 
-/// The hash of `password` as a PHC string, on this thread.
+/// Returns the hash of `password` as a PHC string, on this thread.
 pub(crate) fn hash(password: &str) -> Result<String, argon2::password_hash::Error> {
     Ok(Argon2::default().hash_password(typed(password).as_bytes())?.to_string())
 }

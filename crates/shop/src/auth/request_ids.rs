@@ -1,4 +1,4 @@
-//! Ids of coupon requests, which tell by themselves that this shop gave them out, and to whom.
+//! Ids of coupon requests, which prove that this shop gave out the id, and to which member.
 
 use contracts::{MemberId, RequestId};
 use hmac::Mac;
@@ -11,16 +11,16 @@ use super::keys::{Keys, keyed};
 /// So a request that is still in the log and has no row yet is told from rubbish and from another member's.
 pub struct RequestIds([u8; 32]);
 
-/// Where the MAC begins.
+/// Offset of the MAC.
 const MAC_AT: usize = 10;
 
 impl RequestIds {
-    /// With the key for request ids.
+    /// Derives the key for request ids.
     pub fn new(keys: &Keys<'_>) -> Self {
         Self(keys.derive("request-id"))
     }
 
-    /// A new id for a request of `member`.
+    /// Returns a new id for a request of `member`.
     pub fn generate(&self, member: MemberId) -> RequestId {
         let millis = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
         let mut bytes = [0_u8; 16];
@@ -32,7 +32,7 @@ impl RequestIds {
         RequestId(uuid::Uuid::from_bytes(bytes))
     }
 
-    /// Whether `id` was made for a request of `member`.
+    /// Returns true if `id` was made for a request of `member`.
     pub fn is_of(&self, id: RequestId, member: MemberId) -> bool {
         use subtle::ConstantTimeEq;
         let bytes = id.0.as_bytes();

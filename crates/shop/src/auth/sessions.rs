@@ -1,4 +1,4 @@
-//! Whether a session is still live.
+//! Live sessions.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use crate::cache::Recent;
 use crate::http::kinds;
 use crate::http::problem::Problem;
 
-/// How long another process may not know that a session was revoked. This one knows at once.
+/// Maximum delay until another process knows of a revocation. This process knows at once.
 const UNNOTICED: Duration = Duration::from_secs(5);
 
-/// Knows which sessions are live, and asks the database when it has not for a while.
+/// Cache of live sessions; reads the database for unknown or old entries.
 pub struct Sessions {
     db: Database,
     live: Recent<SessionId, bool>,
 }
 
 impl Sessions {
-    /// Over the sessions of `db`.
+    /// Wraps the sessions of `db`.
     pub fn new(db: Database) -> Self {
         Self { db, live: Recent::new(UNNOTICED, 100_000) }
     }
@@ -33,12 +33,12 @@ impl Sessions {
         live.then_some(()).ok_or_else(ended)
     }
 
-    /// The session was revoked.
+    /// Forgets a revoked session.
     pub fn forget(&self, session: SessionId) {
         self.live.forget(session);
     }
 
-    /// Some sessions were revoked, and which is not known.
+    /// Forgets all entries after a revocation of unknown sessions.
     pub fn forget_all(&self) {
         self.live.forget_all();
     }

@@ -13,10 +13,10 @@ use super::keys::{Keys, keyed};
 use crate::http::kinds;
 use crate::http::problem::Problem;
 
-/// How long a ticket opens a stream; the stream may last longer.
+/// Time in which a ticket opens a stream; the stream may last longer.
 pub(crate) const TICKET_LIFETIME: Duration = Duration::from_secs(60);
 
-/// Id of a ticket: its MAC.
+/// Id of a ticket: the ticket's MAC.
 pub(crate) type TicketId = [u8; 32];
 
 /// A genuine ticket.
@@ -32,12 +32,12 @@ pub struct Ticket {
 pub struct Tickets([u8; 32]);
 
 impl Tickets {
-    /// With the key for tickets.
+    /// Derives the key for tickets.
     pub fn new(keys: &Keys<'_>) -> Self {
         Self(keys.derive("stream-ticket"))
     }
 
-    /// A ticket for a member's session: both ids, time of expiry, MAC.
+    /// Returns a ticket for a member's session: both ids, time of expiry, MAC.
     pub fn issue(&self, member: MemberId, session: SessionId) -> String {
         self.issue_until(member, session, Time::now() + TICKET_LIFETIME)
     }
@@ -52,10 +52,10 @@ impl Tickets {
         BASE64_URL_SAFE_NO_PAD.encode(ticket)
     }
 
-    /// Reads a ticket. A ticket after its time is good only if `is_open`: then it reopens its stream.
+    /// Reads a ticket. An expired ticket is good only if `is_open` returns true: then the ticket reopens its stream.
     ///
     /// # Errors
-    /// `unauthenticated` when it is forged or expired.
+    /// `unauthenticated` for a forged or expired ticket.
     pub fn verify(&self, ticket: &str, is_open: impl Fn(&TicketId) -> bool) -> Result<Ticket, Problem> {
         let is_good = |ticket: &Ticket| ticket.expires > Time::now() || is_open(&ticket.id);
         self.read(ticket)

@@ -15,10 +15,10 @@ use super::keys::{Keys, keyed};
 use crate::http::kinds;
 use crate::http::problem::Problem;
 
-/// Who signs, as the tokens say it.
+/// Issuer of the tokens.
 const ISSUER: &str = "jangteo";
 
-/// What an access token says.
+/// Claims of an access token.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Claims {
     #[serde(rename = "sub")]
@@ -42,7 +42,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// With the key for access tokens, which are good for `lifetime`.
+    /// Derives the key for access tokens with `lifetime`.
     pub fn new(keys: &Keys<'_>, lifetime: Duration) -> Self {
         let key = keys.derive("access-token");
         let mut rules = Validation::new(Algorithm::HS256);
@@ -59,17 +59,17 @@ impl Tokens {
         }
     }
 
-    /// A token for the member's session, good for [`lifetime`](Self::lifetime).
+    /// Returns a token for the member's session, valid for [`lifetime`](Self::lifetime).
     ///
     /// # Errors
-    /// When it can't be signed, which would be a defect.
+    /// If signing fails, which would be a defect.
     pub fn access(&self, member: MemberId, role: Role, session: SessionId) -> Result<String, Problem> {
         let iat = jsonwebtoken::get_current_timestamp();
         let claims = Claims { member, role, session, iss: ISSUER.into(), iat, exp: iat + self.lifetime.as_secs() };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.sign).map_err(Problem::internal)
     }
 
-    /// How long a token is good for.
+    /// Returns the lifetime of a token.
     pub fn lifetime(&self) -> Duration {
         self.lifetime
     }
@@ -81,7 +81,7 @@ impl Tokens {
         RefreshToken(BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
     }
 
-    /// What `token` says, if it is one of ours and not expired.
+    /// Returns the claims of `token`, if the shop signed the token and the token has not expired.
     ///
     /// # Errors
     /// `unauthenticated`
@@ -101,22 +101,22 @@ impl Tokens {
 pub(crate) struct RefreshToken(String);
 
 impl RefreshToken {
-    /// A new one.
+    /// Returns a new random token.
     pub(crate) fn generate() -> Self {
         Self(BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()))
     }
 
-    /// As a client sent it.
+    /// Wraps a client's token.
     pub(crate) fn given(text: String) -> Self {
         Self(text)
     }
 
-    /// What is stored of it. SHA-256 is enough for what is random and long.
+    /// Returns the stored form. SHA-256 is enough for a long random token.
     pub(crate) fn hash(&self) -> Vec<u8> {
         Sha256::digest(self.0.as_bytes()).to_vec()
     }
 
-    /// For the client.
+    /// Returns the text for the client.
     pub(crate) fn into_text(self) -> String {
         self.0
     }

@@ -1,4 +1,4 @@
-//! Whether coupons can be asked for, known without asking the database each time.
+//! State of coupons for requests, without a query for each request.
 
 use std::time::Duration;
 
@@ -11,35 +11,35 @@ use super::Recent;
 use crate::http::kinds;
 use crate::http::problem::Problem;
 
-/// How late a process learns that a coupon is sold out, or was closed by another process.
+/// Maximum delay until a process knows of a sold-out coupon, or of another process's closing of a coupon.
 const LIFETIME: Duration = Duration::from_millis(400);
 
-/// Coupons as they were a moment ago.
+/// Cache of coupons.
 pub struct Coupons {
     db: Database,
     recent: Recent<CouponId, Option<Coupon>>,
-    /// Of coupons that are sold out, whose owners stay the same.
+    /// Owners of sold-out coupons; these no longer change.
     owners: Recent<(CouponId, MemberId), bool>,
 }
 
-/// What a request for a coupon is to be answered with.
+/// Answer to a request for a coupon.
 pub enum CouponState {
-    /// It goes into the log.
+    /// The request goes into the log.
     Open,
-    /// It is refused at once.
+    /// The request is refused at once.
     Refused(Problem),
 }
 
 impl Coupons {
-    /// Over the coupons of `db`.
+    /// Wraps the coupons of `db`.
     pub fn new(db: Database) -> Self {
         let recent = Recent::new(LIFETIME, 10_000);
         Self { db, recent, owners: Recent::new(Duration::from_secs(60), 200_000) }
     }
 
-    /// Whether `member` may ask for the coupon now.
+    /// Returns true if `member` may ask for the coupon now.
     ///
-    /// Whoever holds one may ask even when all are gone, and is told again what it won.
+    /// A member with the coupon may ask even for a sold-out coupon, and is told of the coupon again.
     ///
     /// # Errors
     /// `not-found`, and the database's.
@@ -71,7 +71,7 @@ impl Coupons {
         if sold_out { self.owners.get_or_read((id, member), read).await } else { read.await }
     }
 
-    /// The coupon was changed by this process.
+    /// Forgets a coupon changed by this process.
     pub fn forget(&self, id: CouponId) {
         self.recent.forget(id);
     }

@@ -1,4 +1,4 @@
-//! What is kept in memory for a moment, so that hot reads need no database.
+//! Short-lived caches for hot reads without the database.
 
 mod coupons;
 mod popular;

@@ -12,7 +12,7 @@ use super::Recent;
 use crate::dto::catalogue::{PopularProduct, PopularProducts};
 use crate::http::problem::Problem;
 
-/// How many there are.
+/// Number of popular products.
 const TOP: i64 = 5;
 
 /// The answer for popular products, a second old at most.
@@ -22,15 +22,15 @@ pub struct Popular {
 }
 
 impl Popular {
-    /// Over the figures of `db`.
+    /// Wraps the figures of `db`.
     pub fn new(db: Database) -> Self {
         Self { db, recent: Recent::new(Duration::from_secs(1), 1) }
     }
 
-    /// The answer as JSON.
+    /// Returns the answer as JSON.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn json(&self) -> Result<Bytes, Problem> {
         let read = async {
             let popular = self.db.read(read).await?;
@@ -56,7 +56,7 @@ fn read(conn: &mut Conn) -> db::Result<PopularProducts> {
     }
 }
 
-/// Those of `sold` that can be bought.
+/// Returns the products of `sold` that can be bought.
 fn on_offer(conn: &mut Conn, sold: Vec<analytics::Popular>) -> db::Result<Vec<PopularProduct>> {
     let ids: Vec<_> = sold.iter().map(|popular| popular.product_id).collect();
     let there = stock::by_ids(conn, &ids)?.into_iter().filter(|product| product.on_sale && product.available > 0);

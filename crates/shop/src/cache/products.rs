@@ -1,4 +1,4 @@
-//! Products by id, as the JSON that is sent.
+//! Products by id, as JSON for answers.
 
 use std::time::Duration;
 
@@ -10,28 +10,28 @@ use super::Recent;
 use crate::dto::catalogue::ProductView;
 use crate::http::problem::Problem;
 
-/// How old an answer may be. Changes made through this API are seen at once; what the background does (orders that
-/// expire) may be seen this much later.
+/// Maximum age of an answer. Changes through this API are visible at once; changes by background work (expired
+/// orders) are visible after this time.
 const LIFETIME: Duration = Duration::from_millis(100);
 
 /// Answers for single products.
 ///
-/// Where one process owns the database, each is remembered for a moment, and forgotten by the unit that changes the
-/// product, between its COMMIT and its answer: so whoever was answered reads what it wrote. Where several processes
-/// share the database nothing is remembered, for another's change would not be seen.
+/// If one process owns the database, each answer is cached for a moment. The unit that changes the product removes
+/// the entry between COMMIT and answer: so a client reads its own writes. If several processes share the database,
+/// nothing is cached, because another process's change would be invisible.
 pub struct Products {
     db: Database,
     recent: Option<std::sync::Arc<Recent<ProductId, Bytes>>>,
 }
 
 impl Products {
-    /// Over the products of `db`.
+    /// Wraps the products of `db`.
     pub fn new(db: Database) -> Self {
         let recent = (!db.is_shared()).then(|| Recent::new(LIFETIME, 20_000).into());
         Self { db, recent }
     }
 
-    /// The product as JSON.
+    /// Returns the product as JSON.
     ///
     /// # Errors
     /// `not-found`, and the database's.
@@ -49,13 +49,13 @@ impl Products {
         Ok(json.into())
     }
 
-    /// What to call in a unit that changes products; they are forgotten once it is committed.
+    /// Returns the handle for a unit that changes products; the entries are removed after the commit.
     pub fn changes(&self) -> ProductChanges {
         ProductChanges(self.recent.clone())
     }
 }
 
-/// Tells the cache what a unit of work changes.
+/// Tells the cache about changes by a unit of work.
 #[derive(Clone)]
 pub struct ProductChanges(Option<std::sync::Arc<Recent<ProductId, Bytes>>>);
 

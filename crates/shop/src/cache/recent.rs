@@ -1,4 +1,4 @@
-//! A small map of what was read lately.
+//! A small map of recently read values.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -11,10 +11,10 @@ use parking_lot::RwLock;
 const SHARDS: usize = 32;
 const GENERATIONS: usize = 1024;
 
-/// Remembers what was read for a short time, and not a moment longer than [`forget`](Recent::forget) says.
+/// Caches read values for a short time, and never beyond [`forget`](Recent::forget).
 ///
-/// A value is valid while it is younger than the time to live, and while its generation is the current one.
-/// Forgetting raises the generation, so that a reader who began before the change can't put the old value back.
+/// A value is valid as long as the value is younger than the lifetime, and the generation of the value is current.
+/// Forgetting raises the generation, so that a concurrent reader can't put the old value back.
 pub(crate) struct Recent<K, V> {
     lifetime: Duration,
     shard_limit: usize,
@@ -41,10 +41,10 @@ impl<K: Hash + Eq + Copy, V: Clone> Recent<K, V> {
         }
     }
 
-    /// The value of `key`: the remembered one, else what `read` gives.
+    /// Returns the value of `key`: the cached value, or else the result of `read`.
     ///
     /// # Errors
-    /// Those of `read`; nothing is remembered then.
+    /// Errors of `read`; nothing is cached then.
     pub(crate) async fn get_or_read<E>(&self, key: K, read: impl Future<Output = Result<V, E>>) -> Result<V, E> {
         let hash = self.hasher.hash_one(key);
         let generation = self.generation(hash).load(Ordering::SeqCst);
@@ -56,12 +56,12 @@ impl<K: Hash + Eq + Copy, V: Clone> Recent<K, V> {
         Ok(value)
     }
 
-    /// From now on, `key` is read anew (and with it a few others, by chance).
+    /// Invalidates `key` (and by chance a few other keys).
     pub(crate) fn forget(&self, key: K) {
         self.generation(self.hasher.hash_one(key)).fetch_add(1, Ordering::SeqCst);
     }
 
-    /// From now on, everything is read anew.
+    /// Invalidates all entries.
     pub(crate) fn forget_all(&self) {
         self.generations.iter().for_each(|generation| {
             generation.fetch_add(1, Ordering::SeqCst);

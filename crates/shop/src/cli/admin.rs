@@ -1,4 +1,4 @@
-//! The first admin, and a new password for it.
+//! The first admin, and a new password for the admin.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -11,12 +11,12 @@ use crate::auth::hash_password;
 
 const NAME: &str = "Administrator";
 
-/// Takes up the admin of the settings unless a member has the e-mail address; nobody is promoted.
+/// Registers the admin of the settings, unless a member has the e-mail address; no member is promoted.
 ///
-/// `Some` is a password that was made and that nobody knows yet.
+/// Returns `Some` with a generated password.
 ///
 /// # Errors
-/// The database's, or an e-mail address that no member can have.
+/// Errors of the database, or an invalid e-mail address.
 pub async fn ensure_admin(shop: &Shop) -> Result<Option<String>, Failure> {
     let email = shop.settings.admin.email.clone();
     let known = email.clone();
@@ -35,7 +35,7 @@ pub async fn ensure_admin(shop: &Shop) -> Result<Option<String>, Failure> {
     Ok((inserted && made).then_some(password))
 }
 
-/// Makes a new password for the admin of the settings and prints it; all its sessions end.
+/// Generates a new password for the admin of the settings and prints the password; all sessions of the admin end.
 pub(super) async fn reset_admin_password(settings: Settings) -> Result<(), Failure> {
     let shop = Shop::open(settings).await?;
     let email = shop.settings.admin.email.clone();

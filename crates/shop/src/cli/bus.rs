@@ -11,14 +11,14 @@ use runtime::{Shop, recorded_buses};
 
 const COLUMNS: [&str; 7] = ["topic", "partition", "by setting", "by record", "end", "relayed", "to relay"];
 
-/// Maximum time for Kafka's answer. A cluster that is away is reported after this time.
+/// Maximum time for Kafka's answer. An unavailable cluster is reported after this time.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Maximum number of dead letters that are looked at, the newest first.
 const SHOWN: i64 = 100;
 
-/// Shows which bus each topic is on and how far it has come there. Fails if Kafka is needed and does not answer, after
-/// what the database knows was shown.
+/// Shows the bus and the end of each topic. Fails if Kafka is needed and does not answer, after showing the
+/// database's data.
 pub(super) async fn status(settings: Settings) -> Result<(), Failure> {
     let shop = Shop::open(settings).await?;
     let read = |conn: &mut db::Conn| -> db::Result<_> {
@@ -60,7 +60,7 @@ async fn of_kafka(shop: &Shop) -> Result<Option<String>, String> {
     }))
 }
 
-/// A position as the table shows it: `-` if there is no event yet.
+/// Returns a position for the table: `-` without any event.
 fn shown(position: i64) -> String {
     if position < 0 { "-".into() } else { position.to_string() }
 }

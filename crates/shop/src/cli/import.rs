@@ -13,15 +13,15 @@ use runtime::Shop;
 use runtime::settings::Settings;
 use stock::{NewProduct, StockError};
 
-/// Products entered by one call.
+/// Products for each insert.
 const CHUNK: usize = 500;
-/// Bad rows that are told; one that is missing a column makes all of them bad.
+/// Maximum number of reported bad rows; a missing column makes all rows bad.
 const TOLD: usize = 20;
 
 /// Enters all products of the file, or none.
 ///
-/// All rows are read and judged first, and then entered in one unit of work. A long one holds up nobody: SQLite
-/// belongs to this process alone, and PostgreSQL's readers and writers don't wait for rows that are new.
+/// All rows are read and checked first, and then inserted in one unit of work. A long unit delays nobody: SQLite
+/// belongs to this process alone, and PostgreSQL's readers and writers don't wait for new rows.
 pub(super) async fn import_products(settings: Settings, file: &Path) -> Result<(), Failure> {
     let shop = Shop::open(settings).await?;
     let count = enter(&shop, file).await?;
@@ -186,7 +186,7 @@ fn check_quotes(text: &str) -> Result<(), String> {
     if let At::Quoted = at { Err(format!("line {opened}: a quote is not closed")) } else { Ok(()) }
 }
 
-/// Where each column is.
+/// Indices of the columns.
 struct Columns {
     name: usize,
     price: usize,

@@ -1,4 +1,4 @@
-//! The command line of `shop`; [`program::process`] says how it ends.
+//! The command line of `shop`; see [`program::process`] for the exit codes.
 
 mod admin;
 mod bus;
@@ -21,7 +21,7 @@ const NAME: &str = "shop";
 #[derive(Parser)]
 #[command(name = NAME, version)]
 struct Cli {
-    /// The file with settings; config/shop.toml if it is there.
+    /// The file with settings; config/shop.toml if present.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -39,31 +39,31 @@ enum Command {
         /// The CSV file, with a header line.
         file: PathBuf,
     },
-    /// Say whether the settings can be used, without touching anything.
+    /// Check the settings, without touching anything.
     CheckConfig,
-    /// What carries events.
+    /// Inspect and change the buses of topics.
     Bus {
         #[command(subcommand)]
         command: BusCommand,
     },
-    /// Make a new password for the admin of admin.email, and print it.
+    /// Generate a new password for the admin of admin.email, and print the password.
     ResetAdminPassword,
 }
 
 #[derive(Subcommand)]
 enum BusCommand {
-    /// Show which bus each topic is on and how far it has come there, and whether Kafka answers.
+    /// Show the bus and the end of each topic, and check that Kafka answers.
     Status,
     /// Divide a topic into more partitions, in the log and on Kafka, while everything runs; never into fewer.
     Partitions {
-        /// As `shop bus status` has it.
+        /// The topic, as shown by `shop bus status`.
         topic: String,
-        /// How many it is to have.
+        /// The new number of partitions.
         count: i32,
     },
 }
 
-/// Does what the command line says.
+/// Runs the command line.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -5,7 +5,8 @@ use program::process::Failure;
 use runtime::Shop;
 use runtime::settings::Settings;
 
-/// Raises a topic's partitions in the log, and then on Kafka if the topic is there. Run again it does what is missing.
+/// Raises a topic's partitions in the log, and then on Kafka if the topic is there. A repeat completes an interrupted
+/// run.
 pub(super) async fn raise(settings: Settings, topic: String, count: i32) -> Result<(), Failure> {
     let shop = Shop::open(settings).await?;
     let (log, of) = (shop.log.clone(), topic.clone());

@@ -10,7 +10,7 @@ use runtime::{Shop, when_there};
 use super::ensure_admin;
 use crate::http::server::{Server, purge_answers};
 
-/// Serves until the process is told to stop, and then finishes what it took.
+/// Serves until a stop signal, and then finishes running requests.
 pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     // first of all, so that a taken port costs nothing
     let listener = SOURCES.listen("http.address", &settings.http.address)?;
@@ -52,7 +52,7 @@ async fn serve_on(listener: TcpListener, settings: Settings) -> Result<(), Failu
     }
 }
 
-/// Where to click.
+/// Prints the addresses of the pages.
 fn welcome(shop: &Shop, address: SocketAddr, made_password: Option<String>) {
     let host = match address.ip() {
         ip if ip.is_unspecified() => format!("localhost:{}", address.port()),

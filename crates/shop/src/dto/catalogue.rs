@@ -17,7 +17,7 @@ pub(crate) struct ProductEntry {
     #[garde(custom(line(&stock::NAME)))]
     #[schema(min_length = 1, max_length = 200, example = "Mug")]
     pub name: String,
-    /// Of one unit.
+    /// Price of one unit.
     #[garde(custom(not_negative))]
     #[schema(value_type = String, example = "19900")]
     pub price: Money,
@@ -25,7 +25,7 @@ pub(crate) struct ProductEntry {
     #[garde(range(min = 0, max = stock::MAX_UNITS))]
     #[schema(minimum = 0, maximum = 1_000_000_000, example = 100)]
     pub stock: i64,
-    /// More is ordered when fewer units are available; 0 is never.
+    /// Stock below which more units are ordered; 0 means never.
     #[serde(default)]
     #[garde(range(min = 0, max = stock::MAX_UNITS))]
     #[schema(minimum = 0, maximum = 1_000_000_000, example = 10)]
@@ -34,13 +34,13 @@ pub(crate) struct ProductEntry {
 
 impl ProductEntry {
     /// # Errors
-    /// Names the field that the domain does not accept.
+    /// Names the field with an invalid value.
     pub(crate) fn into_new(self) -> Result<stock::NewProduct, Problem> {
         Ok(stock::NewProduct::new(&self.name, self.price, self.stock, self.low_stock_threshold)?)
     }
 }
 
-/// What changes of a product; what is left out stays.
+/// Changes of a product; absent fields keep their values.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProductPatch {
@@ -59,7 +59,7 @@ pub(crate) struct ProductPatch {
 
 impl ProductPatch {
     /// # Errors
-    /// Names the field that the domain does not accept.
+    /// Names the field with an invalid value.
     pub(crate) fn into_change(self) -> Result<stock::ProductChange, Problem> {
         Ok(stock::ProductChange::new(self.name.as_deref(), self.price, self.low_stock_threshold, self.on_sale)?)
     }
@@ -73,7 +73,7 @@ fn not_negative(price: &Money, _: &()) -> garde::Result {
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StockAdjustment {
-    /// Not 0.
+    /// Units to add or to remove; not 0.
     #[garde(range(min = -stock::MAX_UNITS, max = stock::MAX_UNITS))]
     #[schema(minimum = -1_000_000_000, maximum = 1_000_000_000, example = -3)]
     pub delta: i64,
@@ -82,7 +82,7 @@ pub(crate) struct StockAdjustment {
     pub reason: String,
 }
 
-/// What is left after an adjustment.
+/// Stock after an adjustment.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct StockLevel {
     #[schema(value_type = uuid::Uuid)]
@@ -97,10 +97,10 @@ pub(crate) struct ProductView {
     #[schema(value_type = uuid::Uuid)]
     pub id: ProductId,
     pub name: String,
-    /// Of one unit.
+    /// Price of one unit.
     #[schema(value_type = String, example = "19900")]
     pub price: Money,
-    /// Units that can be bought.
+    /// Units for sale.
     pub available: i64,
     pub low_stock_threshold: i64,
     pub on_sale: bool,
@@ -125,7 +125,7 @@ pub(crate) struct PopularProducts {
     pub since: Time,
 }
 
-/// A product and how much of it was sold.
+/// A product and the number of units sold.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PopularProduct {
     #[schema(value_type = uuid::Uuid)]

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::texts;
 
-/// What a member orders.
+/// A member's order.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OrderRequest {
@@ -19,7 +19,7 @@ pub(crate) struct OrderRequest {
     #[garde(length(min = 1, max = order::MAX_LINES), dive)]
     #[schema(min_items = 1, max_items = 100)]
     pub items: Vec<OrderItem>,
-    /// A coupon that the member holds.
+    /// A coupon of the member.
     #[garde(skip)]
     #[schema(value_type = Option<uuid::Uuid>)]
     pub coupon_id: Option<OwnedCouponId>,
@@ -49,38 +49,38 @@ pub(crate) struct OrderView {
     #[schema(value_type = texts::OrderStatus)]
     pub status: OrderStatus,
     pub items: Vec<LineView>,
-    /// Before the discount.
+    /// Total before the discount.
     #[schema(value_type = String, example = "39800")]
     pub total: Money,
     #[schema(value_type = String, example = "3980")]
     pub discount: Money,
-    /// The total without the discount.
+    /// Returns the total without the discount.
     #[schema(value_type = String, example = "35820")]
     pub payable: Money,
     #[schema(value_type = Option<uuid::Uuid>)]
     pub coupon_id: Option<OwnedCouponId>,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Time,
-    /// Until then it can be paid.
+    /// End of the time for payment.
     #[schema(value_type = String, format = DateTime)]
     pub expires_at: Time,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub paid_at: Option<Time>,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub shipped_at: Option<Time>,
-    /// When it ended without a sale.
+    /// Time of the end without a sale.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub closed_at: Option<Time>,
 }
 
-/// A line of an order, as it was bought.
+/// A line of an order, as bought.
 #[derive(Serialize, ToSchema)]
 #[schema(as = OrderLine)]
 pub(crate) struct LineView {
     #[schema(value_type = uuid::Uuid)]
     pub product_id: ProductId,
     pub name: String,
-    /// Of one unit.
+    /// Price of one unit.
     #[schema(value_type = String, example = "19900")]
     pub price: Money,
     pub quantity: i64,
@@ -154,7 +154,7 @@ fn positive(amount: &Money, _: &()) -> garde::Result {
     if amount.is_positive() { Ok(()) } else { Err(garde::Error::new("must be more than nothing")) }
 }
 
-/// What a wallet holds.
+/// Balance of a wallet.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Balance {
     #[schema(value_type = String, example = "100000")]
@@ -169,7 +169,7 @@ pub(crate) struct TransactionView {
     pub id: Id,
     #[schema(value_type = texts::TransactionKind)]
     pub kind: TransactionKind,
-    /// Never negative: a payment takes it away.
+    /// Never negative: a payment subtracts the amount.
     #[schema(value_type = String, example = "35820")]
     pub amount: Money,
     #[schema(value_type = String, example = "64180")]
@@ -188,7 +188,7 @@ impl From<WalletTransaction> for TransactionView {
     }
 }
 
-/// How far the goods of an order are.
+/// Delivery of an order.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Delivery)]
 pub(crate) struct DeliveryView {

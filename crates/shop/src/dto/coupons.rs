@@ -23,12 +23,12 @@ pub(crate) struct CouponEntry {
     pub name: String,
     #[garde(dive)]
     pub discount: DiscountEntry,
-    /// The least total that it applies to.
+    /// Minimum total for the use of the coupon.
     #[serde(default)]
     #[garde(skip)]
     #[schema(value_type = Option<String>, example = "10000")]
     pub min_order: Option<Money>,
-    /// How many there are.
+    /// Number of coupons.
     #[garde(range(min = 1, max = 10_000_000))]
     #[schema(minimum = 1, maximum = 10_000_000, example = 100)]
     pub quantity: i64,
@@ -38,7 +38,7 @@ pub(crate) struct CouponEntry {
     #[garde(skip)]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub closes_at: Option<Time>,
-    /// Days of 24 hours that a coupon can be used after it was won.
+    /// Validity of a won coupon in days of 24 hours.
     #[garde(range(min = 1, max = 3650))]
     #[schema(minimum = 1, maximum = 3650)]
     pub valid_days: Option<i32>,
@@ -53,7 +53,7 @@ pub(crate) struct DiscountEntry {
     #[garde(skip)]
     #[schema(value_type = Option<f64>, example = 10)]
     pub percent: Option<Decimal>,
-    /// The most that the percentage takes off.
+    /// Maximum discount by the percentage.
     #[garde(skip)]
     #[schema(value_type = Option<String>)]
     pub max_discount: Option<Money>,
@@ -93,7 +93,7 @@ impl DiscountEntry {
 
 impl CouponEntry {
     /// # Errors
-    /// Names the field that is wrong.
+    /// Names the wrong field.
     pub(crate) fn into_new(self) -> Result<NewCoupon, Problem> {
         Ok(NewCoupon {
             name: self.name,
@@ -107,7 +107,7 @@ impl CouponEntry {
     }
 }
 
-/// When a campaign ends.
+/// New end of a campaign.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CouponPatch {
@@ -116,7 +116,7 @@ pub(crate) struct CouponPatch {
     pub closes_at: Time,
 }
 
-/// What a coupon takes off.
+/// Discount of a coupon.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = Discount)]
@@ -191,11 +191,11 @@ impl From<Coupon> for CouponView {
 pub(crate) struct IssueRequestAccepted {
     #[schema(value_type = uuid::Uuid)]
     pub request_id: RequestId,
-    /// Where to ask how it ended.
+    /// URL of the request's outcome.
     pub status_url: String,
 }
 
-/// How far a request for a coupon is.
+/// Status of a request for a coupon.
 #[derive(Serialize, ToSchema)]
 #[schema(as = IssueRequest)]
 pub(crate) struct IssueRequestView {
@@ -206,21 +206,21 @@ pub(crate) struct IssueRequestView {
     #[schema(value_type = Option<uuid::Uuid>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coupon_id: Option<CouponId>,
-    /// Where in the log the request is that decided; of a duplicate, the one that won.
+    /// Position of the deciding request in the log; for a duplicate, the position of the winning request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<i64>,
-    /// The coupon that the member holds.
+    /// The coupon of the member.
     #[schema(value_type = Option<uuid::Uuid>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owned_coupon_id: Option<OwnedCouponId>,
-    /// Why it was rejected.
+    /// Reason of the rejection.
     #[schema(value_type = Option<texts::RejectReason>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<RejectReason>,
 }
 
 impl IssueRequestView {
-    /// Not decided yet.
+    /// Returns the view of an undecided request.
     pub(crate) fn pending(request_id: RequestId) -> Self {
         Self { request_id, status: "pending", coupon_id: None, position: None, owned_coupon_id: None, reason: None }
     }
@@ -239,11 +239,11 @@ impl From<IssueRequest> for IssueRequestView {
     }
 }
 
-/// A coupon that a member holds.
+/// A coupon of a member.
 #[derive(Serialize, ToSchema)]
 #[schema(as = OwnedCoupon)]
 pub(crate) struct OwnedCouponView {
-    /// For `coupon_id` of an order.
+    /// Value for `coupon_id` of an order.
     #[schema(value_type = uuid::Uuid)]
     pub id: OwnedCouponId,
     #[schema(value_type = uuid::Uuid)]
@@ -254,7 +254,7 @@ pub(crate) struct OwnedCouponView {
     pub discount: DiscountView,
     #[schema(value_type = String, example = "0")]
     pub min_order: Money,
-    /// The order that holds it.
+    /// The order with the coupon.
     #[schema(value_type = Option<uuid::Uuid>)]
     pub order_id: Option<OrderId>,
     #[schema(value_type = String, format = DateTime)]
@@ -279,16 +279,16 @@ impl From<OwnedCoupon> for OwnedCouponView {
     }
 }
 
-/// Whether a coupon was issued as it should be.
+/// Comparison of a coupon's owners with the requests in the log.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Reconciliation)]
 pub(crate) struct ReconciliationView {
     pub limit: i64,
     pub issued: i64,
     pub distinct_members: i64,
-    /// The owners are the first distinct members who took part, in the order of the log.
+    /// True if the owners are the first distinct members in the order of the log.
     pub in_log_order: bool,
-    /// All of it agrees.
+    /// True if all figures agree.
     pub consistent: bool,
 }
 

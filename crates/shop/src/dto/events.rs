@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::texts;
 
-/// An event as it was emitted.
+/// An event as emitted.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Event)]
 pub(crate) struct EventBody {
@@ -23,17 +23,17 @@ pub(crate) struct EventBody {
     #[schema(example = "shop.payment.completed")]
     pub kind: String,
     pub version: i16,
-    /// The log that numbered it.
+    /// Id of the log that numbered the event.
     #[schema(value_type = uuid::Uuid)]
     pub source: Id,
-    /// The epoch of the log in which it did.
+    /// Epoch of the log at the numbering.
     #[schema(value_type = uuid::Uuid)]
     pub epoch: Id,
     pub key: String,
     pub aggregate_version: i64,
     #[schema(value_type = String, format = DateTime)]
     pub occurred_at: Time,
-    /// W3C `traceparent` of the request that caused it.
+    /// W3C `traceparent` of the causing request.
     pub traceparent: Option<String>,
     #[schema(value_type = Object)]
     pub data: Box<RawValue>,
@@ -50,24 +50,24 @@ impl EventBody {
     }
 }
 
-/// Positions that the log gave in one life of its storage. A record of an epoch that does not own its position is of an
-/// event that the log has lost.
+/// Positions that the log gave in one life of its storage. A record whose epoch does not own the position belongs to
+/// a lost event.
 #[derive(Serialize, ToSchema)]
 #[schema(as = LogEpoch)]
 pub(crate) struct LogEpochView {
     /// Orders the epochs.
     pub ordinal: i64,
-    /// As in the header `ce_logepoch` of a record on Kafka.
+    /// Value of the header `ce_logepoch` of a record on Kafka.
     #[schema(value_type = uuid::Uuid)]
     pub id: Id,
     #[schema(value_type = String, format = DateTime)]
     pub opened_at: Time,
-    /// The first position of each partition; the epoch owns the positions up to the first one of the next epoch here. A
-    /// partition in which an earlier epoch owns nothing is left out.
+    /// First position of each partition; the epoch owns the positions up to the next epoch's first position.
+    /// Partitions without own positions of an earlier epoch are left out.
     pub starts: Vec<EpochStart>,
 }
 
-/// Where an epoch begins in a partition.
+/// Begin of an epoch in a partition.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct EpochStart {
     pub topic: String,
@@ -83,7 +83,7 @@ impl From<LogEpoch> for LogEpochView {
     }
 }
 
-/// An event and its place in the log.
+/// An event and the event's position in the log.
 #[derive(Serialize, ToSchema)]
 #[schema(as = LoggedEvent)]
 pub(crate) struct LoggedEventView {
@@ -102,13 +102,13 @@ impl From<StoredEvent> for LoggedEventView {
     }
 }
 
-/// An event and how far it has come in every group.
+/// An event and the event's status in every group.
 #[derive(Serialize, ToSchema)]
 #[schema(as = TrackedEvent)]
 pub(crate) struct TrackedEventView {
     #[serde(flatten)]
     pub logged: LoggedEventView,
-    /// Whether Kafka has it.
+    /// True if Kafka has the event.
     pub relayed: bool,
     pub groups: Vec<GroupStatus>,
 }
@@ -120,7 +120,7 @@ impl From<EventView> for TrackedEventView {
     }
 }
 
-/// An event of an order, as its owner sees it.
+/// An event of an order, as shown to the owner.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct OrderEvent {
     #[schema(value_type = uuid::Uuid)]
@@ -154,7 +154,7 @@ impl From<EventView> for OrderEvent {
     }
 }
 
-/// How far an event has come in a group.
+/// Status of an event in a group.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct GroupStatus {
     pub group: String,
@@ -173,16 +173,16 @@ impl From<GroupView> for GroupStatus {
     }
 }
 
-/// How far a group is in a partition.
+/// Position of a group in a partition.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Consumer)]
 pub(crate) struct ConsumerView {
     pub group: String,
     pub topic: String,
     pub partition: i32,
-    /// The last position handled; -1 for none.
+    /// Last handled position; -1 for none.
     pub position: i64,
-    /// The position of the last event; -1 for none.
+    /// Position of the last event; -1 for none.
     pub end: i64,
     pub lag: i64,
     #[schema(value_type = texts::ConsumerMode)]
@@ -196,7 +196,7 @@ impl From<ConsumerLag> for ConsumerView {
     }
 }
 
-/// Where a group is to begin again.
+/// New starting point of a group.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ResetRequest {
@@ -229,7 +229,7 @@ impl From<ResetPoint> for ResetTo {
     }
 }
 
-/// An event that a group could not handle.
+/// An event that a group failed to handle.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DeadLetter)]
 pub(crate) struct DeadLetterView {
@@ -244,7 +244,7 @@ pub(crate) struct DeadLetterView {
     pub event_id: Id,
     pub error: String,
     pub attempts: i32,
-    /// `replay` and `discarded` are asked for, and the group's worker has not done it yet.
+    /// `replay` and `discarded` mark a request that the group's worker has not executed yet.
     #[schema(value_type = texts::DeadLetterStatus)]
     pub status: String,
     #[schema(value_type = String, format = DateTime)]
@@ -259,7 +259,7 @@ impl From<DeadLetter> for DeadLetterView {
     }
 }
 
-/// A dead letter with its event, and what waits behind it.
+/// A dead letter with the event, and the number of parked events.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct DeadLetterDetail {
     #[serde(flatten)]
@@ -267,19 +267,19 @@ pub(crate) struct DeadLetterDetail {
     /// The whole event.
     #[schema(value_type = Object)]
     pub event: Value,
-    /// Events of the key that wait behind it.
+    /// Number of events of the key parked behind the dead letter.
     pub parked: i64,
 }
 
 impl DeadLetterDetail {
-    /// A dead letter and how many events are parked behind it.
+    /// Returns a dead letter with the number of events parked behind.
     pub(crate) fn new(letter: DeadLetter, parked: i64) -> Self {
         let event = serde_json::from_str(&letter.event.0).unwrap_or(Value::Null);
         Self { letter: letter.into(), event, parked }
     }
 }
 
-/// Which dead letters are to be handled again.
+/// Selection of dead letters for a replay.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReplayRequest {
@@ -291,13 +291,13 @@ pub(crate) struct ReplayRequest {
     pub topic: Option<String>,
 }
 
-/// How many dead letters will be handled again.
+/// Number of dead letters to be handled again.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Replayed {
     pub replayed: u64,
 }
 
-/// What a service reported of a failure through an event proxy.
+/// A failure that a service reported through an event proxy.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Incident)]
 pub(crate) struct IncidentView {
@@ -305,15 +305,15 @@ pub(crate) struct IncidentView {
     pub id: IncidentId,
     #[schema(value_type = uuid::Uuid)]
     pub event_id: Id,
-    /// On Kafka.
+    /// Topic on Kafka.
     pub topic: String,
     #[serde(rename = "type")]
     #[schema(example = "order.payment-failed")]
     pub kind: String,
-    /// What it is about: of a payment that failed, the order's id.
+    /// Subject of the event: the order's id for a failed payment.
     pub key: String,
     pub reason: Option<String>,
-    /// The event as the service posted it.
+    /// The event as posted by the service.
     #[schema(value_type = Object)]
     pub event: Box<RawValue>,
     #[schema(value_type = String, format = DateTime)]

@@ -10,11 +10,11 @@ use utoipa::ToSchema;
 
 use super::texts;
 
-/// What a day brought.
+/// Figures of a day.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SettlementDay {
     pub date: NaiveDate,
-    /// Before discounts.
+    /// Sum before discounts.
     #[schema(value_type = String)]
     pub gross: Money,
     #[schema(value_type = String)]
@@ -23,7 +23,7 @@ pub(crate) struct SettlementDay {
     pub refunded: Money,
     #[schema(value_type = String)]
     pub net: Money,
-    /// How many there were.
+    /// Number of payments.
     pub payments: i64,
 }
 
@@ -58,7 +58,7 @@ impl From<analytics::SalesDay> for SalesDayView {
     }
 }
 
-/// How a coupon did.
+/// Figures of a coupon.
 #[derive(Serialize, ToSchema)]
 #[schema(as = CouponFigures)]
 pub(crate) struct CouponFiguresView {
@@ -69,7 +69,7 @@ pub(crate) struct CouponFiguresView {
     pub days: Vec<CouponDayView>,
 }
 
-/// How many of a coupon were issued on a day.
+/// Number of issues of a coupon on a day.
 #[derive(Serialize, ToSchema)]
 #[schema(as = CouponDay)]
 pub(crate) struct CouponDayView {

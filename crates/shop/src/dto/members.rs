@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::{line, texts};
 
-/// The rule for every e-mail address: mail can be sent there.
+/// Checks an e-mail address: mail can be sent to the address.
 fn mailbox(text: &str, _: &()) -> garde::Result {
     match member::checked_email(text) {
         Ok(_) => Ok(()),
@@ -18,7 +18,7 @@ fn mailbox(text: &str, _: &()) -> garde::Result {
     }
 }
 
-/// The rule for every new password.
+/// Checks a new password.
 fn strong(text: &str, _: &()) -> garde::Result {
     program::password::weakness(text).map_or(Ok(()), |weakness| Err(garde::Error::new(weakness)))
 }
@@ -38,7 +38,7 @@ pub(crate) struct Registration {
     pub name: String,
 }
 
-/// Who signs in.
+/// Credentials for signing in.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SignIn {
@@ -50,7 +50,7 @@ pub(crate) struct SignIn {
     pub password: String,
 }
 
-/// A session that goes on.
+/// Request for new tokens of a session.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Refresh {
@@ -59,7 +59,7 @@ pub(crate) struct Refresh {
     pub refresh_token: String,
 }
 
-/// What a member changes of itself.
+/// Changes of a member's own profile.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProfileChange {
@@ -83,18 +83,18 @@ pub(crate) struct PasswordChange {
 /// The tokens of a session.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct TokenPair {
-    /// For the header `Authorization: Bearer …`.
+    /// Token for the header `Authorization: Bearer …`.
     pub access_token: String,
     #[schema(example = "Bearer")]
     pub token_type: &'static str,
-    /// Seconds that the access token is good for.
+    /// Lifetime of the access token in seconds.
     #[schema(example = 900)]
     pub expires_in: u64,
     /// Good for one refresh, which gives a new one; a repeat of that refresh within 30 s gives the same.
     pub refresh_token: String,
 }
 
-/// A member as it sees itself.
+/// A member's own profile.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Profile {
     #[schema(value_type = uuid::Uuid)]

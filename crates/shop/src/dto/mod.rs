@@ -1,4 +1,4 @@
-//! What goes over the wire: requests, validated field by field, and answers. Shapes only; no rules, no SQL.
+//! Requests, validated field by field, and answers. Shapes only; no rules, no SQL.
 
 use db::text::Line;
 

@@ -1,4 +1,4 @@
-//! Notifications, and what happened to a member's coupons.
+//! Notifications, and the history of a member's coupons.
 
 use consumers::coupon_history;
 use consumers::notification::{Notification, NotificationKind};
@@ -19,7 +19,7 @@ pub(crate) struct NotificationView {
     #[schema(value_type = texts::NotificationKind)]
     pub kind: NotificationKind,
     pub text: String,
-    /// Of the event that caused it.
+    /// Id of the causing event.
     #[schema(value_type = uuid::Uuid)]
     pub event_id: Id,
     #[schema(value_type = String, format = DateTime)]
@@ -34,17 +34,17 @@ impl From<Notification> for NotificationView {
     }
 }
 
-/// Up to where a member has read.
+/// Number up to which a member has read.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReadMark {
-    /// The highest number that was read.
+    /// The highest read number.
     #[garde(range(min = 0))]
     #[schema(minimum = 0)]
     pub up_to: i64,
 }
 
-/// How many notifications were marked.
+/// Number of notifications marked as read.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Marked {
     pub marked: u64,
@@ -53,14 +53,14 @@ pub(crate) struct Marked {
 /// Opens a notification stream without a header.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct StreamTicket {
-    /// For `?ticket=` of the stream.
+    /// Value for `?ticket=` of the stream.
     pub ticket: String,
-    /// Seconds that it can be used.
+    /// Lifetime of the ticket in seconds.
     #[schema(example = 60)]
     pub expires_in: u64,
 }
 
-/// Something that happened to a member's coupon.
+/// An event in the history of a member's coupon.
 #[derive(Serialize, ToSchema)]
 #[schema(as = CouponHistoryEntry)]
 pub(crate) struct HistoryEntry {

@@ -1,5 +1,5 @@
-//! Schemas of fields whose text is one of a few: named enums of the OpenAPI document. The domains' enums know nothing of
-//! OpenAPI; these stand for them in `#[schema(value_type = …)]`.
+//! Schemas of fields with fixed texts: named enums of the OpenAPI document. The domains' enums know nothing of
+//! OpenAPI; `#[schema(value_type = …)]` names these types instead.
 
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::{RefOr, schema::SchemaType};
@@ -9,7 +9,7 @@ fn one_of(texts: impl IntoIterator<Item = &'static str>) -> RefOr<Schema> {
     ObjectBuilder::new().schema_type(SchemaType::new(Type::String)).enum_values(Some(texts)).into()
 }
 
-/// `Name: texts;` makes a schema of that name.
+/// `Name: texts;` defines a schema with the name.
 macro_rules! texts {
     ($($name:ident: $texts:expr;)+) => {$(
         #[doc = concat!("Schema `", stringify!($name), "`.")]

@@ -1,4 +1,4 @@
-//! The application: routes and what is around them.
+//! The application: routes and middleware.
 
 use actix_cors::Cors;
 use actix_web::body::BoxBody;
@@ -27,10 +27,10 @@ use super::probes;
 use crate::Storefront;
 use crate::routes::{admin, coupons, issue_requests, me, members, notifications, orders, products, sessions, wallet};
 
-/// Before every route of the API.
+/// Prefix of every route of the API.
 pub const PREFIX: &str = "/api/v1";
 
-/// The OpenAPI document of the routes.
+/// Returns the OpenAPI document of the routes.
 pub fn openapi() -> OpenApi {
     let app = App::new().into_utoipa_app().openapi(docs::frame());
     let (_, mut api) = app.service(scope(PREFIX).configure(routes)).split_for_parts();
@@ -38,7 +38,7 @@ pub fn openapi() -> OpenApi {
     api
 }
 
-/// The application of one HTTP thread.
+/// Returns the application of one HTTP thread.
 pub fn app(
     shop: Data<Storefront>,
     described: Described,
@@ -76,7 +76,7 @@ pub fn app(
         .wrap(from_fn(bounded))
 }
 
-/// The hot ones first: a request is held against them in this order.
+/// Registers the routes, hot routes first: a request is matched in this order.
 fn routes(config: &mut ServiceConfig<'_>) {
     config
         .service(products::popular)
@@ -107,7 +107,7 @@ fn routes(config: &mut ServiceConfig<'_>) {
     config.service(rest::docs::document);
 }
 
-/// Web pages of these origins may call the API. Tokens travel in a header, so that no cookie is allowed.
+/// Allows web pages of these origins to call the API. Tokens travel in a header, so that no cookie is allowed.
 fn cors(origins: &[String]) -> Cors {
     let cors = Cors::default()
         .allow_any_method()

@@ -1,4 +1,4 @@
-//! What the OpenAPI document says beside the routes.
+//! Parts of the OpenAPI document beside the routes.
 
 use rest::docs::{self, Bearer, Refusals, Rule};
 use rest::kinds::Kind;
@@ -44,7 +44,7 @@ impl Modify for Ticket {
     }
 }
 
-/// Problems by the shape of an operation, beside the common ones.
+/// Problems by the shape of an operation, in addition to the common problems.
 const RULES: &[Rule] = &[
     (|shape| shape.is_secured, &[&kinds::UNAUTHENTICATED]),
     (|shape| shape.needs_role, &[&kinds::FORBIDDEN]),
@@ -61,7 +61,7 @@ const RULES: &[Rule] = &[
 
 const CONFLICT: &[&Kind] = &[&kinds::STATE_CONFLICT];
 
-/// Refusals of the domains, by operation. Tests compare them with the answers that they get.
+/// Refusals of the domains, by operation. Tests compare the refusals with received answers.
 const REFUSALS: &[Refusals] = &[
     ("registerMember", &[&kinds::EMAIL_TAKEN]),
     ("signIn", &[&kinds::INVALID_CREDENTIALS]),
@@ -83,12 +83,12 @@ const REFUSALS: &[Refusals] = &[
     ("receivePurchaseOrder", CONFLICT),
 ];
 
-/// The document without its routes.
+/// Returns the document without the routes.
 pub(super) fn frame() -> OpenApi {
     Frame::openapi()
 }
 
-/// Adds to every route what is the same for all of its kind.
+/// Adds the common parts to every route.
 pub(super) fn complete(api: &mut OpenApi) {
     for parameter in docs::parameters(api).filter(|parameter| parameter.name == "Idempotency-Key") {
         let visible = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[!-~]([ -~]*[!-~])?$"));

@@ -1,4 +1,4 @@
-//! The types of problem that only a client of the shop can meet.
+//! Problem types of the shop alone.
 
 pub use rest::kinds::*;
 

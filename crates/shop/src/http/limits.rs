@@ -22,7 +22,7 @@ use super::kinds;
 use super::problem::Problem;
 use crate::Storefront;
 
-/// The limits of a shop; none when they are off.
+/// The rate limits of a shop; off without limits.
 pub struct Limits {
     on: Option<On>,
     trust_forwarded: bool,
@@ -31,7 +31,7 @@ pub struct Limits {
 struct On {
     member: Limit<MemberId>,
     address: Limit<IpAddr>,
-    /// Of what costs a password hash.
+    /// Limit of requests with a password hash.
     credentials: Limit<IpAddr>,
     /// Of refreshes of tokens, which cost none.
     refreshes: Limit<SessionId>,
@@ -40,7 +40,7 @@ struct On {
 struct Limit<K: Clone + Hash + Eq>(DefaultKeyedRateLimiter<K>);
 
 impl Limits {
-    /// As the settings say.
+    /// Builds the limits of the settings.
     pub fn new(settings: &RateLimitSettings, trust_forwarded: bool) -> Self {
         let on = settings.enabled.then(|| On {
             member: Limit::new(per_second(settings.member_per_second)),
@@ -57,7 +57,7 @@ impl Limits {
         self.on.as_ref().map_or(Ok(()), |on| on.member.check(&member))
     }
 
-    /// For every request of an address.
+    /// Checks the limit of the address, for every request.
     ///
     /// # Errors
     /// `too-many-requests`
@@ -65,7 +65,7 @@ impl Limits {
         self.on.as_ref().map_or(Ok(()), |on| on.address.check(&self.client(request)))
     }
 
-    /// For a route that checks or makes a password.
+    /// Checks the limit of a route that checks or hashes a password.
     ///
     /// # Errors
     /// `too-many-requests`
@@ -81,12 +81,12 @@ impl Limits {
         self.on.as_ref().map_or(Ok(()), |on| on.refreshes.check(&session))
     }
 
-    /// Returns the network that a request counts for.
+    /// Returns the network of a request.
     pub fn client(&self, request: &HttpRequest) -> IpAddr {
         client::address(request, self.trust_forwarded)
     }
 
-    /// Forgets those who have been quiet.
+    /// Forgets quiet clients.
     pub fn tidy(&self) {
         if let Some(on) = &self.on {
             on.member.0.retain_recent();
@@ -110,7 +110,7 @@ impl<K: Clone + Hash + Eq> Limit<K> {
     }
 }
 
-/// With a burst of two seconds' worth.
+/// Returns a quota with a burst of two seconds.
 fn per_second(rate: NonZeroU32) -> Quota {
     Quota::per_second(rate).allow_burst(rate.saturating_mul(NonZeroU32::MIN.saturating_add(1)))
 }
@@ -119,7 +119,7 @@ fn per_minute(rate: NonZeroU32) -> Quota {
     Quota::per_minute(rate)
 }
 
-/// The middleware that refuses an address which asks too often.
+/// Middleware that refuses an address with too many requests.
 pub async fn admit(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

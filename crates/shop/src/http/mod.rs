@@ -1,4 +1,4 @@
-//! HTTP: what is common to all routes.
+//! HTTP: common parts of all routes.
 
 pub mod app;
 mod docs;

@@ -1,4 +1,4 @@
-//! `/readyz`. What else is asked of a process is in [`rest::health`].
+//! `/readyz`. Other probes of a process are in [`rest::health`].
 
 use actix_web::web::Data;
 use actix_web::{HttpResponse, get};
@@ -8,7 +8,8 @@ use rest::reply;
 use super::problem::{Answer, unavailable};
 use crate::Storefront;
 
-/// The shop takes requests: it is not shutting down, and its database answers and takes writes. What it can do without is told.
+/// Answers that the shop takes requests: the shop is not shutting down, and the database answers and takes writes.
+/// The answer also lists failures of optional parts.
 #[get("/readyz")]
 pub(crate) async fn readyz(shop: Data<Storefront>) -> Answer<HttpResponse> {
     if shop.stop.is_cancelled() {

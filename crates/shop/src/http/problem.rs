@@ -1,4 +1,4 @@
-//! What a route of the shop refuses with: any [`rest::Problem`], and what the errors of the domains come to.
+//! Refusals of routes: any [`rest::Problem`], and conversions from the errors of the domains.
 
 use std::fmt;
 use std::ops::Deref;
@@ -9,45 +9,45 @@ use actix_web::{HttpResponse, ResponseError};
 use rest::kinds::Kind;
 use serde::Serialize;
 
-/// What a route gives back.
+/// Result of a route.
 pub type Answer<T = HttpResponse> = Result<T, Problem>;
 
-/// A [`rest::Problem`], of a type that errors of the domains can be turned into.
+/// A [`rest::Problem`] in a local type, for conversions from the errors of the domains.
 #[derive(Debug)]
 pub struct Problem(rest::Problem);
 
 impl Problem {
-    /// As [`rest::Problem::new`].
+    /// Calls [`rest::Problem::new`].
     pub fn new(kind: &'static Kind) -> Self {
         Self(rest::Problem::new(kind))
     }
 
-    /// As [`rest::Problem::not_found`].
+    /// Calls [`rest::Problem::not_found`].
     pub fn not_found(what: &str) -> Self {
         Self(rest::Problem::not_found(what))
     }
 
-    /// As [`rest::Problem::internal`].
+    /// Calls [`rest::Problem::internal`].
     pub fn internal(reason: impl fmt::Display) -> Self {
         Self(rest::Problem::internal(reason))
     }
 
-    /// As [`rest::Problem::detail`].
+    /// Calls [`rest::Problem::detail`].
     pub fn detail(self, detail: impl fmt::Display) -> Self {
         Self(self.0.detail(detail))
     }
 
-    /// As [`rest::Problem::field`].
+    /// Calls [`rest::Problem::field`].
     pub fn field(self, field: impl fmt::Display, detail: impl fmt::Display) -> Self {
         Self(self.0.field(field, detail))
     }
 
-    /// As [`rest::Problem::with`].
+    /// Calls [`rest::Problem::with`].
     pub fn with(self, name: &str, value: impl Serialize) -> Self {
         Self(self.0.with(name, value))
     }
 
-    /// As [`rest::Problem::retry_after`].
+    /// Calls [`rest::Problem::retry_after`].
     pub fn retry_after(self, wait: Duration) -> Self {
         Self(self.0.retry_after(wait))
     }
@@ -88,7 +88,7 @@ impl ResponseError for Problem {
     }
 }
 
-/// The shop is not ready to answer yet, or not any more.
+/// Returns the problem of a shop that is not ready, or stopping.
 pub fn unavailable(detail: &str) -> Problem {
     Problem(rest::problem::unavailable(detail))
 }

@@ -1,4 +1,4 @@
-//! What each refusal of a domain is to a client.
+//! The problem document for each refusal of a domain.
 
 use checkout::CheckoutError;
 use consumers::delivery::DeliveryError;

@@ -1,4 +1,4 @@
-//! Serves an open shop, and stops without dropping what it took.
+//! Serves an open shop, and stops after finishing running requests.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -17,12 +17,12 @@ use super::app::{app, openapi};
 use super::kinds;
 use crate::{Storefront, idempotency};
 
-/// Answers deleted in one unit, so that nobody waits long for the writer.
+/// Answers deleted in one unit, so that the writer stays available.
 const CHUNK: i64 = 500;
-/// How often the rate limits forget those who have been quiet.
+/// Interval at which the rate limits forget quiet clients.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 
-/// A shop that answers requests.
+/// A serving shop.
 pub struct Server {
     address: SocketAddr,
     stop: CancellationToken,
@@ -31,20 +31,20 @@ pub struct Server {
     tidying: JoinHandle<()>,
 }
 
-/// Deletes answers to Idempotency-Keys that are over their time; for [`runtime::Shop::with_purge`].
+/// Deletes expired answers to Idempotency-Keys; for [`runtime::Shop::with_purge`].
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn purge_answers(tx: &mut db::Tx<'_>) -> db::Result<bool> {
     let before = tx.now()? - idempotency::KEPT_FOR;
     Ok(idempotency::purge(tx, before, CHUNK)? as i64 >= CHUNK)
 }
 
 impl Server {
-    /// Begins to answer on `listener`, with tokens signed by this secret. What runs beside the API is not hosted by it.
+    /// Starts to serve on `listener`, with tokens signed by this secret. Does not host background work.
     ///
     /// # Errors
-    /// When the listener can't be used.
+    /// If the listener can't be used.
     pub fn start(shop: &runtime::Shop, token_secret: &Secret, listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
@@ -67,15 +67,15 @@ impl Server {
         Ok(Self { address, stop, handle, running: tokio::spawn(server), tidying })
     }
 
-    /// Where it listens.
+    /// Returns the listening address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Takes no more requests and finishes those it took; streams end.
+    /// Takes no new requests and finishes running requests; streams end.
     ///
     /// # Errors
-    /// When the server ended badly.
+    /// If the server ended badly.
     pub async fn stop(self) -> io::Result<()> {
         self.stop.cancel();
         self.handle.stop(true).await;

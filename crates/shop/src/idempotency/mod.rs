@@ -1,8 +1,8 @@
 //! Idempotency-Key: the same request, sent again, is done once and answered the same.
 //!
-//! The key is unique by caller. Its row is the first thing a unit takes: on PostgreSQL a second request with the key
-//! waits at the insert until the first has committed, on SQLite units run one after the other anyway. The work runs in
-//! a savepoint, so that a refusal undoes it and is stored all the same; a failure of the server stores nothing.
+//! The key is unique by caller. A unit first inserts the key's row: on PostgreSQL a second request with the key waits
+//! at the insert until the first commit; on SQLite units run one after the other anyway. The work runs in a
+//! savepoint: a refusal rolls the work back and is still stored. A failure of the server stores nothing.
 
 mod store;
 
@@ -26,16 +26,16 @@ use crate::http::problem::Problem;
 
 pub(crate) use store::purge;
 
-/// How long an answer is kept.
+/// Retention of an answer.
 pub(crate) const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 
-/// The header Idempotency-Key of a route that does not go without.
+/// The header Idempotency-Key of a route that requires the header.
 pub(crate) struct RequiredKey(Request);
 
-/// The header Idempotency-Key of a route that honours it when it is sent.
+/// The header Idempotency-Key of a route with an optional key.
 pub(crate) struct OptionalKey(Option<Request>);
 
-/// A request that is to be done once: its key, method and path.
+/// A request to be executed once: key, method and path.
 #[derive(Clone)]
 struct Request {
     key: String,
@@ -74,7 +74,7 @@ impl Request {
     }
 }
 
-/// What a unit answers with when it went well.
+/// Successful answer of a unit.
 pub(crate) struct Done {
     status: u16,
     location: Option<String>,
@@ -85,7 +85,7 @@ impl Done {
     /// 201.
     ///
     /// # Errors
-    /// When `body` is no JSON, which would be a defect.
+    /// If `body` is not JSON, which would be a defect.
     pub(crate) fn created(location: String, body: &impl Serialize) -> Result<Self, Problem> {
         Ok(Self { status: 201, location: Some(location), body: json(body)? })
     }
@@ -93,7 +93,7 @@ impl Done {
     /// 200.
     ///
     /// # Errors
-    /// When `body` is no JSON, which would be a defect.
+    /// If `body` is not JSON, which would be a defect.
     pub(crate) fn ok(body: &impl Serialize) -> Result<Self, Problem> {
         Ok(Self { status: 200, location: None, body: json(body)? })
     }
@@ -103,10 +103,10 @@ fn json(body: &impl Serialize) -> Result<String, Problem> {
     serde_json::to_string(body).map_err(Problem::internal)
 }
 
-/// One unit of work, done once for the key.
+/// Runs one unit of work, once for the key.
 ///
 /// # Errors
-/// Refusals that are about the key itself, and failures of the server; the refusals of `work` are answers.
+/// Refusals because of the key, and failures of the server; refusals of `work` are answers.
 pub(crate) async fn once(
     db: &Database,
     caller: &Caller,
@@ -117,10 +117,10 @@ pub(crate) async fn once(
     maybe_once(db, caller, OptionalKey(Some(key.0)), body, work).await
 }
 
-/// As [`once`], and without a key just one unit of work.
+/// Runs [`once`], or a plain unit of work without a key.
 ///
 /// # Errors
-/// As [`once`]; without a key, whatever `work` refuses.
+/// Errors of [`once`]; without a key, also refusals of `work`.
 pub(crate) async fn maybe_once(
     db: &Database,
     caller: &Caller,
@@ -156,12 +156,12 @@ pub(crate) async fn maybe_once(
     })
 }
 
-/// The first request with the key takes longer than the second can wait.
+/// Returns the problem of a second request that can't wait longer for the first request with the key.
 fn in_use() -> Problem {
     Problem::new(&kinds::IDEMPOTENCY_KEY_IN_USE).retry_after(Duration::from_secs(1))
 }
 
-/// Why nothing was stored.
+/// Reason for storing nothing.
 enum Failure {
     Database(db::Error),
     Problem(Problem),
@@ -186,7 +186,7 @@ fn fingerprint(method_and_path: &str, body: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(method_and_path).chain_update([0]).chain_update(value.to_string()).finalize().into()
 }
 
-/// Does the work and stores its answer.
+/// Runs the work and stores the answer.
 fn run(
     tx: &mut Tx<'_>,
     principal: MemberId,
@@ -204,7 +204,7 @@ fn run(
     Ok(kept)
 }
 
-/// Takes the key for this unit, or finds the answer that was given to it.
+/// Takes the key for this unit, or returns the stored answer of the key.
 fn taken(tx: &mut Tx<'_>, principal: MemberId, key: &str, fingerprint: &[u8; 32]) -> Result<Option<Kept>, Failure> {
     let now = tx.now()?;
     if store::take(tx, principal, key, fingerprint, now)?

@@ -30,14 +30,14 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// The answer; `None` when the row has none yet.
+    /// Returns the answer; `None` if the row has no answer yet.
     pub(super) fn kept(self) -> Option<Kept> {
         let status = u16::try_from(self.status?).ok()?;
         Some(Kept { status, location: self.location, body: self.body? })
     }
 }
 
-/// Whether the key was free. On PostgreSQL it waits for a unit that holds the key and has not ended.
+/// Takes the key; returns true if the key was free. On PostgreSQL waits for a running unit with the key.
 pub(super) fn take(conn: &mut Conn, principal: MemberId, key: &str, fingerprint: &[u8], now: Time) -> db::Result<bool> {
     use idempotency_key as k;
     let row = (k::principal.eq(principal), k::key.eq(key), k::fingerprint.eq(fingerprint), k::created_at.eq(now));
@@ -45,7 +45,7 @@ pub(super) fn take(conn: &mut Conn, principal: MemberId, key: &str, fingerprint:
     Ok(rows == 1)
 }
 
-/// Whether the key was taken so long ago that it is free again.
+/// Takes over an expired key; returns true if the key had expired.
 pub(super) fn take_over(
     conn: &mut Conn,
     principal: MemberId,
@@ -83,10 +83,10 @@ pub(super) fn keep(conn: &mut Conn, principal: MemberId, key: &str, answer: &Kep
     Ok(())
 }
 
-/// Deletes at most `limit` answers that are older than `before`; returns how many.
+/// Deletes at most `limit` answers older than `before`; returns the number of deleted answers.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub(crate) fn purge(tx: &mut Tx<'_>, before: Time, limit: i64) -> db::Result<usize> {
     use idempotency_key as k;
     let old: Vec<(db::types::Id, String)> = k::table

@@ -77,7 +77,7 @@ pub(crate) async fn one(shop: Data<Storefront>, id: Segment<CouponId>) -> Answer
     Ok(reply::ok(&CouponView::from(coupon.ok_or_else(|| Problem::not_found("coupon"))?)))
 }
 
-/// Asks for a coupon. Who comes first is decided in the order of the event log; `status_url` tells how it ended.
+/// Requests a coupon. The order of the event log decides who gets the coupon; `status_url` returns the outcome.
 #[utoipa::path(operation_id = "requestCoupon", tag = "coupons", params(("id" = uuid::Uuid, Path)),
                responses((status = 202, body = IssueRequestAccepted)), security(("bearer" = [])))]
 #[post("/coupons/{id}/issue-requests")]

@@ -16,7 +16,7 @@ use crate::auth::Caller;
 use crate::dto::coupons::IssueRequestView;
 use crate::http::problem::{Answer, Problem};
 
-/// How long to wait for the result.
+/// Maximum wait for the result.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Wait {
@@ -26,7 +26,7 @@ pub(crate) struct Wait {
     wait: Option<u32>,
 }
 
-/// How a request for a coupon ended, or that it is still `pending`.
+/// Returns the outcome of a request for a coupon, or `pending`.
 #[utoipa::path(operation_id = "getIssueRequest", tag = "coupons", params(("id" = uuid::Uuid, Path), Wait),
                responses((status = 200, body = IssueRequestView)), security(("bearer" = [])))]
 #[get("/issue-requests/{id}")]

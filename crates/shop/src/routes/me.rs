@@ -17,7 +17,7 @@ use crate::dto::notifications::HistoryEntry;
 use crate::http::kinds;
 use crate::http::problem::{Answer, Problem};
 
-/// The member that the token is of.
+/// Returns the member of the token.
 #[utoipa::path(operation_id = "getProfile", tag = "me",
                responses((status = 200, body = Profile)), security(("bearer" = [])))]
 #[get("/me")]
@@ -82,7 +82,7 @@ pub(crate) async fn coupons(shop: Data<Storefront>, caller: Caller, page: Params
     Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, OwnedCouponView::from)))
 }
 
-/// What happened to the member's coupons, the newest first.
+/// Returns the history of the member's coupons, the newest first.
 #[utoipa::path(operation_id = "listCouponHistory", tag = "me",
                params(PageQuery), responses((status = 200, body = Page<HistoryEntry>)),
                security(("bearer" = [])))]

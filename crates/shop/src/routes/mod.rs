@@ -1,4 +1,4 @@
-//! The routes, one file a resource: parse, one unit of work, answer. No rules here.
+//! The routes, one file for each resource: parse, one unit of work, answer. No rules here.
 
 pub(crate) mod admin;
 pub(crate) mod coupons;
@@ -14,7 +14,7 @@ pub(crate) mod wallet;
 
 use crate::http::app::PREFIX;
 
-/// The address of something under the prefix.
+/// Returns the address of a resource under the prefix.
 fn at(path: impl std::fmt::Display) -> String {
     format!("{PREFIX}/{path}")
 }

@@ -28,13 +28,13 @@ use crate::streams::OpenStream;
 
 /// Notifications read at once.
 const BATCH: i64 = 100;
-/// How often a comment keeps the connection open.
+/// Interval of comments for keeping the connection open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Time after which a stream looks for a session that another process ended.
+/// Interval at which a stream checks that no process has ended the session.
 const CHECK_SESSION_EVERY: Duration = Duration::from_secs(30);
-/// Time after which a stream reads again that could not read.
+/// Pause of a stream after a failed read.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// When a client that lost the stream asks again.
+/// Time after which a client reopens a lost stream.
 const RETRY: Duration = Duration::from_secs(2);
 
 /// The member's notifications, the newest first.
@@ -58,7 +58,7 @@ pub(crate) async fn mark_read(shop: Data<Storefront>, caller: Caller, body: Body
     Ok(reply::ok(&Marked { marked: marked as u64 }))
 }
 
-/// A ticket for the stream, for browsers, whose `EventSource` sends no header.
+/// Issues a ticket for the stream, for browsers: their `EventSource` sends no header.
 #[utoipa::path(operation_id = "createStreamTicket", tag = "notifications",
                responses((status = 201, body = StreamTicket)), security(("bearer" = [])))]
 #[post("/me/notifications/stream-tickets")]
@@ -68,11 +68,11 @@ pub(crate) async fn issue_ticket(shop: Data<Storefront>, caller: Caller, _body: 
     Ok(reply::created(location, &StreamTicket { ticket, expires_in: TICKET_LIFETIME.as_secs() }))
 }
 
-/// Who may listen, without a header.
+/// Ticket of a listener without a header.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Ticket {
-    /// From `POST /me/notifications/stream-tickets`, instead of a bearer token.
+    /// Ticket from `POST /me/notifications/stream-tickets`, instead of a bearer token.
     #[garde(length(bytes, max = 200))]
     ticket: Option<String>,
     /// As the header `Last-Event-ID`, which a new `EventSource` cannot send; the header goes before it.
@@ -116,14 +116,14 @@ fn last_event_id(request: &HttpRequest) -> Option<i64> {
     request.headers().get("last-event-id")?.to_str().ok()?.trim().parse().ok()
 }
 
-/// A stream that is open.
+/// An open stream.
 struct Feed {
     shop: Data<Storefront>,
     member: MemberId,
     session: SessionId,
     stream: OpenStream,
     listener: Listener,
-    /// The number that was sent last.
+    /// The last sent number.
     after: i64,
     ready: VecDeque<Notification>,
 }
@@ -139,7 +139,8 @@ impl Feed {
         })
     }
 
-    /// `None` once the shop stops, the session is over, or the ticket has opened another stream.
+    /// Returns the next notification; `None` once the shop stops, the session is over, or the ticket has opened
+    /// another stream.
     async fn next(&mut self) -> Option<Notification> {
         loop {
             if let Some(notification) = self.ready.pop_front() {

@@ -20,7 +20,7 @@ use crate::dto::events::OrderEvent;
 use crate::http::problem::{Answer, Problem};
 use crate::idempotency::{self, Done, RequiredKey};
 
-/// Places an order: its stock and coupon are reserved until `expires_at`.
+/// Places an order: the stock and the coupon are reserved until `expires_at`.
 #[utoipa::path(operation_id = "placeOrder", tag = "orders",
                request_body = OrderRequest, params(("Idempotency-Key" = String, Header)),
                responses((status = 201, body = OrderView)), security(("bearer" = [])))]
@@ -44,7 +44,7 @@ pub(crate) async fn place(
     idempotency::once(&shop.db, &caller, key, &body.bytes, work).await
 }
 
-/// Pays an order from the wallet; 402 when it holds too little.
+/// Pays an order from the wallet; 402 if the balance is too low.
 #[utoipa::path(operation_id = "payOrder", tag = "orders",
                params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = String, Header)),
                responses((status = 201, body = PaymentView)), security(("bearer" = [])))]
@@ -59,7 +59,7 @@ pub(crate) async fn pay(
     payments::pay(&shop.db, &caller, key, id.0).await.unwrap_or_else(|failed| failed.answer)
 }
 
-/// Cancels an order: what is pending becomes cancelled, what is paid and not shipped refunded.
+/// Cancels an order: a pending order becomes cancelled, a paid and unshipped order refunded.
 #[utoipa::path(operation_id = "cancelOrder", tag = "orders",
                params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = String, Header)),
                responses((status = 200, body = OrderView)), security(("bearer" = [])))]
@@ -114,7 +114,7 @@ pub(crate) async fn payment_of(shop: Data<Storefront>, caller: Caller, id: Segme
     Ok(reply::ok(&PaymentView::from(payment.await?)))
 }
 
-/// How far the goods of an order are. It appears a moment after the order.
+/// Returns the delivery of an order. The delivery appears a moment after the order.
 #[utoipa::path(operation_id = "getDelivery", tag = "orders",
                params(("id" = uuid::Uuid, Path)), responses((status = 200, body = DeliveryView)),
                security(("bearer" = [])))]
@@ -140,7 +140,7 @@ pub(crate) async fn events_of(shop: Data<Storefront>, caller: Caller, id: Segmen
     Ok(reply::ok(&Page::<OrderEvent>::all(events.await?)))
 }
 
-/// Another member's order is as good as none; administrators see all.
+/// Returns the caller's order. Another member's order counts as absent; administrators see all orders.
 fn own(conn: &mut Conn, caller: &Caller, id: OrderId) -> Result<Order, Problem> {
     let order = order::get(conn, id)?.filter(|order| order.member_id == caller.id || caller.is_admin());
     order.ok_or_else(|| Problem::not_found("order"))

@@ -1,4 +1,4 @@
-//! Payments, and the report of those that fail.
+//! Payments, and reports of failed payments.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::dto::checkout::PaymentView;
 use crate::http::problem::Answer;
 use crate::idempotency::{self, Done, RequiredKey};
 
-/// A payment that failed.
+/// A failed payment.
 pub(super) struct NotPaid {
     why: String,
-    /// To the request.
+    /// Answer to the request.
     pub(super) answer: Answer<Kept>,
 }
 
@@ -30,8 +30,8 @@ impl fmt::Display for NotPaid {
     }
 }
 
-/// Pays an order. A payment that fails is reported to the event proxy; not so an answer that was given before, and what
-/// is wrong with the request itself.
+/// Pays an order. Reports a failed payment to the event proxy, but not a repeated answer or an error in the request
+/// itself.
 #[report_errors(service = "order", type = "payment-failed", key = order, fields(member_id = caller.id))]
 pub(super) async fn pay(
     db: &Database,
@@ -56,7 +56,7 @@ pub(super) async fn pay(
     }
 }
 
-/// What is reported of a refusal.
+/// Returns the reported text of a refusal.
 fn reported(error: &CheckoutError) -> Option<String> {
     match error {
         // whoever asks for what is not there has nothing to pay

@@ -20,7 +20,7 @@ use crate::http::kinds;
 use crate::http::problem::{Answer, Problem};
 use crate::idempotency::{self, Done, OptionalKey, RequiredKey};
 
-/// Which products, and in what order.
+/// Filter and order of products.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Search {
@@ -42,7 +42,7 @@ pub(crate) async fn one(shop: Data<Storefront>, id: Segment<ProductId>) -> Answe
     Ok(json(shop.products.json(id.0).await?))
 }
 
-/// The five products sold most in the last three days, of those that can be bought.
+/// Returns the five best-selling products of the last three days that can be bought.
 #[utoipa::path(operation_id = "listPopularProducts", tag = "products",
                responses((status = 200, body = PopularProducts)))]
 #[get("/products/popular")]
@@ -93,7 +93,7 @@ pub(crate) async fn create(
     idempotency::maybe_once(&shop.db, &admin.0, key, &body.bytes, work).await
 }
 
-/// Changes a product; what is left out stays. Orders keep the name and price they were placed with.
+/// Changes a product; absent fields keep their values. Orders keep the name and price of their time.
 #[utoipa::path(operation_id = "updateProduct", tag = "products", request_body = ProductPatch,
                params(("id" = uuid::Uuid, Path)), responses((status = 200, body = ProductView)),
                security(("bearer" = ["admin"])))]
@@ -113,7 +113,7 @@ pub(crate) async fn edit(
     Ok(reply::ok(&ProductView::from(product)))
 }
 
-/// Brings units in, or writes them off; never below zero.
+/// Receives or writes off units; never below zero.
 #[utoipa::path(operation_id = "adjustStock", tag = "products", request_body = StockAdjustment,
                params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = String, Header)),
                responses((status = 201, body = StockLevel)), security(("bearer" = ["admin"])))]

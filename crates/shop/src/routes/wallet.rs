@@ -33,7 +33,7 @@ pub(crate) async fn charge(
     idempotency::once(&shop.db, &caller, key, &body.bytes, work).await
 }
 
-/// What the wallet holds.
+/// Returns the balance of the wallet.
 #[utoipa::path(operation_id = "getWallet", tag = "wallet",
                responses((status = 200, body = Balance)), security(("bearer" = [])))]
 #[get("/wallet")]
@@ -42,7 +42,7 @@ pub(crate) async fn show(shop: Data<Storefront>, caller: Caller) -> Answer<HttpR
     Ok(reply::ok(&Balance { balance }))
 }
 
-/// What changed the wallet, the newest first.
+/// Returns the changes of the wallet, the newest first.
 #[utoipa::path(operation_id = "listWalletTransactions", tag = "wallet",
                params(PageQuery), responses((status = 200, body = Page<TransactionView>)),
                security(("bearer" = [])))]

@@ -1,4 +1,4 @@
-//! Who may do what: passwords, tokens, sessions, roles, limits.
+//! Access: passwords, tokens, sessions, roles, limits.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The binary `shop` itself: its start, its end, and what is there after it was killed.
+//! The program `shop` as a process: start, end, and recovery after a kill.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::support::{ADMIN, Api, TestMember, all_at_once, eventually, random_key};
 
-/// A shop in a process of its own, in a folder that outlives it.
+/// A shop process with a folder that outlives the process.
 pub(crate) struct Binary {
     pub folder: TempDir,
     pub settings: Vec<(String, String)>,
@@ -81,7 +81,7 @@ impl Binary {
         child.wait().unwrap();
     }
 
-    /// Asks it to end and returns its exit code.
+    /// Sends SIGTERM and returns the exit code.
     pub(crate) async fn terminate(&mut self) -> Option<i32> {
         let child = self.child.take().expect("it runs");
         Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
@@ -104,7 +104,7 @@ impl Drop for Binary {
     }
 }
 
-/// The exit code, and what was said, in one line.
+/// Returns the exit code and the one line of standard error.
 pub(crate) fn said(output: &Output) -> (Option<i32>, String) {
     let text = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
     assert_eq!(text.lines().count(), 1, "{text}");
@@ -208,7 +208,7 @@ fn forget_time_zone(file: &Path) {
     conn.batch_execute("DELETE FROM shop_setting WHERE name = 'time zone'").expect("it is forgotten");
 }
 
-/// A purchase that was asked for, as far as it was answered.
+/// A requested purchase, with the answers received so far.
 #[derive(Default)]
 struct Answered {
     order: Option<String>,

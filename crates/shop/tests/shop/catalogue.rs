@@ -1,4 +1,4 @@
-//! Products: lists, changes, and that whoever wrote reads what it wrote.
+//! Products: lists, changes, and reading own writes.
 
 use serde_json::json;
 

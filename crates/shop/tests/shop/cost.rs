@@ -1,4 +1,4 @@
-//! A client that sends too much, too slowly, or nothing costs only itself.
+//! A client that sends too much, too slowly, or nothing hurts no other client.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::binary::Binary;
 use crate::support::{TestShop, random_key};
 
-/// Far more than anything takes that does not hang.
+/// Far more than any step takes without a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn half_a_body(shop: &TestShop, path: &str) -> TcpStream {
@@ -28,7 +28,7 @@ async fn half_a_body(shop: &TestShop, path: &str) -> TcpStream {
     stream
 }
 
-/// A connection from another address than those of the test's own client.
+/// Connects from an address other than the test client's.
 async fn connect_from_elsewhere(shop: &TestShop) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();

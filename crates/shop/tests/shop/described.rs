@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::{DESCRIPTION, TestShop};
 
-/// Every route that the API must have; a dot stands for `{…}`.
+/// All required routes of the API; a dot stands for `{…}`.
 const ROUTES: &str = "
 POST /members; POST /sessions; POST /sessions/refresh; DELETE /sessions/current; GET /me; PATCH /me; POST /me/password
 POST /products; PATCH /products/.; GET /products; GET /products/popular; GET /products/.; POST /products/./stock-adjustments

@@ -1,4 +1,4 @@
-//! Guards and metrics go by the route that answers, whatever form the client gave the request.
+//! Guards and metrics follow the answering route, for any form of the path.
 
 use reqwest::Method;
 use serde_json::json;

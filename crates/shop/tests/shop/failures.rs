@@ -1,4 +1,4 @@
-//! What can't be handled is set aside by key, and handled in order once it can; what is rebuilt comes out the same.
+//! Failing events are parked by key, and handled in order after the repair; a rebuilt projection is unchanged.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::{TestShop, eventually};
 
-/// Fails for the orders that it is told, and notes what it handled.
+/// Fails for the chosen order, and records handled events.
 #[derive(Default)]
 struct Moody {
     mended: AtomicBool,
@@ -85,7 +85,7 @@ async fn events_of_a_failing_key_are_parked_and_replayed_in_order() {
     shop.finish().await;
 }
 
-/// Of the group `moody`, by position.
+/// Returns the statuses in the group `moody`, by position.
 async fn statuses(shop: &TestShop, key: &str) -> Vec<String> {
     let mut events = shop.admin().all(&format!("/admin/events?topic=stock-deducted&key={key}")).await;
     events.sort_by_key(|event| event["position"].as_i64());

@@ -11,7 +11,7 @@ const BACKEND: &str = "SHOP__BUS__BACKEND";
 const PAYMENTS: &str = "SHOP__BUS__TOPICS__PAYMENT_COMPLETED";
 const COUPONS: [&str; 2] = ["SHOP__BUS__TOPICS__COUPON_ISSUE_REQUESTED", "SHOP__BUS__TOPICS__COUPON_ISSUED"];
 
-/// Of each stage, by a buyer each.
+/// Purchases of each stage, one for each buyer.
 const PURCHASES: usize = 12;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,7 +42,7 @@ async fn a_flip_with_work_in_flight_loses_and_repeats_nothing() {
     }
 }
 
-/// Everybody buys once and asks for a coupon; nobody waits until it is handled.
+/// Lets each member buy once and request a coupon, without waiting for the handling.
 async fn work(shop: &TestShop, members: &[TestMember], product: &str) {
     let discount = json!({ "amount": "100" });
     let body = json!({ "name": "stage", "discount": discount, "quantity": PURCHASES - 2 });
@@ -58,7 +58,7 @@ async fn work(shop: &TestShop, members: &[TestMember], product: &str) {
     .await;
 }
 
-/// What every group made of it, in as many purchases a member as there were stages.
+/// Checks the work of every group, after one purchase of each member for each stage.
 async fn happened_once(shop: &TestShop, members: &[TestMember], stages: usize) {
     let all = stages * PURCHASES;
     let mut coupons = 0;

@@ -1,4 +1,4 @@
-//! Notifications as they come.
+//! Notifications as a live stream.
 
 use std::time::{Duration, Instant};
 

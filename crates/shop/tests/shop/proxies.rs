@@ -1,4 +1,4 @@
-//! What services hand to event proxies, on its way through Kafka into the shop.
+//! Events of services, through event proxies and Kafka into the shop.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ fn events(kind: &str, range: std::ops::Range<usize>) -> Value {
     range.map(|n| event(kind, n)).collect()
 }
 
-/// As Elasticsearch answers `_bulk`: a document that is there is not made again.
+/// Answers `_bulk` like Elasticsearch: an existing document is not created again.
 async fn elasticsearch() -> Http {
     let there = Mutex::new(BTreeSet::new());
     Http::answering(move |request| {
@@ -38,20 +38,20 @@ async fn splunk() -> Http {
     Http::answering(|_| (200, r#"{"text":"Success","code":0}"#.into())).await
 }
 
-/// The documents of one index, in their order.
+/// Returns the documents of one index, in order.
 fn documents(elasticsearch: &Http, index: &str) -> Vec<Value> {
     let lines = elasticsearch.got().iter().flat_map(testkit::Request::lines).collect::<Vec<_>>();
     let of_index = lines.chunks(2).filter(|pair| pair[0]["create"]["_index"] == index);
     of_index.map(|pair| pair[1].clone()).collect()
 }
 
-/// The events of one topic, in their order.
+/// Returns the events of one topic, in order.
 fn collected(splunk: &Http, topic: &str) -> Vec<Value> {
     let lines = splunk.got().iter().flat_map(testkit::Request::lines).collect::<Vec<_>>();
     lines.into_iter().map(|line| line["event"].clone()).filter(|event| event["topic"] == topic).collect()
 }
 
-/// What services gave as ids, by key and proxy.
+/// Returns the ids given by services, by key and proxy.
 fn own_ids(events: &[Value]) -> BTreeMap<(String, String), Vec<u64>> {
     let mut by_key: BTreeMap<_, Vec<u64>> = BTreeMap::new();
     for event in events {
@@ -62,7 +62,7 @@ fn own_ids(events: &[Value]) -> BTreeMap<(String, String), Vec<u64>> {
     by_key
 }
 
-/// Each once, and in order for each key and proxy.
+/// Checks that each event came once, and in order for each key and proxy.
 fn assert_all(events: &[Value], count: usize) {
     let by_key = own_ids(events);
     assert!(by_key.values().all(|numbers| numbers.is_sorted()), "{by_key:?}");

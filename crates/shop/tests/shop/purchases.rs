@@ -1,4 +1,4 @@
-//! What a shopper does, from registering to the delivery, on every database.
+//! A shopper's path from registration to delivery, on every database.
 
 use serde_json::json;
 
@@ -48,7 +48,7 @@ async fn coupon(shop: &TestShop, discount: serde_json::Value, quantity: i64) -> 
     shop.admin().post("/coupons", body).with_key().send().await.expect(201).text("id")
 }
 
-/// The payment is exported, told, counted, settled, and shown with every group it went through.
+/// Checks that the payment is exported, notified, counted, settled, and shown with every group.
 async fn is_known_everywhere(shop: &TestShop, shopper: &TestMember, product: &str, order: &str) {
     let exported = eventually("the export", || async {
         let mut files = Vec::new();
@@ -86,7 +86,7 @@ async fn is_known_everywhere(shop: &TestShop, shopper: &TestMember, product: &st
     assert_eq!(shopper.all("/me/coupons").await[0]["status"], "used");
 }
 
-/// Once shipped, it can no longer be refunded.
+/// Ships the order: a refund is no longer possible.
 async fn ships(shop: &TestShop, shopper: &TestMember, order: &str) {
     let delivery = shopper.get(&format!("/orders/{order}/delivery")).send().await.expect(200);
     assert_eq!(delivery.body["status"], "preparing");

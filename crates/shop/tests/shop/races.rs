@@ -1,4 +1,4 @@
-//! Races: of several at once, one wins, and the books agree.
+//! Races: exactly one of several concurrent attempts wins, and the books agree.
 
 use std::collections::HashSet;
 
@@ -124,7 +124,7 @@ async fn of_paying_and_expiring_at_once_one_wins() {
     }
 }
 
-/// As many as the issue says, on SQLite; fewer on PostgreSQL, where the test shares two cores with the server.
+/// Uses 2,000 members on SQLite; fewer on PostgreSQL, where the test shares two cores with the server.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_coupons_go_to_the_first_hundred_of_two_thousand() {
     for shop in TestShop::everywhere().await {

@@ -1,11 +1,11 @@
-//! Rubbish, and the right problem document for it; never a 500.
+//! Invalid requests, and the right problem document for each; never a 500.
 
 use reqwest::Method;
 use serde_json::json;
 
 use crate::support::{ADMIN, Reply, TestShop, random_key};
 
-/// The document without what differs each time.
+/// Returns the document without the request id.
 fn document(reply: &Reply) -> String {
     let mut body = reply.body.clone();
     if let Some(body) = body.as_object_mut() {
@@ -283,7 +283,7 @@ async fn stock_and_balance_are_told_with_their_figures() {
     shop.finish().await;
 }
 
-/// A body whose length is not announced.
+/// Posts a body of unannounced length.
 async fn post_in_chunks(shop: &TestShop, count: usize, size: usize) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(shop.address()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Idempotency-Key: what is asked again is not done again.
+//! Idempotency-Key: a repeated request is not executed again.
 
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ async fn stock_never_falls_below_zero() {
     shop.finish().await;
 }
 
-/// Lets so many hours pass for all answers that are kept.
+/// Ages all kept answers by a number of hours.
 async fn hours_pass(shop: &TestShop, hours: i64) {
     let earlier = match shop.runtime.db.is_shared() {
         true => format!("created_at - interval '{hours} hours'"),

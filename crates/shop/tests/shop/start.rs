@@ -1,4 +1,4 @@
-//! What the program `shop` refuses before it starts, and what it leaves on disk.
+//! Refusals of the program `shop` before the start, and files on disk.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::binary::{Binary, admin, said, shopper};
 use crate::support::{ADMIN, eventually};
 
-/// Every file and folder below `folder`, and itself, with its permissions.
+/// Returns `folder` and every file and folder below, with permissions.
 fn modes(folder: &Path) -> Vec<(PathBuf, u32)> {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let mut all = vec![(folder.to_owned(), mode(folder))];

@@ -1,4 +1,4 @@
-//! A database that cannot be written, and one that is away at the start.
+//! A database without writes, and an absent database at the start.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ async fn register(api: &Api) -> crate::support::Reply {
     api.post("/members", body).send().await
 }
 
-/// The answer of `/readyz`, once a fault is there.
+/// Returns the answer of `/readyz` during a fault.
 async fn not_ready(api: &Api) -> Value {
     let not_ready = || async {
         let reply = api.get("//readyz").send().await;
@@ -163,8 +163,8 @@ async fn a_server_that_is_read_only_takes_no_request_and_is_told_once() {
     assert_eq!(shop.terminate().await, Some(0));
 }
 
-/// Until a crash can undo no more what an answer rests on, nobody is answered: neither a client that asks again, nor one
-/// that is refused.
+/// No client is answered before a flush makes the answer's basis durable: neither a repeating client nor a refused
+/// client.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_left_before_the_flush_and_asks_again_is_answered_after_a_flush() {
     let Some(server) = tokio::task::spawn_blocking(PgServer::start).await.unwrap() else { return };

@@ -1,5 +1,5 @@
-//! A log that loses commits: every event that the database holds is handled once, no event that the database has lost is,
-//! and groups catch up.
+//! A log that loses commits: each event of the database is handled once, lost events are never handled, and groups
+//! catch up.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -29,17 +29,17 @@ use crate::{PgServer, databases_with, kafka, places};
 
 const KEYS: usize = 5;
 const GROUP: &str = "follower";
-/// Of two groups.
+/// Orphaned events of two groups.
 const ORPHANS: u64 = 2 * 6 * KEYS as u64;
 
-/// Where the topic is: in the database's process or on a cluster.
+/// Bus of the topic: in the database's process or on a cluster.
 pub struct Stage {
     pub name: &'static str,
     cluster: Option<Kafka>,
     _mock: Option<MockKafka>,
 }
 
-/// One of each kind that is to be had here.
+/// Returns one stage of each kind available on this machine.
 pub async fn stages() -> Vec<Stage> {
     let mock = MockKafka::new(&[(TICKS, PARTITIONS)]);
     let mocked = mock.connect().expect("its options");
@@ -52,7 +52,7 @@ pub async fn stages() -> Vec<Stage> {
     stages
 }
 
-/// What outlives processes and databases: the effects of a group, by event, and what handlers found wrong.
+/// State outside of processes and databases: a group's effects by event, and the errors found by handlers.
 #[derive(Clone, Default)]
 struct World {
     complaints: Complaints,
@@ -109,13 +109,13 @@ impl Process {
         }
     }
 
-    /// The events of the log.
+    /// Returns the events of the log.
     async fn events(&self) -> db::Result<Vec<Id>> {
         let read = |conn: &mut db::Conn| admin::events(conn, &EventQuery::default(), 1_000_000);
         Ok(self.db.read(read).await?.into_iter().map(|stored| stored.event.id).collect())
     }
 
-    /// Waits until all groups have handled all that the database holds.
+    /// Waits until no group has a lag.
     async fn until_caught_up(&self, name: &str) {
         until(&format!("{name}: all groups have caught up"), async || {
             let lag = self.db.read(admin::consumers).await;
@@ -124,7 +124,7 @@ impl Process {
         .await;
     }
 
-    /// The follower has the last number of each key, and no key has a number that the database does not have.
+    /// Checks that the follower has the last number of each key, and no number missing in the database.
     async fn assert_handled(&self, name: &str, world: &World) {
         self.until_caught_up(name).await;
         type Numbers = Vec<(String, i64)>;
@@ -181,7 +181,7 @@ pub async fn a_file_that_is_copied_back_loses_events(stage: Stage) {
     restored(&stage, &url, copy(&file, &backup), restore, &url).await;
 }
 
-/// PostgreSQL: processes go on with a copy of the database that was made before the last commits.
+/// PostgreSQL: processes go on with a copy of the database from a time before the last commits.
 pub async fn a_database_that_is_made_of_a_template_loses_events(stage: Stage) {
     let Some(server) = blocking(PgServer::start).await else { return };
     let url = server.url();
@@ -198,7 +198,7 @@ pub async fn a_database_that_is_made_of_a_template_loses_events(stage: Stage) {
     restored(&stage, &url, make, async {}, &copied).await;
 }
 
-/// Runs a process, has its database backed up, runs another process, and a third one on what was restored.
+/// Runs a process, backs up the database, runs another process, restores the backup, and runs a third process.
 async fn restored(
     stage: &Stage,
     url: &str,
@@ -232,7 +232,7 @@ async fn restored(
     process.stop().await;
 }
 
-/// PostgreSQL: tables are set back between two runs, which the life of the server does not show.
+/// PostgreSQL: tables are set back between two runs, without a trace in the life of the server.
 pub async fn a_restore_that_the_life_does_not_show_is_noticed(stage: Stage) {
     let Some(place) = places().await.into_iter().find(|place| place.name == "PostgreSQL") else { return };
     if stage.cluster.is_none() {
@@ -262,7 +262,7 @@ pub async fn a_restore_that_the_life_does_not_show_is_noticed(stage: Stage) {
     process.stop().await;
 }
 
-/// Another process opens an epoch while this one has connections to the same server: a unit that knows the epoch before
+/// Another process opens an epoch while this process has connections to the same server: a unit with the old epoch
 /// runs again.
 pub async fn a_unit_runs_again_when_the_log_has_a_new_epoch() {
     let topics = [TopicSpec { name: TICKS.into(), partitions: 1 }];
@@ -373,7 +373,7 @@ impl Dump {
     }
 }
 
-/// Copies a file that nobody has open: SQLite deletes the write-ahead log with the last connection.
+/// Copies a closed file: SQLite deletes the write-ahead log with the last connection.
 async fn copy(from: &Path, to: &Path) {
     closed(from).await;
     std::fs::copy(from, to).expect("a copy");
@@ -383,7 +383,7 @@ async fn closed(file: &Path) {
     until("the file is closed", async || !file.with_extension("db-wal").exists()).await;
 }
 
-/// PostgreSQL: processes run on while the server fails over to a standby that lacks the last commits.
+/// PostgreSQL: processes run on while the server fails over to a standby without the last commits.
 pub async fn a_failover_to_a_lagging_standby_loses_events(stage: Stage) {
     let Some(primary) = blocking(PgServer::start).await else { return };
     let (primary, standby) = blocking(move || {
@@ -476,7 +476,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.expect("no panic")
 }
 
-/// A port that leads to a server; to another one after a failover.
+/// A local port forwarded to a server, and after a failover to the other server.
 struct Way {
     port: u16,
     leads_to: Arc<AtomicU16>,

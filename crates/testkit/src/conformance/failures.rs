@@ -1,4 +1,4 @@
-//! Events that fail, handlers that panic, sinks that are away.
+//! Failing events, panicking handlers, unavailable sinks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::{Bed, Complaints, PARTITIONS, Ticked, effecting, following_but, options, tick, until};
 
-/// One key fails: its events are parked in order, others go on; after replay all are handled in order.
+/// One key fails: the key's events are parked in order, other keys go on; a replay handles all in order.
 pub async fn a_failing_key_is_parked_in_order_and_replayed_in_order(bed: Bed) {
     let complaints = Complaints::default();
     let broken = Arc::new(AtomicBool::new(true));
@@ -51,7 +51,7 @@ pub async fn a_failing_key_is_parked_in_order_and_replayed_in_order(bed: Bed) {
     complaints.assert_none();
 }
 
-/// A replay that fails again leaves the dead letter where it was, and a discard lets the parked events go on.
+/// A failing replay leaves the dead letter in place; a discard lets the parked events go on.
 pub async fn a_discarded_dead_letter_frees_what_is_parked(bed: Bed) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let its = seen.clone();
@@ -79,7 +79,7 @@ pub async fn a_discarded_dead_letter_frees_what_is_parked(bed: Bed) {
     consumers.stop().await;
 }
 
-/// A sink that is away pauses the partition: nothing is lost, nothing is dead, and the order holds.
+/// An unavailable sink pauses the partition: no event is lost or dead, and the order holds.
 pub async fn a_sink_that_is_away_only_pauses(bed: Bed) {
     let complaints = Complaints::default();
     let tries = Arc::new(AtomicUsize::new(0));
@@ -121,7 +121,7 @@ pub async fn a_database_that_fails_for_all_makes_no_dead_letter(bed: Bed) {
     complaints.assert_none();
 }
 
-/// An event that the database refuses again and again, while others of the group are handled, is a dead letter.
+/// An event refused by the database again and again becomes a dead letter if other events of the group are handled.
 pub async fn an_event_that_alone_keeps_failing_is_a_dead_letter(bed: Bed) {
     let complaints = Complaints::default();
     let group = following_but("hopeless", &complaints, |ticked: &Ticked| match ticked.key == "key-3" {
@@ -141,7 +141,7 @@ pub async fn an_event_that_alone_keeps_failing_is_a_dead_letter(bed: Bed) {
     complaints.assert_none();
 }
 
-/// An event counts as failed at once when others witness that the database answers.
+/// Returns options by which a failing event counts as failed as soon as other events show an answering database.
 fn impatient() -> ConsumerOptions {
     ConsumerOptions { fails_alone: Duration::ZERO, ..options() }
 }
@@ -188,7 +188,7 @@ pub async fn locks_and_cancelled_statements_make_no_dead_letter(bed: Bed) {
     complaints.assert_none();
 }
 
-/// A handler that panics on one event: that event is a dead letter, the others are handled.
+/// A handler panics on one event: this event becomes a dead letter, the remaining events are handled.
 pub async fn a_panic_is_a_failure_of_its_event(bed: Bed) {
     let complaints = Complaints::default();
     let group = following_but("nervous", &complaints, |ticked: &Ticked| {
@@ -203,7 +203,7 @@ pub async fn a_panic_is_a_failure_of_its_event(bed: Bed) {
     complaints.assert_none();
 }
 
-/// The same of an effect: the partition goes on.
+/// An effect panics on one event: the partition goes on.
 pub async fn a_panic_of_an_effect_is_a_failure_of_its_event(bed: Bed) {
     let handled = Arc::new(AtomicUsize::new(0));
     let its = handled.clone();
@@ -224,7 +224,7 @@ pub async fn a_panic_of_an_effect_is_a_failure_of_its_event(bed: Bed) {
     consumers.stop().await;
 }
 
-/// While a key is blocked, events go one by one; a sink that is away then uses up nobody's attempts.
+/// While a key is blocked, events go one by one; an unavailable sink then uses up no attempts.
 pub async fn a_sink_that_is_away_beside_a_dead_letter_only_pauses(bed: Bed) {
     let complaints = Complaints::default();
     let (healthy, tries) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
@@ -257,14 +257,14 @@ pub async fn a_sink_that_is_away_beside_a_dead_letter_only_pauses(bed: Bed) {
     complaints.assert_none();
 }
 
-/// Another key of the same partition.
+/// Returns another key of the same partition.
 fn neighbour_of(key: &str) -> String {
     let partition = partition_of(key, PARTITIONS);
     let mut keys = (0..).map(|n| format!("neighbour-{n}"));
     keys.find(|other| partition_of(other, PARTITIONS) == partition).expect("there are many keys")
 }
 
-/// What was parked has its tries like any other event once it is its turn.
+/// A resumed event has all attempts of a new event.
 pub async fn a_parked_event_has_its_tries_when_it_is_resumed(bed: Bed) {
     let complaints = Complaints::default();
     let (broken, stumbles) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
@@ -382,7 +382,7 @@ fn undo_a_replay(url: &str) {
     while look.batch_execute(waits).is_err() {}
 }
 
-/// An effect that ends its process, which the test does for it when `deadly` rings.
+/// Builds an effect that ends the process: the test ends the process when `deadly` rings.
 fn mortal(deadly: &Arc<Notify>, does: impl Fn(i64) -> Deed + Send + Sync + 'static) -> Group {
     let deadly = deadly.clone();
     effecting("mortal", move |_, events: Vec<Event>| {
@@ -423,7 +423,7 @@ async fn die_until(bed: &Bed, group: impl Fn(&Arc<Notify>) -> Group, holds: impl
     panic!("{}: the event kills for ever", bed.name);
 }
 
-/// An event that ends the process each time it is handled becomes a dead letter, for attempts are counted first.
+/// An event that ends the process each time becomes a dead letter, because attempts are counted first.
 pub async fn an_event_that_kills_the_process_comes_to_an_end(bed: Bed) {
     bed.tick_all(1, 3, 1).await;
     let group = |deadly: &Arc<Notify>| mortal(deadly, |number| if number == 1 { Deed::Kills } else { Deed::Handles });
@@ -432,7 +432,7 @@ pub async fn an_event_that_kills_the_process_comes_to_an_end(bed: Bed) {
     assert!(dead[0].position == 1 && dead[0].error.contains("ended the process"), "{}: {dead:?}", bed.name);
 }
 
-/// The same, when each life begins with a sink that is away: the care for such events outlives a pause.
+/// An event ends the process after a pause by an unavailable sink: the count of attempts outlives the pause.
 pub async fn an_event_that_kills_after_a_pause_comes_to_an_end(bed: Bed) {
     bed.tick_all(1, 3, 1).await;
     bed.until_numbered(3).await;
@@ -448,7 +448,7 @@ pub async fn an_event_that_kills_after_a_pause_comes_to_an_end(bed: Bed) {
     assert_eq!(bed.dead_letters("mortal").await[0].position, 1, "{}", bed.name);
 }
 
-/// A dead letter that ends the process when it is replayed is dead again after a few lives.
+/// A dead letter that ends the process in a replay is dead again after a few lives.
 pub async fn a_replay_that_kills_the_process_comes_to_an_end(bed: Bed) {
     bed.tick_all(1, 3, 1).await;
     let deadly = Arc::new(Notify::new());

@@ -1,4 +1,4 @@
-//! Consumer groups: who gets what, joins, leaves, deaths, freezes, resets.
+//! Consumer groups: assignment, joins, leaves, deaths, freezes, resets.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use super::{Bed, Complaints, PARTITIONS, TICKS, Ticked, effecting, following, following_but, options, tick, until};
 
-/// Every group gets every event, in the order of its key.
+/// Each group gets each event, in the order of the event's key.
 pub async fn every_group_gets_all_in_the_order_of_each_key(bed: Bed) {
     let complaints = Complaints::default();
     let consumers = bed.host(vec![following("one", &complaints), following("two", &complaints)]).await;
@@ -25,7 +25,7 @@ pub async fn every_group_gets_all_in_the_order_of_each_key(bed: Bed) {
     complaints.assert_none();
 }
 
-/// The members of a group share its partitions: each event goes to one of them, and both get some.
+/// The members of a group share the partitions: each event goes to one member, and each member gets some.
 pub async fn members_of_a_group_share(bed: Bed) {
     let seen: [Arc<AtomicUsize>; 2] = Default::default();
     let member = |n: usize| {
@@ -72,7 +72,7 @@ pub async fn members_that_join_leave_and_die_lose_and_repeat_nothing(bed: Bed) {
     complaints.assert_none();
 }
 
-/// A process that is killed again and again at any point: each event counts once, in order.
+/// A process is killed again and again at any point: each event counts once, in order.
 pub async fn a_crash_at_any_point_repeats_no_effect(bed: Bed) {
     let complaints = Complaints::default();
     for round in 0..6 {
@@ -93,7 +93,7 @@ pub async fn a_crash_at_any_point_repeats_no_effect(bed: Bed) {
     complaints.assert_none();
 }
 
-/// Holds the thread it is asked to wait on, as SIGSTOP holds a process.
+/// Blocks the waiting thread, as SIGSTOP blocks a process.
 #[derive(Default)]
 struct Ice {
     frozen: AtomicBool,
@@ -101,8 +101,8 @@ struct Ice {
     thaw: Condvar,
 }
 
-/// A member frozen in the middle of an effect, for longer than its lease: another takes over, and when the first
-/// goes on, its late write changes nothing.
+/// A member freezes in the middle of an effect, for longer than the lease: another member takes over. The late write
+/// of the first member changes nothing.
 pub async fn a_frozen_member_changes_nothing_once_thawed(bed: Bed) {
     let ice = Arc::new(Ice::default());
     let (db, log, bus) = (bed.database.db.clone(), bed.database.log.clone(), bed.bus.clone());
@@ -150,7 +150,8 @@ pub async fn a_frozen_member_changes_nothing_once_thawed(bed: Bed) {
     drop(member);
 }
 
-/// A reset while the group runs builds its projection anew, with the same result; one that must not repeat refuses.
+/// A reset of a running group builds the projection anew, with the same result; a group with forbidden replay
+/// refuses.
 pub async fn a_reset_rebuilds_while_members_run(bed: Bed) {
     let complaints = Complaints::default();
     let groups = vec![following("rebuilt", &complaints), effecting("once", |_, _| async { Ok(()) })];
@@ -168,7 +169,7 @@ pub async fn a_reset_rebuilds_while_members_run(bed: Bed) {
     complaints.assert_none();
 }
 
-/// A bus whose subscribers are not to be relied on.
+/// A bus with unreliable subscribers.
 struct Spoilt<F>(Arc<dyn Bus>, F);
 
 impl<S: Subscriber, F: Fn(Arc<dyn Subscriber>) -> S + Send + Sync + 'static> Bus for Spoilt<F> {
@@ -193,7 +194,7 @@ impl Subscriber for Leaky {
     }
 }
 
-/// What the bus leaves out is read from the log, and raises the alarm; what it brings twice is skipped.
+/// Gaps of the bus are read from the log and raise the alarm; repeated events are skipped.
 pub async fn a_gap_is_repaired_from_the_log_and_raises_the_alarm(bed: Bed) {
     let complaints = Complaints::default();
     let consumers =
@@ -273,8 +274,8 @@ fn collecting(group: &'static str, key: &'static str) -> (Group, Arc<Mutex<Vec<i
     (group, numbers)
 }
 
-/// A group that starts with what is new gets that and all that follows, also what comes while it is not there, and
-/// all of a partition that the topic gains.
+/// A group that starts from now gets all later events, including events emitted in the group's absence and all events
+/// of an added partition.
 pub async fn a_group_that_starts_now_misses_nothing_from_then_on(bed: Bed) {
     bed.tick_all(1, 5, 1).await;
     bed.until_numbered(5).await;
@@ -307,7 +308,7 @@ pub async fn a_group_that_starts_now_misses_nothing_from_then_on(bed: Bed) {
     assert_eq!((row.position, row.lag), (-1, 7), "{}", bed.name);
 }
 
-/// A reset forgets what is dead and parked: all of it comes again.
+/// A reset forgets dead letters and parked events: all of these events come again.
 pub async fn a_reset_brings_back_what_is_dead_and_parked(bed: Bed) {
     let complaints = Complaints::default();
     let broken = Arc::new(AtomicBool::new(true));

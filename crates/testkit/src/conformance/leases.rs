@@ -1,4 +1,4 @@
-//! Leases: who holds which partition, and for how long.
+//! Leases: holder and duration for each partition.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +22,7 @@ diesel::table! {
     group_member (grp, member) { grp -> Text, member -> Uuid, expires_at -> UtcTime }
 }
 
-/// How many partitions each holder has, the fewest first.
+/// Returns the number of partitions of each holder, in ascending order.
 async fn holdings(bed: &Bed, group: &'static str) -> Vec<usize> {
     let held = move |conn: &mut db::Conn| -> db::Result<Vec<Option<Id>>> {
         let of_group = group_lease::table.filter(group_lease::grp.eq(group)).order(group_lease::holder);
@@ -34,7 +34,7 @@ async fn holdings(bed: &Bed, group: &'static str) -> Vec<usize> {
     counts
 }
 
-/// Partitions are shared as evenly as they can be, whoever joins and leaves.
+/// Partitions are shared evenly through joins and leaves.
 pub async fn no_member_goes_without_while_another_has_two_more(bed: Bed) {
     let member = || bed.host(vec![effecting("equals", |_, _| async { Ok(()) })]);
     let shared = async |counts: &[usize]| until("they share", async || holdings(&bed, "equals").await == counts).await;
@@ -52,8 +52,7 @@ pub async fn no_member_goes_without_while_another_has_two_more(bed: Bed) {
     }
 }
 
-/// A handler that takes its time to finish what it began costs its member no other lease: they are renewed all the
-/// while.
+/// A handler that finishes slowly costs the member no other lease: the member's leases are renewed meanwhile.
 pub async fn leases_are_renewed_while_a_partition_is_let_go(bed: Bed) {
     let (release, released) = watch::channel(false);
     let (stuck, handled) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -103,7 +102,7 @@ async fn expiry(bed: &Bed, member: Id) -> Time {
     bed.database.db.read(expiry).await.expect("the member is known")
 }
 
-/// Members that died are forgotten, and do not count.
+/// Dead members are forgotten and do not count.
 pub async fn the_dead_are_forgotten(bed: Bed) {
     let member = || bed.host(vec![effecting("mourners", |_, _| async { Ok(()) })]);
     let members = async || {

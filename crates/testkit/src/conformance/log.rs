@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Bed, Complaints, TICKS, Ticked, following, tick};
 use crate::places;
 
-/// Every event in the log, by topic, partition and position.
+/// Returns every event in the log, by topic, partition and position.
 async fn all_events(bed: &Bed) -> Vec<messaging::Event> {
     let read = |conn: &mut db::Conn| admin::events(conn, &EventQuery::default(), 1_000_000);
     let mut events: Vec<_> =
@@ -28,7 +28,7 @@ async fn all_events(bed: &Bed) -> Vec<messaging::Event> {
     events
 }
 
-/// No hole in the positions of a partition, and within a key the numbers rise.
+/// Checks that positions of a partition have no gap, and numbers of a key rise.
 async fn assert_gap_free_and_in_order(bed: &Bed, count: usize) {
     bed.until_numbered(count).await;
     let mut next = HashMap::new();
@@ -61,7 +61,7 @@ pub async fn positions_have_no_gaps_under_concurrent_and_rolled_back_units(bed: 
     assert_gap_free_and_in_order(&bed, 400).await;
 }
 
-/// What a savepoint rolled back is not in the log, and the rest of its unit is.
+/// A rolled-back savepoint leaves no events; the rest of the unit does.
 pub async fn a_rolled_back_savepoint_drops_its_events(bed: Bed) {
     let unit = |tx: &mut db::Tx<'_>| -> db::Result<()> {
         tick(tx, "kept")?;
@@ -102,7 +102,7 @@ pub async fn units_of_several_processes_leave_no_gap_and_no_inversion(bed: Bed) 
     assert_gap_free_and_in_order(&bed, 1500 + processes * 150).await;
 }
 
-/// How far the relay was outlives it: it begins there again when its topic comes back.
+/// The relay's position outlives the relay: a relay of a returning topic resumes there.
 pub async fn the_mark_of_what_was_relayed_outlives_the_relay(bed: Bed) {
     if !bed.is_relayed() {
         return;
@@ -152,7 +152,7 @@ pub async fn retention_never_passes_a_slow_group(bed: Bed) {
     complaints.assert_none();
 }
 
-/// A log that is long is cut chunk by chunk, and its positions go on where they were.
+/// Purges a long log in chunks; positions continue after the purge.
 pub async fn a_long_log_is_cut_to_its_end(bed: Bed) {
     let (db, log) = (&bed.database.db, &bed.database.log);
     let many = |tx: &mut db::Tx<'_>| (0..500).try_for_each(|_| tick(tx, "key"));
@@ -168,7 +168,7 @@ pub async fn a_long_log_is_cut_to_its_end(bed: Bed) {
     assert_eq!(left, [2500], "{}", bed.name);
 }
 
-/// A topic may have more partitions than one notification can tell of.
+/// A topic may have more partitions than fit into one notification.
 pub async fn a_topic_of_many_partitions_is_numbered(bed: Bed) {
     assert!(bed.database.log.partitions(super::TICKS) > 300);
     let wide = |tx: &mut db::Tx<'_>| (0..2000).try_for_each(|n| tick(tx, &format!("key-{n}")));
@@ -176,8 +176,8 @@ pub async fn a_topic_of_many_partitions_is_numbered(bed: Bed) {
     assert_gap_free_and_in_order(&bed, 2000).await;
 }
 
-/// Positions that this process did not give, or does not know that it gave, are noticed: a commit may go through
-/// although it is reported to have failed.
+/// Positions given by another process, or by a commit with a lost answer, are noticed: a commit may succeed although
+/// the client sees an error.
 pub async fn events_that_nobody_told_of_are_handled(bed: Bed) {
     let complaints = Complaints::default();
     let consumers = bed.host(vec![following("watchful", &complaints)]).await;
@@ -200,8 +200,8 @@ pub async fn events_that_nobody_told_of_are_handled(bed: Bed) {
     complaints.assert_none();
 }
 
-/// Units whose connections are cut at any moment, flushes among them, leave no gap and no inversion, and what was
-/// answered is there.
+/// Units and flushes with connections cut at any moment leave no gap and no inversion, and each answered unit is in
+/// the log.
 pub async fn units_that_are_cut_off_leave_no_gap(bed: Bed) {
     if !bed.database.db.is_shared() {
         return; // a file has no connections
@@ -239,7 +239,7 @@ pub async fn units_that_are_cut_off_leave_no_gap(bed: Bed) {
     assert!((done..=done + unknown).contains(&count), "{count} events of {done} done and {unknown} unknown");
 }
 
-/// Emits an event for each tick, but for those that it emitted.
+/// Emits an event for each tick, except for echoed ticks.
 struct Echo;
 
 impl TransactionalHandler for Echo {
@@ -251,7 +251,7 @@ impl TransactionalHandler for Echo {
     }
 }
 
-/// Registration, reset and purge beside handlers that emit: each locks positions and partitions, in one order.
+/// Registration, reset and purge run beside emitting handlers: all lock positions and partitions in one order.
 pub async fn nothing_deadlocks(bed: Bed) {
     const TICKED: usize = 400;
     if !bed.database.db.is_shared() || bed.is_relayed() {
@@ -295,7 +295,7 @@ pub async fn nothing_deadlocks(bed: Bed) {
     assert_eq!(deadlocks(&bed.database.url).await, 0, "{}", bed.name);
 }
 
-/// Deadlocks of a database that nobody uses any more: connections report them at their end.
+/// Returns the deadlocks of an unused database: connections report deadlocks at their end.
 async fn deadlocks(url: &str) -> i64 {
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()
                AND application_name = 'jangteo' AND pid <> pg_backend_pid()";
@@ -321,8 +321,8 @@ struct Deadlocks {
     deadlocks: i64,
 }
 
-/// A process that is frozen between the numbers and the COMMIT of its unit holds its partitions up for some seconds; then
-/// the server ends its connection, and the unit runs again.
+/// A process frozen between the numbering and the COMMIT of a unit holds up the unit's partitions for some seconds.
+/// Then the server ends the connection, and the unit runs again.
 pub async fn a_unit_that_is_frozen_with_its_numbers_is_cut_off(bed: Bed) {
     if !bed.database.db.is_shared() {
         return; // one writer
@@ -356,8 +356,8 @@ pub async fn a_unit_that_is_frozen_with_its_numbers_is_cut_off(bed: Bed) {
     assert_gap_free_and_in_order(&bed, 2).await;
 }
 
-/// A dump of the database holds its snapshot for long. Numbering goes on beside it and leaves no dead rows behind, which
-/// nobody could clean up meanwhile and every unit would have to step over.
+/// A dump of the database holds a snapshot for long. Numbering goes on beside the dump and leaves no dead rows for
+/// later units to step over.
 pub async fn a_long_dump_costs_numbering_nothing(bed: Bed) {
     if !bed.database.db.is_shared() {
         return; // one writer
@@ -381,7 +381,7 @@ pub async fn a_long_dump_costs_numbering_nothing(bed: Bed) {
     assert_gap_free_and_in_order(&bed, 1000).await;
 }
 
-/// A database and its log as one more process has them.
+/// Opens a database and the log like a second process.
 pub(super) async fn opened(url: &str, topics: &[TopicSpec]) -> (Database, Log) {
     let log = Log::new();
     let db = Database::open(db::Options::new(url), &contracts::MIGRATIONS, log.recorder()).await.expect("it opens");
@@ -389,10 +389,10 @@ pub(super) async fn opened(url: &str, topics: &[TopicSpec]) -> (Database, Log) {
     (db, log)
 }
 
-/// Processes that start together on a new database agree on its log, whatever topics each brings.
+/// Processes that start together on a new database agree on one log for all their topics.
 ///
 /// # Panics
-/// When they don't.
+/// If the processes don't agree.
 pub async fn processes_that_start_together_make_one_log() {
     let Some(place) = places().await.into_iter().find(|place| place.name == "PostgreSQL") else { return };
     opened_nothing(&place.url).await;
@@ -402,14 +402,14 @@ pub async fn processes_that_start_together_make_one_log() {
     assert!(all.iter().all(|(_, log)| log.source() == first));
 }
 
-/// Only the schema.
+/// Creates only the schema.
 async fn opened_nothing(url: &str) {
     let log = Log::new();
     let opened = Database::open(db::Options::new(url), &contracts::MIGRATIONS, log.recorder()).await;
     opened.expect("it opens").close().await;
 }
 
-/// How far an event has come is told by the positions of its groups.
+/// The view of an event shows the event's progress by the positions of the groups.
 pub async fn the_view_of_an_event_follows_its_groups(bed: Bed) {
     let complaints = Complaints::default();
     let group = following("reader", &complaints);

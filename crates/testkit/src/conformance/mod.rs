@@ -1,4 +1,4 @@
-//! The promises of the bus, each a function that tries to break it on a [`Bed`].
+//! The promises of the bus: each function tries to break one promise on a [`Bed`].
 //!
 //! A new backend is added to [`beds`], and nowhere else.
 
@@ -31,18 +31,18 @@ use crate::{PgServer, TestDatabase, database_on, databases_with, kafka};
 
 /// The topic of the suite.
 pub const TICKS: &str = "ticks";
-/// Into how many partitions it is divided.
+/// Number of partitions of the topic.
 pub const PARTITIONS: i32 = 4;
 
 /// A database, a log and a bus to try out.
 pub struct Bed {
-    /// For messages: `in-process over SQLite`.
+    /// Name for messages: `in-process over SQLite`.
     pub name: String,
     pub database: TestDatabase,
     pub bus: Arc<dyn Bus>,
-    /// Where the bus is not the log itself.
+    /// Relay, if the bus is not the log.
     relay: Option<Relay>,
-    /// Where more partitions have to be made as well.
+    /// Cluster with partitions to be added along with the log's.
     grows: Option<Kafka>,
     _follower: DropGuard,
     /// A cluster inside the process.
@@ -57,7 +57,7 @@ impl Drop for Relay {
     }
 }
 
-/// A fresh bed of each kind that is to be had here.
+/// Returns a fresh bed of each kind available on this machine.
 pub async fn beds() -> Vec<Bed> {
     let mut beds = beds_on_the_log(PARTITIONS).await;
     if let Some(on_sqlite) = beds_on_the_log(PARTITIONS).await.into_iter().next() {
@@ -82,7 +82,7 @@ pub async fn beds_on_kafka(refused_key: RefusedKey) -> Vec<Bed> {
     beds
 }
 
-/// Those whose bus is the log itself, with this many partitions.
+/// Returns beds with the log as the bus, with this many partitions.
 pub async fn beds_on_the_log(partitions: i32) -> Vec<Bed> {
     let mut beds = Vec::new();
     for database in databases_with(&[ticks(partitions)]).await {
@@ -91,7 +91,7 @@ pub async fn beds_on_the_log(partitions: i32) -> Vec<Bed> {
     beds
 }
 
-/// A bed whose bus is the log of a server of the test's own.
+/// Returns a bed with the log of the test's server as the bus.
 pub async fn bed_on(server: &PgServer) -> Bed {
     bed_on_the_log(database_on(server, &[ticks(PARTITIONS)]).await).await
 }
@@ -128,7 +128,7 @@ pub async fn make_tables(db: &Database) {
 diesel::table! { tick (key) { key -> Text, next -> BigInt } }
 diesel::table! { progress (grp, key) { grp -> Text, key -> Text, last -> BigInt } }
 
-/// The suite's event: the `number`-th of its key.
+/// The suite's event: event `number` of the key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticked {
     pub key: String,
@@ -147,10 +147,10 @@ impl DomainEvent for Ticked {
     }
 }
 
-/// Emits the key's next number, in the transaction that counts it.
+/// Emits the key's next number, in the transaction of the count.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn tick(tx: &mut Tx<'_>, key: &str) -> db::Result<()> {
     db::on_each!(&mut **tx, |conn| diesel::insert_into(tick::table)
         .values((tick::key.eq(key), tick::next.eq(0)))
@@ -165,7 +165,7 @@ pub fn tick(tx: &mut Tx<'_>, key: &str) -> db::Result<()> {
 }
 
 impl Bed {
-    /// The same with a cluster as the bus, and a relay to it.
+    /// Returns this bed with a cluster as the bus, and a relay to the cluster.
     async fn on_kafka(self, name: &str, cluster: Kafka, makes_partitions: bool, refused_key: RefusedKey) -> Self {
         let (db, log) = (self.database.db.clone(), self.database.log.clone());
         let relay = relay_group(Arc::new(cluster.publisher(Duration::ZERO)), vec![TICKS], refused_key);
@@ -211,7 +211,7 @@ impl Bed {
         Consumers::start(db, log, bus, groups, options).await.expect("the groups start")
     }
 
-    /// The last number that `group` has of each key, by key.
+    /// Returns the last number of `group` for each key, by key.
     pub async fn progress(&self, group: &'static str) -> Vec<(String, i64)> {
         let read = move |conn: &mut db::Conn| -> db::Result<Vec<(String, i64)>> {
             Ok(progress::table
@@ -241,7 +241,7 @@ impl Bed {
         .await;
     }
 
-    /// Whether the bus is not the log itself.
+    /// Returns true if the bus is not the log itself.
     pub fn is_relayed(&self) -> bool {
         self.relay.is_some()
     }
@@ -256,14 +256,14 @@ impl Bed {
         .await;
     }
 
-    /// Has a dead letter replayed.
+    /// Requests the replay of a dead letter.
     pub async fn replay(&self, id: db::types::Id) {
         let asked = self.database.db.write(move |tx| messaging::admin::request_replay(tx, id)).await;
         assert!(asked.expect("a request"), "{}: it is dead", self.name);
         self.database.log.ask_groups();
     }
 
-    /// Dead letters of the group, with their keys.
+    /// Returns the dead letters of the group, with their keys.
     pub async fn dead_letters(&self, group: &'static str) -> Vec<messaging::admin::DeadLetter> {
         let query = messaging::admin::DeadLetterQuery { group: Some(group.into()), ..Default::default() };
         let read = move |conn: &mut db::Conn| messaging::admin::dead_letters(conn, &query, 100);
@@ -271,7 +271,7 @@ impl Bed {
     }
 }
 
-/// A short lease, so that a dead member is soon replaced.
+/// Returns options with a short lease, so that a dead member is soon replaced.
 pub fn options() -> ConsumerOptions {
     ConsumerOptions {
         lease: Duration::from_millis(800),
@@ -285,7 +285,7 @@ pub fn options() -> ConsumerOptions {
 /// Waits until `holds`, and fails after a minute.
 ///
 /// # Panics
-/// When it does not come to hold.
+/// If `holds` stays false.
 pub async fn until<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !holds().await {
@@ -294,18 +294,18 @@ pub async fn until<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) 
     }
 }
 
-/// What handlers of the suite found wrong.
+/// Errors found by handlers of the suite.
 #[derive(Clone, Default)]
 pub struct Complaints(Arc<Mutex<Vec<String>>>);
 
 impl Complaints {
-    /// Adds one.
+    /// Adds a complaint.
     pub fn add(&self, complaint: String) {
         self.0.lock().push(complaint);
     }
 
     /// # Panics
-    /// When there are any.
+    /// If there are complaints.
     pub fn assert_none(&self) {
         let complaints = self.0.lock();
         assert!(complaints.is_empty(), "{complaints:#?}");
@@ -314,11 +314,11 @@ impl Complaints {
 
 type Fault = Box<dyn Fn(&Ticked) -> Result<(), HandlerError> + Send + Sync>;
 
-/// Keeps the last number of each key in the database, and complains when one is not the next.
+/// Keeps the last number of each key in the database, and complains about a number out of sequence.
 pub struct Follow {
     group: &'static str,
     complaints: Complaints,
-    /// Says which events fail, and how.
+    /// Returns the error of a failing event.
     fault: Fault,
 }
 
@@ -336,7 +336,7 @@ impl TransactionalHandler for Follow {
     }
 }
 
-/// Whether `ticked` was the next of its key.
+/// Returns true if `ticked` was the next event of the key.
 fn follow(tx: &mut Tx<'_>, group: &str, ticked: &Ticked) -> db::Result<bool> {
     let row = (progress::grp.eq(group), progress::key.eq(&ticked.key), progress::last.eq(ticked.number));
     let done = if ticked.number == 0 {
@@ -358,12 +358,12 @@ fn forget_progress(tx: &mut Tx<'_>) -> db::Result<()> {
     Ok(())
 }
 
-/// A rebuildable group that follows all ticks.
+/// Returns a rebuildable group that follows all ticks.
 pub fn following(group: &'static str, complaints: &Complaints) -> Group {
     following_but(group, complaints, |_| Ok(()))
 }
 
-/// A group that follows all ticks but those for which `fault` says how they fail.
+/// Returns a group that follows all ticks, except for ticks with an error from `fault`.
 pub fn following_but(
     group: &'static str,
     complaints: &Complaints,
@@ -379,7 +379,7 @@ pub fn following_but(
     }
 }
 
-/// An effect: whatever the function does with the events.
+/// An effect: calls the function with the events.
 pub struct Effect<F>(pub F);
 
 #[async_trait]
@@ -393,7 +393,7 @@ where
     }
 }
 
-/// A group with an effect on the world outside.
+/// Returns a group with an effect outside of the database.
 pub fn effecting<F, R>(group: &'static str, effect: F) -> Group
 where
     F: Fn(Lease, Vec<Event>) -> R + Send + Sync + 'static,

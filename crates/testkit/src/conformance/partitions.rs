@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::log::opened;
 use super::{Bed, Complaints, PARTITIONS, TICKS, Ticked, effecting, following, following_but, options, tick, until};
 
-/// Partitions that the suite's topic has in the end; keys move among the old ones as well.
+/// Final number of partitions of the suite's topic; keys move among the old partitions, too.
 pub const MOST: i32 = 9;
 const BETWEEN: i32 = 6;
 const KEYS: usize = 30;
@@ -33,7 +33,7 @@ diesel::table! {
 }
 
 impl Bed {
-    /// As `shop bus partitions` does it.
+    /// Adds partitions like `shop bus partitions`.
     async fn raise(&self, count: i32) {
         self.try_raise(TICKS, count).await.expect("more partitions");
         if let Some(cluster) = &self.grows {
@@ -59,7 +59,7 @@ impl Bed {
     }
 }
 
-/// A group outside that complains of an event that is not the next of its key.
+/// Builds a group without a database that complains about events out of sequence.
 fn watching(group: &'static str, complaints: &Complaints) -> Group {
     let (next, complaints) = (Arc::new(Mutex::new(HashMap::<String, i64>::new())), complaints.clone());
     effecting(group, move |_, events| {
@@ -76,7 +76,7 @@ fn watching(group: &'static str, complaints: &Complaints) -> Group {
     })
 }
 
-/// One more process, which learns of everything by the database alone.
+/// A second process, connected by the database alone.
 struct Other {
     db: db::Database,
     consumers: Consumers,
@@ -106,8 +106,8 @@ impl Other {
     }
 }
 
-/// Many keys, a raise and another in the middle: every group gets every event once, in the order of its key, whichever
-/// process it is emitted, numbered and handled by.
+/// Many keys, and two repartitionings under load: each group gets each event once, in the order of the key, across
+/// all processes.
 pub async fn a_topic_gains_partitions_under_load(bed: Bed) {
     const COUNT: usize = 60;
     let complaints = Complaints::default();
@@ -151,8 +151,8 @@ pub async fn a_topic_gains_partitions_under_load(bed: Bed) {
     assert!(matches!(unknown, Err(RaiseError::NoSuchTopic(_))), "{}: {unknown:?}", bed.name);
 }
 
-/// A group that is stuck in one partition handles nothing that was numbered after the raise in any of them, though
-/// another group has handled all of it.
+/// A group stuck in one partition handles no event numbered after the repartitioning, though another group has
+/// handled all of them.
 pub async fn what_was_numbered_later_waits_for_what_was_before(bed: Bed) {
     let (complaints, gate) = (Complaints::default(), Arc::new(Semaphore::new(0)));
     let (stuck, freed) = (gate.clone(), Arc::new(AtomicBool::new(false)));
@@ -194,7 +194,7 @@ pub async fn what_was_numbered_later_waits_for_what_was_before(bed: Bed) {
     complaints.assert_none();
 }
 
-/// What follows a dead letter of its key is parked behind it in whatever partition it is, and resumed in order.
+/// Events behind a dead letter of the same key are parked in any partition, and resumed in order.
 pub async fn a_dead_letter_holds_its_key_in_every_partition(bed: Bed) {
     let moves = |key: &String| {
         let places = [PARTITIONS, BETWEEN, MOST].map(|count| partition_of(key, count));

@@ -1,4 +1,4 @@
-//! Statements that PostgreSQL gets, counted by its log: at rest, and for each event.
+//! Statements received by PostgreSQL, counted by the server's log: at rest, and for each event.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 const CEILING: (f64, f64) = (11.0, 3.5);
 const GROUPS: [&str; 8] = ["one", "two", "three", "four", "five", "six", "seven", "eight"];
 
-/// A process on a server that nobody else uses and that logs every statement.
+/// A process on a private server that logs every statement.
 struct Process {
     db: Database,
     log: Log,
@@ -58,7 +58,7 @@ impl Process {
         Consumers::start(self.db.clone(), self.log.clone(), bus, groups, options).await.expect("the groups start")
     }
 
-    /// The statements so far, each with the process of the server that ran it; but flushes.
+    /// Returns the statements so far except flushes, each with the backend's process id.
     async fn statements(&self) -> Vec<(String, String)> {
         let server = self.server.clone();
         let read = move || {
@@ -80,7 +80,7 @@ impl Process {
     }
 }
 
-/// A member that has nothing to do renews itself, and its leases with it, by one statement.
+/// An idle member renews the membership and the leases by one statement.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_at_rest_renews_by_one_statement() {
     let Some(process) = Process::start(300).await else { return };
@@ -99,7 +99,7 @@ async fn a_member_at_rest_renews_by_one_statement() {
     process.stop.cancel();
 }
 
-/// Transactions and statements of units of one event each, with a relay and a group.
+/// Counts transactions and statements of units of one event each, with a relay and a group.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_takes_few_statements() {
     const EVENTS: usize = 1000;

@@ -1,4 +1,4 @@
-//! Dependencies point one way; ARCHITECTURE.md says why. What tests depend on (dev-dependencies) is free.
+//! Dependencies point one way, as ARCHITECTURE.md explains. Dev-dependencies are free.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
-/// Where each crate stands; it may depend on those that stand lower, and on none that stands beside it.
+/// Layers of crates, the lowest first; a crate may depend on lower layers only.
 const LAYERS: &[&[&str]] = &[
     &["telemetry"],
     &["db"],
@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["bench"],
 ];
 
-/// Crates that stand aside, and the only ones of ours that they may depend on.
+/// Crates outside of the layers, and their permitted dependencies in the workspace.
 const ASIDE: &[(&str, &[&str])] = &[
     ("testkit", &["telemetry", "db", "messaging", "messaging-kafka", "contracts"]),
     ("model", &[]),
@@ -29,7 +29,7 @@ const ASIDE: &[(&str, &[&str])] = &[
     ("event-proxy", &["telemetry", "db", "messaging", "messaging-kafka", "program", "rest"]),
 ];
 
-/// Crates of others that only some of ours may name.
+/// External crates that only some workspace crates may name.
 const RESERVED: &[(&str, &[&str])] = &[
     ("rdkafka", &["messaging-kafka", "bench"]),
     // bench measures against the bare library
@@ -45,7 +45,7 @@ const RESERVED: &[(&str, &[&str])] = &[
 /// Package that unifies the features of libraries.
 const FEATURES: &str = "workspace-hack";
 
-/// Words that tell one kind of database from the other.
+/// Words that distinguish one kind of database from another.
 const KINDS: &[&str] =
     &["Conn::Pg", "Conn::Sqlite", "is_pg(", "PgConnection", "SqliteConnection", "diesel::pg", "diesel::sqlite"];
 
@@ -58,14 +58,14 @@ fn metadata() -> Metadata {
     metadata
 }
 
-/// The names of what a crate's own code depends on.
+/// Returns the names of a crate's dependencies, without dev-dependencies.
 fn needs(package: &Package) -> Vec<&str> {
     let of_tests = |kind| kind == DependencyKind::Development;
     let own = package.dependencies.iter().filter(|it| !of_tests(it.kind) && it.name != FEATURES);
     own.map(|it| it.name.as_str()).collect()
 }
 
-/// Each crate of ours with those of ours that it may depend on.
+/// Returns each workspace crate with the permitted dependencies in the workspace.
 fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
     let mut allowed = BTreeMap::new();
     for (height, layer) in LAYERS.iter().enumerate() {

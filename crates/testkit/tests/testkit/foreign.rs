@@ -1,4 +1,4 @@
-//! Topics that others write: what is there is noticed, and read from its start, on every database.
+//! External topics: existing records are noticed and read from the start, on every database.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 const GROUP: &str = "reader";
 
-/// A bus in memory: by topic and partition the texts of records; an empty one is no event.
+/// A bus in memory: texts of records by topic and partition; an empty text is no event.
 #[derive(Clone, Default)]
 struct Memory(Arc<Mutex<State>>);
 
@@ -95,7 +95,7 @@ impl Subscriber for Memory {
     }
 }
 
-/// Keeps what was handled: `topic/partition/position key`.
+/// Keeps the handled events: `topic/partition/position key`.
 #[derive(Clone, Default)]
 struct Keep(Arc<Mutex<Vec<String>>>);
 
@@ -108,7 +108,7 @@ impl TransactionalHandler for Keep {
     }
 }
 
-/// A process that reads what `prefix` says.
+/// A process that reads the topics of `prefix`.
 struct Process {
     consumers: Consumers,
     foreign: Foreign,
@@ -140,7 +140,7 @@ impl Process {
     }
 }
 
-/// Waits until this was handled and nothing else, in whatever order among partitions; and forgets it.
+/// Waits until exactly the expected lines were handled, in any order across partitions; then forgets the lines.
 async fn handled(keep: &Keep, expected: &[&str], when: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {

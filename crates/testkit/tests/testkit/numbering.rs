@@ -1,4 +1,4 @@
-//! The migration that numbers what waits in an outbox.
+//! The migration that numbers the rows of an outbox.
 
 use db::Database;
 use diesel::connection::SimpleConnection;
@@ -13,8 +13,8 @@ use testkit::Place;
 const NUMBERING: &str = "0021";
 const TOPIC: &str = "old";
 
-/// A database as the version before the migration left it: a topic of three partitions, one of which has had an event,
-/// and six events in the outbox.
+/// Returns a database in the state before the migration: a topic of three partitions, one with an event, and six
+/// events in the outbox.
 async fn old() -> Option<Place> {
     let place = testkit::places().await.into_iter().find(|place| place.name == "PostgreSQL")?;
     let mut conn = PgConnection::establish(&place.url).expect("a connection");
@@ -63,7 +63,7 @@ async fn what_waits_in_an_outbox_is_numbered_once() {
     }
 }
 
-/// A unit of the version before that is in flight is waited for.
+/// The migration waits for units of the earlier version in flight.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_committed_while_the_migration_waits_is_numbered() {
     let Some(place) = old().await else { return };

@@ -1,4 +1,4 @@
-//! What a worker says of itself, and of what is wrong with its start.
+//! Help and errors of a worker's start.
 
 use std::fs;
 use std::net::TcpListener;

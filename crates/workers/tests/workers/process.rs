@@ -1,4 +1,4 @@
-//! A worker in a process of its own, and a shop that leaves the work to workers.
+//! A worker as a process, and a shop that leaves the work to workers.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -16,10 +16,10 @@ use stock::NewProduct;
 use tempfile::TempDir;
 use testkit::Place;
 
-/// How long what must happen soon may take on a slow machine.
+/// Maximum wait on a slow machine for prompt effects.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A PostgreSQL database of its own; `None` where there is no server.
+/// Returns an empty PostgreSQL database; `None` without a server.
 pub(crate) async fn postgres() -> Option<Place> {
     testkit::places().await.into_iter().find(|place| place.name == "PostgreSQL")
 }
@@ -33,14 +33,14 @@ pub(crate) fn command(name: &str, folder: &Path, settings: &[(&str, &str)]) -> C
     command
 }
 
-/// The exit code, and what was said, in one line.
+/// Returns the exit code and the one line of standard error.
 pub(crate) fn said(output: &Output) -> (Option<i32>, String) {
     let text = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
     assert_eq!(text.lines().count(), 1, "{text}");
     (output.status.code(), text)
 }
 
-/// A worker that runs; it is killed with this.
+/// A running worker, killed when dropped.
 pub(crate) struct Process {
     folder: TempDir,
     child: Child,
@@ -60,12 +60,12 @@ impl Process {
         Self { folder, child }
     }
 
-    /// Where it writes files.
+    /// Returns the folder of the worker's files.
     pub(crate) fn data_dir(&self) -> std::path::PathBuf {
         self.folder.path().join("data")
     }
 
-    /// What it has logged so far.
+    /// Returns the log lines so far.
     pub(crate) fn log(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.folder.path().join("log")).unwrap();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -74,7 +74,7 @@ impl Process {
         ours.map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"))).collect()
     }
 
-    /// Waits for a line of the log that begins so.
+    /// Waits for a log line with this beginning.
     pub(crate) async fn says(&self, begin: &str) -> Value {
         eventually(begin, async || {
             self.log().into_iter().find(|line| line["message"].as_str().is_some_and(|said| said.starts_with(begin)))
@@ -98,14 +98,14 @@ impl Process {
         .await;
     }
 
-    /// The sum of a metric's values.
+    /// Returns the sum of a metric's values.
     pub(crate) async fn metric(&self, begin: &str) -> f64 {
         let (_, text) = self.get("/metrics").await;
         let values = text.lines().filter(|line| line.starts_with(begin)).filter_map(|line| line.rsplit(' ').next());
         values.map(|value| value.parse::<f64>().unwrap()).sum()
     }
 
-    /// Asks it to end, and returns its exit code.
+    /// Sends SIGTERM, and returns the exit code.
     pub(crate) async fn terminate(mut self) -> Option<i32> {
         Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
         eventually("it ends", async || self.child.try_wait().unwrap()).await.code()
@@ -120,7 +120,7 @@ impl Drop for Process {
     }
 }
 
-/// A shop that hosts no consumer, with one who buys.
+/// A shop that hosts no consumer, and a buyer.
 pub(crate) struct Market {
     pub shop: Shop,
     hosted: Hosted,
@@ -159,7 +159,7 @@ impl Market {
         self.shop.lags().await.unwrap()
     }
 
-    /// Waits until the groups that are there have handled so many events, and all that there are.
+    /// Waits until the registered groups have handled a number of events, and have no lag.
     pub(crate) async fn all_is_handled(&self, events: i64) {
         eventually("all is handled", async || {
             let lags = self.lags().await;

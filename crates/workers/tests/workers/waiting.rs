@@ -1,4 +1,4 @@
-//! What a worker does while something that it needs is away.
+//! Workers during an outage of a database or broker.
 
 use serde_json::Value;
 use testkit::PgServer;

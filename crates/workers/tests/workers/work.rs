@@ -1,4 +1,4 @@
-//! Workers at work, beside a shop that leaves it to them.
+//! Workers at work, beside a shop without background work.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! NDJSON files: every committed line once, whatever happens between writing and committing.
+//! NDJSON files: every committed line once, through any failure between writing and committing.
 
 use std::fs;
 use std::io::Write;
@@ -17,7 +17,7 @@ use super::super::given::{Given, databases};
 use super::super::outside::{assert_failed, assert_unavailable, lease, turn};
 use super::{ids, payments, sink};
 
-/// The export files of the topic, by name.
+/// Returns the export files of the topic, by name.
 fn files(data_dir: &Path) -> Vec<PathBuf> {
     let folder = data_dir.join("exports").join(PAYMENT_COMPLETED);
     let mut files: Vec<_> =
@@ -32,7 +32,7 @@ fn lines(file: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-/// The ids in all files, in order.
+/// Returns the ids in all files, in order.
 fn exported(data_dir: &Path) -> Vec<String> {
     let lines = files(data_dir).into_iter().flat_map(|file| lines(&file));
     lines.map(|line| line["id"].as_str().expect("an id").to_owned()).collect()

@@ -1,4 +1,4 @@
-//! HTTP, Elasticsearch and Splunk: what is sent, and what each answer means.
+//! HTTP, Elasticsearch and Splunk: requests, and the meaning of each answer.
 
 use std::sync::Arc;
 use std::time::Duration;

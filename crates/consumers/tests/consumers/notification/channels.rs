@@ -23,7 +23,7 @@ fn settings(section: Value) -> NotificationSettings {
     serde_json::from_value(section).expect("settings")
 }
 
-/// The one channel of the settings.
+/// Returns the only channel of the settings.
 fn channel(name: &str, section: Value, given: &Given) -> Arc<dyn EffectHandler> {
     let groups = notification::channels(&settings(section), &given.db).expect("channels");
     let [group] = &groups[..] else { panic!("one channel") };

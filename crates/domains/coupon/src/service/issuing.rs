@@ -1,4 +1,4 @@
-//! The first-come draw: requests in the order of the log, and who wins.
+//! The first-come draw: decides requests in the order of the log.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -13,13 +13,13 @@ use crate::model::{Coupon, IssueRequest, IssueStatus, Reconciliation, RejectReas
 use crate::store::issuing as store;
 use crate::store::issuing::OwnedRow;
 
-/// Decides requests, each with the event that brought it, and returns how each ended.
+/// Decides requests, each with the request's event, and returns the outcomes.
 ///
-/// Per coupon the first distinct members by position win, as long as there are coupons. A request that was decided
-/// before is left as it was, and is not among the results. The requests may be of several coupons.
+/// The first distinct members by position win a coupon, as long as there are coupons. Already decided requests stay
+/// unchanged, and are not among the results. The requests may be for several coupons.
 ///
 /// # Errors
-/// [`CouponError::Contended`] when somebody else issues the same coupon at the same time.
+/// [`CouponError::Contended`] if another unit issues the same coupon at the same time.
 pub fn issue(tx: &mut Tx<'_>, requests: &[(&Event, CouponIssueRequested)]) -> Result<Vec<IssueRequest>, CouponError> {
     let now = tx.now()?;
     let by_coupon = undecided_by_coupon(tx, requests)?;
@@ -52,7 +52,7 @@ pub fn issue(tx: &mut Tx<'_>, requests: &[(&Event, CouponIssueRequested)]) -> Re
 
 type Request<'a> = (&'a Event, &'a CouponIssueRequested);
 
-/// The requests that have no result yet, by coupon, in the order of the log.
+/// Returns the undecided requests by coupon, in the order of the log.
 fn undecided_by_coupon<'a>(
     tx: &mut Tx<'_>,
     requests: &'a [(&'a Event, CouponIssueRequested)],
@@ -69,17 +69,18 @@ fn undecided_by_coupon<'a>(
     Ok(by_coupon)
 }
 
-/// The draw of one coupon, as far as it has come.
+/// The running draw of one coupon.
 struct Draw<'a> {
     coupon: Coupon,
-    /// Who has one, and the position that won it.
+    /// Owners of the coupon, and the positions of the winning requests.
     owners: HashMap<MemberId, (OwnedCouponId, i64)>,
     won: Vec<(OwnedRow, &'a Event)>,
     now: Time,
 }
 
 impl<'a> Draw<'a> {
-    /// Whoever has one keeps it, whenever the repeat was made; then the window counts, then what is left.
+    /// Decides a request. An owner keeps the coupon, for a repeat at any time; then the window counts, and then the
+    /// number left.
     fn decide(&mut self, request: &Request<'a>) -> IssueRequest {
         let (event, asked) = *request;
         if let Some(won) = self.owners.get(&asked.member_id) {
@@ -139,36 +140,36 @@ fn announce(tx: &mut Tx<'_>, coupon: &Coupon, owned: &OwnedRow, cause: &Event) -
     messaging::emit_because(tx, cause, &event).map(drop)
 }
 
-/// How a request ended; `None` while it is not decided.
+/// Returns the outcome of a request; `None` for an undecided request.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn request(conn: &mut Conn, id: RequestId) -> db::Result<Option<IssueRequest>> {
     store::result(conn, id)
 }
 
-/// What a member has of a coupon, if anything.
+/// Returns a member's coupon of a campaign, if any.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn owned_by(conn: &mut Conn, id: CouponId, member: MemberId) -> db::Result<Option<OwnedCouponId>> {
     Ok(store::owners(conn, id, std::iter::once(member))?.remove(&member).map(|(owned, _)| owned))
 }
 
-/// As [`request`], for several at once; those that are not decided are left out.
+/// Returns the outcomes of several requests like [`request`], without the undecided requests.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn requests(conn: &mut Conn, ids: &[RequestId]) -> db::Result<Vec<IssueRequest>> {
     store::results(conn, ids)
 }
 
 /// Holds the coupon's counter, owners and results against each other. `None` when there is no such coupon.
 ///
-/// It reads every request of the coupon.
+/// Reads every request for the coupon.
 ///
 /// # Errors
-/// Whatever the database says.
+/// Any error of the database.
 pub fn reconciliation(conn: &mut Conn, id: CouponId) -> db::Result<Option<Reconciliation>> {
     let Some(coupon) = crate::store::by_id(conn, id)? else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The SQL of the draw: few statements a batch, each for all of its rows.
+//! The SQL of the draw: few statements for each batch, each for all rows of the batch.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,10 +13,10 @@ use crate::model::{Coupon, IssueRequest, IssueStatus, OwnedStatus, RejectReason}
 use crate::schema::{coupon, coupon_request, owned_coupon};
 use crate::store::CouponRow;
 
-/// Rows or ids in one statement: with eleven columns a row under SQLite's limit of 32,766 values.
+/// Rows or ids for each statement: eleven columns a row stay under SQLite's limit of 32,766 values.
 const CHUNK: usize = 1_000;
 
-/// A coupon as it is issued.
+/// An issued coupon as a row.
 #[derive(Insertable)]
 #[diesel(table_name = owned_coupon, treat_none_as_default_value = false)]
 pub struct OwnedRow {
@@ -34,7 +34,7 @@ pub struct OwnedRow {
 }
 
 impl OwnedRow {
-    /// The last of `coupon.issued` ones, won by the request at `position`.
+    /// Returns the row of coupon number `coupon.issued`, won by the request at `position`.
     pub fn issued(
         (id, position): (OwnedCouponId, i64),
         request: &CouponIssueRequested,
@@ -119,7 +119,7 @@ pub(crate) fn by_ids(conn: &mut Conn, ids: &[CouponId]) -> db::Result<HashMap<Co
     Ok(coupons)
 }
 
-/// Those of the requests that have a result.
+/// Returns the ids of the decided requests among `ids`.
 pub(crate) fn decided(conn: &mut Conn, ids: impl Iterator<Item = RequestId>) -> db::Result<HashSet<RequestId>> {
     let ids: Vec<RequestId> = ids.collect();
     let mut decided = HashSet::with_capacity(ids.len());
@@ -133,7 +133,7 @@ pub(crate) fn decided(conn: &mut Conn, ids: impl Iterator<Item = RequestId>) -> 
     Ok(decided)
 }
 
-/// Those of the members who have the coupon: theirs, and the position that won it.
+/// Returns the owners among `members`: the owned coupon, and the position of the winning request.
 pub(crate) fn owners(
     conn: &mut Conn,
     coupon: CouponId,
@@ -153,7 +153,7 @@ pub(crate) fn owners(
     Ok(owners)
 }
 
-/// `false` when there are fewer left, or others were issued since `seen` of them were.
+/// Raises the number of issued coupons. Returns `false` if too few are left, or if the number is no longer `seen`.
 pub(crate) fn add_issued(conn: &mut Conn, id: CouponId, seen: i64, count: i64) -> db::Result<bool> {
     let added = diesel::update(coupon::table.find(id))
         .filter(coupon::issued.eq(seen))
@@ -199,14 +199,14 @@ pub(crate) fn results(conn: &mut Conn, ids: &[RequestId]) -> db::Result<Vec<Issu
     Ok(results)
 }
 
-/// Who has the coupon, in the order of issue, with the position that won it.
+/// Returns the owners in the order of issue, with the positions of the winning requests.
 pub(crate) fn owners_by_ordinal(conn: &mut Conn, coupon: CouponId) -> db::Result<Vec<(MemberId, i64)>> {
     use owned_coupon as owned;
     let by_ordinal = owned::table.filter(owned::coupon_id.eq(coupon)).order(owned::ordinal);
     Ok(by_ordinal.select((owned::member_id, owned::position)).load(conn)?)
 }
 
-/// The first `count` distinct members whose requests took part, with the position of the first one of each.
+/// Returns the first `count` distinct members with a valid request, with the position of each member's first request.
 pub(crate) fn first_to_take_part(conn: &mut Conn, coupon: CouponId, count: i64) -> db::Result<Vec<(MemberId, i64)>> {
     use coupon_request as request;
     let first: Vec<(MemberId, Option<i64>)> = request::table

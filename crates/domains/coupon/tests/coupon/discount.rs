@@ -1,4 +1,4 @@
-//! What a coupon takes off, and which coupons there can be.
+//! Discounts of coupons, and valid coupons.
 
 use std::time::Duration;
 

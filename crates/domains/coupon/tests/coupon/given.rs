@@ -1,4 +1,4 @@
-//! What the tests begin with.
+//! Fixtures of the tests.
 
 use contracts::events::CouponIssueRequested;
 use contracts::{CouponId, MemberId, Money, OwnedCouponId, RequestId, topics};
@@ -11,7 +11,7 @@ pub(crate) fn won(amount: i64) -> Money {
     Money::from_minor(amount)
 }
 
-/// A campaign of `quantity` coupons, 1,000 won off, that is always open.
+/// Returns a campaign of `quantity` coupons, 1,000 won off, without opening and closing times.
 pub(crate) fn campaign(quantity: i64) -> NewCoupon {
     NewCoupon {
         name: "opening".into(),
@@ -32,7 +32,7 @@ pub(crate) fn asked(coupon_id: CouponId, member_id: MemberId) -> CouponIssueRequ
     CouponIssueRequested { request_id: RequestId::new(), coupon_id, member_id, requested_at: Time::now() }
 }
 
-/// The request as the log holds it.
+/// Returns the request as an event of the log.
 pub(crate) fn logged(position: i64, request: &CouponIssueRequested) -> Event {
     Event {
         id: Id::new(),
@@ -67,7 +67,7 @@ pub(crate) async fn issue(db: &Database, batch: Batch) -> Vec<IssueRequest> {
     try_issue(db, batch).await.expect("the batch is decided")
 }
 
-/// A member with a coupon of a campaign of its own.
+/// Creates a campaign and a member with a coupon.
 pub(crate) async fn owner_of(db: &Database, new: NewCoupon) -> (MemberId, OwnedCouponId) {
     let member = MemberId::new();
     let coupon = create(db, new).await;

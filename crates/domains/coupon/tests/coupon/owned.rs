@@ -36,7 +36,7 @@ async fn status_of(db: &Database, member: MemberId) -> OwnedStatus {
     coupons_of(db, member).await[0].status
 }
 
-/// As if all of the members' coupons had been issued long ago.
+/// Expires all coupons of members.
 async fn let_all_expire(db: &Database) {
     let past = (Time::now() - Duration::from_secs(1)).micros();
     db.write(move |tx| {

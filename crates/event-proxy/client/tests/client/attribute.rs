@@ -16,7 +16,7 @@ static STUB: LazyLock<Stub> = LazyLock::new(|| {
     stub
 });
 
-/// What is reported of a type while `call` runs. Each test has types of its own.
+/// Returns the reported events of a type during `call`. Each test has types of its own.
 fn reported(kind: &str, call: impl FnOnce()) -> Vec<Value> {
     LazyLock::force(&STUB);
     call();
@@ -87,7 +87,7 @@ struct Wallet {
 }
 
 impl Wallet {
-    /// Its own names are those that the attribute uses.
+    /// Uses the same names as the attribute's code.
     #[report_errors(type = "method", key = self.name, fields(type = "wallet"))]
     fn take(&mut self, report: u64) -> Result<&u64, String> {
         let result = self.amount.checked_sub(report).ok_or("too little")?;

@@ -1,4 +1,4 @@
-//! What is logged with `tracing`.
+//! Log events of `tracing`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tracing_subscriber::{Layer, Registry, registry};
 
 use super::stub::{LONG, Reply, Stub};
 
-/// What is shipped of what `log` logs, through a layer with the settings of `settings`.
+/// Returns the shipped log events of `log`, through a layer with `settings`.
 fn shipped(settings: impl FnOnce(ProxyLayerBuilder) -> ProxyLayerBuilder, log: impl FnOnce()) -> Vec<Value> {
     let stub = Stub::start([]);
     let proxy = stub.client().build().unwrap();
@@ -26,7 +26,7 @@ fn shipped(settings: impl FnOnce(ProxyLayerBuilder) -> ProxyLayerBuilder, log: i
     stub.events()
 }
 
-/// Logs when it is shown.
+/// Logs when displayed.
 struct Chatty;
 
 impl fmt::Debug for Chatty {
@@ -156,7 +156,7 @@ fn values_that_log_when_shown_do_no_harm() {
     assert_eq!(last["data"]["spans"][0]["fields"]["value"], "Chatty");
 }
 
-/// What clients log.
+/// Log events of clients.
 #[derive(Clone, Default)]
 struct OfClients(Arc<Mutex<Vec<String>>>);
 
@@ -170,7 +170,7 @@ impl<S: Subscriber> Layer<S> for OfClients {
     }
 }
 
-/// The only test that may set the subscriber of all threads, the clients' among them.
+/// The only test with a subscriber of all threads, including the clients' threads.
 #[test]
 fn what_clients_log_is_not_shipped() {
     let stub = Stub::start([Reply::Later(503, "0"), Reply::Status(422)]);

@@ -1,4 +1,4 @@
-//! Against real proxies: what they took is looked up in their logs.
+//! Real proxies: accepted events are looked up in the proxies' logs.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -15,7 +15,7 @@ use tracing_subscriber::prelude::*;
 
 use super::stub::LONG;
 
-/// A proxy, on a log that outlives it.
+/// A proxy with a log that outlives the proxy.
 struct Real {
     folder: TempDir,
     settings: Vec<(&'static str, String)>,
@@ -50,7 +50,7 @@ impl Real {
         format!("http://{}", self.address)
     }
 
-    /// What it took, by key and in its order.
+    /// Returns the accepted events by key, in order.
     async fn taken(&self) -> BTreeMap<String, Vec<Value>> {
         let (proxy, _) = self.running.as_ref().expect("it runs");
         let rows = proxy.db.read(|conn| events(conn, &EventQuery::default(), 100_000)).await.unwrap();

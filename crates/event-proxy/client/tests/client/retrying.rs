@@ -1,4 +1,4 @@
-//! What happens when a proxy does not take events.
+//! Proxies that do not take events.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use event_proxy_client::{Event, Retry};
 use super::stub::{FOREVER, LONG, Reply, Stub};
 
 const SHORT: Duration = Duration::from_millis(10);
-/// Whoever pauses by it fails the test.
+/// Pauses so long that any pause fails the test.
 const NEVER_AGAIN: Retry = Retry { first_pause: FOREVER, longest_pause: FOREVER, give_up_after: FOREVER };
 const SOON: Retry =
     Retry { first_pause: Duration::from_millis(1), longest_pause: Duration::from_millis(1), give_up_after: FOREVER };

@@ -1,4 +1,4 @@
-//! Batches, the buffer, and what an event looks like.
+//! Batches, the buffer, and the format of an event.
 
 use std::time::Duration;
 

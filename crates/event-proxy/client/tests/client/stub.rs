@@ -1,4 +1,4 @@
-//! A proxy that answers as it is told, and remembers what it got.
+//! A proxy that gives prepared answers, and keeps the requests.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -15,9 +15,9 @@ use event_proxy_client::{Builder, EventProxy};
 use parking_lot::{Condvar, Mutex};
 use serde_json::{Value, json};
 
-/// Far longer than anything here takes.
+/// A time-out far longer than any step here.
 pub(super) const LONG: Duration = Duration::from_secs(30);
-/// So long that whoever waits for it fails the test.
+/// A time so long that any wait for it fails the test.
 pub(super) const FOREVER: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Clone)]
@@ -35,7 +35,7 @@ impl Request {
     }
 }
 
-/// Without one, all is accepted.
+/// Prepared answer; without one, all events are accepted.
 pub(super) enum Reply {
     Status(u16),
     /// A status, and when to come again.
@@ -76,7 +76,7 @@ pub(super) struct Stub {
 }
 
 impl Stub {
-    /// On a thread of its own, for dropping a client blocks the test's.
+    /// Starts the proxy on a separate thread, because dropping a client blocks the test's thread.
     pub(super) fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
         let shared = Arc::new(Shared::default());
         shared.state.lock().replies.extend(replies);
@@ -96,7 +96,7 @@ impl Stub {
         Self { url: format!("http://{address}"), shared, server, thread: Some(thread) }
     }
 
-    /// A client of this proxy whose batches wait until they are full.
+    /// Returns a client of this proxy with batches that wait until full.
     pub(super) fn client(&self) -> Builder {
         EventProxy::builder().url(&self.url).service("order").batch_time(FOREVER)
     }
@@ -109,7 +109,7 @@ impl Stub {
         self.requests().into_iter().flat_map(|request| request.events).collect()
     }
 
-    /// Waits until there have been so many requests, and returns them.
+    /// Waits for a number of requests, and returns the requests.
     pub(super) fn wait_for(&self, requests: usize) -> Vec<Request> {
         let mut state = self.shared.state.lock();
         let too_few = |state: &mut State| state.requests.len() < requests;
@@ -118,7 +118,7 @@ impl Stub {
         state.requests.clone()
     }
 
-    /// Closes its connections and its address.
+    /// Closes the connections and the address.
     pub(super) fn stop(&mut self) {
         if let Some(thread) = self.thread.take() {
             // connections live a little longer than the server

@@ -17,7 +17,7 @@ pub(crate) struct ApiKeys {
     items: Vec<ApiKey>,
 }
 
-/// All API keys that there ever were, the newest first.
+/// Returns all API keys ever made, the newest first.
 #[utoipa::path(operation_id = "listApiKeys", tag = "admin",
                responses((status = 200, body = ApiKeys)), security(("basic" = ["admin"])))]
 #[get("/admin/api-keys")]
@@ -25,7 +25,7 @@ pub(crate) async fn all(proxy: Data<Proxy>, _admin: Admin) -> Result<HttpRespons
     Ok(reply::ok(&ApiKeys { items: proxy.keys.list().await? }))
 }
 
-/// Makes an API key; it is shown here only.
+/// Creates an API key; the secret is shown here only.
 #[utoipa::path(operation_id = "createApiKey", tag = "admin",
                request_body = NewKey, responses((status = 201, body = ShownKey)),
                security(("basic" = ["admin"])))]
@@ -35,7 +35,7 @@ pub(crate) async fn create(proxy: Data<Proxy>, admin: Admin, new: Body<NewKey>) 
     Ok(HttpResponse::Created().json(created))
 }
 
-/// Gives it a new key, which is shown here only; the old one is refused from now on.
+/// Rotates an API key; the new secret is shown here only, and the old secret is refused from now on.
 #[utoipa::path(operation_id = "rotateApiKey", tag = "admin",
                params(("id" = uuid::Uuid, Path)), responses((status = 200, body = ShownKey)),
                security(("basic" = ["admin"])))]
@@ -49,7 +49,7 @@ pub(crate) async fn rotate(
     Ok(reply::ok(&proxy.keys.rotate(&admin.who, id.0).await?))
 }
 
-/// Has it refused from now on, by every proxy within two seconds.
+/// Revokes an API key: every proxy refuses the key within two seconds.
 #[utoipa::path(operation_id = "revokeApiKey", tag = "admin",
                params(("id" = uuid::Uuid, Path)), responses((status = 204)),
                security(("basic" = ["admin"])))]

@@ -11,7 +11,7 @@ use crate::Proxy;
 use crate::auth::admin::Admin;
 use crate::cluster::audit::{self, AuditEntry};
 
-/// What was done, the newest first.
+/// Returns the actions of admins, the newest first.
 #[utoipa::path(operation_id = "listAuditEntries", tag = "admin",
                params(PageQuery), responses((status = 200, body = Page<AuditEntry>)),
                security(("basic" = ["admin"])))]
@@ -20,10 +20,10 @@ pub(crate) async fn page(proxy: Data<Proxy>, _admin: Admin, page: Params<PageQue
     Ok(reply::ok(&entries(&proxy, &page.0).await?))
 }
 
-/// A page of what was done.
+/// Returns a page of actions.
 ///
 /// # Errors
-/// A cursor that is none, and the database's.
+/// An invalid cursor, and errors of the database.
 pub(crate) async fn entries(proxy: &Proxy, query: &PageQuery) -> Result<Page<AuditEntry>, Problem> {
     let (after, fetch) = (query.after::<Id>()?, query.fetch());
     let rows = proxy.control.read(move |conn| audit::page(conn, after, fetch)).await?;

@@ -1,4 +1,4 @@
-//! Events that Kafka refused: a list, redrives, and discards.
+//! Events refused by Kafka: a list, redrives, and discards.
 
 use actix_web::web::Data;
 use actix_web::{HttpResponse, get, post};
@@ -16,17 +16,17 @@ use crate::cluster::audit;
 use crate::delivery::dead_letters::{self, Filter};
 use crate::delivery::quarantine::{self, Held, MOVING, State};
 
-/// Which state.
+/// Selection of states.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Which {
     #[default]
     Dead,
-    /// Those that are sent again, or wait for one of their key that is.
+    /// Events that are sent again, or wait for a retried event of the key.
     Retrying,
 }
 
-/// Which events, all of these at once.
+/// Filter of events; all conditions apply.
 #[derive(Debug, Default, Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct DeadLetterQuery {
@@ -55,13 +55,13 @@ pub(crate) struct DeadLetterQuery {
     #[garde(skip)]
     #[param(value_type = Option<chrono::DateTime<chrono::Utc>>)]
     pub after: Option<Time>,
-    /// Refused for the first time before that.
+    /// First refused before this time.
     #[garde(skip)]
     #[param(value_type = Option<chrono::DateTime<chrono::Utc>>)]
     pub before: Option<Time>,
 }
 
-/// Which events, all of these at once; all of them unless anything is given.
+/// Filter of events; all conditions apply, and an empty filter selects all events.
 #[derive(Debug, Default, Deserialize, Serialize, Validate, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RedriveFilter {
@@ -102,22 +102,22 @@ pub(crate) struct RedriveRequest {
     #[garde(dive)]
     #[serde(default)]
     pub filter: RedriveFilter,
-    /// Only tells how many there are.
+    /// Only counts the events.
     #[garde(skip)]
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// Events that are sent again.
+/// Result of a redrive.
 #[derive(Serialize, utoipa::ToSchema)]
 pub(crate) struct Redriven {
-    /// Dead events that the filter found.
+    /// Dead events matched by the filter.
     pub matched: i64,
-    /// Those of them that are sent again now.
+    /// Events sent again now.
     pub redriven: usize,
 }
 
-/// Why an event is given up.
+/// Reason of a discard.
 #[derive(Debug, Deserialize, Validate, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DiscardRequest {
@@ -126,7 +126,7 @@ pub(crate) struct DiscardRequest {
     reason: String,
 }
 
-/// An event that Kafka refused.
+/// An event refused by Kafka.
 #[derive(Serialize, utoipa::ToSchema)]
 pub(crate) struct DeadLetterView {
     #[schema(value_type = uuid::Uuid)]
@@ -138,7 +138,7 @@ pub(crate) struct DeadLetterView {
     pub kind: String,
     pub key: String,
     pub state: &'static str,
-    /// Deliveries that were refused.
+    /// Number of refused deliveries.
     pub attempts: i32,
     pub reason: Option<String>,
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
@@ -146,7 +146,7 @@ pub(crate) struct DeadLetterView {
     #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_attempt_at: Option<Time>,
-    /// As it was posted.
+    /// The event as posted.
     #[schema(value_type = Object)]
     pub event: Option<Box<RawValue>>,
 }
@@ -178,7 +178,7 @@ impl From<RedriveFilter> for Filter {
     }
 }
 
-/// Events that Kafka refused, the newest first.
+/// Returns events refused by Kafka, the newest first.
 #[utoipa::path(operation_id = "listDeadLetters", tag = "admin", params(DeadLetterQuery, PageQuery),
                responses((status = 200, body = Page<DeadLetterView>)), security(("basic" = ["admin"])))]
 #[get("/admin/dead-letters")]
@@ -191,10 +191,10 @@ pub(crate) async fn list(
     Ok(reply::ok(&letters(&proxy, query.0, &page.0).await?))
 }
 
-/// A page of events that Kafka refused.
+/// Returns a page of events refused by Kafka.
 ///
 /// # Errors
-/// A cursor that is none, and the database's.
+/// An invalid cursor, and errors of the database.
 pub(crate) async fn letters(
     proxy: &Proxy,
     query: DeadLetterQuery,
@@ -208,7 +208,7 @@ pub(crate) async fn letters(
     Ok(Page::of(rows, page, |row| row.id, DeadLetterView::from))
 }
 
-/// Has dead events sent again. They come behind all that Kafka has, so out of their order.
+/// Sends dead events again. The events come behind all events on Kafka, so out of their order.
 #[utoipa::path(operation_id = "redriveDeadLetters", tag = "admin",
                request_body = RedriveRequest, responses((status = 200, body = Redriven)),
                security(("basic" = ["admin"])))]
@@ -221,10 +221,10 @@ pub(crate) async fn redrive(
     Ok(reply::ok(&send_again(&proxy, &admin.who, body.value).await?))
 }
 
-/// Counts dead events, and has them sent again unless that is all.
+/// Counts dead events, and sends the events again unless `dry_run`.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) async fn send_again(proxy: &Proxy, who: &str, request: RedriveRequest) -> Result<Redriven, Problem> {
     let RedriveRequest { filter, dry_run } = request;
     let shown = serde_json::to_string(&filter).map_err(Problem::internal)?;

@@ -24,7 +24,7 @@ use crate::ingest::parse::{Form, Reader, Target};
 use crate::ingest::service::Ack;
 use crate::ingest::writer::Taken;
 
-/// When the events are acknowledged.
+/// Time of the acknowledgement.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct AckQuery {
@@ -35,21 +35,21 @@ pub(crate) struct AckQuery {
     ack: Ack,
 }
 
-/// An event that was taken.
+/// An accepted event.
 #[derive(Serialize, utoipa::ToSchema)]
 pub(crate) struct TakenView {
-    /// Ask `/v1/receipts/{receipt}` what became of it.
+    /// Ask `/v1/receipts/{receipt}` for the outcome.
     receipt: String,
-    /// Of the event, the same on every bus.
+    /// Id of the event, the same on every bus.
     #[schema(value_type = uuid::Uuid)]
     id: db::types::Id,
-    /// It had been taken before.
+    /// True if the event had been accepted before.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     duplicate: bool,
-    /// Kafka did not have it in time, or has had it for longer: the receipt tells.
+    /// True if Kafka did not have the event in time, or has had the event for longer: the receipt tells.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     fallback: bool,
-    /// Where Kafka has it.
+    /// Place of the event on Kafka.
     #[serde(skip_serializing_if = "Option::is_none")]
     topic: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,11 +64,11 @@ impl TakenView {
     }
 }
 
-/// What became of one of several events; described as [`Described`].
+/// Outcome of one of several events; described as [`Described`].
 #[derive(Serialize)]
 pub(super) struct Item {
     status: u16,
-    /// Line, from 1, of an NDJSON body of which not every line has an answer.
+    /// Line, from 1, of an NDJSON body without an answer for every line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) line: Option<usize>,
     #[serde(flatten)]
@@ -92,7 +92,7 @@ impl Fate {
     }
 }
 
-/// What became of one of several events.
+/// Outcome of one of several events.
 #[derive(utoipa::ToSchema)]
 #[schema(as = Item)]
 #[serde(untagged)]
@@ -102,7 +102,7 @@ enum Described {
     Refused(RefusedItem),
 }
 
-/// An event of several that was taken.
+/// An accepted event of several.
 #[derive(utoipa::ToSchema)]
 #[expect(dead_code, reason = "it only describes")]
 struct TakenItem {
@@ -111,44 +111,44 @@ struct TakenItem {
     taken: TakenView,
 }
 
-/// An event of several that was refused.
+/// A refused event of several.
 #[derive(utoipa::ToSchema)]
 #[expect(dead_code, reason = "it only describes")]
 struct RefusedItem {
     status: u16,
-    /// Line, from 1, of an NDJSON body of which not every line has an answer.
+    /// Line, from 1, of an NDJSON body without an answer for every line.
     line: Option<usize>,
     #[schema(value_type = Document)]
     problem: Document,
 }
 
-/// What became of several events.
+/// Outcomes of several events.
 #[derive(Default, Serialize, utoipa::ToSchema)]
 pub(crate) struct Items {
-    /// In the order in which they came.
+    /// Items in the order of the events.
     #[schema(value_type = Vec<Described>)]
     pub(super) items: Vec<Item>,
-    /// How many were taken, where not every line has an answer.
+    /// Number of accepted events, if not every line has an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) accepted: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) refused: Option<usize>,
-    /// Lines of an NDJSON body that were not read.
+    /// Unread lines of an NDJSON body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) unread: Option<Unread>,
 }
 
-/// End of an NDJSON body that was not read to its end.
+/// Unread end of an NDJSON body.
 #[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Unread {
-    /// First line, from 1, that was neither taken nor refused: send it and all behind it again.
+    /// First line, from 1, neither accepted nor refused: send this line and all later lines again.
     pub(super) from_line: usize,
     /// Reason why the body was read no further.
     #[schema(value_type = Document)]
     pub(super) problem: Option<Box<RawValue>>,
 }
 
-/// One event is answered by itself, several by an item each.
+/// Answer: a single event by itself, several events by an item each.
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(untagged)]
 enum Answer {
@@ -156,7 +156,7 @@ enum Answer {
     Several(Items),
 }
 
-/// What is posted as `application/json`.
+/// Body of the type `application/json`.
 #[derive(utoipa::ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "it only describes")]
@@ -165,7 +165,7 @@ enum Json {
     Several(Vec<Posted<'static>>),
 }
 
-/// Takes events: one, an array of them, or one a line; CloudEvents too, in each of their modes.
+/// Accepts events: a single event, an array, or an event on each line; also CloudEvents, in each mode.
 #[utoipa::path(operation_id = "postEvents", tag = "events", params(AckQuery),
     request_body(content(
         (Json = "application/json"),
@@ -196,7 +196,7 @@ pub(crate) struct DataQuery {
     #[garde(skip)]
     #[serde(default)]
     ack: Ack,
-    /// Events of one key keep their order.
+    /// Key of the event. Events of one key keep their order.
     #[param(max_length = 255)]
     #[garde(skip)]
     key: Option<String>,
@@ -302,14 +302,14 @@ pub(super) fn item(proxy: &Proxy, taken: Result<Taken, Problem>) -> Item {
     }
 }
 
-/// What became of several events, counted.
+/// Counts of outcomes of several events.
 #[derive(Default)]
 pub(super) struct Tally {
-    /// On Kafka.
+    /// Number of events on Kafka.
     delivered: usize,
     queued: usize,
     pub(super) refused: usize,
-    /// Kind that stands for all refusals.
+    /// Kind that represents all refusals.
     kind: Option<&'static Kind>,
     wait: Option<Duration>,
 }
@@ -351,7 +351,7 @@ impl Tally {
     }
 }
 
-/// The kind for refusals of two kinds: one that may pass, so that the client sends all of it again.
+/// Returns the kind for refusals of two kinds: a temporary kind wins, so that the client sends all events again.
 fn common(one: &'static Kind, other: &'static Kind) -> &'static Kind {
     let may_pass = |kind: &Kind| kind.status == StatusCode::TOO_MANY_REQUESTS || kind.status.is_server_error();
     match () {

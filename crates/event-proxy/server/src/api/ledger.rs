@@ -8,7 +8,7 @@ use crate::Proxy;
 use crate::auth::caller::Reader;
 use crate::delivery::ledger::{self, TopicLedger};
 
-/// What became of all events, by topic; an API key that is bound to services sees theirs.
+/// Returns the outcomes of all events, by topic; an API key bound to services sees only their topics.
 #[utoipa::path(operation_id = "getLedger", tag = "events",
                responses((status = 200, body = std::collections::BTreeMap<String, TopicLedger>)),
                security((), ("bearer" = []), ("basic" = [])))]

@@ -1,8 +1,8 @@
-//! Events of an NDJSON body, taken as they come.
+//! Events of an NDJSON body, accepted during the upload.
 //!
-//! The cost of a body is bounded: the memory of a line, of the lines that are not taken yet and of the answer is that of
-//! all bodies; lines are found in one pass; and after [`REFUSED`] refusals nothing more is read. Whenever reading ends
-//! early, the answer has the first line that was neither taken nor refused.
+//! The cost of a body is bounded. The memory of a line, of pending lines and of the answer counts as memory of
+//! bodies; lines are found in one pass; and after [`REFUSED`] refusals the reading ends. After any early end the
+//! answer names the first line neither accepted nor refused.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::RETRY_AFTER;
@@ -22,20 +22,20 @@ use crate::ingest::parse::{Reader, without_mark};
 use crate::ingest::quota::{Cost, Exceeded};
 use crate::ingest::service::Ack;
 
-/// Lines of which each has its own answer; of more, only those that were refused have one.
+/// Maximum number of lines with an answer each; beyond, only refused lines have an answer.
 const ANSWERED: usize = 10_000;
-/// Refused lines after which a body is read no further.
+/// Number of refused lines that ends the reading of a body.
 const REFUSED: usize = 1_000;
-/// Lines taken in one unit of work.
+/// Lines accepted in one unit of work.
 const CHUNK: usize = 2000;
-/// The same, in bytes.
+/// Bytes accepted in one unit of work.
 const CHUNK_BYTES: usize = 1 << 20;
-/// Time after which lines are taken, though more may come.
+/// Time after which pending lines are accepted, though more may come.
 const AT_THE_LATEST: Duration = Duration::from_secs(1);
 /// Memory of an answered line, without the texts of a refusal.
 const ITEM: usize = 256;
 
-/// Takes events a line each, as they come.
+/// Accepts events line by line, during the upload.
 pub(super) struct Lines<'p> {
     proxy: &'p Proxy,
     caller: &'p Caller,
@@ -45,14 +45,14 @@ pub(super) struct Lines<'p> {
     memory: Memory,
     /// Bytes of `memory`.
     held: usize,
-    /// Beginning of a line whose end did not come yet; `None` for one that is too long.
+    /// Beginning of an incomplete line; `None` for a line above the maximum.
     begun: Option<Vec<u8>>,
-    /// Complete lines so far, blank ones included.
+    /// Complete lines so far, blank lines included.
     complete: usize,
     chunk: Vec<Result<Entry, Refusal>>,
     /// Number of the line of each entry of the chunk.
     numbers: Vec<usize>,
-    /// Entries of the chunk that cannot be taken.
+    /// Refused entries of the chunk.
     bad: usize,
     /// Size of the lines of the chunk.
     bytes: usize,
@@ -60,7 +60,8 @@ pub(super) struct Lines<'p> {
     chunk_memory: usize,
     /// Time to take the chunk.
     due: Instant,
-    /// Once the caller's quota was used up, nothing more is taken: it would come before what was not.
+    /// Set once the caller's quota was used up: later lines are not accepted, because they would come before the
+    /// refused lines.
     exceeded: Option<Exceeded>,
     items: Vec<Item>,
     /// Memory of the items.
@@ -69,7 +70,7 @@ pub(super) struct Lines<'p> {
 }
 
 impl<'p> Lines<'p> {
-    /// The lines of a body.
+    /// Returns the lines of a body.
     pub(super) fn new(proxy: &'p Proxy, caller: &'p Caller, reader: &'p Reader<'p>, ack: Ack, body: Incoming) -> Self {
         let memory = body.memory();
         Self {
@@ -106,7 +107,7 @@ impl<'p> Lines<'p> {
         }
     }
 
-    /// Lines that were taken or refused.
+    /// Returns the number of accepted or refused lines.
     fn lines(&self) -> usize {
         self.tally.accepted() + self.tally.refused
     }
@@ -149,13 +150,13 @@ impl<'p> Lines<'p> {
         self.begin(rest).await
     }
 
-    /// The last line may lack its end.
+    /// Ends the body; the last line may lack a line break.
     async fn end(&mut self) -> Result<(), Problem> {
         self.complete().await?;
         self.take().await
     }
 
-    /// Adds to the line that has begun.
+    /// Adds to the incomplete line.
     async fn begin(&mut self, part: &[u8]) -> Result<(), Problem> {
         let ingest = &self.proxy.settings.ingest;
         // a line is an event as it was posted, which may be larger than it is stored
@@ -170,7 +171,7 @@ impl<'p> Lines<'p> {
         self.reserve().await
     }
 
-    /// Ends the line that has begun.
+    /// Completes the line.
     async fn complete(&mut self) -> Result<(), Problem> {
         pause().await;
         self.complete += 1;
@@ -198,7 +199,7 @@ impl<'p> Lines<'p> {
         if is_full || self.tally.refused + self.bad >= REFUSED { self.take().await } else { Ok(()) }
     }
 
-    /// Holds memory for all that is kept; lines are taken sooner if there is none.
+    /// Holds memory for all kept data; accepts pending lines sooner without memory.
     async fn reserve(&mut self) -> Result<(), Problem> {
         let kept = |lines: &Self| {
             let begun = lines.begun.as_ref().map_or(0, Vec::capacity);
@@ -243,7 +244,8 @@ impl<'p> Lines<'p> {
         Ok(())
     }
 
-    /// Refuses the lines that the caller may not hand over, or not now; all of them at once if none was taken before.
+    /// Refuses lines of other services and lines above the quota; refuses the whole body if no line was accepted
+    /// before.
     fn admit(&mut self, chunk: &mut [Result<Entry, Refusal>]) -> Result<Cost, Problem> {
         let exceeded = match self.exceeded.map_or_else(|| self.caller.admit(chunk), Err) {
             Ok(cost) => return Ok(cost),
@@ -260,7 +262,7 @@ impl<'p> Lines<'p> {
         Ok(Cost::default())
     }
 
-    /// The answer; `ended` is the reason why the rest was not read.
+    /// Returns the answer; `ended` is the reason for the early end of the reading.
     fn answer(mut self, ended: Option<Problem>) -> HttpResponse {
         let (is_many, wait) = (self.lines() > ANSWERED, ended.as_ref().and_then(Problem::wait));
         let unread = ended.map(|problem| Unread {

@@ -16,22 +16,22 @@ use crate::delivery::offset_index;
 use crate::delivery::quarantine::{self, Held, State};
 use crate::http::problems;
 
-/// What became of an event.
+/// Outcome of an event.
 #[derive(Serialize, utoipa::ToSchema)]
 pub(crate) struct ReceiptView {
     status: Status,
     topic: String,
     partition: i32,
-    /// Where Kafka has it.
+    /// Offset of the event on Kafka.
     #[serde(skip_serializing_if = "Option::is_none")]
     offset: Option<i64>,
-    /// Deliveries that Kafka refused.
+    /// Number of deliveries refused by Kafka.
     #[serde(skip_serializing_if = "Option::is_none")]
     attempts: Option<i32>,
     #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     next_attempt_at: Option<Time>,
-    /// Why Kafka refused it, or why it was discarded.
+    /// Reason of the refusal or of the discard.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -39,19 +39,19 @@ pub(crate) struct ReceiptView {
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Status {
-    /// In the log, on its way to Kafka.
+    /// The event is in the log, on the way to Kafka.
     Queued,
-    /// Kafka has it; or it is in the log, and goes nowhere else.
+    /// The event is on Kafka; without a bus, in the log.
     Delivered,
-    /// Kafka refused it, or one of its key before it; it is sent again.
+    /// Kafka refused the event, or an earlier event of the key; the event is sent again.
     Retrying,
-    /// Kafka refused it for good; it rests until someone acts.
+    /// Kafka refused the event for good; the event rests until someone acts.
     Dead,
-    /// Someone gave it up.
+    /// Someone discarded the event.
     Discarded,
 }
 
-/// What became of the event that the receipt was given for.
+/// Returns the outcome of the receipt's event.
 #[utoipa::path(operation_id = "getReceipt", tag = "events",
                params(("receipt" = String, Path)), responses((status = 200, body = ReceiptView)),
                security((), ("bearer" = [])))]

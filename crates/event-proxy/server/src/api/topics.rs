@@ -1,4 +1,4 @@
-//! Topics: as they are, made by hand, and deleted.
+//! Topics: list, create by hand, delete.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(crate) struct TopicView {
     /// Copies of each record; the brokers' unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replication: Option<i32>,
-    /// How long Kafka keeps records; the brokers' unless given.
+    /// Retention of records on Kafka; by default the brokers' retention.
     #[schema(value_type = Option<String>)]
     #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
     pub retention: Option<Duration>,
@@ -45,11 +45,11 @@ pub(crate) struct TopicView {
     pub reason: Option<String>,
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub created_at: Time,
-    /// What became of its events in this proxy.
+    /// Outcomes of the topic's events in this proxy.
     pub events: TopicLedger,
 }
 
-/// A topic by its name, or one for each service and type.
+/// Request for a topic by name, or for a topic for each service and type.
 #[derive(Debug, Deserialize, Validate, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TopicRequest {
@@ -76,7 +76,7 @@ pub(crate) struct TopicRequest {
 }
 
 impl TopicRequest {
-    /// The names of the topics.
+    /// Returns the names of the topics.
     fn names(&self, proxy: &Proxy) -> Result<Vec<String>, Problem> {
         let wrong = |field, detail| Err(Problem::new(&kinds::INVALID_REQUEST).field(field, detail));
         let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
@@ -103,7 +103,7 @@ impl TopicRequest {
     }
 }
 
-/// All topics, by name.
+/// Returns all topics, by name.
 #[utoipa::path(operation_id = "listTopics", tag = "admin",
                responses((status = 200, body = Page<TopicView>)), security(("basic" = ["admin"])))]
 #[get("/admin/topics")]
@@ -120,8 +120,8 @@ pub(crate) async fn one(proxy: Data<Proxy>, _admin: Admin, name: Segment<String>
     Ok(reply::ok(&view(&proxy, &name.0).await?))
 }
 
-/// Makes a topic, or one for each service and type. One that was deleted, or is missing on Kafka, comes back; it keeps
-/// its partitions.
+/// Creates a topic, or a topic for each service and type. A deleted topic, or a topic missing on Kafka, comes back;
+/// the topic keeps its partitions.
 #[utoipa::path(operation_id = "createTopics", tag = "admin",
                request_body = TopicRequest, responses((status = 201, body = Page<TopicView>)),
                security(("basic" = ["admin"])))]
@@ -131,10 +131,10 @@ pub(crate) async fn make(proxy: Data<Proxy>, admin: Admin, body: Body<TopicReque
     Ok(HttpResponse::build(StatusCode::CREATED).json(Page::<TopicView>::all::<TopicView>(made)))
 }
 
-/// Makes what is asked for.
+/// Creates the requested topics.
 ///
 /// # Errors
-/// Names that can't be, and the database's.
+/// Invalid names, and errors of the database.
 pub(crate) async fn create(proxy: &Proxy, who: &str, request: TopicRequest) -> Result<Vec<TopicView>, Problem> {
     let names = request.names(proxy)?;
     let retention = request.retention.map_or(Ok(()), |retention| positive("retention", retention));
@@ -170,7 +170,7 @@ pub(crate) struct DeleteQuery {
     discard: bool,
 }
 
-/// Deletes a topic, with all that Kafka has of it. It comes back only by hand.
+/// Deletes a topic, with all of its records on Kafka. The topic comes back only by hand.
 #[utoipa::path(operation_id = "deleteTopic", tag = "admin",
                params(("name" = String, Path), DeleteQuery), responses((status = 204)),
                security(("basic" = ["admin"])))]
@@ -188,7 +188,8 @@ pub(crate) async fn delete(
 /// Deletes a topic. With `discard`, events of it that wait are given up.
 ///
 /// # Errors
-/// `not-found`, `topic-busy` while events of it wait, and those of [`Topics::delete`](crate::topics::Topics::delete).
+/// `not-found`, `topic-busy` while events of the topic wait, and errors of
+/// [`Topics::delete`](crate::topics::Topics::delete).
 pub(crate) async fn remove(proxy: &Proxy, who: &str, name: String, discard: bool) -> Result<(), Problem> {
     let topic = view(proxy, &name).await?;
     let waiting = topic.events.queued + topic.events.retrying;
@@ -203,7 +204,7 @@ pub(crate) async fn remove(proxy: &Proxy, who: &str, name: String, discard: bool
     if discard { Ok(proxy.discard_waiting(&name).await?) } else { Ok(()) }
 }
 
-/// A topic with what became of its events.
+/// Returns a topic with the outcomes of the topic's events.
 ///
 /// # Errors
 /// `not-found`, and the database's.
@@ -212,7 +213,7 @@ pub(crate) async fn view(proxy: &Proxy, name: &str) -> Result<TopicView, Problem
     found.ok_or_else(|| Problem::not_found("topic"))
 }
 
-/// All topics with what became of their events, by name.
+/// Returns all topics with the outcomes of their events, by name.
 pub(crate) async fn views(proxy: &Proxy) -> Result<Vec<TopicView>, Problem> {
     let to_kafka = proxy.delivery.is_there();
     let mut events = proxy.db.read(move |conn| ledger::count(conn, to_kafka)).await?;

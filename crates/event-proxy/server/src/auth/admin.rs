@@ -1,4 +1,4 @@
-//! The admin: one password, sessions of browsers that showed it, and the extractor of the routes that ask for it.
+//! The admin: one password, sessions of browsers after signing in, and the extractor of the admin's routes.
 
 use std::collections::HashMap;
 use std::io;
@@ -33,32 +33,32 @@ use crate::settings::{HttpSettings, Settings};
 
 /// The admin's name, for HTTP Basic and in the audit log.
 pub const NAME: &str = "admin";
-/// The header in which a page sends its CSRF token.
+/// Header with a page's CSRF token.
 pub const CSRF_HEADER: &str = "x-csrf-token";
-/// The scheme by which peers ask.
+/// Authorization scheme of peers.
 const PEER: &str = "Peer";
-/// The file in `data_dir` with a password that was made.
+/// File in `data_dir` with a generated password.
 pub const PASSWORD_FILE: &str = "admin-password";
 
-/// Whoever asks showed the admin's password, or has a session that began with it.
+/// Caller with the admin's password, or with a session.
 pub struct Admin {
-    /// For the audit log.
+    /// Name in the audit log.
     pub who: String,
     /// Unless the password itself was shown.
     pub session: Option<Session>,
 }
 
-/// The admin's password, and whether it was made at this start.
+/// The admin's password, and true if generated at this start.
 pub struct Password {
     text: Secret,
     is_new: bool,
 }
 
 impl Password {
-    /// The password of the settings, or that kept in `data_dir`, which is made if there is none.
+    /// Returns the password of the settings, or the password kept in `data_dir`, generated if absent.
     ///
     /// # Errors
-    /// When the file can't be read or written.
+    /// If the file can't be read or written.
     pub fn open(settings: &Settings) -> io::Result<Self> {
         let (set, folder) = (&settings.admin.password, &settings.data_dir);
         let is_new = set.is_empty() && !folder.join(PASSWORD_FILE).exists();
@@ -67,11 +67,11 @@ impl Password {
     }
 }
 
-/// Knows the admin's password and the sessions that began with it.
+/// Checks the admin's password and sessions.
 pub struct Access {
     password: Password,
     sessions: Sessions,
-    /// Sessions that were ended, until their cookie expires: here, or as last read from the control database.
+    /// Ended sessions, until the expiry of their cookies: ended here, or last read from the control database.
     ended: RwLock<HashMap<ended_sessions::Hash, Time>>,
     throttle: LoginThrottle,
     control: Database,
@@ -79,10 +79,10 @@ pub struct Access {
 }
 
 impl Access {
-    /// Where TLS is served, browsers send their cookies in no other way.
+    /// Opens the admin's access. With TLS, browsers send the cookies only over TLS.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn open(password: Password, http: &HttpSettings, control: &Database) -> db::Result<Self> {
         let secret = control.write(ended_sessions::secret).await?;
         let access = Self {
@@ -97,10 +97,10 @@ impl Access {
         Ok(access)
     }
 
-    /// Reads which sessions were ended, at other proxies as well.
+    /// Reads the ended sessions, including those of other proxies.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn renew(&self) -> db::Result<()> {
         let read = self.control.read(ended_sessions::all).await?;
         let mut ended = self.ended.write();
@@ -110,12 +110,12 @@ impl Access {
         Ok(())
     }
 
-    /// The password, if it was made just now and nobody knows it yet.
+    /// Returns the password, if generated at this start.
     pub fn new_password(&self) -> Option<&str> {
         self.password.is_new.then(|| self.password.text.expose())
     }
 
-    /// Begins a session for whoever knows the password: the cookie to set.
+    /// Begins a session after a check of the password; returns the cookie to set.
     ///
     /// # Errors
     /// `unauthorized`, `too-many-requests`
@@ -124,7 +124,7 @@ impl Access {
         Ok(self.sessions.begin())
     }
 
-    /// The session of the request's cookie.
+    /// Returns the session of the request's cookie.
     pub fn session(&self, request: &HttpRequest) -> Option<Session> {
         self.sessions.of(request).filter(|session| self.is_live(session))
     }
@@ -134,12 +134,12 @@ impl Access {
         session.expires_at > Time::now() && !self.ended.read().contains_key(&ended_sessions::hash(session))
     }
 
-    /// What forms and scripts of the session's pages send along, and other sites' can't.
+    /// Returns the token that forms and scripts of the session's pages send; other sites don't know the token.
     pub fn csrf_token(&self, session: &Session) -> String {
         self.sessions.csrf_token(session)
     }
 
-    /// Whether `token` is that of the session.
+    /// Returns true if `token` is the session's token.
     pub fn is_csrf_token(&self, session: &Session, token: &str) -> bool {
         self.sessions.is_csrf_token(session, token)
     }
@@ -147,19 +147,20 @@ impl Access {
     /// Ends a session, here at once and within seconds at every proxy: the cookie to set.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn sign_out(&self, session: Session) -> db::Result<Cookie<'static>> {
         self.ended.write().insert(ended_sessions::hash(&session), session.expires_at);
         self.control.write(move |tx| ended_sessions::insert(tx, session)).await?;
         Ok(self.sessions.end())
     }
 
-    /// What peers with the same password are asked with; it tells them no password.
+    /// Returns the credentials for peers with the same password; these don't reveal the password.
     pub fn credentials(&self) -> String {
         format!("{PEER} {}", self.sessions.peer)
     }
 
-    /// Whether a peer asks that has the same password. A wrong one costs no guess: nobody can guess it.
+    /// Returns true for a peer with the same password. A wrong token costs no guess, because the token can't be
+    /// guessed.
     fn is_of_peer(&self, headers: &HeaderMap) -> bool {
         let sent = headers.get(header::AUTHORIZATION).and_then(|sent| sent.to_str().ok()?.split_once(' '));
         sent.is_some_and(|(scheme, token)| {
@@ -167,12 +168,12 @@ impl Access {
         })
     }
 
-    /// Whether the request says that it is the admin's.
+    /// Returns true if the request carries credentials of the admin.
     pub fn is_asked_for(&self, request: &HttpRequest) -> bool {
         basic(request.headers()).is_some_and(|(name, _)| name == NAME) || self.session(request).is_some()
     }
 
-    /// The session that asks; `None` where the password or a peer does.
+    /// Returns the session of the request; `None` for the password or a peer.
     async fn check(&self, request: &HttpRequest) -> Result<Option<Session>, Problem> {
         let headers = request.headers();
         if request.method().is_safe() && self.is_of_peer(headers) {
@@ -206,7 +207,7 @@ impl Access {
         Err(Problem::new(&problems::UNAUTHORIZED).detail("the password is wrong").challenge(BASIC))
     }
 
-    /// Logs the first wrong passwords of an address, and then each doubling, so that guesses fill no disk.
+    /// Logs the first wrong passwords of an address, and then each doubling, so that guesses don't fill a disk.
     async fn note_wrong(&self, from: IpAddr, count: u32) {
         EVENT_PROXY_WRONG_PASSWORDS.of([]).increment(1);
         if count != 3 && !count.is_power_of_two() {
@@ -236,11 +237,11 @@ impl FromRequest for Admin {
     }
 }
 
-/// How pages are signed in to.
+/// Challenge for pages.
 pub const BY_SESSION: &str = "Session realm=\"event-proxy\"";
 const BASIC: &str = "Basic realm=\"event-proxy\", charset=\"UTF-8\"";
 
-/// How to sign in: Basic, for which a browser would open a window of its own, so not where a page asks.
+/// Returns the challenge: Basic, except for pages, where a browser would open a dialog of its own.
 fn way(request: &HttpRequest) -> &'static str {
     let headers = request.headers();
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
@@ -248,7 +249,8 @@ fn way(request: &HttpRequest) -> &'static str {
     if of_page || headers.contains_key("sec-fetch-mode") { BY_SESSION } else { BASIC }
 }
 
-/// A browser that was once given the password sends it along whichever site has it ask.
+/// Returns true for a request from another site: a browser with a remembered password sends it for any site's
+/// request.
 fn is_of_another_site(headers: &HeaderMap) -> bool {
     headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
 }

@@ -1,4 +1,4 @@
-//! Whose request it is, by the API key that it shows.
+//! Identity of a request's caller, by the API key.
 
 use std::future::{Ready, ready};
 use std::pin::Pin;
@@ -21,9 +21,9 @@ use crate::ingest::event::{Entry, Refusal};
 use crate::ingest::quota::{Cost, Exceeded};
 use crate::settings::TopicSettings;
 
-/// Whoever hands events over, or asks for them. A key that is sent must be right, even where none is required.
+/// Caller that posts events, or asks about events. A sent key must be right, even where no key is required.
 pub(crate) struct Caller {
-    /// `None` where no key is required, and none was sent.
+    /// API key; `None` without a required or sent key.
     key: Option<Arc<Known>>,
 }
 
@@ -47,17 +47,17 @@ impl Caller {
         Ok(Self { key })
     }
 
-    /// Whether events of a service that it may hand over go to this topic.
+    /// Returns true if the topic takes events of a service of the caller.
     pub(crate) fn may_see(&self, topics: &TopicSettings, topic: &str) -> bool {
         let Some(key) = self.key.as_ref().filter(|key| !key.services.is_empty()) else { return true };
         key.services.iter().any(|service| topics.is_of(service, topic))
     }
 
-    /// Refuses those of `entries` that are of other services than the caller's, and takes the rest from its quota: all
-    /// of it, or nothing. If none of them can be taken into the log, [`give_back`](Self::give_back) what it cost.
+    /// Refuses events of other services than the caller's, and charges the rest to the quota: all of the rest, or
+    /// nothing. If the log takes none of the events, call [`give_back`](Self::give_back).
     ///
     /// # Errors
-    /// When too much of the quota is used up.
+    /// If too much of the quota is used up.
     pub(crate) fn admit(&self, entries: &mut [Result<Entry, Refusal>]) -> Result<Cost, Exceeded> {
         let mut cost = Cost::default();
         let Some(key) = &self.key else { return Ok(cost) };
@@ -78,7 +78,7 @@ impl Caller {
         Ok(cost)
     }
 
-    /// Nothing was taken into the log, so it cost nothing.
+    /// Gives back the cost of events that the log did not take.
     pub(crate) fn give_back(&self, cost: Cost) {
         if let Some(quota) = self.key.as_ref().and_then(|key| key.quota.as_ref()) {
             quota.give_back(cost);
@@ -99,7 +99,7 @@ impl FromRequest for Caller {
     }
 }
 
-/// Whoever may read figures: a [`Caller`] what is its own, the admin all.
+/// Reader of figures: a [`Caller`] reads the caller's own figures, the admin all figures.
 pub(crate) struct Reader(pub(crate) Caller);
 
 impl FromRequest for Reader {
@@ -130,10 +130,10 @@ fn sent(request: &HttpRequest) -> Option<String> {
     ["bearer", "basic"].iter().any(|known| scheme.eq_ignore_ascii_case(known)).then(|| key.trim().to_owned())
 }
 
-/// The middleware that tells callers with a quota what is left of it, whatever they are answered.
+/// Middleware that adds the remaining quota to each answer to a caller with a quota.
 ///
 /// # Errors
-/// Those of the application.
+/// Errors of the application.
 pub(crate) async fn tell_quota(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

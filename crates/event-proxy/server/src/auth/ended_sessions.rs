@@ -1,4 +1,4 @@
-//! Sessions that were ended before their cookie expires, and the secret of all sessions, in the control database.
+//! Sessions ended before the expiry of their cookies, and the secret of all sessions, in the control database.
 
 use std::collections::HashMap;
 
@@ -11,20 +11,20 @@ use sha2::{Digest, Sha256};
 use crate::auth::session::Session;
 use crate::cluster::schema::{ended_session, kept_secret};
 
-/// Name of the secret that signs sessions.
+/// Name of the secret for signing sessions.
 const SESSIONS: &str = "admin-sessions";
 
-/// SHA-256 of a session's id: who reads the database learns no cookie.
+/// SHA-256 of a session's id: a reader of the database learns no cookie.
 pub(super) type Hash = [u8; 32];
 
 pub(super) fn hash(session: &Session) -> Hash {
     Sha256::digest(session.id).into()
 }
 
-/// Returns the secret that signs sessions, which is made by the first proxy.
+/// Returns the secret for signing sessions, created by the first proxy.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(super) fn secret(tx: &mut Tx<'_>) -> db::Result<Secret> {
     use kept_secret as s;
     let made = s::value.eq(program::new_secret());
@@ -34,10 +34,10 @@ pub(super) fn secret(tx: &mut Tx<'_>) -> db::Result<Secret> {
     Ok(Secret::from(value.as_str()))
 }
 
-/// Notes the end of a session, and forgets those whose cookie has expired.
+/// Inserts the end of a session, and deletes sessions with expired cookies.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(super) fn insert(tx: &mut Tx<'_>, session: Session) -> db::Result<()> {
     use ended_session as e;
     let now = tx.now()?;
@@ -48,10 +48,10 @@ pub(super) fn insert(tx: &mut Tx<'_>, session: Session) -> db::Result<()> {
     Ok(())
 }
 
-/// Returns the ended sessions, with the time at which their cookie expires.
+/// Returns the ended sessions, with the expiry of their cookies.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(super) fn all(conn: &mut Conn) -> db::Result<HashMap<Hash, Time>> {
     use ended_session as e;
     let rows: Vec<(Vec<u8>, Time)> = e::table.select((e::hash, e::expires_at)).load(conn)?;

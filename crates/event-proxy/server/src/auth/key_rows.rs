@@ -39,13 +39,13 @@ impl TryFrom<Row> for ApiKey {
     }
 }
 
-/// The newest first.
+/// Returns all keys, the newest first.
 pub(super) fn all(conn: &mut Conn) -> db::Result<Vec<ApiKey>> {
     let rows: Vec<Row> = api_key::table.order(api_key::id.desc()).load(conn)?;
     rows.into_iter().map(ApiKey::try_from).collect()
 }
 
-/// With what each is found by.
+/// Returns the keys in force, each with its hash.
 pub(super) fn in_force(conn: &mut Conn) -> db::Result<Vec<(Vec<u8>, ApiKey)>> {
     let mut rows: Vec<Row> = api_key::table.filter(api_key::revoked_at.is_null()).load(conn)?;
     let hashes: Vec<Vec<u8>> = rows.iter_mut().map(|row| std::mem::take(&mut row.hash)).collect();
@@ -69,7 +69,7 @@ pub(super) fn insert(tx: &mut Tx<'_>, id: Id, hash: &Hash, new: &NewKey) -> db::
     row.try_into()
 }
 
-/// `None` when it is not there or revoked.
+/// Replaces the hash. Returns `None` for an unknown or revoked key.
 pub(super) fn rotate(tx: &mut Tx<'_>, id: Id, hash: &Hash) -> db::Result<Option<ApiKey>> {
     let now = tx.now()?;
     let rotated = diesel::update(api_key::table.find(id))
@@ -79,7 +79,7 @@ pub(super) fn rotate(tx: &mut Tx<'_>, id: Id, hash: &Hash) -> db::Result<Option<
     rotated.get_result::<Row>(&mut **tx).optional()?.map(ApiKey::try_from).transpose()
 }
 
-/// `None` when it is not there or revoked already.
+/// Revokes the key. Returns `None` for an unknown or revoked key.
 pub(super) fn revoke(tx: &mut Tx<'_>, id: Id) -> db::Result<Option<ApiKey>> {
     let now = tx.now()?;
     let revoked = diesel::update(api_key::table.find(id))

@@ -1,4 +1,4 @@
-//! API keys: who may hand over events, of which services, and how many.
+//! API keys: permission to post events of some services, with a quota.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,9 +24,9 @@ use crate::cluster::audit;
 use crate::ingest::event::is_name;
 use crate::ingest::quota::Quota;
 
-/// How often the keys are read anew, so that what another proxy changed counts here: twice as often as is promised.
+/// Interval of reading the keys, so that changes by other proxies apply here: half of the promised delay.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
-/// Services that a key may be bound to.
+/// Maximum number of services bound to a key.
 const MAX_SERVICES: usize = 100;
 
 /// Rule for the name of a key.
@@ -35,15 +35,15 @@ const NAME: Line = Line::new(100, "must have 1 to 100 characters");
 /// SHA-256 of a key.
 pub(super) type Hash = [u8; 32];
 
-/// What a key is to be.
+/// Request for a new key.
 #[derive(Debug, Deserialize, Validate, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
-    /// For people: whose it is.
+    /// Name for people, such as the owner.
     #[garde(custom(|name: &str, _: &()| NAME.kept(name).map(drop).map_err(garde::Error::new)))]
     #[schema(min_length = 1, max_length = 100)]
     pub name: String,
-    /// The only ones whose events are taken; all unless given.
+    /// Services with accepted events; all by default.
     #[garde(length(max = MAX_SERVICES), inner(custom(service)))]
     #[schema(max_items = 100)]
     #[serde(default)]
@@ -51,19 +51,19 @@ pub struct NewKey {
     #[garde(range(min = 1, max = 1_000_000_000))]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub events_per_second: Option<i64>,
-    /// Of events as they are stored.
+    /// Limit of stored bytes of events.
     #[garde(range(min = 1, max = 1_000_000_000))]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub bytes_per_second: Option<i64>,
 }
 
-/// A key, without what it is proved by.
+/// A key, without the secret.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct ApiKey {
     #[schema(value_type = uuid::Uuid)]
     pub id: Id,
     pub name: String,
-    /// The only ones whose events are taken; empty: all.
+    /// Services with accepted events; empty: all.
     pub services: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events_per_second: Option<i64>,
@@ -71,7 +71,7 @@ pub struct ApiKey {
     pub bytes_per_second: Option<i64>,
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub created_at: Time,
-    /// When it was last given a new key.
+    /// Time of the last rotation.
     #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotated_at: Option<Time>,
@@ -80,36 +80,36 @@ pub struct ApiKey {
     pub revoked_at: Option<Time>,
 }
 
-/// A key and the text that proves it, which is never shown again.
+/// A key with the secret text, which is never shown again.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct ShownKey {
     #[serde(flatten)]
     pub api_key: ApiKey,
-    /// For `Authorization: Bearer …`.
+    /// Secret for `Authorization: Bearer …`.
     pub key: String,
 }
 
-/// A key in force, as requests meet it.
+/// A key in force, for requests.
 pub(super) struct Known {
     id: Id,
     pub(super) services: Vec<String>,
     pub(super) quota: Option<Quota>,
 }
 
-/// The keys of the control database, and those in force as they were last read.
+/// The keys of the control database, and the keys in force at the last read.
 pub struct Keys {
     control: Database,
     known: RwLock<HashMap<Hash, Arc<Known>>>,
-    /// One reads at a time: who began earlier must not have the last word.
+    /// Lock for one read at a time, so that an older read never overwrites a newer one.
     reading: Mutex<()>,
     away: AtomicBool,
 }
 
 impl Keys {
-    /// Reads them.
+    /// Reads the keys.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn open(control: &Database) -> db::Result<Arc<Self>> {
         let (known, reading) = (RwLock::default(), Mutex::default());
         let keys = Self { control: control.clone(), known, reading, away: AtomicBool::new(false) };
@@ -117,8 +117,8 @@ impl Keys {
         Ok(Arc::new(keys))
     }
 
-    /// Goes on reading them, and the ended sessions of `admin`, until it is aborted. While the database is away those
-    /// known last are in force.
+    /// Renews the keys, and the ended sessions of `admin`, until aborted. While the database is unavailable, the last
+    /// known keys are in force.
     pub fn keep_renewing(self: &Arc<Self>, admin: Arc<Access>) -> JoinHandle<()> {
         let keys = self.clone();
         tokio::spawn(async move {
@@ -138,23 +138,23 @@ impl Keys {
         })
     }
 
-    /// Whether the control database could not be read the last time.
+    /// Returns true if the control database could not be read the last time.
     pub fn are_old(&self) -> bool {
         self.away.load(Ordering::Relaxed)
     }
 
-    /// All that there ever were, the newest first.
+    /// Returns all keys ever made, the newest first.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn list(&self) -> db::Result<Vec<ApiKey>> {
         self.control.read(key_rows::all).await
     }
 
-    /// Makes one.
+    /// Creates a key.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn create(&self, who: &str, new: NewKey) -> Result<ShownKey, Problem> {
         let (key, hash) = new_key();
         let wrong = |rule| Problem::new(&kinds::INVALID_REQUEST).field("name", rule);
@@ -168,10 +168,10 @@ impl Keys {
         self.shown(created.await?, key).await
     }
 
-    /// Gives it a new key; the old one is refused from now on.
+    /// Replaces the key's secret; the old secret is refused from now on.
     ///
     /// # Errors
-    /// `not-found`, also for one that is revoked, and the database's.
+    /// `not-found`, also for a revoked key, and errors of the database.
     pub async fn rotate(&self, who: &str, id: Id) -> Result<ShownKey, Problem> {
         let (key, hash) = new_key();
         let who = who.to_owned();
@@ -184,7 +184,7 @@ impl Keys {
         self.shown(rotated, key).await
     }
 
-    /// Has it refused from now on.
+    /// Revokes the key: it is refused from now on.
     ///
     /// # Errors
     /// As [`rotate`](Self::rotate).
@@ -205,7 +205,8 @@ impl Keys {
         Ok(ShownKey { api_key, key })
     }
 
-    /// What was changed here counts here at once. It is committed: if it can't be read, the next turn will.
+    /// Applies a change of this proxy at once. The change is committed: after a failed read the next renewal applies
+    /// it.
     async fn changed(&self) {
         if let Err(error) = self.renew().await {
             tracing::warn!(%error, "the keys could not be read again after a change");
@@ -227,7 +228,7 @@ impl Keys {
         Ok(())
     }
 
-    /// The key in force that this text proves.
+    /// Returns the key in force for this secret text.
     pub(super) fn find(&self, key: &str) -> Option<Arc<Known>> {
         // found by its hash: how long that takes tells nothing of the key
         let hash: Hash = Sha256::digest(key).into();
@@ -248,14 +249,14 @@ impl Known {
     }
 }
 
-/// 256 random bits, and what is kept of them.
+/// Returns a secret of 256 random bits, and the stored hash.
 fn new_key() -> (String, Hash) {
     let key = format!("ep_{}", BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
     let hash = Sha256::digest(&key).into();
     (key, hash)
 }
 
-/// For the audit log.
+/// Describes the key for the audit log.
 fn described(new: &NewKey) -> String {
     let services = if new.services.is_empty() { "all services".to_owned() } else { new.services.join(", ") };
     let events = new.events_per_second.map(|rate| format!("; {rate} events/s"));

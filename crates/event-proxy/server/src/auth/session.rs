@@ -16,22 +16,23 @@ const COOKIE: &str = "event-proxy-session";
 /// Browsers take a cookie of such a name only over TLS, and from no other host of the domain.
 const SECURE_COOKIE: &str = "__Host-event-proxy-session";
 const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
-/// Bytes of a cookie that are signed: the id, and when it ends.
+/// Signed bytes of a cookie: the id, and the expiry.
 const SAID: usize = size_of::<Uuid>() + size_of::<i64>();
 
-/// A browser that showed the right password, not too long ago.
+/// Session of a browser after a right password, before the expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Session {
     pub id: Uuid,
     pub expires_at: Time,
 }
 
-/// Signs sessions by keys that are made of the password and of a secret in the control database: proxies that have both
-/// share their sessions, another password ends all, and who guesses the password from a cookie can't check the guess.
+/// Signs sessions by keys derived from the password and a secret in the control database. Proxies with equal password
+/// and secret share sessions, and a new password ends all sessions. An attacker with a cookie can't check guesses of
+/// the password.
 pub(super) struct Sessions {
     key: Hmac<Sha256>,
     csrf: Hmac<Sha256>,
-    /// What a peer shows instead of the password.
+    /// Token that a peer shows instead of the password.
     pub peer: String,
     secure: bool,
 }

@@ -1,4 +1,4 @@
-//! The audit log: who did what, written with what was done.
+//! The audit log: actions of admins, written in the unit of the action.
 
 use db::types::{Id, Time};
 use db::{Conn, Tx};
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::schema::audit;
 
-/// Something that was done.
+/// An action.
 #[derive(Debug, Serialize, Queryable, utoipa::ToSchema)]
 pub struct AuditEntry {
     #[schema(value_type = uuid::Uuid)]
@@ -15,17 +15,17 @@ pub struct AuditEntry {
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub at: Time,
     pub who: String,
-    /// What kind of thing, and what was done with it: `api-key.create`.
+    /// Kind of thing, and action: `api-key.create`.
     pub action: String,
-    /// The thing: its id or its name.
+    /// Id or name of the thing.
     pub subject: String,
     pub detail: String,
 }
 
-/// Notes in the unit that does it what `who` does with `subject`. On the control database.
+/// Records the action of `who` on `subject`, in the unit of the action. On the control database.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn record(tx: &mut Tx<'_>, who: &str, action: &'static str, subject: &str, detail: &str) -> db::Result<()> {
     use audit as a;
     let at = tx.now()?;
@@ -41,10 +41,10 @@ pub fn record(tx: &mut Tx<'_>, who: &str, action: &'static str, subject: &str, d
     Ok(())
 }
 
-/// The newest first, from behind `after`.
+/// Returns the entries behind `after`, the newest first.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn page(conn: &mut Conn, after: Option<Id>, limit: i64) -> db::Result<Vec<AuditEntry>> {
     let newest_first = audit::table.order(audit::id.desc()).limit(limit);
     Ok(match after {

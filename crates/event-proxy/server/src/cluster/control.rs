@@ -1,4 +1,4 @@
-//! The control database: API keys and the audit log, which all proxies of one installation share.
+//! The control database, shared by all proxies of one installation: API keys and the audit log.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use crate::auth::keys::Keys;
 use crate::proxy::MIGRATIONS;
 use crate::settings::ControlSettings;
 
-/// The setting of its place.
+/// Setting with the URL of the control database.
 pub(crate) const DATABASE_URL: &str = "control.database_url";
 
-/// The database of the settings, or `own`, the proxy's, unless they name one; and the API keys in it.
+/// Opens the database of the settings, by default `own`, the proxy's; and the API keys in the database.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub async fn open(settings: &ControlSettings, own: &Database) -> db::Result<(Database, Arc<Keys>)> {
     let control = match &settings.database_url {
         None => own.clone(),

@@ -1,4 +1,4 @@
-//! The other proxies of the same installation, which are asked about the receipts that they gave out.
+//! Peers: other proxies of the same installation, asked about receipts of theirs.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use tokio::task::JoinHandle;
 
 use crate::http::problems;
 
-/// Marks a question of a proxy: it is answered, and not passed on again.
+/// Marks a proxy's question: the peer answers, and does not pass the question on.
 const ASKED_BY: &str = "x-event-proxy-peer";
-/// How long a peer is waited for.
+/// Time-out of a peer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a peer is waited for by who looks at a page.
+/// Time-out of a peer for pages.
 const SOON: Duration = Duration::from_secs(2);
-/// When to ask again about a peer that is away.
+/// Retry-After for a receipt of an unavailable peer.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The peers of a proxy.
@@ -28,22 +28,22 @@ pub(crate) struct Peers {
     name: String,
     urls: Vec<Url>,
     client: Client,
-    /// Connections that are kept outlive the HTTP thread that opened them.
+    /// Runtime of kept connections, which outlive the HTTP thread that opened them.
     runtime: Handle,
 }
 
-/// What a peer said of a receipt.
+/// A peer's answer about a receipt.
 enum Said {
-    /// Answer, or that the receipt is forgotten.
+    /// The answer; also for a forgotten receipt.
     Known { status: u16, media: Option<header::HeaderValue>, body: Vec<u8> },
-    /// That it is not its own.
+    /// The receipt is not the peer's.
     NotMine,
-    /// Nothing that is an answer.
+    /// No usable answer.
     Away,
 }
 
 impl Peers {
-    /// Of the proxy `name`.
+    /// Returns the peers of the proxy `name`.
     ///
     /// # Errors
     /// `node.peers`
@@ -55,7 +55,7 @@ impl Peers {
         Ok(Self { name: name.to_owned(), urls, client, runtime: Handle::current() })
     }
 
-    /// What each peer answers to the admin at `path`, by its URL; `None` of one that is away.
+    /// Returns the answer of each peer to the admin at `path`, by URL; `None` for an unavailable peer.
     pub(crate) async fn look<T: DeserializeOwned + Send + 'static>(
         &self,
         path: &str,
@@ -72,10 +72,11 @@ impl Peers {
         join_all(questions).await
     }
 
-    /// What the peers say of a receipt that is not this proxy's; `None` when it is, or when nobody is to be asked.
+    /// Returns the peers' answer about a receipt of another proxy; `None` for an own receipt, or without peers to
+    /// ask.
     ///
     /// # Errors
-    /// `peer-away` when none of those that answer knows it, and not all answer.
+    /// `peer-away` if no answering peer knows the receipt, and not all peers answer.
     pub(crate) async fn ask(&self, request: &HttpRequest, receipt: &str) -> Result<Option<HttpResponse>, Problem> {
         if is_of_peer(request) || self.urls.is_empty() || node_of(receipt).is_none_or(|node| node == self.name) {
             return Ok(None);
@@ -108,12 +109,12 @@ impl Peers {
     }
 }
 
-/// Whether a peer asks, who is told only what is this proxy's own.
+/// Returns true for a peer's question, answered only with this proxy's own data.
 pub(crate) fn is_of_peer(request: &HttpRequest) -> bool {
     request.headers().contains_key(ASKED_BY)
 }
 
-/// The URL of a peer, as the settings have it.
+/// Parses the URL of a peer from the settings.
 ///
 /// # Errors
 /// `node.peers`
@@ -123,7 +124,7 @@ pub(crate) fn parse(url: &str) -> Result<Url, SettingError> {
     Url::parse(url).ok().filter(is_one).ok_or_else(expected)
 }
 
-/// The proxy whose receipt it is; `None` when it can't be any's.
+/// Returns the proxy of the receipt; `None` for an invalid receipt.
 fn node_of(receipt: &str) -> Option<&str> {
     let (node, rest) = receipt.rsplit_once('.')?;
     // both are letters, digits, _ and - only

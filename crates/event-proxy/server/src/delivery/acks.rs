@@ -1,4 +1,4 @@
-//! Who waits for Kafka to have an event.
+//! Ack waiters: requests that wait for Kafka's acknowledgement.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-/// Where Kafka has an event.
+/// Place of an event on Kafka.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     pub topic: Arc<str>,
@@ -22,14 +22,14 @@ pub struct Place {
 /// Place of an event on Kafka, or the reason why Kafka refused it.
 pub(crate) type Delivered = Result<Place, Arc<str>>;
 
-/// For events to be on Kafka; who waits may be gone before.
+/// A wait for the delivery of events; the request may end earlier.
 pub(crate) struct Wait {
     told: HashMap<Id, oneshot::Receiver<Delivered>>,
     waiting: Arc<Waiting>,
 }
 
 impl Wait {
-    /// Places of the events on Kafka, and reasons of refusals, as far as they are known by `deadline`.
+    /// Returns the places of delivered events, and the reasons of refusals, known by `deadline`.
     pub(crate) async fn until(
         mut self,
         deadline: Instant,
@@ -53,17 +53,17 @@ impl Drop for Wait {
     }
 }
 
-/// Who waits for which event.
+/// Waiting requests by event.
 #[derive(Default)]
 pub(crate) struct Waiting {
     count: AtomicUsize,
-    /// Rung when somebody begins to wait.
+    /// Notified when a request begins to wait.
     entered: Notify,
     by_event: Mutex<HashMap<Id, oneshot::Sender<Delivered>>>,
 }
 
 impl Waiting {
-    /// To be told when Kafka has the events, from now on.
+    /// Returns a wait for the delivery of events, from now on.
     pub(crate) fn wait_for(self: &Arc<Self>, ids: impl IntoIterator<Item = Id>) -> Wait {
         Wait { told: self.enter(ids), waiting: self.clone() }
     }
@@ -84,7 +84,7 @@ impl Waiting {
         entered
     }
 
-    /// Returns at once while somebody waits, and else once somebody does.
+    /// Returns as soon as any request waits.
     pub(crate) async fn anyone(&self) {
         // before the look, so that nobody comes in between
         let entered = self.entered.notified();
@@ -93,7 +93,7 @@ impl Waiting {
         }
     }
 
-    /// Tells who waits for an event that Kafka refused it.
+    /// Tells the waiting request that Kafka refused the event.
     pub(crate) fn refuse(&self, id: &Id, reason: &str) {
         let mut by_event = self.by_event.lock();
         if let Some(waits) = by_event.remove(id) {
@@ -108,7 +108,7 @@ impl Waiting {
         self.count.store(by_event.len(), Ordering::Release);
     }
 
-    /// Kafka has these events.
+    /// Tells the waiting requests that Kafka has these events.
     pub(crate) fn tell(&self, events: &[Event], offsets: &[i64]) {
         if self.count.load(Ordering::Acquire) == 0 {
             return;

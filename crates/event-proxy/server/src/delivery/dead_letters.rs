@@ -1,4 +1,4 @@
-//! What is done about events that Kafka refused: found, sent again, or given up.
+//! Dead letters: events refused by Kafka, found, sent again, or discarded.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const CHUNK: i64 = 500;
 /// Reason of events that are given up with their topic.
 const TOPIC_DELETED: &str = "the topic was deleted";
 
-/// Which events.
+/// Filter of dead letters.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     pub ids: Option<Vec<Id>>,
@@ -69,15 +69,15 @@ macro_rules! filtered {
     }};
 }
 
-/// A text as LIKE finds it, with `!` as the escape.
+/// Returns a text escaped for LIKE, with `!` as the escape.
 fn literal(text: &str) -> String {
     text.replace('!', "!!").replace('%', "!%").replace('_', "!_")
 }
 
-/// Held events in some states, the newest event first, from behind the event `before`.
+/// Returns events in quarantine in some states, the newest event first, behind the event `before`.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn list(
     conn: &mut Conn,
     filter: &Filter,
@@ -93,17 +93,16 @@ pub(crate) fn list(
     Ok(rows.order(table::id.desc()).limit(limit).load(conn)?)
 }
 
-/// How many dead events a filter finds.
+/// Returns the number of dead events that match a filter.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn count(conn: &mut Conn, filter: &Filter) -> db::Result<i64> {
     let rows = table::table.filter(table::state.eq(State::Dead)).into_boxed();
     Ok(filtered!(filter, rows).count().get_result(conn)?)
 }
 
-/// Events that were dead before `since`, in the order in which they were refused: one that is refused again at once is
-/// not found twice.
+/// Returns events dead before `since`, in the order of refusal: an event refused again at once is not found twice.
 fn next_dead(conn: &mut Conn, filter: &Filter, since: Time) -> db::Result<Vec<(Id, String, i32)>> {
     let rows = table::table.filter(table::state.eq(State::Dead)).into_boxed();
     let rows = filtered!(filter, rows).filter(table::changed_at.lt(since));
@@ -112,11 +111,11 @@ fn next_dead(conn: &mut Conn, filter: &Filter, since: Time) -> db::Result<Vec<(I
 }
 
 impl Proxy {
-    /// Has the dead events of a filter sent again, with all their attempts before them; later events of their keys may
-    /// be on Kafka already. Returns how many.
+    /// Sends the dead events of a filter again, with all attempts available again; later events of the keys may
+    /// already be on Kafka. Returns the number of events.
     ///
     /// # Errors
-    /// The database's; what was begun before goes on.
+    /// Errors of the database; chunks finished before stay redriven.
     pub async fn redrive(&self, filter: Filter) -> db::Result<usize> {
         let (mut redriven, since) = (0, self.db.read(db::now).await?);
         loop {
@@ -162,10 +161,10 @@ impl Proxy {
         }
     }
 
-    /// Gives a dead event up, for this reason; whether there was one.
+    /// Discards a dead event, for this reason; returns true if the event was dead.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub async fn discard(&self, id: Id, reason: String) -> db::Result<bool> {
         let bytes = self.db.write(move |tx| discard(tx, id, &reason)).await?;
         bytes.into_iter().for_each(|bytes| self.room.discarded(bytes));

@@ -1,5 +1,5 @@
-//! What became of all events, by topic. Each number is counted by itself, so that it shows when one is lost: what was
-//! accepted by the positions that were given, what was delivered by the relay's position, the rest by rows.
+//! Ledger: outcomes of all events, by topic. Each number is counted independently, so that a lost event shows:
+//! accepted events by given positions, delivered events by the relay's position, the rest by rows.
 
 use std::collections::BTreeMap;
 
@@ -12,43 +12,43 @@ use serde::{Deserialize, Serialize};
 use crate::delivery::quarantine::State;
 use crate::schema::{held, ledger};
 
-/// What became of all events of a topic: `accepted` is the sum of the others.
+/// Outcomes of all events of a topic: `accepted` is the sum of the other numbers.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub(crate) struct TopicLedger {
     pub accepted: i64,
-    /// Kafka has them; or they are in the log, and go nowhere else.
+    /// Events on Kafka; without a bus, events in the log.
     pub delivered: i64,
-    /// In the log, on their way to Kafka.
+    /// Events in the log, on the way to Kafka.
     pub queued: i64,
-    /// Kafka refused them, or one of their key before them; they are sent again.
+    /// Events that Kafka refused, or events behind a refused event of the key; these are sent again.
     pub retrying: i64,
-    /// Kafka refused them for good; they rest until someone acts.
+    /// Events that Kafka refused for good; these rest until someone acts.
     pub dead: i64,
     /// Given up by someone.
     pub discarded: i64,
 }
 
 impl TopicLedger {
-    /// What the events are that the relay has not come to.
+    /// Returns the counter of events ahead of the relay.
     fn ahead(&mut self, to_kafka: bool) -> &mut i64 {
         if to_kafka { &mut self.queued } else { &mut self.delivered }
     }
 }
 
-/// A change of what is counted of a topic.
+/// A change of a topic's counts.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Change {
-    /// Positions given to events that had one already.
+    /// Positions given to events with an earlier position.
     pub appended_again: i64,
-    /// Positions that the relay passed and did not deliver.
+    /// Positions that the relay passed without delivery.
     pub passed: i64,
     pub discarded: i64,
 }
 
-/// Counts a change, in the unit that makes it.
+/// Counts a change, in the unit of the change.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn change(tx: &mut Tx<'_>, topic: &str, change: Change) -> db::Result<()> {
     let first = (
         ledger::topic.eq(topic),
@@ -66,10 +66,10 @@ pub(crate) fn change(tx: &mut Tx<'_>, topic: &str, change: Change) -> db::Result
     Ok(())
 }
 
-/// All topics' counts. Without Kafka, what is in the log is delivered.
+/// Returns the counts of all topics. Without Kafka, events in the log count as delivered.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn count(conn: &mut Conn, to_kafka: bool) -> db::Result<BTreeMap<String, TopicLedger>> {
     let mut topics = BTreeMap::<String, TopicLedger>::new();
     for place in admin::partitions(conn)? {

@@ -1,4 +1,4 @@
-//! The way to Kafka, and what works on it.
+//! Delivery to Kafka, and the delivery's tasks.
 
 pub(crate) mod acks;
 pub(crate) mod dead_letters;
@@ -27,10 +27,10 @@ use crate::ingest::capacity::Room;
 use crate::settings::BusSettings;
 use crate::topics::Topics;
 
-/// How long the records of a batch wait for each other.
+/// Wait of a batch's records for more records.
 const LINGER: Duration = Duration::from_micros(500);
 
-/// The way to Kafka, as far as the settings have one.
+/// Delivery to Kafka, if configured.
 pub(crate) struct Delivery {
     cluster: Option<Cluster>,
     pub(crate) waiting: Arc<Waiting>,
@@ -38,14 +38,14 @@ pub(crate) struct Delivery {
     pub(crate) more: Notify,
 }
 
-/// What works on it.
+/// Running tasks of the delivery.
 pub(crate) struct Working {
     stop: CancellationToken,
     relay: Consumers,
     others: TaskTracker,
 }
 
-/// What it works with.
+/// Resources of the delivery.
 pub(crate) struct Means {
     pub db: Database,
     pub log: Log,
@@ -55,10 +55,10 @@ pub(crate) struct Means {
 }
 
 impl Delivery {
-    /// By the settings; nothing is connected.
+    /// Builds the delivery of the settings; connects to nothing.
     ///
     /// # Errors
-    /// A setting of Kafka that can't be used, when events go there.
+    /// An unusable setting of Kafka, if events go to Kafka.
     pub(crate) fn new(settings: &BusSettings) -> Result<Self, SettingError> {
         let cluster = match settings.backend {
             Backend::Kafka => Some(Cluster::new(&settings.kafka)?),
@@ -67,17 +67,17 @@ impl Delivery {
         Ok(Self { cluster, waiting: Arc::default(), more: Notify::new() })
     }
 
-    /// Whether events go to Kafka.
+    /// Returns true if events go to Kafka.
     pub(crate) fn is_there(&self) -> bool {
         self.cluster.is_some()
     }
 
-    /// Where events go, if they go anywhere.
+    /// Returns the cluster for events, if configured.
     pub(crate) fn cluster(&self) -> Option<&Cluster> {
         self.cluster.as_ref()
     }
 
-    /// Why Kafka is not to be reached, when events go there.
+    /// Returns the error of Kafka, if events go to Kafka and Kafka is unavailable.
     pub(crate) fn away(&self) -> Option<String> {
         self.cluster.as_ref()?.away()
     }
@@ -87,10 +87,10 @@ impl Delivery {
         self.cluster.as_ref().map_or_else(Vec::new, Cluster::deaf)
     }
 
-    /// Begins where it was, with what the log holds; `None` when events go nowhere else.
+    /// Resumes the delivery of the log's events; returns `None` without a bus.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub(crate) async fn start(self: &Arc<Self>, means: Means) -> db::Result<Option<Working>> {
         let (log, topics) = (means.log.clone(), means.log.topics());
         let Some(cluster) = self.cluster.clone() else {
@@ -125,7 +125,7 @@ impl Delivery {
 }
 
 impl Working {
-    /// Finishes what is on its way; the rest stays in the log.
+    /// Finishes running deliveries; the rest stays in the log.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.relay.stop().await;

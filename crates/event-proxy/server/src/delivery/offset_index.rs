@@ -1,11 +1,11 @@
-//! Where Kafka has events, for receipts: runs of positions whose offsets follow each other are one row.
+//! Offset index, for receipts: a row for each run of positions with consecutive offsets.
 
 use db::{Conn, Tx, on_each};
 use diesel::prelude::*;
 
 use crate::schema::delivered_span as span;
 
-/// Positions `first` to `last` of a partition, at offsets that are `shift` more.
+/// Positions `first` to `last` of a partition, at the offsets `position + shift`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     pub first: i64,
@@ -14,7 +14,7 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// The runs of `(position, offset)`, which rise.
+    /// Returns the runs of ascending `(position, offset)` pairs.
     pub(crate) fn all(places: impl IntoIterator<Item = (i64, i64)>) -> Vec<Self> {
         let mut spans = Vec::new();
         for (position, offset) in places {
@@ -23,7 +23,7 @@ impl Span {
         spans
     }
 
-    /// Adds it to spans that end before it.
+    /// Appends the span to earlier spans.
     pub(crate) fn behind(self, spans: &mut Vec<Self>) {
         match spans.last_mut() {
             Some(span) if span.last + 1 == self.first && span.shift == self.shift => span.last = self.last,
@@ -32,10 +32,10 @@ impl Span {
     }
 }
 
-/// Notes where events are, next to what was noted before.
+/// Records the offsets of a run, joined to the run before if possible.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn note(tx: &mut Tx<'_>, topic: &str, partition: i32, run: Span) -> db::Result<()> {
     let longer = diesel::update(span::table.find((topic, partition, run.first - 1)))
         .filter(span::shift.eq(run.shift))
@@ -57,10 +57,10 @@ pub(crate) fn note(tx: &mut Tx<'_>, topic: &str, partition: i32, run: Span) -> d
     Ok(())
 }
 
-/// The offset of the event at a position, if Kafka has it.
+/// Returns the offset of the event at a position, if on Kafka.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn offset(conn: &mut Conn, topic: &str, partition: i32, position: i64) -> db::Result<Option<i64>> {
     let run: Option<(i64, i64)> = span::table
         .filter(span::topic.eq(topic))
@@ -73,10 +73,10 @@ pub(crate) fn offset(conn: &mut Conn, topic: &str, partition: i32, position: i64
     Ok(run.filter(|(first, _)| *first <= position).map(|(_, shift)| position + shift))
 }
 
-/// Forgets what is before the first position that the log keeps.
+/// Deletes runs before the log start.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn cut(tx: &mut Tx<'_>) -> db::Result<()> {
     let old = "DELETE FROM delivered_span WHERE last < (SELECT floor FROM topic_partition AS place \
                WHERE place.topic = delivered_span.topic AND place.partition = delivered_span.partition)";

@@ -1,4 +1,4 @@
-//! Events that are out of the log because Kafka refused them, or one of their key before them.
+//! Quarantine: events taken out of the log, because Kafka refused the event or an earlier event of the key.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,39 +12,39 @@ use messaging::Event;
 use crate::schema::held;
 
 db::text_enum!(
-    /// What becomes of an event that is held.
+    /// State of an event in quarantine.
     State {
-        /// Kafka refused it; it is sent again when its time has come.
+        /// Kafka refused the event; the event is sent again at the due time.
         Retrying => "retrying",
-        /// It waits for one of its key that is being retried.
+        /// The event waits for a retried event of the key.
         Behind => "behind",
-        /// It is in the log again.
+        /// The event is in the log again.
         Resending => "resending",
-        /// It rests until someone acts.
+        /// The event rests until someone acts.
         Dead => "dead",
-        /// It was given up; only what became of it is kept.
+        /// The event was discarded; only the outcome is kept.
         Discarded => "discarded",
     }
 );
 
-/// States in which an event goes on by itself.
+/// States in which an event moves without an action.
 pub(crate) const MOVING: [State; 3] = [State::Retrying, State::Behind, State::Resending];
 
-/// An event that is held.
+/// An event in quarantine.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
 pub(crate) struct Held {
     pub id: Id,
     pub topic: String,
     pub partition: i32,
-    /// Where it was in the log when it was held.
+    /// Position in the log at the time of the quarantine.
     pub position: i64,
     pub key: String,
     pub state: State,
-    /// Deliveries that were refused.
+    /// Number of refused deliveries.
     pub attempts: i32,
     pub next_attempt_at: Option<Time>,
     pub reason: Option<String>,
-    /// For the first time.
+    /// Time of the first refusal.
     pub refused_at: Time,
     pub changed_at: Time,
     /// `{service}.{type}`
@@ -57,7 +57,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// To be appended to the log again.
+    /// Returns the event to append to the log again.
     pub(crate) fn staged(&self) -> Staged {
         Staged {
             id: self.id,
@@ -73,19 +73,19 @@ impl Held {
     }
 }
 
-/// Why an event is held.
+/// Cause of the quarantine.
 #[derive(Debug, Clone)]
 pub(crate) enum Cause {
-    /// It was refused so many times, for this reason.
+    /// Kafka refused the event so many times, for this reason.
     Refused { attempts: i32, next_attempt_at: Time, reason: String },
-    /// One of its key before it was.
+    /// Kafka refused an earlier event of the key.
     Behind,
 }
 
-/// Holds an event that was taken out of the log; one that was held before is held again.
+/// Inserts an event taken out of the log; replaces an earlier entry of the event.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn hold(tx: &mut Tx<'_>, event: &Event, cause: &Cause) -> db::Result<()> {
     let now = tx.now()?;
     let (state, attempts, next_attempt_at, reason) = match cause {
@@ -132,7 +132,7 @@ pub(crate) fn hold(tx: &mut Tx<'_>, event: &Event, cause: &Cause) -> db::Result<
 /// Notes an event that was taken out of the log as given up, for this reason.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn discard(tx: &mut Tx<'_>, event: &Event, reason: &str) -> db::Result<()> {
     let cause = Cause::Refused { attempts: 0, next_attempt_at: tx.now()?, reason: reason.to_owned() };
     hold(tx, event, &cause)?;
@@ -142,7 +142,7 @@ pub(crate) fn discard(tx: &mut Tx<'_>, event: &Event, reason: &str) -> db::Resul
 /// Gives an event up, for this reason.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn give_up(tx: &mut Tx<'_>, id: Id, reason: &str) -> db::Result<()> {
     let nothing = (held::payload.eq(JsonText("null".into())), held::reason.eq(Some(reason)));
     diesel::update(held::table.find(id)).set(nothing).execute(&mut **tx)?;
@@ -152,16 +152,16 @@ pub(crate) fn give_up(tx: &mut Tx<'_>, id: Id, reason: &str) -> db::Result<()> {
 /// Events of a topic that are held and go on by themselves, out of the log.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn waiting(conn: &mut Conn, topic: &str, limit: i64) -> db::Result<Vec<Held>> {
     let rows = held::table.filter(held::topic.eq(topic)).filter(held::state.eq_any([State::Retrying, State::Behind]));
     Ok(rows.order(held::position).limit(limit).load(conn)?)
 }
 
-/// Keys of a partition whose events wait for one that is retried.
+/// Returns the keys of a partition blocked by a retried event.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn blocked(conn: &mut Conn, topic: &str, partition: i32) -> db::Result<HashSet<String>> {
     let keys: Vec<String> = held::table
         .filter(held::topic.eq(topic))
@@ -172,10 +172,10 @@ pub(crate) fn blocked(conn: &mut Conn, topic: &str, partition: i32) -> db::Resul
     Ok(keys.into_iter().collect())
 }
 
-/// Whether any event of the partition is held and goes on by itself.
+/// Returns true if any event of the partition is held and goes on by itself.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn is_any_moving(conn: &mut Conn, topic: &str, partition: i32) -> db::Result<bool> {
     let rows = held::table
         .filter(held::topic.eq(topic))
@@ -184,19 +184,19 @@ pub(crate) fn is_any_moving(conn: &mut Conn, topic: &str, partition: i32) -> db:
     Ok(rows.select(held::id).first::<Id>(conn).optional()?.is_some())
 }
 
-/// How often those of `ids` were refused that are in the log again.
+/// Returns the number of refusals of events in `ids` that are in the log again.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn attempts(conn: &mut Conn, ids: &[Id]) -> db::Result<HashMap<Id, i32>> {
     let rows = held::table.filter(held::id.eq_any(ids)).filter(held::state.eq(State::Resending));
     Ok(rows.select((held::id, held::attempts)).load(conn)?.into_iter().collect())
 }
 
-/// Payloads of those of `ids` that are held, whatever becomes of them.
+/// Returns the payloads of events in `ids` in quarantine, in any state.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn payloads(conn: &mut Conn, ids: &[Id]) -> db::Result<Vec<(Id, String)>> {
     let rows: Vec<(Id, JsonText)> =
         held::table.filter(held::id.eq_any(ids)).select((held::id, held::payload)).load(conn)?;
@@ -204,15 +204,15 @@ pub(crate) fn payloads(conn: &mut Conn, ids: &[Id]) -> db::Result<Vec<(Id, Strin
 }
 
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn one(conn: &mut Conn, id: Id) -> db::Result<Option<Held>> {
     Ok(held::table.find(id).first(conn).optional()?)
 }
 
-/// The events that wait for one of their key, in order.
+/// Returns the events that wait behind the retried event of the key, in order.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn behind(conn: &mut Conn, topic: &str, partition: i32, key: &str) -> db::Result<Vec<Held>> {
     Ok(held::table
         .filter(held::topic.eq(topic))
@@ -223,10 +223,10 @@ pub(crate) fn behind(conn: &mut Conn, topic: &str, partition: i32, key: &str) ->
         .load(conn)?)
 }
 
-/// The first event whose time has come at `now`, or that waits longer than it ever should: then the clock was set back.
+/// Returns the first event due at `now`, or due later than `latest`: then the clock was set back.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn due(conn: &mut Conn, now: Time, latest: Time) -> db::Result<Option<Held>> {
     Ok(held::table
         .filter(held::state.eq(State::Retrying))
@@ -236,10 +236,10 @@ pub(crate) fn due(conn: &mut Conn, now: Time, latest: Time) -> db::Result<Option
         .optional()?)
 }
 
-/// When the next event is due.
+/// Returns the time of the next due event.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn next_due(conn: &mut Conn) -> db::Result<Option<Time>> {
     let retrying = held::table.filter(held::state.eq(State::Retrying));
     let next: Option<Option<Time>> =
@@ -248,7 +248,7 @@ pub(crate) fn next_due(conn: &mut Conn) -> db::Result<Option<Time>> {
 }
 
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn set_state(tx: &mut Tx<'_>, id: Id, state: State) -> db::Result<()> {
     let now = tx.now()?;
     diesel::update(held::table.find(id))
@@ -258,16 +258,16 @@ pub(crate) fn set_state(tx: &mut Tx<'_>, id: Id, state: State) -> db::Result<()>
 }
 
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn postpone(tx: &mut Tx<'_>, id: Id, next_attempt_at: Time) -> db::Result<()> {
     diesel::update(held::table.find(id)).set(held::next_attempt_at.eq(Some(next_attempt_at))).execute(&mut **tx)?;
     Ok(())
 }
 
-/// Of the events that wait for one of their key.
+/// Deletes the events that wait behind the retried event of the key.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn delete_behind(tx: &mut Tx<'_>, topic: &str, partition: i32, key: &str) -> db::Result<()> {
     let behind = held::table
         .filter(held::topic.eq(topic))
@@ -279,7 +279,7 @@ pub(crate) fn delete_behind(tx: &mut Tx<'_>, topic: &str, partition: i32, key: &
 }
 
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn delete(tx: &mut Tx<'_>, ids: &[Id]) -> db::Result<()> {
     diesel::delete(held::table.filter(held::id.eq_any(ids))).execute(&mut **tx)?;
     Ok(())
@@ -288,7 +288,7 @@ pub(crate) fn delete(tx: &mut Tx<'_>, ids: &[Id]) -> db::Result<()> {
 /// Bytes of all payloads.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn bytes(conn: &mut Conn) -> db::Result<i64> {
     let bytes = sql::<BigInt>("coalesce(sum(octet_length(CAST(payload AS TEXT))), 0)");
     // what is in the log again is counted there
@@ -296,19 +296,19 @@ pub(crate) fn bytes(conn: &mut Conn) -> db::Result<i64> {
     Ok(rows.select(bytes).first(conn)?)
 }
 
-/// When the oldest event was refused that goes on by itself.
+/// Returns the time of the first refusal of the oldest moving event.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn oldest(conn: &mut Conn) -> db::Result<Option<Time>> {
     let moving = held::table.filter(held::state.eq_any(MOVING));
     Ok(moving.order(held::refused_at).select(held::refused_at).first(conn).optional()?)
 }
 
-/// Forgets events that were discarded before `oldest`.
+/// Deletes events discarded before `oldest`.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn forget_discarded(tx: &mut Tx<'_>, oldest: Time) -> db::Result<()> {
     let old = held::table.filter(held::state.eq(State::Discarded)).filter(held::changed_at.lt(oldest));
     diesel::delete(old).execute(&mut **tx)?;

@@ -1,5 +1,5 @@
-//! Brings a partition of the log to Kafka. What Kafka refuses for one event goes out of the way, and with it the later
-//! events of its key (`docs/event-proxy.md` shows how).
+//! Delivers a partition of the log to Kafka. An event that Kafka refuses goes into quarantine, and with it the later
+//! events of the key (see `docs/event-proxy.md`).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use crate::delivery::quarantine::{self, Cause};
 use crate::delivery::retry::{Part, Refusals};
 use crate::ingest::capacity::Room;
 
-/// How long a partition rests, while nobody waits, so that more events go together: a request to Kafka costs proxy and
-/// broker more than most of what is in it.
+/// Pause of a partition without waiting requests, so that more events go together: a request to Kafka costs proxy and
+/// broker more than most of its content.
 const REST: Duration = Duration::from_millis(10);
 
-/// Time between two records of what became of the events of a partition.
+/// Time between two records of a partition's outcomes.
 const RECORD_WITHIN: Duration = Duration::from_millis(50);
 
 /// The handler of the relay's group.
@@ -34,25 +34,25 @@ pub(crate) struct Relay {
     pub waiting: Arc<Waiting>,
     pub refusals: Arc<Refusals>,
     pub room: Arc<Room>,
-    /// What became of the last batches of each partition, until they are recorded.
+    /// Outcomes of the last batches of each partition, until recorded.
     pub batches: Arc<Mutex<HashMap<Part, Arc<Batch>>>>,
 }
 
-/// What became of a batch, or of several that are recorded together.
+/// Outcomes of a batch, or of several batches recorded together.
 #[derive(Default)]
 pub(crate) struct Batch {
     spans: Vec<Span>,
     refused: Vec<(Event, String)>,
     behind: Vec<Event>,
-    /// Those that were refused before and are on Kafka now.
+    /// Ids of events refused before and delivered now.
     at_last: Vec<Id>,
-    /// How often those of the batch were refused before.
+    /// Numbers of earlier refusals of the batch's events.
     attempts: HashMap<Id, i32>,
-    /// Positions of which nothing was brought to Kafka.
+    /// Number of positions without a delivery.
     passed: i64,
 }
 
-/// What the database says of a batch of a partition where something was refused.
+/// Data in the database about a batch of a partition with refusals.
 #[derive(Default)]
 struct Known {
     blocked: HashSet<String>,
@@ -90,7 +90,8 @@ impl EffectHandler for Relay {
         tokio::select! { () = sleep(REST) => {}, () = self.waiting.anyone() => {} }
     }
 
-    /// What the database says of held events must be true before the next batch.
+    /// Returns the time between records: zero with events in quarantine, because the data about quarantined events
+    /// must be true before the next batch.
     fn records_within(&self, lease: &Lease) -> Duration {
         let is_plain = self.refusals.of(&(lease.topic.clone(), lease.partition)).is_none();
         if is_plain { RECORD_WITHIN } else { Duration::ZERO }
@@ -130,7 +131,7 @@ impl EffectHandler for Relay {
         Ok(())
     }
 
-    /// What was handled and not recorded comes again.
+    /// Drops unrecorded outcomes: their events come again.
     async fn taken(&self, lease: &Lease) -> Result<(), HandlerError> {
         let part = (lease.topic.clone(), lease.partition);
         self.batches.lock().remove(&part);
@@ -138,13 +139,13 @@ impl EffectHandler for Relay {
     }
 }
 
-/// Nothing happens to an event that was appended again meanwhile, behind those that it waited for.
+/// Puts an event into quarantine, unless the event was appended again meanwhile, behind the events it waited for.
 fn hold(tx: &mut Tx<'_>, event: &Event, cause: &Cause) -> db::Result<()> {
     if moved::take_out(tx, event)? { quarantine::hold(tx, event, cause) } else { Ok(()) }
 }
 
 impl Batch {
-    /// Both, this one first.
+    /// Merges two batches, this batch first.
     fn and(mut self, next: Self) -> Self {
         next.spans.into_iter().for_each(|span| span.behind(&mut self.spans));
         self.refused.extend(next.refused);
@@ -157,14 +158,14 @@ impl Batch {
 }
 
 impl Relay {
-    /// Until it is recorded, with those before it.
+    /// Keeps the batch until recorded, together with earlier batches.
     fn keep(&self, part: Part, batch: Batch) {
         let mut batches = self.batches.lock();
         let before = batches.remove(&part).and_then(Arc::into_inner).unwrap_or_default();
         batches.insert(part, Arc::new(before.and(batch)));
     }
 
-    /// Brings all events to Kafka but those that it refuses, and those of their keys.
+    /// Delivers all events to Kafka, except refused events and the later events of their keys.
     async fn bring_what_can_be(&self, part: &Part, events: &[Event], known: Known) -> Result<Batch, HandlerError> {
         let Known { blocked, left, attempts } = known;
         let there = |event: &&Event| event.kind != MOVED && !left.contains(&event.position);
@@ -199,7 +200,7 @@ impl Relay {
         Ok((there.iter().map(|event| event.position).zip(stored).collect(), refused))
     }
 
-    /// Of a partition where something was refused; once nothing of it is left, the partition is like any other.
+    /// Reads the data of a partition with refusals; a partition without events in quarantine becomes plain again.
     async fn look(&self, part: &Part, version: Option<u64>, events: &[Event]) -> db::Result<Known> {
         let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(Known::default()) };
         let (first, last) = (first.position, last.position);

@@ -1,4 +1,4 @@
-//! What a proxy does now and then.
+//! Housekeeping: periodic tasks of a proxy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use crate::delivery::{offset_index, quarantine};
 use crate::ingest::capacity::Room;
 use crate::topics::Topics;
 
-/// Between two looks at what other proxies changed.
+/// Interval of reading changes of other proxies.
 const REFRESH_EVERY: Duration = Duration::from_secs(2);
-/// Between two cuts of the log.
+/// Interval of purges of the log.
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 
 /// The tasks.
@@ -25,7 +25,7 @@ pub(crate) struct Housekeeping {
 }
 
 impl Housekeeping {
-    /// Learns what other proxies change, and forgets what was delivered longer than `keep` ago.
+    /// Starts reading changes of other proxies, and purging events delivered longer than `keep` ago.
     pub(crate) fn start(db: &Database, log: &Log, topics: &Arc<Topics>, room: &Arc<Room>, keep: Duration) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (db, log, topics, its_stop) = (db.clone(), log.clone(), topics.clone(), stop.clone());
@@ -49,17 +49,17 @@ impl Housekeeping {
         Self { stop, tasks }
     }
 
-    /// Finishes what was begun.
+    /// Finishes running tasks.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.tasks.wait().await;
     }
 }
 
-/// Forgets what was delivered or discarded longer than `keep` ago.
+/// Deletes events delivered or discarded longer than `keep` ago.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) async fn forget(db: &Database, log: &Log, room: &Room, keep: Duration) -> db::Result<()> {
     let Purged { events, bytes } = purge(db, log, &[], keep).await?;
     room.forgotten(bytes);

@@ -1,4 +1,4 @@
-//! What was refused: which partitions it concerns, and when it is sent again.
+//! Refused events: the concerned partitions, and the schedule of retries.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,18 +17,18 @@ use crate::delivery::ledger::{self, Change};
 use crate::delivery::quarantine::{self, Held, State};
 use crate::settings::DeliverySettings;
 
-/// A topic and a partition of it.
+/// A topic partition.
 pub(crate) type Part = (Arc<str>, i32);
 
-/// Events behind the relay's position with which a partition is left to the relay: all later events of a key are looked
-/// for among them, while nothing else is written.
+/// Maximum lag of the relay for a resend: a resend searches these events for all later events of the key, while
+/// nothing else is written.
 const BACKLOG: i64 = 10_000;
-/// Between two looks at what is due, if nobody says that something is.
+/// Interval of checks for due events, without a notification.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// The same, while Kafka is away.
+/// Interval of checks while Kafka is unavailable.
 const AWAY: Duration = Duration::from_secs(1);
 
-/// Partitions of which events are held, and the schedule.
+/// Partitions with events in quarantine, and the schedule.
 pub(crate) struct Refusals {
     settings: DeliverySettings,
     parts: Mutex<HashMap<Part, Concerned>>,
@@ -36,12 +36,12 @@ pub(crate) struct Refusals {
     pub due: Notify,
 }
 
-/// A partition of which events may be held.
+/// A partition that may have events in quarantine.
 #[derive(Default)]
 struct Concerned {
     /// Changes whenever more may be held.
     version: u64,
-    /// How many are about to have more of it held, or appended again.
+    /// Number of tasks about to add events to the quarantine or the log.
     pins: u32,
 }
 
@@ -61,10 +61,10 @@ impl Drop for Pin {
 }
 
 impl Refusals {
-    /// Of the events that are held, and those that were appended again and are on their way.
+    /// Reads the events in quarantine, and the events appended again and not delivered yet.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub(crate) async fn open(db: &Database, settings: &DeliverySettings) -> db::Result<Arc<Self>> {
         let concerned = db.read(|conn: &mut Conn| -> db::Result<Vec<Part>> {
             let mut concerned = Vec::new();
@@ -80,24 +80,24 @@ impl Refusals {
         Ok(Arc::new(Self { settings: settings.clone(), parts: Mutex::new(parts), due: Notify::new() }))
     }
 
-    /// Some when events of the partition may be held, or may have left their places.
+    /// Returns a version if events of the partition may be in quarantine, or may have left their positions.
     pub(crate) fn of(&self, part: &Part) -> Option<u64> {
         self.parts.lock().get(part).map(|concerned| concerned.version)
     }
 
-    /// To be called before anything of the partition is held or appended again.
+    /// Notes possible changes. Call this before an event of the partition goes into quarantine or is appended again.
     pub(crate) fn note(&self, part: &Part) {
         self.parts.lock().entry(part.clone()).or_default().version += 1;
     }
 
-    /// As [`note`](Self::note), by whom the relay does not wait for: until the result is dropped, what the relay reads of
-    /// the partition may be out of date.
+    /// Notes like [`note`](Self::note), for a task that the relay does not wait for: until the result is dropped, the
+    /// relay's data about the partition may be outdated.
     pub(crate) fn pin(self: &Arc<Self>, part: Part) -> Pin {
         self.parts.lock().entry(part.clone()).or_default().pins += 1;
         Pin { refusals: self.clone(), part }
     }
 
-    /// Nothing of the partition is held, unless that was [noted](Self::note) since `version` was read.
+    /// Notes an empty quarantine of the partition, unless [noted](Self::note) otherwise since `version`.
     pub(crate) fn forget(&self, part: &Part, version: u64) {
         let mut parts = self.parts.lock();
         if parts.get(part).is_some_and(|concerned| concerned.version == version && concerned.pins == 0) {
@@ -105,7 +105,7 @@ impl Refusals {
         }
     }
 
-    /// How long an event waits that was refused so many times: doubling, with jitter.
+    /// Returns the pause of an event after so many refusals: doubling, with jitter.
     pub(crate) fn pause_after(&self, attempts: i32) -> Duration {
         if attempts > self.max_resends() {
             return Duration::ZERO; // to be told dead
@@ -114,7 +114,7 @@ impl Refusals {
         doubled.min(self.settings.longest_pause).mul_f64(rand::rng().random_range(0.5..1.0))
     }
 
-    /// Sends again what is due, until it is stopped. An outage is waiting: meanwhile nothing is due.
+    /// Resends due events, until stopped. During an outage nothing is due.
     pub(crate) async fn resend(&self, db: &Database, log: &Log, is_away: impl Fn() -> bool, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             let pause = if is_away() { AWAY } else { self.resend_due(db, log).await };
@@ -151,7 +151,7 @@ impl Refusals {
     }
 }
 
-/// Has an event that is due sent again, or lets it rest; the later ones of its key come behind it.
+/// Resends a due event, or marks the event as dead; the later events of the key follow behind.
 fn act_on(tx: &mut Tx<'_>, log: &Log, held: &Held, max_resends: i32) -> db::Result<()> {
     let mark = moved::relayed(tx, log, &held.topic.as_str().into(), held.partition)?;
     if log.end(&held.topic, held.partition).is_some_and(|end| *end.borrow() - mark > BACKLOG) {
@@ -172,14 +172,15 @@ fn act_on(tx: &mut Tx<'_>, log: &Log, held: &Held, max_resends: i32) -> db::Resu
 /// Appends a held event to the log again.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn append_again(tx: &mut Tx<'_>, held: &Held) -> db::Result<()> {
     quarantine::set_state(tx, held.id, State::Resending)?;
     tx.stage(held.staged());
     ledger::change(tx, &held.topic, Change { appended_again: 1, ..Change::default() })
 }
 
-/// Appends again what waits behind the event, and then all later events of its key: so they keep their order.
+/// Appends the events waiting behind the event again, and then all later events of the key: so the key keeps the
+/// order.
 fn release(tx: &mut Tx<'_>, held: &Held, mark: i64) -> db::Result<()> {
     let behind = quarantine::behind(tx, &held.topic, held.partition, &held.key)?;
     behind.iter().for_each(|held| tx.stage(held.staged()));

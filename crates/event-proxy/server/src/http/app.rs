@@ -1,4 +1,4 @@
-//! The application: routes and what is around them.
+//! The application: routes and middleware.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
@@ -26,7 +26,7 @@ use crate::http::loopback_guard;
 use crate::http::{health, problems};
 use crate::{Proxy, ui};
 
-/// Before every route of the API.
+/// Prefix of every route of the API.
 const PREFIX: &str = "/v1";
 
 #[derive(utoipa::OpenApi)]
@@ -44,7 +44,7 @@ const PREFIX: &str = "/v1";
 )]
 struct Frame;
 
-/// Problems by the shape of an operation, beside the common ones.
+/// Problems by the shape of an operation, in addition to the common problems.
 const RULES: &[Rule] = &[
     // the guard before all routes
     (|_| true, &[&problems::NOT_ALLOWED_WITHOUT_KEYS]),
@@ -53,7 +53,7 @@ const RULES: &[Rule] = &[
     (|shape| shape.needs_role && shape.changes, &[&problems::WRONG_CSRF_TOKEN]),
 ];
 
-/// Refusals by operation. Tests compare them with the answers that they get.
+/// Refusals by operation. Tests compare the refusals with received answers.
 const REFUSALS: &[Refusals] = &[
     (
         "postEvents",
@@ -85,7 +85,7 @@ const REFUSALS: &[Refusals] = &[
     ("deleteTopic", &[&problems::TOPIC_BUSY]),
 ];
 
-/// The OpenAPI document of the routes.
+/// Returns the OpenAPI document of the routes.
 pub fn openapi() -> OpenApi {
     let app = App::new().into_utoipa_app().openapi(Frame::openapi());
     let (_, mut api) = app.service(scope(PREFIX).configure(routes)).split_for_parts();
@@ -114,7 +114,7 @@ fn routes(config: &mut ServiceConfig<'_>) {
         .service(docs::document);
 }
 
-/// The application of one HTTP thread.
+/// Returns the application of one HTTP thread.
 pub(super) fn app(
     proxy: Data<Proxy>,
     described: Described,
@@ -151,7 +151,7 @@ pub(super) fn app(
         .wrap(from_fn(bounded))
 }
 
-/// While the proxy stops, each answer is the last of its connection: it waits for those that are open.
+/// Closes each connection after the answer while the proxy stops: the stop waits for open connections.
 async fn close_at_the_end(
     request: ServiceRequest,
     next: Next<impl MessageBody>,

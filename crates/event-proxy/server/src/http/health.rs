@@ -13,7 +13,7 @@ use telemetry::metrics::{
 
 use crate::Proxy;
 
-/// The proxy accepts events.
+/// Answers that the proxy accepts events.
 #[get("/readyz")]
 pub(crate) async fn readyz(proxy: Data<Proxy>) -> Result<HttpResponse, Problem> {
     if let Some(fault) = proxy.db.storage_fault() {
@@ -40,7 +40,7 @@ pub(crate) async fn readyz(proxy: Data<Proxy>) -> Result<HttpResponse, Problem> 
     Ok(reply::ok(&Readiness::ready(degraded.collect())))
 }
 
-/// Metrics in the text format of Prometheus; gauges of the proxy are read when they are asked for.
+/// Returns metrics in the text format of Prometheus; gauges of the proxy are read at the request.
 #[get("/metrics")]
 pub(crate) async fn metrics(proxy: Data<Proxy>) -> HttpResponse {
     let is_writable = proxy.room.closed().is_none() && proxy.db.storage_fault().is_none();

@@ -1,5 +1,5 @@
-//! Where no API key is required, only programs of this machine may come in: not a proxy on behalf of others, and not a
-//! browser on behalf of some site.
+//! Loopback guard: without required API keys, only programs of this machine may call. Refuses forwarding proxies, and
+//! browsers on behalf of a site.
 
 use std::net::IpAddr;
 
@@ -17,20 +17,20 @@ use crate::http::problems;
 use crate::ingest::cloudevents;
 use crate::ui::HOME;
 
-/// Media types that a form of any site can send without asking first.
+/// Media types that a form of any site can send without a preflight request.
 const OF_FORMS: [&str; 3] = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"];
 
 /// Route that takes these, too, from programs that are no browsers.
 const ANY_BODY: &str = "/v1/events/{service}/{type}";
 
-/// Parts of the names of headers that a reverse proxy or a content network adds.
+/// Parts of names of headers added by reverse proxies and content networks.
 const OF_FORWARDERS: [&str; 7] =
     ["forwarded", "real-ip", "client-ip", "clientip", "connecting-ip", "user-ip", "x-envoy-"];
 
-/// The middleware at the door.
+/// Middleware of the loopback guard.
 ///
 /// # Errors
-/// Those of the application.
+/// Errors of the application.
 pub(crate) async fn watch(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -76,14 +76,14 @@ fn refusal(request: &HttpRequest) -> Option<Problem> {
     })
 }
 
-/// The authority of the target, which HTTP/2 and proxies send and which counts before the header (RFC 9112, 3.2.2), or
+/// Returns the authority of the target, sent by HTTP/2 and proxies and preferred to the header (RFC 9112, 3.2.2), or
 /// the header Host.
 fn host(request: &HttpRequest) -> Option<Authority> {
     let target = request.uri().authority().cloned();
     target.or_else(|| request.headers().get(header::HOST)?.to_str().ok()?.parse().ok())
 }
 
-/// Whether it is a name or an address of the machine for itself.
+/// Returns true for a loopback name or address.
 pub(crate) fn is_of_this_machine(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())

@@ -1,4 +1,4 @@
-//! The types of problem that only a client of the proxy can meet.
+//! Problem types of the proxy alone.
 
 rest::kinds! {
     UNAUTHORIZED = UNAUTHORIZED "unauthorized", "Not without valid credentials",

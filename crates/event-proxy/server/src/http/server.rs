@@ -1,4 +1,4 @@
-//! Serves an open proxy, and stops without dropping what it took.
+//! Serves an open proxy, and stops after finishing running requests.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -15,7 +15,7 @@ use super::app::{app, openapi};
 use super::problems;
 use crate::{Proxy, ui};
 
-/// A proxy that answers requests.
+/// A serving proxy.
 pub struct Server {
     scheme: &'static str,
     stopping: CancellationToken,
@@ -28,7 +28,7 @@ impl Server {
     /// Begins to answer on `listener`.
     ///
     /// # Errors
-    /// When the listener can't be used.
+    /// If the listener can't be used.
     pub fn start(proxy: &Proxy, listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (of_apps, described) = (Data::new(proxy.clone()), Described::new(&openapi(), ui::ROUTES, problems::ALL));
@@ -44,20 +44,20 @@ impl Server {
         Ok(Self { stopping, scheme, address, handle, running: tokio::spawn(server) })
     }
 
-    /// Where it listens.
+    /// Returns the listening address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The URL of its root, without a slash at the end.
+    /// Returns the root URL, without a trailing slash.
     pub fn url(&self) -> String {
         format!("{}://{}", self.scheme, self.address)
     }
 
-    /// Takes no more requests and finishes those it took.
+    /// Takes no new requests and finishes running requests.
     ///
     /// # Errors
-    /// When the server ended badly.
+    /// If the server ended badly.
     pub async fn stop(self) -> io::Result<()> {
         // streams would not end by themselves
         self.stopping.cancel();

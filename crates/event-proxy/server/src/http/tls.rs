@@ -15,10 +15,10 @@ use crate::settings::TlsSettings;
 const CERTIFICATE: &str = "http.tls.certificate";
 const KEY: &str = "http.tls.key";
 
-/// How to serve TLS; `None` where the settings name no certificate.
+/// Returns the TLS configuration; `None` without a certificate in the settings.
 ///
 /// # Errors
-/// The setting whose file can't be used.
+/// The setting with an unusable file.
 pub(crate) fn config(settings: &TlsSettings) -> Result<Option<ServerConfig>, SettingError> {
     let (certificate, key) = match (&settings.certificate, &settings.key) {
         (Some(certificate), Some(key)) => (certificate, key),

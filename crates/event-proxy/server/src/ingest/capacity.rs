@@ -1,5 +1,5 @@
-//! How much the log may still take: what waits for Kafka is bounded, by bytes and by age. Where events stay in the log,
-//! all of them count, until they are deleted.
+//! Capacity of the log: bounds the undelivered events by bytes and by age. Without a bus all events count, until
+//! deleted.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use crate::http::problems;
 use crate::settings::LogLimitSettings;
 use crate::topics::Topics;
 
-/// Between two measurements of how fast the log drains.
+/// Interval of measurements of the delivery rate.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
-/// What the last measurement counts for, beside those before.
+/// Weight of the last measurement.
 const NEWEST: f64 = 0.3;
-/// What Retry-After says while nothing drains.
+/// Retry-After without any delivery.
 const UNKNOWN: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -32,23 +32,23 @@ const LONGEST: Duration = Duration::from_secs(3600);
 pub(crate) struct Room {
     limit: LogLimitSettings,
     to_kafka: bool,
-    /// Of payloads that wait for Kafka or are held; without Kafka of all.
+    /// Bytes of undelivered or quarantined payloads; without Kafka of all payloads.
     bytes: AtomicU64,
-    /// Of payloads that went to Kafka, ever.
+    /// Bytes of all payloads ever delivered.
     drained: AtomicU64,
-    /// Up to which position that was counted.
+    /// Counted position of each partition.
     counted: Mutex<HashMap<Part, i64>>,
     /// Bytes a second.
     rate: AtomicU64,
-    /// Microseconds since 1970 of the oldest event that waits; [`i64::MAX`] when none does.
+    /// Time of the oldest undelivered event in microseconds since 1970; [`i64::MAX`] without any.
     oldest: AtomicI64,
 }
 
 impl Room {
-    /// Of what the log holds now.
+    /// Counts the current content of the log.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub(crate) async fn open(db: &Database, limit: &LogLimitSettings, to_kafka: bool) -> db::Result<Arc<Self>> {
         let count = move |conn: &mut Conn| -> db::Result<_> {
             Ok(if to_kafka { unrelayed_bytes(conn)? } else { log_bytes(conn)? } + quarantine::bytes(conn)?)
@@ -65,10 +65,10 @@ impl Room {
         }))
     }
 
-    /// Room for so many bytes; they are counted until the result is dropped, unless they are [kept](Reserved::keep).
+    /// Reserves room for bytes; the bytes count until the result is dropped, unless [kept](Reserved::keep).
     ///
     /// # Errors
-    /// `log-full`, with the time that the log needs to have room again, as far as that is known.
+    /// `log-full`, with the time until there is room again, if known.
     pub(crate) fn reserve(self: &Arc<Self>, bytes: usize) -> Result<Reserved, Problem> {
         let (bytes, max) = (bytes as u64, self.limit.max_bytes.0 as u64);
         let all = self.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
@@ -83,7 +83,7 @@ impl Room {
         }
     }
 
-    /// Returns the reason why no event is accepted, if there is one.
+    /// Returns the reason for accepting no events, if any.
     pub(crate) fn closed(&self) -> Option<String> {
         let (used, max) = self.used();
         if used >= max { Some(self.told(used)) } else { self.too_old() }
@@ -97,7 +97,7 @@ impl Room {
         }
     }
 
-    /// Returns the reason why no event is accepted, if the oldest one has waited for too long.
+    /// Returns the reason for accepting no events, if the oldest event waits too long.
     fn too_old(&self) -> Option<String> {
         let age = Time::now().micros().saturating_sub(self.oldest.load(Ordering::Relaxed));
         let is_over = age > self.limit.max_age.as_micros() as i64;
@@ -112,7 +112,7 @@ impl Room {
         Problem::new(&problems::LOG_FULL).detail(detail).retry_after(wait)
     }
 
-    /// Kafka has these events of a partition.
+    /// Notes the delivery of a partition's events to Kafka.
     pub(crate) fn delivered(&self, part: &Part, events: &[Event]) {
         let Some(last) = events.last() else { return };
         let mut counted = self.counted.lock();
@@ -124,14 +124,14 @@ impl Room {
         self.drain(new.map(|event| event.payload.len()).sum::<usize>() as u64);
     }
 
-    /// Old events of so many bytes left the log.
+    /// Notes that old events of this size left the log.
     pub(crate) fn forgotten(&self, bytes: u64) {
         if !self.to_kafka {
             self.drain(bytes);
         }
     }
 
-    /// An event is given up.
+    /// Notes the discard of an event.
     pub(crate) fn discarded(&self, bytes: usize) {
         self.drain(bytes as u64);
     }
@@ -147,12 +147,12 @@ impl Room {
         let _ = self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
     }
 
-    /// Bytes that wait or are held, and how many may.
+    /// Returns the bytes of undelivered or quarantined events, and the limit.
     pub(crate) fn used(&self) -> (u64, u64) {
         (self.bytes.load(Ordering::Relaxed), self.limit.max_bytes.0 as u64)
     }
 
-    /// Since when the oldest event waits, if one does.
+    /// Returns the time of the oldest undelivered event, if any.
     pub(crate) fn oldest(&self) -> Option<Time> {
         match self.oldest.load(Ordering::Relaxed) {
             i64::MAX => None,
@@ -160,7 +160,7 @@ impl Room {
         }
     }
 
-    /// Measures how fast the log drains and how old what waits is, until it is stopped.
+    /// Measures the delivery rate and the age of the oldest event, until stopped.
     pub(crate) async fn measure(&self, db: &Database, topics: &Topics, stop: &CancellationToken) {
         let (mut since, mut drained) = (Instant::now(), 0);
         while !stop.is_cancelled() {
@@ -180,7 +180,7 @@ impl Room {
     }
 }
 
-/// But of topics whose events wait for somebody: others can go on.
+/// Returns the oldest undelivered event, without topics that need an action: other topics can go on.
 async fn oldest(db: &Database, at_rest: HashSet<String>) -> db::Result<Option<Time>> {
     db.read(move |conn: &mut Conn| -> db::Result<_> {
         let (in_log, held) = (oldest_unrelayed(conn, &at_rest)?, quarantine::oldest(conn)?);
@@ -189,14 +189,14 @@ async fn oldest(db: &Database, at_rest: HashSet<String>) -> db::Result<Option<Ti
     .await
 }
 
-/// Bytes that were promised room.
+/// Reserved bytes.
 pub(crate) struct Reserved {
     room: Arc<Room>,
     bytes: u64,
 }
 
 impl Reserved {
-    /// So many of them are in the log now.
+    /// Keeps the bytes of events now in the log.
     pub(crate) fn keep(mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes as u64);
     }

@@ -1,4 +1,4 @@
-//! An event as a service hands it over.
+//! Posted events and their checks.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -15,13 +15,13 @@ use uuid::Uuid;
 
 use crate::ingest::cloudevents::Attributes;
 
-/// Of [`Uuid::new_v5`], for the ids that services give.
+/// Namespace of [`Uuid::new_v5`], for ids given by services.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f2d_8a54_1b0e_5c77_9d3a_4e51_70c2_b8f6);
-/// Letters of a service or a type; together they are the name of a topic, which Kafka ends at 249.
+/// Maximum length of a service or a type; both together name a topic, limited to 249 by Kafka.
 pub(crate) const MAX_NAME: usize = 64;
 /// Bytes of a key or an id.
 pub(crate) const MAX_TEXT: usize = 255;
-/// Memory of an event beside its payload: texts, allocations and the item of the answer.
+/// Memory of an event besides the payload: texts, allocations and the item of the answer.
 pub(crate) const MEMORY: usize = 512;
 
 /// Severity. The words of other systems are taken too, in any case: `warning`, `err`, `fatal`, those of syslog.
@@ -74,7 +74,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Data<'a> {
     }
 }
 
-/// What a service posts.
+/// An event as posted by a service.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Posted<'a> {
@@ -86,7 +86,7 @@ pub(crate) struct Posted<'a> {
     #[schema(max_length = 64, pattern = "^[A-Za-z0-9_-]+$")]
     #[serde(borrow, rename = "type")]
     pub kind: Cow<'a, str>,
-    /// Events of one key keep their order.
+    /// Key of the event. Events of one key keep their order.
     #[schema(min_length = 1, max_length = 255)]
     #[serde(borrow, default)]
     pub key: Option<Cow<'a, str>>,
@@ -94,7 +94,7 @@ pub(crate) struct Posted<'a> {
     #[schema(min_length = 1, max_length = 255)]
     #[serde(borrow, default)]
     pub id: Option<Cow<'a, str>>,
-    /// When it happened; now, unless given.
+    /// Time of the event; by default the time of arrival.
     #[serde(default, deserialize_with = "strict")]
     pub time: Option<DateTime<Utc>>,
     #[serde(default)]
@@ -113,10 +113,10 @@ fn strict<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DateTime<
     Ok(Option::<Time>::deserialize(deserializer)?.map(Time::to_chrono))
 }
 
-/// An event that cannot be taken.
+/// A refused event.
 #[derive(Debug)]
 pub struct Refusal {
-    /// Service, as far as the event says it.
+    /// Service, if the event names one.
     pub service: Option<String>,
     pub problem: Problem,
 }
@@ -127,24 +127,24 @@ impl From<Problem> for Refusal {
     }
 }
 
-/// An event that can be taken.
+/// A valid event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub id: Id,
-    /// The service gave it an id of its own, so that it may have been taken before.
+    /// True if the service gave an id: the event may have been accepted before.
     pub may_be_known: bool,
     pub service: String,
     pub kind: String,
     pub key: String,
     pub occurred_at: Time,
-    /// JSON: what was posted, with its time and id.
+    /// JSON: the posted event, with time and id.
     pub payload: String,
     /// W3C `traceparent` that the event has as an attribute.
     pub traceparent: Option<String>,
 }
 
 impl Entry {
-    /// Memory of the event, its texts and its answer included.
+    /// Returns the memory of the event, including the texts and the answer.
     pub fn memory(&self) -> usize {
         self.payload.len() + MEMORY
     }
@@ -171,7 +171,7 @@ struct Payload<'a> {
 }
 
 impl Posted<'_> {
-    /// The event, if all its fields can be.
+    /// Returns the event, if all fields are valid.
     ///
     /// # Errors
     /// `invalid-request`, naming each wrong field; `body-too-large` with more than `max_bytes`.
@@ -221,7 +221,7 @@ impl Posted<'_> {
         })
     }
 
-    /// Id of the event to which the service gave the id `own`.
+    /// Returns the id of the event with the service's id `own`.
     fn own_id(&self, own: &str) -> Id {
         let source = self.attributes.get("source").map(String::as_str).unwrap_or_default();
         let (service, kind) = (&self.service, &self.kind);
@@ -253,7 +253,7 @@ impl Posted<'_> {
     }
 }
 
-/// Whether it can name a service or a type.
+/// Returns true for a valid name of a service or a type.
 pub(crate) fn is_name(name: &str) -> bool {
     let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     (1..=MAX_NAME).contains(&name.len()) && name.chars().all(known)

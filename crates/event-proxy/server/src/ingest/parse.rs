@@ -1,4 +1,4 @@
-//! Events out of the body of a request, in each form that is known.
+//! Parses events from request bodies of each format.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::ingest::event::{Data, Entry, Level, Posted, Refusal};
 
 /// Events of an array at the most.
 const MAX_ITEMS: usize = 10_000;
-/// What an array with more is refused by.
+/// Error text of an array with too many items.
 const TOO_MANY: &str = "too many items";
 
 /// Media types of lines of JSON.
@@ -30,7 +30,7 @@ const LINES: [&str; 5] = [
     "application/jsonlines",
 ];
 
-/// What a body holds, by its media type.
+/// Format of a body, by media type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// An event, an array of them, or an event a line.
@@ -62,7 +62,7 @@ pub(crate) struct Reader<'a> {
     max_event: usize,
 }
 
-/// The events of a body, and whether it is one alone.
+/// The events of a body, and true for a single event.
 pub(crate) struct Read {
     pub entries: Vec<Result<Entry, Refusal>>,
     pub alone: bool,
@@ -115,7 +115,7 @@ impl<'a> Reader<'a> {
     /// Reads a whole body of any form but lines.
     ///
     /// # Errors
-    /// `malformed-json` when nothing can be told of it.
+    /// `malformed-json` for an unreadable body.
     pub(crate) async fn read(&self, body: &[u8]) -> Result<Read, Problem> {
         let alone = |entry: Result<Entry, Refusal>| Ok(Read { entries: vec![entry], alone: true });
         if self.form == Form::Data {
@@ -287,7 +287,7 @@ fn parse<'a, T: Deserialize<'a>>(json: &'a [u8], whole: &str) -> Result<T, Probl
     })
 }
 
-/// The problem of a text that is not JSON, or of JSON that is not what is expected: a syntax error may be either.
+/// Returns the problem of a text that is not JSON, or of unexpected JSON: a syntax error may be either.
 fn wrong(json: &[u8], field: &str, error: &serde_json::Error) -> Problem {
     if !error.is_data() && serde_json::from_slice::<IgnoredAny>(json).is_err() {
         return Problem::new(&kinds::MALFORMED_JSON).detail(error);

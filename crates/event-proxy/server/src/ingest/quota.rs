@@ -1,8 +1,8 @@
-//! How much a key may hand over: events and bytes a second, with a burst of one second.
+//! Quota of a key: events and bytes a second, with a burst of one second.
 //!
-//! It is the generic cell rate algorithm, written here and not taken from `governor`: a batch that is larger than the
-//! burst must be possible, so it is taken once nothing of the quota is used, and those behind it wait the longer; and
-//! events and bytes are taken together or not at all. `governor` refuses the one and can't do the other.
+//! Implements the generic cell rate algorithm, instead of `governor`, for two reasons. A batch larger than the burst
+//! must be possible: an unused quota takes the batch, and later batches wait the longer; `governor` refuses such a
+//! batch. Events and bytes are taken together or not at all; `governor` can't do this.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -14,12 +14,12 @@ use crate::http::problems;
 
 const BURST: Duration = Duration::from_secs(1);
 
-/// What a key may, and what it used of it.
+/// Limits of a key, and their use.
 pub(crate) struct Quota {
     limits: Mutex<Vec<Limit>>,
 }
 
-/// What a request takes of a quota.
+/// Cost of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Cost {
     pub events: u64,
@@ -51,12 +51,12 @@ struct Limit {
     unit: Unit,
     /// A second, and at once.
     rate: u64,
-    /// When nothing of it is used any more.
+    /// Time at which the whole quota is unused again.
     whole_at: Option<Instant>,
 }
 
 impl Quota {
-    /// `None` without any limit.
+    /// Returns the quota of the limits; `None` without any limit.
     pub(crate) fn new(events_per_second: Option<i64>, bytes_per_second: Option<i64>) -> Option<Self> {
         let limit = |unit, rate: Option<i64>| {
             let rate = u64::try_from(rate?).ok().filter(|rate| *rate > 0)?;
@@ -67,10 +67,10 @@ impl Quota {
         (!limits.is_empty()).then(|| Self { limits: Mutex::new(limits) })
     }
 
-    /// Takes all of it or nothing.
+    /// Takes the whole cost or nothing.
     ///
     /// # Errors
-    /// When to come again.
+    /// If to come again.
     pub(crate) fn take(&self, cost: Cost, now: Instant) -> Result<(), Exceeded> {
         if cost.events == 0 {
             return Ok(());
@@ -86,15 +86,15 @@ impl Quota {
         Ok(())
     }
 
-    /// Gives back what was taken for nothing.
+    /// Gives back an unused cost.
     pub(crate) fn give_back(&self, cost: Cost) {
         for limit in self.limits.lock().iter_mut() {
             limit.whole_at = limit.whole_at.and_then(|at| at.checked_sub(limit.time_of(cost)));
         }
     }
 
-    /// As draft-ietf-httpapi-ratelimit-headers has it: of each limit how many units are left now, and after how many
-    /// seconds none is used.
+    /// Returns the header fields of draft-ietf-httpapi-ratelimit-headers: for each limit the units left now, and the
+    /// seconds until the whole limit is unused.
     pub(crate) fn told(&self, now: Instant) -> Told {
         let limits = self.limits.lock();
         let (mut policy, mut left) = (String::new(), String::new());
@@ -114,7 +114,7 @@ impl Quota {
 }
 
 impl Limit {
-    /// How long it takes until nothing of it is used.
+    /// Returns the time until the whole limit is unused.
     fn used(&self, now: Instant) -> Duration {
         self.whole_at.map(|at| at.saturating_duration_since(now)).unwrap_or_default()
     }
@@ -143,13 +143,13 @@ impl From<Exceeded> for Problem {
 }
 
 impl Exceeded {
-    /// For `Retry-After`.
+    /// Returns the seconds for `Retry-After`.
     pub fn seconds(self) -> u64 {
         seconds(self.wait)
     }
 }
 
-/// Rounded up, so that whoever waits as long is let in.
+/// Rounds up, so that a client that waits so long is let in.
 fn seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }

@@ -1,4 +1,4 @@
-//! Receipts: what a service asks about its event by.
+//! Receipts: tokens for questions about an event.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -8,23 +8,23 @@ use program::Secret;
 use sha2::Sha256;
 use uuid::Uuid;
 
-/// Bytes of the MAC that are given out.
+/// Bytes of the MAC in a receipt.
 const MAC: usize = 8;
 
-/// Makes receipts and reads them: `{node}.{id and MAC}`, so that one that was never given out is known for that.
+/// Builds and reads receipts: `{node}.{id and MAC}`. The MAC exposes a forged receipt.
 pub(crate) struct Receipts {
     node: String,
     key: Hmac<Sha256>,
 }
 
 impl Receipts {
-    /// Of the proxy `node`.
+    /// Returns the receipts of the proxy `node`.
     pub(crate) fn new(node: &str, secret: &Secret) -> Self {
         let key = Hmac::new_from_slice(secret.expose().as_bytes()).expect("a key may be of any length");
         Self { node: node.to_owned(), key }
     }
 
-    /// The receipt of an event.
+    /// Returns the receipt of an event.
     pub(crate) fn of(&self, id: Id) -> String {
         let Id(id) = id;
         let mut bytes = id.as_bytes().to_vec();
@@ -32,7 +32,7 @@ impl Receipts {
         format!("{}.{}", self.node, BASE64_URL_SAFE_NO_PAD.encode(bytes))
     }
 
-    /// The event of a receipt; `None` when this proxy never gave it out.
+    /// Returns the event of a receipt; `None` for a receipt of another proxy or a forged receipt.
     pub(crate) fn read(&self, receipt: &str) -> Option<Id> {
         let (node, rest) = receipt.rsplit_once('.')?;
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(rest).ok().filter(|_| node == self.node)?;

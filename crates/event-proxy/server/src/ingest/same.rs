@@ -28,7 +28,7 @@ pub(crate) fn is_same(one: &str, other: &str) -> bool {
     one == other || content(one).zip(content(other)).is_some_and(are_same)
 }
 
-/// Stored events are at most 127 levels deep, so the recursion ends.
+/// Compares values by recursion: stored events are at most 127 levels deep.
 fn are_equal(one: &RawValue, other: &RawValue) -> bool {
     let (one, other) = (one.get(), other.get());
     if one == other {
@@ -51,7 +51,7 @@ fn parsed<'a, T: Deserialize<'a>>(one: &'a str, other: &'a str) -> Option<(T, T)
     Some((serde_json::from_str(one).ok()?, serde_json::from_str(other).ok()?))
 }
 
-/// Members of an object by name. A name that is there twice stays there twice, in its order.
+/// Members of an object by name. A repeated name stays repeated, in order.
 pub(crate) struct Members<'a>(pub(crate) Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {

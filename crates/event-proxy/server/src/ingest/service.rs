@@ -11,22 +11,22 @@ use crate::ingest::capacity::Reserved;
 use crate::ingest::event::{Entry, Refusal};
 use crate::ingest::writer::{Routed, Taken};
 
-/// When an event is acknowledged.
+/// Time of an event's acknowledgement.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Ack {
-    /// Once it is queued; it is lost if the process is killed.
+    /// After queueing; the event is lost if the process is killed.
     Memory,
-    /// Once it is on the disk.
+    /// After the write to the disk.
     #[default]
     Disk,
-    /// Once all in-sync replicas of Kafka have it, or in time.
+    /// After all in-sync replicas of Kafka have the event, or after the time-out.
     Kafka,
 }
 
 impl Proxy {
-    /// Takes events, in their order: each is in the log once this returns, or with `ack=memory` on its way there.
-    /// Those that can't be taken cost the others nothing.
+    /// Accepts events, in order: each is in the log at the return, or with `ack=memory` on the way to the log.
+    /// Refused events do not affect the rest.
     ///
     /// # Errors
     /// The database's; then nothing is known to be taken.
@@ -86,7 +86,8 @@ impl Proxy {
         }
     }
 
-    /// Stores the events and waits until Kafka has them, but not for ever: then they are in the log, and on their way.
+    /// Stores the events and waits until Kafka has the events, up to a time-out: then the events are in the log, and
+    /// on the way.
     async fn deliver(&self, routed: Vec<Routed>, room: Reserved) -> Result<Vec<Result<Taken, Problem>>, Problem> {
         let wait = self.delivery.waiting.wait_for(routed.iter().map(|event| event.entry.id));
         let stored = self.store(routed, room).await?;

@@ -1,5 +1,5 @@
-//! The one way into the log, for all events whatever they are acknowledged by: a queue in memory, of which all that
-//! there is goes into the log at once, in its order.
+//! Intake into the log, for all events with any acknowledgement: a queue in memory. The whole queue goes into the log
+//! at once, in order.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,31 +21,31 @@ use crate::ingest::event::Entry;
 use crate::ingest::same::is_same;
 use crate::topics::Topics;
 
-/// Events that one unit of work takes, or a few more.
+/// Approximate maximum of events in one unit of work.
 const MOST: usize = 4096;
-/// Before what nobody waits for is written again, after a failure.
+/// Pause before acknowledged batches are written again, after a failure.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// An event that was taken.
+/// An accepted event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken {
     pub id: Id,
-    /// It had been taken before.
+    /// True if the event had been accepted before.
     pub duplicate: bool,
-    /// Where Kafka has it, if that was waited for.
+    /// Place on Kafka, if the request waited for Kafka.
     pub place: Option<Place>,
-    /// Kafka did not have it in time.
+    /// True if Kafka did not have the event in time.
     pub fallback: bool,
 }
 
 impl Taken {
-    /// In the log, or on its way there.
+    /// Returns an event in the log, or on the way to the log.
     pub fn new(id: Id, duplicate: bool) -> Self {
         Self { id, duplicate, place: None, fallback: false }
     }
 }
 
-/// An event with the topic it goes to.
+/// An event with the event's topic.
 pub(crate) struct Routed {
     pub entry: Entry,
     pub topic: String,
@@ -53,29 +53,29 @@ pub(crate) struct Routed {
     pub traceparent: Option<String>,
 }
 
-/// What becomes of each event of a batch.
+/// Outcome of each event of a batch.
 type Fates = Vec<Result<Taken, Problem>>;
 
 /// The queue.
 pub(crate) struct Intake {
     queue: mpsc::UnboundedSender<Batch>,
-    /// Memory of the events that are in it.
+    /// Memory of the queued events.
     memory: Arc<Semaphore>,
     limit: u32,
     topics: Arc<Topics>,
 }
 
-/// Events that came together.
+/// Events of one request.
 struct Batch {
     events: Arc<[Routed]>,
     room: Reserved,
-    /// `None` when they are acknowledged already.
+    /// Sender of the answer; `None` for already acknowledged events.
     answer: Option<oneshot::Sender<db::Result<Fates>>>,
     _memory: OwnedSemaphorePermit,
 }
 
 impl Intake {
-    /// Into the log of `db`, with so many bytes on the way at the most.
+    /// Starts the intake into the log of `db`, with at most `limit` bytes in the queue.
     pub(crate) fn start(db: Database, limit: usize, topics: Arc<Topics>) -> Self {
         let (queue, waiting) = mpsc::unbounded_channel();
         tokio::spawn(run(db, waiting, topics.clone()));
@@ -83,10 +83,10 @@ impl Intake {
         Self { queue, memory: Arc::new(Semaphore::new(limit as usize)), limit, topics }
     }
 
-    /// Queues the events: they are in the log once the answer comes.
+    /// Queues the events: the events are in the log when the answer comes.
     ///
     /// # Errors
-    /// `log-full` when too much is on its way already.
+    /// `log-full` if the queue is full.
     pub(crate) fn take(
         &self,
         events: Vec<Routed>,
@@ -97,10 +97,10 @@ impl Intake {
         Ok(answered)
     }
 
-    /// Queues events that are acknowledged with this; they will be in the log unless the process is killed.
+    /// Queues events and acknowledges them at once; the events will be in the log unless the process is killed.
     ///
     /// # Errors
-    /// `log-full` when too much is on its way already.
+    /// `log-full` if the queue is full.
     pub(crate) fn take_later(&self, events: Vec<Routed>, room: Reserved) -> Result<Fates, Problem> {
         let taken = events.iter().map(|event| Ok(Taken::new(event.entry.id, false))).collect();
         self.enqueue(events, room, None)?;
@@ -125,7 +125,7 @@ impl Intake {
         self.queue.send(batch).map_err(|_| rest::problem::unavailable("the proxy is stopping"))
     }
 
-    /// Waits until all that was queued is in the log.
+    /// Waits until all queued events are in the log.
     pub(crate) async fn finish(&self) {
         drop(self.memory.acquire_many(self.limit).await);
     }
@@ -144,8 +144,8 @@ async fn run(db: Database, mut queue: mpsc::UnboundedReceiver<Batch>, topics: Ar
     }
 }
 
-/// Writes the batches, and answers. After a failure those who wait are told; what nobody waits for is written again,
-/// for it is acknowledged already.
+/// Writes the batches, and answers. After a failure, waiting requests get an error; acknowledged batches are written
+/// again.
 async fn write(db: &Database, mut batches: Vec<Batch>, topics: &Topics) {
     let mut is_again = false;
     while !batches.is_empty() {
@@ -161,7 +161,7 @@ async fn write(db: &Database, mut batches: Vec<Batch>, topics: &Topics) {
     }
 }
 
-/// Stages what is not known already; what becomes of each event of each batch.
+/// Stages new events; returns the outcome of each event of each batch.
 fn stage_all(tx: &mut Tx<'_>, batches: &[Arc<[Routed]>], may_be_known: bool) -> db::Result<Vec<Fates>> {
     let all = || batches.iter().flat_map(|events| events.iter());
     let own: Vec<Id> = all().map(|it| &it.entry).filter(|it| may_be_known || it.may_be_known).map(|it| it.id).collect();
@@ -204,7 +204,7 @@ impl Batch {
         }
     }
 
-    /// The batch, if it is to be written again.
+    /// Returns the batch, if the batch is to be written again.
     fn failed(self, error: &db::Error) -> Option<Self> {
         let may_pass = matches!(error, db::Error::Unavailable(_) | db::Error::UnknownOutcome(_));
         match self.answer {

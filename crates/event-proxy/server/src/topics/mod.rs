@@ -1,4 +1,4 @@
-//! Which topic an event goes to, and topics that are made: for new services and types, or by hand.
+//! Choice of an event's topic, and creation of topics: for new services and types, or by hand.
 
 pub(crate) mod rows;
 
@@ -21,52 +21,53 @@ use crate::http::problems;
 use crate::settings::TopicSettings;
 use crate::topics::rows::{NewTopic, TopicRow};
 
-/// How long a topic that was made may be unknown to a broker.
+/// Time in which a broker may not know a new topic yet.
 const HEARD_OF: Duration = Duration::from_secs(30);
 /// Maximum length of a topic's name on Kafka.
 const MAX_LENGTH: usize = 249;
 
-/// What a topic is.
+/// State of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum TopicState {
-    /// It takes events, and Kafka has it.
+    /// The topic takes events, and exists on Kafka.
     Active,
-    /// It takes events, which wait until Kafka has it.
+    /// The topic takes events; the events wait until the topic exists on Kafka.
     Creating,
-    /// It takes events, which wait: it was deleted on Kafka, and is made there again only by hand.
+    /// The topic takes events, and the events wait: the topic was deleted on Kafka, and is created again only by
+    /// hand.
     Missing,
     /// It takes no events until Kafka, which refuses to make it, has it.
     Refused,
-    /// It takes no events until it is made again by hand.
+    /// The topic takes no events until created again by hand.
     Deleted,
 }
 
-/// The topics that there are.
+/// All topics.
 pub(crate) struct Topics {
-    /// Of the log.
+    /// Database of the log.
     db: Database,
-    /// That proxies share.
+    /// Database shared by proxies.
     control: Database,
     log: Log,
     settings: TopicSettings,
     delivery: Arc<Delivery>,
-    /// As the control database has them.
+    /// Rows of the control database.
     rows: RwLock<HashMap<String, TopicRow>>,
-    /// Those that were made on Kafka, and are not there any more.
+    /// Topics created on Kafka and no longer there.
     missing: RwLock<HashSet<String>>,
     /// Those that Kafka refuses to make, each with the reason.
     refused: RwLock<BTreeMap<String, String>>,
     /// Services whose events have a topic, as far as this process took any; there are at most as many as topics.
     services: RwLock<HashSet<String>>,
-    /// One is made at a time.
+    /// Lock for one creation at a time.
     making: Mutex<()>,
-    /// One reads at a time: who began earlier must not have the last word.
+    /// Lock for one read at a time, so that an older read never overwrites a newer one.
     reading: Mutex<()>,
 }
 
 impl Topics {
-    /// Topics of the control database, and of the log, which is open.
+    /// Opens the topics of the control database, and the topics of the open log.
     ///
     /// # Errors
     /// The control database's.
@@ -91,10 +92,10 @@ impl Topics {
         Ok(topics)
     }
 
-    /// Reads again what other proxies may have changed.
+    /// Reads changes by other proxies.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub(crate) async fn refresh(&self) -> db::Result<()> {
         let _turn = self.reading.lock().await;
         let all = self.control.read(rows::all).await?;
@@ -103,12 +104,12 @@ impl Topics {
         Ok(())
     }
 
-    /// All of them, by name.
+    /// Returns all topics, by name.
     pub(crate) fn rows(&self) -> HashMap<String, TopicRow> {
         self.rows.read().clone()
     }
 
-    /// What a topic is.
+    /// Returns the state of a topic.
     pub(crate) fn state(&self, row: &TopicRow) -> TopicState {
         let is_missing = || self.missing.read().contains(&row.name);
         match (row.deleted_at, row.made_at) {
@@ -120,7 +121,7 @@ impl Topics {
         }
     }
 
-    /// The names of topics that were deleted on Kafka, though they take events.
+    /// Returns the names of topics deleted on Kafka that still take events.
     pub(crate) fn missing(&self) -> Vec<String> {
         let mut missing: Vec<_> = self.missing.read().iter().cloned().collect();
         missing.sort_unstable();
@@ -132,22 +133,22 @@ impl Topics {
         self.refused.read().clone()
     }
 
-    /// The names of topics whose events wait for somebody to act.
+    /// Returns the names of topics with events waiting for an action.
     pub(crate) fn at_rest(&self) -> HashSet<String> {
         let rows = self.rows.read();
         let deleted = rows.values().filter(|row| row.deleted_at.is_some()).map(|row| row.name.clone());
         deleted.chain(self.missing()).chain(self.refused().into_keys()).collect()
     }
 
-    /// The topic of a service and a type.
+    /// Returns the topic of a service and a type.
     pub(crate) fn name(&self, service: &str, kind: &str) -> String {
         self.settings.template.replace("{service}", service).replace("{type}", kind)
     }
 
-    /// The topic of a service and a type, which is there then.
+    /// Returns the topic of a service and a type, created if necessary.
     ///
     /// # Errors
-    /// `unknown-topic` where none is made of itself, `too-many-topics`, and the database's.
+    /// `unknown-topic` if topics are not created automatically, `too-many-topics`, and errors of the database.
     pub(crate) async fn ensure(&self, service: &str, kind: &str) -> Result<String, Problem> {
         let topic = self.find_or_make(service, kind).await?;
         if !self.services.read().contains(service) {
@@ -156,7 +157,7 @@ impl Topics {
         Ok(topic)
     }
 
-    /// Counts a refused event. A service without a topic counts as `other`, so that clients make no labels.
+    /// Counts a refused event. A service without a topic counts as `other`, so that clients can't create labels.
     pub(crate) fn count_refused(&self, service: Option<&str>, problem: &Problem) {
         let known = service.filter(|service| self.services.read().contains(*service));
         let labels = [known.unwrap_or("other").to_owned().into(), problem.kind().code.into()];
@@ -188,7 +189,7 @@ impl Topics {
         self.takes_events_once_made(topic).await
     }
 
-    /// Makes a topic by hand; one that is deleted or missing comes back.
+    /// Creates a topic by hand; a deleted or missing topic comes back.
     ///
     /// # Errors
     /// `invalid-request` for a name that Kafka cannot have, and the database's.
@@ -223,7 +224,7 @@ impl Topics {
         Ok(())
     }
 
-    /// As the rules have it made.
+    /// Returns a new topic by the rules.
     pub(crate) fn new_topic(&self, name: &str) -> NewTopic {
         let rule = self.settings.rule(name);
         NewTopic {
@@ -250,7 +251,7 @@ impl Topics {
         *missing = gone;
     }
 
-    /// False where the topic has to be made.
+    /// Returns true if the topic takes events; false if the topic has to be created.
     fn takes_events(&self, topic: &str) -> Result<bool, Problem> {
         let rows = self.rows.read();
         match rows.get(topic) {
@@ -264,7 +265,7 @@ impl Topics {
         }
     }
 
-    /// Has the log take events of a topic that the control database has.
+    /// Opens the log for events of a topic in the control database.
     async fn takes_events_once_made(&self, topic: String) -> Result<String, Problem> {
         if self.takes_events(&topic)? {
             self.delivery.more.notify_one();
@@ -326,7 +327,7 @@ impl Topics {
 
 #[async_trait]
 impl SeeToTopics for Topics {
-    /// Makes on Kafka what was never made there, and notes what is not there any more.
+    /// Creates new topics on Kafka, and notes missing topics.
     async fn see_to(&self, cluster: &Cluster) -> Result<(), String> {
         let there = cluster.kafka().topics().await.map_err(|error| error.to_string())?;
         let rows: Vec<_> = self.rows().into_values().filter(|row| row.deleted_at.is_none()).collect();

@@ -15,16 +15,16 @@ pub(crate) struct TopicRow {
     pub partitions: i32,
     /// The brokers' unless given.
     pub replication: Option<i32>,
-    /// In milliseconds; the brokers' unless given.
+    /// Retention in milliseconds; by default the brokers' retention.
     retention: Option<i64>,
     pub created_at: Time,
-    /// When it was made on Kafka; by itself it is made there only once.
+    /// Time of the creation on Kafka; the proxy creates a topic there only once without a request.
     pub made_at: Option<Time>,
     pub deleted_at: Option<Time>,
 }
 
 impl TopicRow {
-    /// How long Kafka keeps its records; the brokers' unless given.
+    /// Returns the retention of records on Kafka; `None` means the brokers' retention.
     pub(crate) fn retention(&self) -> Option<Duration> {
         self.retention.map(|millis| Duration::from_millis(millis.max(0) as u64))
     }
@@ -36,20 +36,20 @@ pub(crate) struct NewTopic {
     pub name: String,
     pub partitions: i32,
     pub replication: Option<i32>,
-    /// In milliseconds.
+    /// Retention in milliseconds.
     pub retention: Option<i64>,
 }
 
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn all(conn: &mut Conn) -> db::Result<Vec<TopicRow>> {
     Ok(topic::table.load(conn)?)
 }
 
-/// Nothing happens to one that is there.
+/// Inserts a topic; keeps an existing topic.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewTopic) -> db::Result<()> {
     let row = (
         topic::name.eq(&new.name),
@@ -66,10 +66,10 @@ pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewTopic) -> db::Result<()> {
     Ok(())
 }
 
-/// One that is there is to be made on Kafka again; it keeps its partitions.
+/// Inserts a topic, or lets an existing topic be created on Kafka again; the topic keeps its partitions.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn renew(tx: &mut Tx<'_>, new: &NewTopic) -> db::Result<()> {
     insert(tx, new)?;
     let again = (
@@ -83,7 +83,7 @@ pub(crate) fn renew(tx: &mut Tx<'_>, new: &NewTopic) -> db::Result<()> {
 }
 
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn set_made(tx: &mut Tx<'_>, name: &str) -> db::Result<()> {
     let now = tx.now()?;
     diesel::update(topic::table.find(name)).set(topic::made_at.eq(Some(now))).execute(&mut **tx)?;
@@ -91,7 +91,7 @@ pub(crate) fn set_made(tx: &mut Tx<'_>, name: &str) -> db::Result<()> {
 }
 
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub(crate) fn set_deleted(tx: &mut Tx<'_>, name: &str) -> db::Result<()> {
     let now = tx.now()?;
     diesel::update(topic::table.find(name)).set(topic::deleted_at.eq(Some(now))).execute(&mut **tx)?;

@@ -28,18 +28,18 @@ static ASSETS: &[Asset] = assets! {
     "icon.svg" "image/svg+xml"
 };
 
-/// Changes with any of them, so that pages name each as it is, and a browser may keep it for good.
+/// Version in URLs of the assets: changes with any asset, so that a browser may cache each URL for ever.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let all = ASSETS.iter().fold(Sha256::new(), |hash, asset| hash.chain_update(asset.text));
     all.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 });
 
-/// Where a page finds one.
+/// Returns the URL of an asset.
 pub(super) fn at(name: &str) -> String {
     format!("/admin/static/{name}?v={}", *VERSION)
 }
 
-/// One of them.
+/// Serves an asset.
 #[get("/admin/static/{name}")]
 pub(crate) async fn one(request: HttpRequest, name: Segment<String>) -> Result<HttpResponse, Problem> {
     let found = ASSETS.iter().find(|asset| asset.name == name.0);

@@ -1,4 +1,4 @@
-//! What was done.
+//! Page of the audit log.
 
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
@@ -20,7 +20,7 @@ struct AuditPage {
     is_first: bool,
 }
 
-/// What was done, the newest first.
+/// Shows the actions, the newest first.
 #[get("/admin/audit")]
 pub(crate) async fn page(proxy: Data<Proxy>, viewer: Viewer, page: Query<PageQuery>) -> Result<HttpResponse, Refusal> {
     let frame = Frame::new(&proxy, &viewer, "audit", "Audit log");

@@ -1,4 +1,4 @@
-//! Events that Kafka refused: searched, sent again, given up.
+//! Pages of dead letters: search, redrive, discard.
 
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
@@ -20,7 +20,7 @@ use crate::api::dead_letters::{
 };
 use crate::auth::admin;
 
-/// What was done before, for a line at the top.
+/// Result of the last action, for a line at the top.
 #[derive(Deserialize, Validate)]
 #[garde(allow_unvalidated)]
 pub(super) struct Done {
@@ -37,7 +37,7 @@ struct DeadLettersPage {
     is_dead: bool,
     is_filtered: bool,
     page: Page<DeadLetterView>,
-    /// Where the next page is.
+    /// URL of the next page.
     next: Option<String>,
     is_first: bool,
     done: Option<String>,
@@ -47,7 +47,7 @@ struct DeadLettersPage {
 #[template(path = "redrive.html")]
 struct RedrivePage {
     frame: Frame,
-    /// Of the filter, as the form sends them again.
+    /// Fields of the filter, sent again by the form.
     fields: Vec<(&'static str, String)>,
     matched: i64,
 }
@@ -60,7 +60,7 @@ fn text(text: &Option<String>) -> String {
     text.clone().unwrap_or_default()
 }
 
-/// Events that Kafka refused, the newest first.
+/// Shows events refused by Kafka, the newest first.
 #[get("/admin/dead-letters")]
 pub(crate) async fn list(
     proxy: Data<Proxy>,
@@ -97,7 +97,7 @@ pub(crate) async fn list(
     Ok(html(StatusCode::OK, &page))
 }
 
-/// Which dead events, and whether it was seen how many they are.
+/// Filter of dead events, and the confirmation of their number.
 #[derive(Deserialize, Validate)]
 #[garde(allow_unvalidated)]
 #[serde(deny_unknown_fields)]
@@ -130,7 +130,7 @@ impl RedriveForm {
         all.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect()
     }
 
-    /// As the JSON route takes it, so that both check the same.
+    /// Returns the filter in the form of the JSON route, so that both run the same checks.
     fn filter(&self) -> Result<RedriveFilter, Problem> {
         let mut filter: serde_json::Map<_, _> =
             self.fields().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
@@ -141,7 +141,7 @@ impl RedriveForm {
     }
 }
 
-/// Shows how many dead events a filter finds; once that was seen, has them sent again.
+/// Shows the number of dead events of a filter; after a confirmation, sends the events again.
 #[post("/admin/dead-letters/redrive")]
 pub(crate) async fn redrive(proxy: Data<Proxy>, form: Form<RedriveForm>) -> Result<HttpResponse, Refusal> {
     let request = RedriveRequest { filter: form.value.filter()?, dry_run: !form.value.confirmed };

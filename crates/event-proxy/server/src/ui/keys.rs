@@ -18,7 +18,7 @@ use crate::Proxy;
 use crate::auth::admin;
 use crate::auth::keys::{ApiKey, NewKey, ShownKey};
 
-/// What was done before, for a line at the top.
+/// Result of the last action, for a line at the top.
 #[derive(Deserialize, Validate)]
 #[garde(allow_unvalidated)]
 pub(super) struct Done {
@@ -32,13 +32,13 @@ struct KeysPage {
     keys: Vec<ApiKey>,
     are_required: bool,
     done: Option<String>,
-    /// One that was made just now: its text is on this page only.
+    /// A key just made: the secret is on this page only.
     shown: Option<ShownKey>,
     form: KeyForm,
     refused: Option<String>,
 }
 
-/// A key to be made, as it is written down.
+/// A new key as typed into the form.
 #[derive(Default, Deserialize, Validate)]
 #[garde(allow_unvalidated)]
 #[serde(deny_unknown_fields)]
@@ -54,7 +54,7 @@ pub(super) struct KeyForm {
 }
 
 impl KeyForm {
-    /// As the JSON route takes it, so that both check the same.
+    /// Returns the request in the form of the JSON route, so that both run the same checks.
     fn request(&self) -> Result<NewKey, Problem> {
         let mut request = Map::from_iter([("name".to_owned(), Value::from(self.name.trim()))]);
         request.insert("services".into(), words(&self.services).collect());
@@ -80,14 +80,14 @@ impl KeysPage {
     }
 }
 
-/// All API keys that there ever were.
+/// Shows all API keys ever made.
 #[get("/admin/keys")]
 pub(crate) async fn list(proxy: Data<Proxy>, viewer: Viewer, done: Query<Done>) -> Result<HttpResponse, Refusal> {
     let done = done.0.revoked.map(|_| "Revoked. Every proxy refuses it within two seconds.".to_owned());
     Ok(html(StatusCode::OK, &KeysPage { done, ..KeysPage::new(&proxy, &viewer).await? }))
 }
 
-/// Makes one, and shows it.
+/// Creates a key, and shows the secret.
 #[post("/admin/keys")]
 pub(crate) async fn make(proxy: Data<Proxy>, form: Form<KeyForm>) -> Result<HttpResponse, Refusal> {
     let made = match form.value.request() {
@@ -107,7 +107,7 @@ pub(crate) async fn make(proxy: Data<Proxy>, form: Form<KeyForm>) -> Result<Http
     Ok(html(StatusCode::CREATED, &KeysPage { shown: Some(made), ..page }))
 }
 
-/// Gives it a new key, and shows that.
+/// Rotates a key, and shows the new secret.
 #[post("/admin/keys/{id}/rotate")]
 pub(crate) async fn rotate(proxy: Data<Proxy>, form: Form<Nothing>, id: Segment<Id>) -> Result<HttpResponse, Refusal> {
     let rotated = proxy.keys.rotate(admin::NAME, id.0).await?;
@@ -115,7 +115,7 @@ pub(crate) async fn rotate(proxy: Data<Proxy>, form: Form<Nothing>, id: Segment<
     Ok(html(StatusCode::OK, &KeysPage { shown: Some(rotated), ..page }))
 }
 
-/// Has it refused from now on.
+/// Revokes a key.
 #[post("/admin/keys/{id}/revoke")]
 pub(crate) async fn revoke(proxy: Data<Proxy>, _form: Form<Nothing>, id: Segment<Id>) -> Result<HttpResponse, Refusal> {
     proxy.keys.revoke(admin::NAME, id.0).await?;

@@ -1,4 +1,4 @@
-//! The admin's pages: what the admin's routes do, for people. Made on the server; scripts only keep them up to date.
+//! The admin's pages: the admin's routes for people. Rendered on the server; scripts only keep the pages up to date.
 
 mod assets;
 mod audit;
@@ -23,7 +23,7 @@ use crate::Proxy;
 use crate::auth::admin;
 use session_extractor::Viewer;
 
-/// Links of the frame: the first part of the path behind [`HOME`], and what it is called.
+/// Links of the frame: the first part of the path behind [`HOME`], and the title.
 const LINKS: [(&str, &str); 5] = [
     ("", "Overview"),
     ("topics", "Topics"),
@@ -32,7 +32,7 @@ const LINKS: [(&str, &str); 5] = [
     ("audit", "Audit log"),
 ];
 
-/// Where the pages are.
+/// Path of the pages.
 pub(crate) const HOME: &str = "/admin";
 
 const GET: &[Method] = &[Method::GET];
@@ -57,7 +57,7 @@ const DEAD_LETTERS: Option<&[&str]> = Some(&[
     "discarded",
 ]);
 
-/// Routes of the pages, which are in no OpenAPI document.
+/// Routes of the pages; absent from the OpenAPI document.
 pub const ROUTES: &[Outside] = &[
     (HOME, GET, NONE),
     ("/admin/", GET, NONE),
@@ -78,11 +78,11 @@ pub const ROUTES: &[Outside] = &[
     ("/admin/static/{name}", GET, Some(&["v"])),
 ];
 
-/// Only what this server sends is run and shown, and forms go nowhere else.
+/// Runs and shows only content of this server; forms go nowhere else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// The pages, and what belongs to them.
+/// Registers the pages and their assets.
 pub(crate) fn routes(config: &mut ServiceConfig) {
     let home = web::redirect("/admin/", HOME);
     config
@@ -108,14 +108,14 @@ pub(crate) fn routes(config: &mut ServiceConfig) {
         .service(assets::one);
 }
 
-/// What all pages have around them.
+/// Frame of all pages.
 struct Frame {
     /// The first part of the path behind [`HOME`].
     place: &'static str,
     title: String,
     /// The proxy's name.
     node: String,
-    /// There are other proxies, which have logs of their own.
+    /// True if there are other proxies with logs of their own.
     has_peers: bool,
     csrf: String,
 }
@@ -127,16 +127,16 @@ impl Frame {
         Self { place, title, node: node.name.clone(), has_peers: !node.peers.is_empty(), csrf }
     }
 
-    /// For `aria-current` of a link.
+    /// Returns true for the link of this page, for `aria-current`.
     fn is_at(&self, place: &str) -> bool {
         self.place == place
     }
 }
 
-/// Why a page is not shown.
+/// Reason for not showing a page.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// Nobody is signed in; afterwards it goes on at this path.
+    /// No session; after signing in, the browser returns to this path.
     SignIn(String),
     Problem(Problem),
 }
@@ -186,7 +186,7 @@ struct FailedPage {
     told: String,
 }
 
-/// A page.
+/// Renders a page.
 fn html(status: StatusCode, page: &impl Template) -> HttpResponse {
     let Ok(text) = page.render() else { return Problem::internal("a page can't be shown").error_response() };
     let mut response = HttpResponse::build(status);
@@ -200,7 +200,7 @@ fn html(status: StatusCode, page: &impl Template) -> HttpResponse {
         .body(text)
 }
 
-/// Has the browser go on there, by a GET.
+/// Redirects the browser to `path`, by a GET.
 fn go_to(path: &str) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((header::LOCATION, path)).finish()
 }

@@ -1,4 +1,4 @@
-//! What goes on, all proxies together.
+//! Overview of all proxies.
 
 use std::collections::BTreeMap;
 
@@ -17,34 +17,34 @@ use crate::auth::admin::Admin;
 use crate::cluster::peers::is_of_peer;
 use crate::delivery::ledger::{self, TopicLedger};
 
-/// Where scripts and peers find it.
+/// Path for scripts and peers.
 const JSON: &str = "/admin/overview.json";
 
-/// A proxy, as it is at this moment.
+/// Current state of a proxy.
 #[derive(Default, Serialize, Deserialize)]
 struct Node {
     name: String,
-    /// Why it is not known, when it is another and does not answer.
+    /// Error, if a peer does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     away: Option<String>,
-    /// Bytes of events that wait for Kafka, and how many may.
+    /// Bytes of events waiting for Kafka, and the limit.
     log_bytes: u64,
     log_limit: u64,
     /// Since when the oldest event waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     waits_since: Option<Time>,
-    /// Whether events go to Kafka.
+    /// True if events go to Kafka.
     to_kafka: bool,
-    /// Why Kafka is not to be reached.
+    /// Error of Kafka, if unavailable.
     #[serde(skip_serializing_if = "Option::is_none")]
     kafka_away: Option<String>,
-    /// Topics that were deleted on Kafka.
+    /// Topics deleted on Kafka.
     missing: Vec<String>,
     topics: BTreeMap<String, TopicLedger>,
 }
 
 impl Node {
-    /// This proxy.
+    /// Returns the state of this proxy.
     async fn own(proxy: &Proxy) -> Result<Self, Problem> {
         let to_kafka = proxy.delivery.is_there();
         let topics = proxy.db.read(move |conn| ledger::count(conn, to_kafka)).await?;
@@ -77,7 +77,7 @@ impl Node {
     }
 }
 
-/// All proxies, this one first.
+/// All proxies, this proxy first.
 #[derive(Serialize, Deserialize)]
 struct Overview {
     nodes: Vec<Node>,
@@ -88,7 +88,7 @@ impl Overview {
         Ok(Self { nodes: vec![Node::own(proxy).await?] })
     }
 
-    /// With the peers; one that does not answer is away.
+    /// Returns the state of this proxy and the peers; a silent peer counts as unavailable.
     async fn of_all(proxy: &Proxy) -> Result<Self, Problem> {
         let credentials = proxy.admin.credentials();
         let peers = proxy.peers.look::<Self>(JSON, &credentials);
@@ -100,7 +100,7 @@ impl Overview {
         Ok(Self { nodes: own?.nodes.into_iter().chain(peers.into_iter().map(of)).collect() })
     }
 
-    /// What became of all events of all proxies, by topic.
+    /// Returns the outcomes of all events of all proxies, by topic.
     fn topics(&self) -> BTreeMap<&str, TopicLedger> {
         let mut all = BTreeMap::<&str, Vec<&TopicLedger>>::new();
         for (topic, ledger) in self.nodes.iter().flat_map(|node| &node.topics) {
@@ -117,7 +117,7 @@ impl Overview {
         self.nodes.iter().fold((0, 0), |(used, limit), node| (used + node.log_bytes, limit + node.log_limit))
     }
 
-    /// Of the log that may be used, in percent of a hundred.
+    /// Returns the used share of the log, in percent.
     fn log_share(&self) -> u64 {
         let (used, limit) = self.log();
         (u128::from(used) * 100 / u128::from(limit.max(1))).min(100) as u64
@@ -149,14 +149,14 @@ struct OverviewPage {
     overview: Overview,
 }
 
-/// What goes on.
+/// Shows the overview.
 #[get("/admin")]
 pub(crate) async fn page(proxy: Data<Proxy>, viewer: Viewer) -> Result<HttpResponse, Refusal> {
     let frame = Frame::new(&proxy, &viewer, "", "Overview");
     Ok(html(StatusCode::OK, &OverviewPage { frame, overview: Overview::of_all(&proxy).await? }))
 }
 
-/// The same, for scripts that keep a page up to date, and for proxies beside this one.
+/// Returns the overview as JSON, for scripts of the page, and for peers.
 #[get("/admin/overview.json")]
 pub(crate) async fn json(proxy: Data<Proxy>, request: HttpRequest, _admin: Admin) -> Result<HttpResponse, Problem> {
     let overview = if is_of_peer(&request) { Overview::own(&proxy).await } else { Overview::of_all(&proxy).await };

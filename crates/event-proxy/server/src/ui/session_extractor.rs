@@ -1,4 +1,4 @@
-//! Who looks at a page, and the forms they send.
+//! The viewer of a page, and the viewer's forms.
 
 use std::future::{Ready, ready};
 use std::pin::Pin;
@@ -21,7 +21,7 @@ use crate::http::problems as ours;
 
 /// Someone with a session.
 pub(super) struct Viewer {
-    /// For the forms of the page.
+    /// CSRF token for the forms of the page.
     pub csrf: String,
     pub session: Session,
 }
@@ -60,7 +60,7 @@ impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest for Query<T> {
     }
 }
 
-/// A form that a page of the viewer's session sent.
+/// A form sent by a page of the viewer's session.
 pub(super) struct Form<T> {
     pub viewer: Viewer,
     pub value: T,
@@ -69,7 +69,7 @@ pub(super) struct Form<T> {
 /// Field of every form with the token of the session.
 const CSRF: &str = "csrf";
 
-/// The fields of a form that says all it has to say with its path.
+/// Fields of a form without fields.
 #[derive(Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
@@ -92,7 +92,7 @@ impl<T: DeserializeOwned + Validate<Context = ()> + 'static> FromRequest for For
     }
 }
 
-/// The text of a form, whoever sent it.
+/// Returns the text of a form from any sender.
 pub(super) fn read(
     request: &HttpRequest,
     payload: &mut Payload,
@@ -109,7 +109,7 @@ pub(super) fn read(
     }
 }
 
-/// Whether a path is one of the pages: nobody is sent anywhere else.
+/// Returns true for a path of a page: redirects go nowhere else.
 pub(super) fn is_page(path: &str) -> bool {
     let rest = path.strip_prefix(HOME);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))

@@ -1,4 +1,4 @@
-//! How numbers, sizes and times are shown to people.
+//! Formats numbers, sizes and times for people.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -8,7 +8,7 @@ use askama::filters::HtmlSafe;
 use chrono::SecondsFormat;
 use db::types::Time;
 
-/// With separators of thousands.
+/// Formats a number with separators of thousands.
 pub(super) fn number(number: impl fmt::Display) -> String {
     let number = number.to_string();
     let (sign, digits) = number.split_at(usize::from(number.starts_with('-')));
@@ -22,7 +22,7 @@ pub(super) fn number(number: impl fmt::Display) -> String {
     shown
 }
 
-/// In the largest unit of which there is one.
+/// Formats bytes in the largest fitting unit.
 pub(super) fn bytes(bytes: impl Borrow<u64>) -> String {
     let bytes = *bytes.borrow();
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -46,7 +46,7 @@ pub(super) fn duration(duration: impl Borrow<Duration>) -> String {
     shown
 }
 
-/// A moment: by UTC, until a script has it in the reader's zone; with all that is known of it as its title.
+/// Formats a time in UTC; a script changes it to the reader's zone. The title has the full time.
 pub(super) fn when(time: impl Borrow<Time>) -> When {
     When(*time.borrow())
 }
@@ -63,7 +63,7 @@ impl fmt::Display for When {
     }
 }
 
-/// How many of a thing: `1 event`, `2 events`.
+/// Formats a count with the noun: `1 event`, `2 events`.
 pub(super) fn count(count: impl fmt::Display, thing: &str) -> String {
     let count = number(count);
     format!("{count} {thing}{}", if count == "1" { "" } else { "s" })

@@ -18,7 +18,7 @@ use crate::Proxy;
 #[template(path = "sign-in.html")]
 struct SignInPage {
     next: String,
-    /// Why the last attempt failed.
+    /// Error of the last attempt.
     refused: Option<&'static str>,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct SignInQuery {
 #[derive(Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
 struct SignInForm {
-    /// For password managers.
+    /// Field for password managers.
     #[garde(skip)]
     #[serde(default, rename = "username")]
     _username: String,
@@ -43,7 +43,7 @@ struct SignInForm {
     next: String,
 }
 
-/// The way to the sign-in, and from there to `next`.
+/// Redirects to the sign-in, and from there to `next`.
 pub(super) fn first(next: &str) -> HttpResponse {
     if next == HOME || !is_page(next) {
         return go_to("/admin/sign-in");
@@ -80,7 +80,7 @@ pub(crate) async fn sign_in(proxy: Data<Proxy>, request: HttpRequest, body: Payl
     }
 }
 
-/// Ends it.
+/// Ends the session.
 #[post("/admin/sign-out")]
 pub(crate) async fn sign_out(proxy: Data<Proxy>, form: Form<Nothing>) -> Result<HttpResponse, Refusal> {
     let cookie = proxy.admin.sign_out(form.viewer.session).await.map_err(Problem::from)?;

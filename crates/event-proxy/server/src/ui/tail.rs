@@ -1,4 +1,4 @@
-//! A topic's events as they come, out of the log.
+//! Live stream of a topic's events, out of the log.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -26,22 +26,22 @@ use crate::Proxy;
 use crate::api::topics::view;
 use crate::auth::admin::{Admin, Session};
 
-/// Events that are shown at first.
+/// Number of events shown at first.
 const FIRST: usize = 50;
-/// Events that are shown at once, later.
+/// Maximum number of events shown at once, later.
 const AT_ONCE: usize = 100;
-/// Between two looks, so that a topic with many events costs no more.
+/// Minimum pause between two reads, so that a busy topic costs no more.
 const PAUSE: Duration = Duration::from_millis(250);
-/// Events of a partition that are looked at in one go; those before them are skipped.
+/// Events of a partition read in one go; earlier events are skipped.
 const LOOKED_AT: i64 = 512;
-/// Events that are in memory as a whole.
+/// Events in memory as a whole.
 const CHUNK: i64 = 32;
-/// Bytes of an event that are shown.
+/// Shown bytes of an event.
 const SHOWN: usize = 16 << 10;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Which events.
+/// Filter of events.
 #[derive(Debug, Clone, Default, Deserialize, Validate)]
 pub(super) struct TailQuery {
     #[garde(length(bytes, max = 255))]
@@ -51,7 +51,7 @@ pub(super) struct TailQuery {
     text: Option<String>,
 }
 
-/// An event, as it is shown.
+/// An event as shown.
 #[derive(Serialize)]
 struct Shown {
     id: Id,
@@ -59,20 +59,21 @@ struct Shown {
     position: i64,
     key: String,
     at: Time,
-    /// As it was posted, as far as it is shown.
+    /// The posted event, cut to the shown bytes.
     event: String,
-    /// Bytes of it that are not.
+    /// Number of cut bytes.
     cut: usize,
 }
 
-/// What the stream says.
+/// Message of the stream.
 enum Said {
     Event(Shown),
-    /// So many events came that are not shown, for too many came at once.
+    /// Number of skipped events, if too many came at once.
     Skipped(usize),
 }
 
-/// A topic's events as they come (Server-Sent Events); the last ones at first. `Last-Event-ID` goes on behind that.
+/// Streams a topic's events (Server-Sent Events), beginning with the last ones. `Last-Event-ID` resumes behind an
+/// event.
 #[get("/admin/topics/{name}/tail")]
 pub(crate) async fn tail(
     proxy: Data<Proxy>,
@@ -106,19 +107,19 @@ pub(crate) async fn tail(
     Ok(response)
 }
 
-/// A stream that is open.
+/// An open stream.
 struct Tail {
     proxy: Data<Proxy>,
-    /// Nothing is shown after its end.
+    /// Session of the viewer; nothing is shown after the session's end.
     session: Option<Session>,
     topic: String,
     wanted: TailQuery,
-    /// Of each partition.
+    /// End offset of each partition.
     ends: Vec<watch::Receiver<i64>>,
-    /// The position that was looked at last, of each partition.
+    /// Last read position of each partition.
     at: Vec<i64>,
     ready: VecDeque<Said>,
-    /// When to look again at the earliest.
+    /// Earliest time of the next read.
     next: Instant,
 }
 
@@ -130,7 +131,7 @@ impl Tail {
         self.at.resize(self.ends.len(), -1);
     }
 
-    /// Where a stream ended that the browser opens again; false when it is a new one.
+    /// Resumes at the end of an earlier stream; returns false for a new stream.
     fn go_on_from(&mut self, request: &HttpRequest) -> bool {
         let last = request.headers().get("last-event-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
         let at: Vec<i64> = last.split('.').filter_map(|at| at.parse().ok()).collect();
@@ -154,7 +155,7 @@ impl Tail {
         })
     }
 
-    /// `None` once the server stops or the session is over.
+    /// Returns the next message; `None` once the server stops or the session is over.
     async fn next(&mut self) -> Option<Said> {
         loop {
             let is_over = self.session.is_some_and(|session| !self.proxy.admin.is_live(&session));
@@ -171,7 +172,7 @@ impl Tail {
         }
     }
 
-    /// Until something came, but not sooner than a pause after the last look.
+    /// Waits for events, at least for the pause after the last read.
     async fn wait(&mut self) -> Option<()> {
         let stopping = self.proxy.stopping.clone();
         tokio::select! {
@@ -194,7 +195,7 @@ impl Tail {
         }
     }
 
-    /// Reads what came, and keeps at most `most` of it, the newest.
+    /// Reads new events, and keeps the newest `most` events.
     async fn look(&mut self, most: usize, is_first: bool) -> Result<(), Problem> {
         self.next = Instant::now() + PAUSE;
         let last: Vec<i64> = self.ends.iter_mut().map(|end| *end.borrow_and_update() - 1).collect();
@@ -222,7 +223,7 @@ impl Tail {
     }
 }
 
-/// Events that are wanted, behind `from` up to `to`.
+/// Returns the matching events behind `from` up to `to`.
 fn between(
     conn: &mut Conn,
     topic: &str,

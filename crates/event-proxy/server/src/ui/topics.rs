@@ -1,4 +1,4 @@
-//! Topics: all of them, one of them, made and deleted.
+//! Pages of topics: list, view, create, delete.
 
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
@@ -17,7 +17,7 @@ use crate::api::topics::{TopicRequest, TopicView, create, remove, view, views};
 use crate::auth::admin;
 use crate::topics::TopicState;
 
-/// What was done before, for a line at the top.
+/// Result of the last action, for a line at the top.
 #[derive(Deserialize, Validate)]
 pub(super) struct Done {
     #[garde(skip)]
@@ -45,7 +45,7 @@ struct TopicPage {
     refused: Option<String>,
 }
 
-/// Topics to be made, as they are written down.
+/// New topics as typed into the form.
 #[derive(Default, Deserialize, Validate)]
 #[garde(allow_unvalidated)]
 #[serde(deny_unknown_fields)]
@@ -65,7 +65,7 @@ pub(super) struct TopicForm {
 }
 
 impl TopicForm {
-    /// As the JSON route takes it, so that both check the same.
+    /// Returns the request in the form of the JSON route, so that both run the same checks.
     fn request(&self) -> Result<TopicRequest, Problem> {
         let mut request = Map::new();
         for (field, text) in [("name", &self.name), ("retention", &self.retention)] {
@@ -82,15 +82,15 @@ impl TopicForm {
     }
 }
 
-/// Names that are separated by commas or spaces.
+/// Splits names at commas or spaces.
 pub(super) fn words(names: &str) -> impl Iterator<Item = &str> {
     names.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty())
 }
 
-/// Fields with whole numbers, of those that are filled in.
+/// Returns the filled-in fields with whole numbers.
 ///
 /// # Errors
-/// `invalid-request`, naming the first that is none.
+/// `invalid-request`, naming the first invalid field.
 pub(super) fn numbers<'f>(
     fields: impl IntoIterator<Item = (&'f str, &'f String)>,
 ) -> Result<Vec<(String, Value)>, Problem> {
@@ -110,7 +110,7 @@ impl TopicsPage {
     }
 }
 
-/// All topics.
+/// Shows all topics.
 #[get("/admin/topics")]
 pub(crate) async fn list(proxy: Data<Proxy>, viewer: Viewer, done: Query<Done>) -> Result<HttpResponse, Refusal> {
     let made = done.0.made.map(|made| format!("Made {}.", show::count(made, "topic")));
@@ -118,7 +118,7 @@ pub(crate) async fn list(proxy: Data<Proxy>, viewer: Viewer, done: Query<Done>) 
     Ok(html(StatusCode::OK, &TopicsPage { done, ..TopicsPage::new(&proxy, &viewer).await? }))
 }
 
-/// Makes a topic, or one for each service and type.
+/// Creates a topic, or a topic for each service and type.
 #[post("/admin/topics")]
 pub(crate) async fn make(proxy: Data<Proxy>, form: Form<TopicForm>) -> Result<HttpResponse, Refusal> {
     let made = match form.value.request() {
@@ -136,7 +136,7 @@ pub(crate) async fn make(proxy: Data<Proxy>, form: Form<TopicForm>) -> Result<Ht
     }
 }
 
-/// A topic and its events as they come.
+/// Shows a topic and the live stream of events.
 #[get("/admin/topics/{name}")]
 pub(crate) async fn one(proxy: Data<Proxy>, viewer: Viewer, name: Segment<String>) -> Result<HttpResponse, Refusal> {
     Ok(html(StatusCode::OK, &TopicPage::new(&proxy, &viewer, &name.0).await?))
@@ -163,7 +163,7 @@ pub(super) struct DeleteForm {
     discard: bool,
 }
 
-/// Deletes a topic whose name was typed.
+/// Deletes a topic after the name was typed.
 #[post("/admin/topics/{name}/delete")]
 pub(crate) async fn delete(
     proxy: Data<Proxy>,
@@ -184,7 +184,7 @@ pub(crate) async fn delete(
     }
 }
 
-/// What a state means to a person: a colour, a word, and what follows from it.
+/// Explains a state to a person: a colour, a word, and the consequence.
 fn told(state: &TopicState) -> (&'static str, &'static str, &'static str) {
     match state {
         TopicState::Active => ("ok", "active", "It takes events."),

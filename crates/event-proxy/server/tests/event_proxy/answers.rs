@@ -1,4 +1,4 @@
-//! Answers are true: of what was taken, what was not, and from where to go on.
+//! True answers: about accepted events, refused events, and the line to resume at.
 
 use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! The admin, the audit log, and the database that proxies share.
+//! The admin, the audit log, and the shared control database.
 
 use std::future::ready;
 use std::os::unix::fs::PermissionsExt;
@@ -23,7 +23,7 @@ fn with(request: RequestBuilder, cookie: &str) -> RequestBuilder {
     request.header("cookie", cookie)
 }
 
-/// What the pages of a session send with their forms.
+/// Returns the CSRF token of a session's pages.
 fn token(proxy: &TestProxy, cookie: &str) -> String {
     let request = TestRequest::default().insert_header(("cookie", cookie)).to_http_request();
     let session = proxy.proxy.admin.session(&request).unwrap();

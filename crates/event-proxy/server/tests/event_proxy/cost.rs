@@ -1,4 +1,4 @@
-//! A client that sends too much, too slowly, or nothing costs only itself.
+//! A client that sends too much, too slowly, or nothing hurts no other client.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,18 +15,18 @@ use super::kafka::until;
 use super::support::{TestProxy, event, packed, reply};
 
 const LINES: &str = "application/x-ndjson";
-/// Far more than anything takes that does not hang.
+/// Far more than any step takes without a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const HERE: &str = "127.0.0.1";
 const ELSEWHERE: &str = "127.0.0.2";
 
-/// A client of another address than that of the proxy's own client in a test.
+/// Returns a client of an address other than the proxy's own client in a test.
 fn client_elsewhere() -> Client {
     Client::builder().local_address(ELSEWHERE.parse::<IpAddr>().unwrap()).build().unwrap()
 }
 
-/// A connection on which a request with this head was begun.
+/// Begins a request with this head, and returns the connection.
 async fn begun(proxy: &TestProxy, head: &str, body: &[u8]) -> TcpStream {
     begun_from(HERE, proxy, head, body).await
 }

@@ -1,4 +1,4 @@
-//! Who may come in where no API key is required.
+//! Access without required API keys.
 
 use event_proxy::settings::Settings;
 use reqwest::{Method, RequestBuilder};
@@ -76,7 +76,7 @@ async fn without_keys_neither_forwarded_requests_nor_other_hosts() {
     proxy.stop().await;
 }
 
-/// The answer to a request as it is on the wire.
+/// Returns the raw answer to a request.
 async fn raw(proxy: &TestProxy, request: &str) -> String {
     let mut stream = TcpStream::connect(proxy.url("").trim_start_matches("http://")).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();

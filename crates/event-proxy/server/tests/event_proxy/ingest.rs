@@ -1,4 +1,4 @@
-//! Events in each form, and what is wrong with some.
+//! Events in each format, and their errors.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! On the way to Kafka.
+//! Delivery to Kafka.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::support::{TestProxy, reply};
 
-/// A place of its own on the cluster; `None` when there is none.
+/// Returns an isolated part of the cluster; `None` without a cluster.
 pub(super) fn place() -> Option<(Kafka, [(&'static str, String); 3])> {
     let (servers, prefix) = testkit::kafka_place()?;
     let options =
@@ -31,7 +31,7 @@ fn event(n: usize) -> Value {
     json!({ "service": "order", "type": "paid", "key": format!("k{}", n % 7), "data": n })
 }
 
-/// The numbers that Kafka has, by partition and in its order.
+/// Returns the numbers of the events on Kafka, by partition and in order.
 pub(super) async fn on_kafka(kafka: &Kafka, partitions: i32) -> Vec<Vec<u64>> {
     let mut all = Vec::new();
     for partition in 0..partitions {

@@ -1,4 +1,4 @@
-//! How much the log takes while Kafka is away.
+//! Capacity of the log while Kafka is unavailable.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -90,7 +90,7 @@ async fn metrics_tell_how_full_the_log_is_and_whether_events_are_accepted() {
     proxy.stop().await;
 }
 
-/// The value of a time series.
+/// Returns the value of a time series.
 async fn metric(proxy: &TestProxy, name: &str) -> f64 {
     let answer = proxy.request(Method::GET, "/metrics").send().await.unwrap();
     let text = answer.text().await.unwrap();

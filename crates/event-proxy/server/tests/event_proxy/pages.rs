@@ -1,4 +1,4 @@
-//! The admin's pages, as a browser gets them.
+//! The admin's pages from the view of a browser.
 
 use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderMap, IF_NONE_MATCH, LOCATION, SET_COOKIE};
 use reqwest::redirect::Policy;
@@ -10,7 +10,7 @@ use super::support::{PASSWORD, TestProxy};
 const PAGES: [&str; 6] =
     ["/admin", "/admin/topics", "/admin/topics/order.paid", "/admin/dead-letters", "/admin/keys", "/admin/audit"];
 
-/// The routes of the pages are in no document that would be compared with the code.
+/// No OpenAPI document has the routes of the pages, so this test compares them with the code.
 #[test]
 fn the_list_of_routes_has_every_page_with_its_methods() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/pages");
@@ -35,7 +35,7 @@ fn the_list_of_routes_has_every_page_with_its_methods() {
     assert_eq!(listed, served);
 }
 
-/// A browser that shows what it is sent to, and goes nowhere by itself.
+/// A browser that shows pages and follows no redirects.
 struct Browser<'p> {
     proxy: &'p TestProxy,
     client: Client,
@@ -92,7 +92,7 @@ impl<'p> Browser<'p> {
             .await
     }
 
-    /// With the token of the session.
+    /// Sends a form with the session's token.
     async fn send(&self, path: &str, fields: &[(&str, &str)]) -> Page {
         let fields: Vec<_> = fields.iter().copied().chain([("csrf", self.csrf.as_str())]).collect();
         self.post(path, &fields).await
@@ -241,7 +241,7 @@ async fn styles_and_scripts_are_kept_until_they_change() {
     proxy.stop().await;
 }
 
-/// Text of a tail until so many events are there.
+/// Returns the text of a tail once it has this number of events.
 async fn shown(tail: &mut Response, events: usize) -> String {
     let mut text = String::new();
     while text.matches("event: event").count() < events {

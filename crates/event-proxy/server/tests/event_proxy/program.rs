@@ -1,4 +1,4 @@
-//! The program itself: what it refuses, and what it leaves on disk.
+//! The program itself: refusals, and files on disk.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

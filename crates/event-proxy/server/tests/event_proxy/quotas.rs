@@ -1,5 +1,5 @@
-//! Quotas of API keys. What is asserted of time is a bound that is computed: the quotas are so small that the answers
-//! can't depend on how fast the test runs.
+//! Quotas of API keys. Assertions about time are computed bounds: the quotas are so small that the answers can't
+//! depend on the speed of the test.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ fn event(n: usize) -> Value {
     json!({ "service": "order", "type": "paid", "key": "k", "data": n })
 }
 
-/// Seconds that are left of `wait` since `start`, rounded up: of an answer that was given in between.
+/// Returns the seconds left of `wait` since `start`, rounded up, for an answer given in between.
 fn left_of(wait: u64, start: Instant) -> std::ops::RangeInclusive<u64> {
     wait.saturating_sub(start.elapsed().as_secs())..=wait
 }

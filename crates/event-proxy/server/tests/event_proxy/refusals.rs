@@ -1,4 +1,4 @@
-//! Events that Kafka refuses by themselves.
+//! Events that Kafka refuses individually.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::kafka::{place, start, until};
 use super::support::{TestProxy, reply};
 
-/// Of a record, for the brokers of these tests; an event of [`LARGE`] is over it.
+/// Maximum record size of these tests' brokers; an event of [`LARGE`] is larger.
 const LIMIT: u32 = 20_000;
 const LARGE: usize = 50_000;
 const QUICK: [(&str, &str); 2] =
@@ -22,7 +22,7 @@ fn event(key: &str, n: u64, size: usize) -> Value {
     json!({ "service": "order", "type": "paid", "key": key, "id": format!("{key}-{n}"), "data": data })
 }
 
-/// A proxy with a topic on which the brokers refuse what is large.
+/// Returns a proxy with a topic on which the brokers refuse large records.
 async fn limited(more: &[(&str, &str)]) -> Option<(Kafka, TestProxy)> {
     let (kafka, settings) = place()?;
     // what is only x's would be small
@@ -44,7 +44,7 @@ async fn status(proxy: &TestProxy, receipt: &str) -> Value {
     proxy.get(&format!("/v1/receipts/{receipt}")).await.expect(200)
 }
 
-/// What became of all events; the parts are always the whole.
+/// Returns the outcomes of all events, after a check that the parts make the whole.
 async fn ledger(proxy: &TestProxy) -> Value {
     let ledger = proxy.get("/v1/ledger").await.expect(200)["order.paid"].clone();
     let count = |name: &str| ledger[name].as_i64().unwrap();
@@ -54,7 +54,7 @@ async fn ledger(proxy: &TestProxy) -> Value {
     ledger
 }
 
-/// The numbers of each key as Kafka has them, each where it came first.
+/// Returns the numbers of each key on Kafka, each at the first occurrence.
 async fn numbers(kafka: &Kafka) -> BTreeMap<String, Vec<u64>> {
     let mut by_key = BTreeMap::<String, Vec<u64>>::new();
     for partition in 0..3 {
@@ -214,7 +214,7 @@ async fn an_event_of_any_time_is_delivered_and_a_changed_topic_is_reported() {
     proxy.stop().await;
 }
 
-/// Large ones among many of few keys, in batches of which only some are refused, with restarts between.
+/// Large events among many events of few keys, in batches with some refusals, with restarts between.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_key_loses_its_order_by_refusals() {
     let patient = [QUICK[0], QUICK[1], ("EVENT_PROXY__DELIVERY__MAX_RESENDS", "1000000")];

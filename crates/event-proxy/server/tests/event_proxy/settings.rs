@@ -1,4 +1,4 @@
-//! The settings, and the file that has them all.
+//! The settings, and the file with all settings.
 
 use event_proxy::settings::Settings;
 

@@ -1,4 +1,4 @@
-//! A log that cannot be written, and a folder that cannot be used.
+//! A log without writes, and an unusable folder.
 
 use std::fs;
 use std::process::Command;

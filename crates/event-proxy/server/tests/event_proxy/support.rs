@@ -1,4 +1,4 @@
-//! A proxy of its own for each test.
+//! A proxy for each test.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::Description;
 
-/// Each answer to a test is compared with the description.
+/// OpenAPI document, compared with each answer to a test.
 static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| {
     let document = event_proxy::http::openapi();
     Description::new(serde_json::to_value(&document).expect("an OpenAPI document is JSON"))
@@ -36,12 +36,12 @@ fn every_type_of_problem_is_an_answer_of_some_operation() {
     }
 }
 
-/// An event of one key.
+/// Returns an event of one key.
 pub(super) fn event(n: usize) -> Value {
     json!({ "service": "order", "type": "paid", "key": "k", "data": n })
 }
 
-/// A body as a client packs it with gzip.
+/// Packs a body with gzip, like a client.
 pub(super) fn packed(body: &[u8]) -> Vec<u8> {
     let mut packer = GzEncoder::new(Vec::new(), Compression::best());
     packer.write_all(body).unwrap();
@@ -51,7 +51,7 @@ pub(super) fn packed(body: &[u8]) -> Vec<u8> {
 /// The admin's, unless a test sets another.
 pub(super) const PASSWORD: &str = "a long password";
 
-/// A proxy that runs, on a log that outlives it.
+/// A running proxy, with a log that outlives the proxy.
 pub(super) struct TestProxy {
     pub proxy: Proxy,
     server: Option<Server>,
@@ -71,7 +71,7 @@ pub(super) struct Reply {
 }
 
 impl TestProxy {
-    /// With these settings, named as in the environment.
+    /// Starts a proxy with these settings, named as in the environment.
     pub(super) async fn start(settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut all = vec![("EVENT_PROXY__DATA_DIR".to_owned(), folder.path().to_str().unwrap().to_owned())];
@@ -84,14 +84,14 @@ impl TestProxy {
         Self { proxy, server: Some(server), client, folder, settings: all }
     }
 
-    /// Stops it, and starts it again on the same log.
+    /// Stops the proxy, and starts the proxy again on the same log.
     pub(super) async fn restart(&mut self) {
         self.stop().await;
         let (proxy, server) = open(&self.settings).await;
         (self.proxy, self.server) = (proxy, Some(server));
     }
 
-    /// A setting for the next start.
+    /// Sets a setting for the next start.
     pub(super) fn set(&mut self, name: &str, value: &str) {
         self.settings.retain(|(other, _)| other != name);
         self.settings.push((name.to_owned(), value.to_owned()));
@@ -107,7 +107,7 @@ impl TestProxy {
         format!("{}{path}", self.server.as_ref().expect("it runs").url())
     }
 
-    /// A request with events, of this media type.
+    /// Returns a request with events of this media type.
     pub(super) fn post(&self, query: &str, media: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
         self.client.post(self.url(&format!("/v1/events{query}"))).header("content-type", media).body(body)
     }
@@ -124,7 +124,7 @@ impl TestProxy {
         self.client.request(method, self.url(path))
     }
 
-    /// A request of the admin's.
+    /// Sends a request of the admin.
     pub(super) async fn admin(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
         let request = self.request(method, path).basic_auth("admin", Some(PASSWORD));
         reply(match body {
@@ -134,27 +134,27 @@ impl TestProxy {
         .await
     }
 
-    /// Answer of the sign-in to a password.
+    /// Returns the answer of the sign-in to a password.
     pub(super) async fn sign_in(&self, password: &str) -> Response {
         let form = self.request(Method::POST, "/admin/sign-in").form(&[("password", password)]);
         form.send().await.unwrap()
     }
 
-    /// Cookie of a new session: `name=value`.
+    /// Returns the cookie of a new session: `name=value`.
     pub(super) async fn cookie(&self) -> String {
         let answer = self.sign_in(PASSWORD).await;
         let cookie = answer.headers().get("set-cookie").expect("the password is right").to_str().unwrap();
         cookie.split(';').next().unwrap().to_owned()
     }
 
-    /// A new API key: its id, and the key itself.
+    /// Creates an API key: returns the id and the secret.
     pub(super) async fn key(&self, body: Value) -> (String, String) {
         let made = self.admin(Method::POST, "/v1/admin/api-keys", Some(body)).await.expect(201);
         let text = |name: &str| made[name].as_str().unwrap().to_owned();
         (text("id"), text("key"))
     }
 
-    /// What the log holds of a topic, by partition and position.
+    /// Returns the log's events of a topic, by partition and position.
     pub(super) async fn stored(&self, topic: &str) -> Vec<Value> {
         let query = messaging::admin::EventQuery { topic: Some(topic.into()), ..Default::default() };
         let rows = self.proxy.db.read(move |conn| messaging::admin::events(conn, &query, 100_000)).await.unwrap();
@@ -178,7 +178,7 @@ pub(super) async fn reply(request: RequestBuilder) -> Reply {
 }
 
 impl Reply {
-    /// A header of it.
+    /// Returns a header of the answer.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }

@@ -1,4 +1,4 @@
-//! Which topics there are, and who makes them.
+//! Topics, and their creation.
 
 use messaging_kafka::TopicOptions;
 use reqwest::Method;

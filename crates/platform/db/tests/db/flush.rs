@@ -1,5 +1,5 @@
-//! Commits of PostgreSQL that are flushed together: what was answered is durable, whatever happens to the server or to the
-//! connection that flushes.
+//! Commits of PostgreSQL with a common flush: an answered commit is durable, through any failure of the server or of
+//! the flusher's connection.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -18,11 +18,11 @@ use crate::ground::{Book, MIGRATIONS, account, insert, stage};
 
 const WRITERS: usize = 32;
 const CRASHES: usize = 4;
-/// Units that are answered before a crash is worth it.
+/// Number of units answered before a crash.
 const BURST: i64 = 200;
 const FLUSHER: &str = "application_name = 'jangteo flusher' AND datname = current_database()";
 
-/// Ends all connections but the one that says so.
+/// Ends all connections except the caller's.
 const CUT_ALL: &str =
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = 'postgres'";
 
@@ -30,7 +30,7 @@ async fn server() -> Option<PgServer> {
     tokio::task::spawn_blocking(PgServer::start).await.expect("no panic")
 }
 
-/// A server that writes its log to the disk by itself less often, so that crashes lose more.
+/// Starts a server that writes the log to the disk less often, so that crashes lose more.
 async fn forgetful_server() -> Option<PgServer> {
     let mut server = server().await?;
     server.set_up("ALTER SYSTEM SET wal_writer_delay = '10s'; ALTER SYSTEM SET wal_writer_flush_after = '1GB'");
@@ -51,8 +51,8 @@ async fn open(server: &PgServer) -> Database {
     Database::open(Options::new(server.url()), &MIGRATIONS, book).await.expect("it opens")
 }
 
-/// Crashes the server again and again in the middle of a burst of units. Returns the accounts that were answered and
-/// those that are there.
+/// Crashes the server again and again in the middle of a burst of units. Returns the answered accounts and the stored
+/// accounts.
 async fn crash(server: &mut PgServer, db: &Database, unit: fn(&mut Tx<'_>, i64) -> db::Result<()>) -> Accounts {
     let (next, over) = (Arc::new(AtomicI64::new(0)), AtomicBool::new(false));
     let answered = Mutex::new(BTreeSet::new());
@@ -84,7 +84,7 @@ async fn crash(server: &mut PgServer, db: &Database, unit: fn(&mut Tx<'_>, i64) 
     Accounts { answered: answered.into_inner(), there }
 }
 
-/// Has a process of the server killed again and again, so that the server restarts by itself, while writers go on.
+/// Kills a process of the server again and again, so that the server restarts by itself, while writers go on.
 async fn crash_by_itself(server: &PgServer, db: &Database, unit: fn(&mut Tx<'_>, i64) -> db::Result<()>) -> Accounts {
     let (next, over) = (Arc::new(AtomicI64::new(0)), AtomicBool::new(false));
     let answered = Mutex::new(BTreeSet::new());
@@ -114,7 +114,7 @@ async fn crash_by_itself(server: &PgServer, db: &Database, unit: fn(&mut Tx<'_>,
     Accounts { answered: answered.into_inner(), there }
 }
 
-/// Kills a process of the server. After that the server ends the others and starts them again.
+/// Kills a process of the server. The server then ends all processes and starts new ones.
 fn kill(server: &PgServer, kind: &str) {
     let pid = diesel::dsl::sql::<Integer>(&format!("SELECT pid FROM pg_stat_activity WHERE backend_type = '{kind}'"));
     let mut conn = PgConnection::establish(&server.url()).expect("a connection");
@@ -147,7 +147,7 @@ async fn what_is_answered_survives_crashes_of_the_server() {
     assert_eq!(accounts.lost(), 0, "of {}", accounts.answered.len());
 }
 
-/// The server keeps its start then, and comes back while units wait for their flush.
+/// The server then keeps the start time, and comes back while units wait for a flush.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_is_answered_survives_a_server_that_restarts_by_itself() {
     let Some(server) = forgetful_server().await else { return };
@@ -157,7 +157,7 @@ async fn what_is_answered_survives_a_server_that_restarts_by_itself() {
     assert_eq!(accounts.lost(), 0, "of {}", accounts.answered.len());
 }
 
-/// The same without a flush: this shows that the test before can fail.
+/// The same crashes without a flush lose units: this shows that the test before can fail.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn units_that_may_be_lost_are_lost_in_crashes_of_the_server() {
     let Some(mut server) = forgetful_server().await else { return };
@@ -169,14 +169,14 @@ async fn units_that_may_be_lost_are_lost_in_crashes_of_the_server() {
     assert!(accounts.await.lost() > 0);
 }
 
-/// Has the flush wait for a standby that there is not.
+/// Opens a database with flushes that wait for an absent standby.
 async fn held(server: &PgServer) -> Database {
     open(server).await.close().await;
     server.hold_flushes();
     open(server).await
 }
 
-/// Waits for a flush that is held. Returns its process.
+/// Waits for a held flush. Returns the process.
 async fn stuck(server: &PgServer, but: Option<i32>) -> i32 {
     loop {
         if let Some(pid) = server.held_flush().filter(|pid| Some(*pid) != but) {
@@ -186,7 +186,7 @@ async fn stuck(server: &PgServer, but: Option<i32>) -> i32 {
     }
 }
 
-/// PostgreSQL calls it a success, with a warning, when a wait for a standby is cancelled.
+/// PostgreSQL reports a cancelled wait for a standby as a success, with a warning.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_flush_that_is_cancelled_or_cut_off_is_looked_up() {
     let Some(server) = server().await else { return };
@@ -211,7 +211,7 @@ async fn a_flush_that_is_cancelled_or_cut_off_is_looked_up() {
     }
 }
 
-/// Nothing tells whether a unit without records was committed, once all connections are lost.
+/// A lost connection leaves the outcome of a unit without records unknown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_unit_without_records_whose_flush_fails_is_unknown() {
     let Some(server) = server().await else { return };
@@ -228,7 +228,7 @@ async fn a_unit_without_records_whose_flush_fails_is_unknown() {
     db.write(|tx| insert(tx, 2, 0)).await.expect("the next one");
 }
 
-/// An answer of a route that writes may rest on what others committed a moment before.
+/// An answer of a writing route may rest on very recent commits of other units.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_answer_that_rests_on_a_read_waits_for_a_flush() {
     let Some(server) = server().await else { return };
@@ -258,7 +258,7 @@ async fn an_answer_that_rests_on_a_read_waits_for_a_flush() {
     assert!(matches!(writes, (Ok(()), Ok(()))), "{writes:?}");
 }
 
-/// When the flush fails nothing tells whether what was read is still there.
+/// After a failed flush the data behind the answer may be lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_answer_that_rests_on_a_read_is_thrown_away_when_its_flush_fails() {
     let Some(server) = server().await else { return };
@@ -278,7 +278,7 @@ async fn seen(db: &Database, accounts: i64) {
     while db.read(count).await.expect("the accounts") < accounts {}
 }
 
-/// Nobody waits for a disk or a standby for ever, and a unit that is there may still be lost.
+/// A unit does not wait for a disk or a standby for ever; the committed unit may still be lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_outcome_of_a_unit_whose_flush_takes_too_long_is_unknown() {
     let Some(server) = server().await else { return };
@@ -293,7 +293,7 @@ async fn the_outcome_of_a_unit_whose_flush_takes_too_long_is_unknown() {
     db.write(|tx| insert(tx, 2, 0)).await.expect("the next one");
 }
 
-/// It holds up nobody, and nothing outside hears of it.
+/// Such a unit delays no other unit, and is invisible outside.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_unit_that_may_be_lost_waits_for_no_flush() {
     let Some(server) = server().await else { return };
@@ -312,7 +312,7 @@ async fn a_unit_that_may_be_lost_waits_for_no_flush() {
     server.release_flushes();
 }
 
-/// Once all connections are lost, the records of a unit tell.
+/// After the loss of all connections, the records of a unit tell.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_unit_with_records_is_looked_up_when_all_connections_are_lost() {
     let Some(server) = server().await else { return };
@@ -327,7 +327,7 @@ async fn a_unit_with_records_is_looked_up_when_all_connections_are_lost() {
     recorded.await.expect("it is there");
 }
 
-/// A burst on few connections: the look-up does not wait for connections of units that wait for the flusher.
+/// A burst on few connections: the look-up does not wait for connections of waiting units.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_cut_connection_of_the_flusher_costs_nobody_an_error() {
     let Some(server) = server().await else { return };

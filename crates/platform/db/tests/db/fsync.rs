@@ -1,4 +1,4 @@
-//! A disk whose fsync fails.
+//! A disk with a failing fsync.
 
 use std::collections::BTreeSet;
 use std::ffi::c_int;
@@ -13,7 +13,7 @@ use crate::ground::{insert, sqlite};
 
 static FAILS: AtomicBool = AtomicBool::new(false);
 
-/// Takes the place of the C library's function, which SQLite calls for each COMMIT.
+/// Replaces the C library's function, called by SQLite for each COMMIT.
 // SAFETY: the signature is that of POSIX, and no other symbol of this program has the name
 #[allow(unsafe_code)]
 #[unsafe(no_mangle)]

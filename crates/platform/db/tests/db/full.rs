@@ -1,4 +1,4 @@
-//! A disk that is full.
+//! A full disk.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -10,7 +10,7 @@ use futures::FutureExt;
 
 use crate::ground::{Ground, Refusal, account, insert, sqlite, stage};
 
-/// An account with a note of `bytes`, recorded.
+/// Inserts and records an account with a note of `bytes`.
 fn heavy(tx: &mut Tx<'_>, id: i64, bytes: usize) -> db::Result<()> {
     let row = (account::id.eq(id), account::balance.eq(0), account::note.eq("x".repeat(bytes)));
     diesel::insert_into(account::table).values(row).execute(&mut **tx)?;
@@ -68,7 +68,7 @@ fn a_disk_that_is_full_loses_nothing_that_was_answered_and_recovers() {
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
-/// What units were answered.
+/// Answers to units.
 #[derive(Default)]
 struct Answered {
     done: BTreeSet<i64>,
@@ -76,7 +76,7 @@ struct Answered {
     undone: usize,
 }
 
-/// `bytes` of a file at the most, or `unlimited`.
+/// Limits the size of files to `bytes`, or removes the limit with `unlimited`.
 #[cfg(target_os = "linux")]
 fn limit_files(bytes: &str) {
     let (pid, limit) = (std::process::id().to_string(), format!("--fsize={bytes}:"));
@@ -111,7 +111,7 @@ async fn fill_and_make_room() {
     check(ground, &answered).await;
 }
 
-/// Twenty units, in groups as they come.
+/// Writes twenty units, in groups of any size.
 #[cfg(target_os = "linux")]
 async fn write_batch(ground: &Ground, answered: &mut Answered, batch: i64) {
     let units = (0..20).map(|n| {
@@ -128,7 +128,7 @@ async fn write_batch(ground: &Ground, answered: &mut Answered, batch: i64) {
     }
 }
 
-/// All that was answered is there, nothing is there that was refused, and each unit's record with it.
+/// Checks that each answered unit is stored, no refused unit is stored, and each unit has its record.
 #[cfg(target_os = "linux")]
 async fn check(ground: Ground, answered: &Answered) -> Ground {
     let there: BTreeSet<i64> = ground.accounts().await.into_iter().map(|(id, _)| id).collect();

@@ -1,4 +1,4 @@
-//! What the tests stand on: databases with accounts, a recorder that can fail, and gates that hold a unit where it is.
+//! Fixtures: databases with accounts, a failing recorder, and gates that hold a unit.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(crate) static MIGRATIONS: Migrations = Migrations {
     postgres: embed_migrations!("tests/db/migrations/postgres"),
 };
 
-/// What a later version of this program would have.
+/// Migrations of a later version of this program.
 pub(crate) static NEWER: Migrations = Migrations {
     sqlite: embed_migrations!("tests/db/newer/sqlite"),
     postgres: embed_migrations!("tests/db/newer/postgres"),
@@ -28,15 +28,15 @@ pub(crate) static NEWER: Migrations = Migrations {
 /// Keeps the keys of staged records in the table `recorded`.
 #[derive(Default)]
 pub(crate) struct Book {
-    /// How often it wrote: once a transaction.
+    /// Number of writes: one for each transaction.
     pub calls: AtomicUsize,
-    /// How often it was told that a transaction was committed.
+    /// Number of noted commits.
     pub commits: Arc<AtomicUsize>,
 }
 
-/// A record that no book takes.
+/// A record that every book refuses.
 pub(crate) const UNWRITABLE: &str = "unwritable";
-/// A record at which the book panics.
+/// A record that makes the book panic.
 pub(crate) const ALARMING: &str = "alarming";
 
 impl Recorder for Book {
@@ -79,13 +79,13 @@ impl Ground {
         Self { name: place.name, url: place.url.clone(), db, book, place }
     }
 
-    /// Lets the database go, and keeps what is in it.
+    /// Closes the database and keeps the data.
     pub(crate) async fn closed(self) -> Place {
         self.db.close().await;
         self.place
     }
 
-    /// Closes the database and opens it again, as the next process does.
+    /// Closes the database and opens the database again, like the next process.
     pub(crate) async fn reopened(self) -> Self {
         let place = self.closed().await;
         let options = Options::new(place.url.clone());
@@ -100,7 +100,7 @@ impl Ground {
         self.db.read(all).await.expect("the accounts")
     }
 
-    /// The keys of what was recorded, in order.
+    /// Returns the keys of the records, in order.
     pub(crate) async fn recorded(&self) -> Vec<String> {
         let all = |conn: &mut Conn| -> db::Result<Vec<String>> {
             Ok(recorded::table.order(recorded::number).select(recorded::key).load(conn)?)
@@ -108,8 +108,7 @@ impl Ground {
         self.db.read(all).await.expect("the records")
     }
 
-    /// Polls all the units once while a gate holds a unit before them, and then lets them go: on SQLite they make one
-    /// group.
+    /// Polls all units once behind a gate, and then opens the gate: on SQLite the units form one group.
     pub(crate) async fn together<F: Future>(&self, units: impl IntoIterator<Item = F>) -> Vec<F::Output> {
         let gate = Gate::default();
         let its = gate.clone();
@@ -132,7 +131,7 @@ impl Ground {
     }
 }
 
-/// A database of each kind that is to be had.
+/// Returns a database of each available kind.
 pub(crate) async fn grounds() -> Vec<Ground> {
     let mut grounds = Vec::new();
     for place in places().await {
@@ -148,7 +147,7 @@ pub(crate) async fn sqlite() -> Ground {
     Ground::open(place, options).await
 }
 
-/// `None` where there is no server.
+/// Returns a PostgreSQL database; `None` without a server.
 pub(crate) async fn postgres(pool_size: u32) -> Option<Ground> {
     let place = places().await.into_iter().find(|place| place.name == "PostgreSQL")?;
     let options = Options { pool_size, ..Options::new(place.url.clone()) };
@@ -181,7 +180,7 @@ pub(crate) fn stage(tx: &mut Tx<'_>, key: impl Into<String>) {
     });
 }
 
-/// Why a unit of the tests says no by its own rule.
+/// Refusal by the rule of a test's unit.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("refused")]
@@ -190,7 +189,7 @@ pub(crate) enum Refusal {
     Database(#[from] Error),
 }
 
-/// Holds a database thread until it is opened.
+/// Holds a database thread until opened.
 #[derive(Clone, Default)]
 pub(crate) struct Gate(Arc<(Mutex<Passing>, Condvar)>);
 
@@ -216,7 +215,7 @@ impl Gate {
         changed.notify_all();
     }
 
-    /// Until somebody waits at it.
+    /// Waits until a thread waits at the gate.
     pub(crate) async fn reached(&self) {
         self.reached_by(1).await;
     }

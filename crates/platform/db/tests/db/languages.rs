@@ -1,4 +1,4 @@
-//! A server whose messages are Korean: the text of an error decides nothing.
+//! A server with Korean messages: the text of an error decides nothing.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ async fn balances(db: &Database) -> Vec<i64> {
     db.read(all).await.expect("the accounts")
 }
 
-/// The unit gets no lock, for another unit holds it.
+/// Returns the error of a unit without a lock, while another unit holds the lock.
 async fn refused_lock(db: &Database, lock: &'static str) -> db::Result<bool> {
     let gate = Gate::default();
     let its = gate.clone();

@@ -1,4 +1,4 @@
-//! Opening a database: one process, one schema, one line when it can't be.
+//! Opening a database: one process, one schema, and an error of one line.
 
 use std::fs;
 use std::os::unix::fs::symlink;

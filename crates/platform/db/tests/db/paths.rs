@@ -1,4 +1,4 @@
-//! What is between a process and PostgreSQL: a path that swallows what is sent, and poolers.
+//! Failures between a process and PostgreSQL: a path that swallows data, and poolers.
 
 use std::net::SocketAddr;
 use std::process::{Child, Command};
@@ -23,20 +23,20 @@ async fn open(url: &str) -> db::Result<Database> {
     Database::open(Options::new(url), &MIGRATIONS, Arc::new(Book::default())).await
 }
 
-/// The URL with another host and port.
+/// Returns the URL with another host and port.
 fn through(url: &str, address: SocketAddr) -> String {
     let (start, rest) = url.split_once('@').expect("a user");
     format!("{start}@{address}{}", &rest[rest.find('/').expect("a database")..])
 }
 
-/// Host and port of the server.
+/// Returns host and port of the server.
 fn server(url: &str) -> (String, u16) {
     let config: tokio_postgres::Config = url.parse().expect("a URL");
     let Host::Tcp(host) = &config.get_hosts()[0] else { panic!("a socket") };
     (host.clone(), config.get_ports().first().copied().unwrap_or(5432))
 }
 
-/// Forwards connections to a server, and can go on taking what is sent without delivering it.
+/// Forwards connections to a server, and can swallow data instead.
 struct Forwarder {
     address: SocketAddr,
     swallow: watch::Sender<()>,
@@ -65,7 +65,7 @@ impl Forwarder {
         Self { address, swallow }
     }
 
-    /// Delivers nothing more on the connections that there are.
+    /// Delivers nothing more on the existing connections.
     fn swallow(&self) {
         self.swallow.send_replace(());
     }
@@ -175,7 +175,7 @@ impl Drop for Pooler {
 }
 
 impl Pooler {
-    /// `None` where PgBouncer is not installed.
+    /// Starts PgBouncer; returns `None` if PgBouncer is not installed.
     async fn start(url: &str, mode: &str) -> Option<Self> {
         let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"]
             .into_iter()

@@ -1,4 +1,4 @@
-//! PostgreSQL's own ways to fail: deadlocks, connections that are cut, a server that is gone and comes back.
+//! Failures of PostgreSQL: deadlocks, cut connections, a server that goes and comes back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,12 +10,12 @@ use testkit::PgServer;
 
 use crate::ground::{Book, Gate, MIGRATIONS, add, insert, postgres, stage};
 
-/// Ends the connection of the unit that calls it, as an operator or a crash of its backend does.
+/// Ends the connection of the calling unit, like an operator or a crash of the backend.
 fn cut(conn: &mut Conn) -> db::Result<()> {
     Ok(conn.batch_execute("SELECT pg_terminate_backend(pg_backend_pid())")?)
 }
 
-/// Counts its runs, and is the first to run.
+/// Counts the runs; returns the number of earlier runs.
 fn counted(runs: &Arc<AtomicUsize>) -> usize {
     runs.fetch_add(1, Ordering::SeqCst)
 }

@@ -1,4 +1,4 @@
-//! Reads: snapshots that change nothing.
+//! Reads: snapshots without changes.
 
 use db::{Conn, Error};
 use diesel::connection::SimpleConnection;

@@ -1,4 +1,4 @@
-//! Storage that cannot be written: what a unit is told, and how the fault begins and ends.
+//! Storage without writes: errors of units, and begin and end of the fault.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -91,7 +91,7 @@ async fn a_deleted_write_ahead_log_is_noticed_behind_a_link() {
     becomes(&db, Some(Reason::Replaced)).await;
 }
 
-/// Makes a file read-only, also for root; `None` where that is not possible.
+/// Makes a file read-only, also for root; returns `None` if impossible.
 fn read_only(file: &Path, is_so: bool) -> Option<()> {
     let is_open = || rustix::fs::access(file, rustix::fs::Access::WRITE_OK).is_ok();
     let run = |program: &str, argument: &str| Command::new(program).arg(argument).arg(file).output();
@@ -146,7 +146,7 @@ async fn a_server_that_is_read_only_takes_no_write_until_it_can_be_written() {
     is_refused_once_at_most(&ground, 3).await;
 }
 
-/// A session that was opened before the fault ended is read-only once more, and then gone.
+/// Checks that a session from the time of the fault is read-only once more, and then closed.
 async fn is_refused_once_at_most(ground: &Ground, id: i64) {
     if let Err(error) = ground.db.write(move |tx| insert(tx, id, 0)).await {
         assert!(matches!(error, Error::Unavailable(_)), "{error}");
@@ -196,7 +196,7 @@ async fn a_commit_that_the_server_refuses_is_undone() {
     assert_eq!(ground.accounts().await, [(1, 0)]);
 }
 
-/// Runs this test again in a process with a mount of its own.
+/// Runs this test again in a process with a private mount.
 const ALONE: &str = "DB_TEST_SMALL_DISK";
 
 #[test]

@@ -1,4 +1,4 @@
-//! Units of work side by side: what one does to itself and what it must not do to its neighbours.
+//! Concurrent units of work: effects of a unit on itself and on other units.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 
 use crate::ground::{ALARMING, Gate, Ground, Refusal, UNWRITABLE, add, grounds, insert, sqlite, stage};
 
-/// Opens account `id` and records it.
+/// Opens and records account `id`.
 fn good(db: &Database, id: i64) -> BoxFuture<'static, Result<(), Refusal>> {
     unit(db, move |tx| {
         insert(tx, id, 0)?;
@@ -27,8 +27,7 @@ fn unit(
     async move { db.write(work).await }.boxed()
 }
 
-/// Puts a unit between four good ones, and says what it was answered, once it is sure that the others are all there,
-/// each once.
+/// Runs a unit between four good units, checks that each good unit is stored once, and returns the refusal.
 async fn among_good_ones(
     ground: &Ground,
     bad: impl Fn(&mut Tx<'_>) -> Result<(), Refusal> + Send + 'static,

@@ -1,4 +1,4 @@
-//! What is done after a commit, and what is left of a database that was closed.
+//! Actions after a commit, and data after the close of a database.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! Amazon MSK with IAM, as far as that goes without AWS.
+//! Amazon MSK with IAM, as far as possible without AWS.
 
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,7 +11,7 @@ use testkit::again_with;
 
 use super::broker::{broker, refusal};
 
-/// A program that finds no credentials of AWS but those it is given.
+/// Variables that hide all other AWS credentials from a program.
 const NOWHERE: [(&str, &str); 3] = [
     ("AWS_EC2_METADATA_DISABLED", "true"),
     ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
@@ -28,7 +28,7 @@ fn in_ireland(options: KafkaOptions) -> Kafka {
     Kafka::new(KafkaOptions { aws_iam_region: Some("eu-west-1".into()), ..options }).expect("options")
 }
 
-/// As the signers of AWS make them: a request to connect, signed in its address.
+/// The token has the form of AWS signers: a presigned URL for a connect request.
 #[test]
 fn a_token_of_aws_is_an_address_that_is_signed() {
     if !again_with("secured::aws::a_token_of_aws_is_an_address_that_is_signed", &[&NOWHERE[..], &KEYS].concat()) {
@@ -50,7 +50,7 @@ fn a_token_of_aws_is_an_address_that_is_signed() {
     assert_eq!(parts["X-Amz-Signature"].len(), 64);
 }
 
-/// No Kafka but MSK takes the token, but what ours says shows that it came there, by TLS.
+/// Only MSK takes the token; the test broker's error shows that the token arrived, by TLS.
 #[tokio::test]
 async fn a_token_of_aws_comes_to_the_broker() {
     let test = "secured::aws::a_token_of_aws_comes_to_the_broker";

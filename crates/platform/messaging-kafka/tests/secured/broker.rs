@@ -1,4 +1,4 @@
-//! A broker of Kafka with certificates and passwords, which `scripts/kafka` runs.
+//! A Kafka broker with certificates and passwords, run by `scripts/kafka`.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -22,15 +22,15 @@ pub const TOPIC: &str = "things";
 
 pub struct Broker {
     folder: TempDir,
-    /// `host:port` that asks for nothing but TLS.
+    /// `host:port` of the listener with TLS only.
     pub tls: String,
-    /// That asks for a certificate of the client.
+    /// Address of the listener that requires a client certificate.
     pub mutual: String,
-    /// That asks who we are, by SASL.
+    /// Address of the listener that requires SASL.
     pub sasl: String,
 }
 
-/// The one that another test runs just now, or a new one.
+/// Returns the broker of a running test, or a new broker.
 pub async fn broker() -> Arc<Broker> {
     static SHARED: Mutex<Weak<Broker>> = Mutex::const_new(Weak::new());
     let mut shared = SHARED.lock().await;
@@ -89,12 +89,12 @@ listener.name.sasl.oauthbearer.connections.max.reauth.ms=60000
         self.file("kafka")
     }
 
-    /// `ca.pem`, `client.pem`, `client.key`, or `other-ca.pem`, which signed nothing here.
+    /// Returns the path of `ca.pem`, `client.pem`, `client.key`, or `other-ca.pem`, which signed nothing here.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Clients that trust its certificate and have these properties besides.
+    /// Returns the cluster for clients that trust the certificate, with additional properties.
     pub fn connect(&self, servers: &str, properties: &[(&str, &str)]) -> Kafka {
         Kafka::new(self.options(servers, properties)).expect("good properties")
     }
@@ -147,7 +147,7 @@ fn make_certificates(folder: &Path) {
     write("client.key", &client.1);
 }
 
-/// Makes a topic, as whoever administers, and has an event go there and come back.
+/// Creates a topic, and sends and reads an event.
 pub async fn goes_round(kafka: &Kafka) {
     let source = Id::new();
     kafka.ensure_topics(&[(TOPIC.to_owned(), 1)], &TopicOptions::default()).await.expect("a topic");
@@ -159,7 +159,7 @@ pub async fn goes_round(kafka: &Kafka) {
     assert!(!kafka.foreign().cluster().await.expect("asked").is_empty());
 }
 
-/// What comes behind `after`; a broker that is new refuses some requests, and a bus that is unavailable is asked again.
+/// Returns the events behind `after`; retries refusals of a new broker and an unavailable bus.
 pub async fn next(subscriber: &Arc<dyn Subscriber>, after: i64) -> Vec<Event> {
     for _ in 0..100 {
         match subscriber.fetch(TOPIC, 0, after, 10).await {
@@ -171,7 +171,7 @@ pub async fn next(subscriber: &Arc<dyn Subscriber>, after: i64) -> Vec<Event> {
     panic!("nothing came behind {after}");
 }
 
-/// Why it can't be reached, in one line.
+/// Returns the error of a failed connection, in one line.
 pub async fn refusal(kafka: &Kafka) -> String {
     let reason = kafka.check().await.expect_err("it is refused").to_string();
     println!("{reason}");

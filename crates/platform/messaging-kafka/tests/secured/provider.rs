@@ -1,4 +1,4 @@
-//! An identity provider: it grants tokens to who knows its secret, in the form that brokers take which check none.
+//! An identity provider: grants tokens to clients with the secret, in the unsigned form for brokers without a check.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -19,7 +19,7 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// Its tokens are good for so long. It answers until the tests end.
+    /// Starts a provider with tokens of this lifetime. The provider answers until the tests end.
     pub fn start(lifetime: Duration) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("its address");
@@ -44,7 +44,7 @@ impl Provider {
     }
 }
 
-/// Whether a token was granted.
+/// Returns true if a token was granted.
 fn answer(caller: &mut TcpStream, lifetime: Duration) -> bool {
     let (mut head, mut length) = (Vec::new(), 0);
     let mut reader = BufReader::new(caller.try_clone().expect("a caller"));

@@ -29,7 +29,7 @@ async fn events_go_with_a_token_that_all_clients_share() {
     assert_eq!(provider.granted(), 1);
 }
 
-/// The brokers close a connection whose token has expired, unless another is shown before.
+/// The brokers close a connection with an expired token, unless the client renews the token before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_go_on_when_tokens_expire() {
     let (broker, provider) = (broker().await, Provider::start(Duration::from_secs(9)));

@@ -1,4 +1,4 @@
-//! Dead letters, and what becomes of them.
+//! Dead letters: list, replay, discard.
 
 use db::types::{Id, JsonText, Time};
 use db::{Conn, Tx};
@@ -26,19 +26,19 @@ pub struct DeadLetter {
     pub failed_at: Time,
 }
 
-/// Which dead letters to list.
+/// Filter of dead letters.
 #[derive(Debug, Clone, Default)]
 pub struct DeadLetterQuery {
     pub group: Option<String>,
     pub topic: Option<String>,
-    /// Only those older than this one.
+    /// Only dead letters older than this one.
     pub after: Option<Id>,
 }
 
-/// Dead letters, the newest first.
+/// Returns dead letters, the newest first.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn dead_letters(conn: &mut Conn, query: &DeadLetterQuery, limit: i64) -> db::Result<Vec<DeadLetter>> {
     let mut rows = dead_letter::table.into_boxed();
     if let Some(group) = &query.group {
@@ -53,10 +53,10 @@ pub fn dead_letters(conn: &mut Conn, query: &DeadLetterQuery, limit: i64) -> db:
     Ok(rows.order(dead_letter::id.desc()).limit(limit).load(conn)?)
 }
 
-/// One dead letter, and how many events are parked behind it.
+/// Returns a dead letter, and the number of events parked behind.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn dead_letter(conn: &mut Conn, id: Id) -> db::Result<Option<(DeadLetter, i64)>> {
     let Some(letter) = dead_letter::table.find(id).first::<DeadLetter>(conn).optional()? else { return Ok(None) };
     let parked = parked_event::table
@@ -68,20 +68,20 @@ pub fn dead_letter(conn: &mut Conn, id: Id) -> db::Result<Option<(DeadLetter, i6
     Ok(Some((letter, parked)))
 }
 
-/// Asks the group's worker to handle the dead letter again, and then what is parked behind it. False when it is
-/// not dead. Call [`crate::Log::ask_groups`] after the commit.
+/// Asks the group's worker to handle the dead letter again, and then the parked events. Returns false if the letter
+/// is not dead. Call [`crate::Log::ask_groups`] after the commit.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn request_replay(tx: &mut Tx<'_>, id: Id) -> db::Result<bool> {
     set_status(tx, id, REPLAY)
 }
 
-/// Gives the event up: its effect will not be there, and what is parked behind it goes on. False when it is not
-/// dead. Call [`crate::Log::ask_groups`] after the commit.
+/// Discards the event: its effect is lost, and the parked events go on. Returns false if the letter is not dead. Call
+/// [`crate::Log::ask_groups`] after the commit.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn discard(tx: &mut Tx<'_>, id: Id) -> db::Result<bool> {
     set_status(tx, id, DISCARDED)
 }
@@ -94,10 +94,11 @@ fn set_status(tx: &mut Tx<'_>, id: Id, status: &str) -> db::Result<bool> {
     Ok(changed == 1)
 }
 
-/// Asks for all dead letters of the group, or of one of its topics, to be handled again; says how many.
+/// Requests the replay of all dead letters of the group, or of the group and a topic; returns the number of dead
+/// letters.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn request_replay_all(tx: &mut Tx<'_>, group: &str, topic: Option<&str>) -> db::Result<usize> {
     let of_group = dead_letter::grp.eq(group).and(dead_letter::status.eq(DEAD));
     let set = dead_letter::status.eq(REPLAY);

@@ -12,37 +12,37 @@ use crate::relay::RELAY;
 use crate::schema::{dead_letter, event_log, group_position, handling_attempt, parked_event};
 use crate::store::{self, LogRow};
 
-/// An event with the time at which it was appended to the log.
+/// An event with the time of the append to the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredEvent {
     pub event: Event,
     pub appended_at: Time,
 }
 
-/// Which events to list.
+/// Filter of events.
 #[derive(Debug, Clone, Default)]
 pub struct EventQuery {
     pub topic: Option<String>,
     pub key: Option<String>,
-    /// Only events older than this one.
+    /// Only events older than this event.
     pub after: Option<Id>,
 }
 
 db::text_enum!(
-    /// How far an event has come in a group.
+    /// Status of an event in a group.
     EventStatus {
-        /// Its effect is there.
+        /// The group has handled the event.
         Handled => "handled",
-        /// The group has not come to it yet.
+        /// The group has not reached the event yet.
         Pending => "pending",
-        /// It waits behind a dead letter of its key.
+        /// The event waits behind a dead letter of the key.
         Parked => "parked",
-        /// It could not be handled.
+        /// The group failed to handle the event.
         Dead => "dead",
     }
 );
 
-/// How far an event has come in one group.
+/// Status of an event in one group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GroupView {
     pub group: String,
@@ -53,11 +53,11 @@ pub struct GroupView {
     pub error: Option<String>,
 }
 
-/// One event, and how far it has come everywhere.
+/// An event, and its status in all groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventView {
     pub stored: StoredEvent,
-    /// Whether Kafka has it.
+    /// True if Kafka has the event.
     pub relayed: bool,
     pub groups: Vec<GroupView>,
 }
@@ -65,7 +65,7 @@ pub struct EventView {
 /// Events, the newest first by their ids.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn events(conn: &mut Conn, query: &EventQuery, limit: i64) -> db::Result<Vec<StoredEvent>> {
     let source = store::source_of(conn)?;
     let mut rows = event_log::table.select(store::log_row()).into_boxed();
@@ -82,11 +82,11 @@ pub fn events(conn: &mut Conn, query: &EventQuery, limit: i64) -> db::Result<Vec
     Ok(rows.into_iter().map(|row| row.into_stored(source)).collect())
 }
 
-/// At most `limit` events of a partition behind the position `after`, in order; places that events have
-/// [left](crate::moved) are among them.
+/// Returns at most `limit` events of a partition behind the position `after`, in order, including
+/// [tombstones](crate::moved).
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn behind(conn: &mut Conn, topic: &str, partition: i32, after: i64, limit: i64) -> db::Result<Vec<StoredEvent>> {
     let source = store::source_of(conn)?;
     let rows = event_log::table.filter(event_log::topic.eq(topic)).filter(event_log::partition.eq(partition));
@@ -95,10 +95,10 @@ pub fn behind(conn: &mut Conn, topic: &str, partition: i32, after: i64, limit: i
     Ok(rows.into_iter().map(|row| row.into_stored(source)).collect())
 }
 
-/// The events of a key on all topics, the oldest first, each with how far it has come.
+/// Returns the events of a key on all topics, the oldest first, each with the status in all groups.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn events_of_key(conn: &mut Conn, key: &str) -> db::Result<Vec<EventView>> {
     let source = store::source_of(conn)?;
     let rows: Vec<LogRow> =
@@ -106,10 +106,10 @@ pub fn events_of_key(conn: &mut Conn, key: &str) -> db::Result<Vec<EventView>> {
     rows.into_iter().map(|row| view(conn, row.into_stored(source))).collect()
 }
 
-/// Returns the payloads of events by their ids; those that are not in the log are left out.
+/// Returns the payloads of events by their ids, without events missing in the log.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn payloads(conn: &mut Conn, ids: &[Id]) -> db::Result<Vec<(Id, String)>> {
     let mut found = Vec::new();
     for id in ids {
@@ -119,10 +119,10 @@ pub fn payloads(conn: &mut Conn, ids: &[Id]) -> db::Result<Vec<(Id, String)>> {
     Ok(found)
 }
 
-/// One event and how far it has come; `None` when the log does not have it (any more).
+/// Returns an event with its status; `None` if the log does not have the event (any more).
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn event(conn: &mut Conn, id: Id) -> db::Result<Option<EventView>> {
     let source = store::source_of(conn)?;
     let row: Option<LogRow> =

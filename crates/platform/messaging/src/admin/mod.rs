@@ -1,4 +1,4 @@
-//! What operators see and ask: events, lag, dead letters, replay and reset.
+//! Administration for operators: events, lag, dead letters, replay and reset.
 
 mod dead_letters;
 mod events;
@@ -19,38 +19,38 @@ use crate::relay::RELAY;
 use crate::schema::{consumer_group, group_position};
 use crate::{place, store};
 
-/// How far a group is behind in a partition.
+/// Lag of a group in a partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Queryable)]
 pub struct ConsumerLag {
     pub group: String,
     pub topic: String,
     pub partition: i32,
-    /// The last position handled, -1 for none.
+    /// Last handled position, -1 for none.
     pub position: i64,
-    /// The position of the last event there is, -1 for none.
+    /// Position of the last event, -1 for none.
     pub end: i64,
     pub lag: i64,
     /// `rebuildable`, `re-sendable` or `once`.
     pub mode: String,
 }
 
-/// How far a partition has come on its way to groups.
+/// Progress of a partition towards the groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionStatus {
     pub topic: String,
     pub partition: i32,
-    /// The position of the last event there is, -1 for none.
+    /// Position of the last event, -1 for none.
     pub end: i64,
-    /// The position of the last event that the relay has copied, -1 for none.
+    /// Position of the last relayed event, -1 for none.
     pub relayed: i64,
-    /// Events that the relay has still to copy; `None` when it does not copy the topic.
+    /// Events that the relay has still to copy; `None` for a topic without a relay.
     pub to_relay: Option<i64>,
 }
 
 /// Every group's position and lag in the log, by group, topic and partition.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn consumers(conn: &mut Conn) -> db::Result<Vec<ConsumerLag>> {
     let (source, ends) = (store::source_of(conn)?, store::partitions(conn)?);
     let rows: Vec<(String, String, i32, i64, String)> = group_position::table
@@ -73,10 +73,10 @@ pub fn consumers(conn: &mut Conn) -> db::Result<Vec<ConsumerLag>> {
     Ok(rows.into_iter().map(lag).collect())
 }
 
-/// Every partition, by topic and number.
+/// Returns every partition, by topic and number.
 ///
 /// # Errors
-/// The database's.
+/// Any error of the database.
 pub fn partitions(conn: &mut Conn) -> db::Result<Vec<PartitionStatus>> {
     let source = store::source_of(conn)?;
     let relay = place::positions(conn, RELAY, source)?;

@@ -1,4 +1,4 @@
-//! Groups that begin elsewhere.
+//! Resets of consumer groups.
 
 use db::types::Time;
 use db::{Conn, Tx};
@@ -8,20 +8,20 @@ use crate::handler::{Group, Replay};
 use crate::schema::{event_log, group_position};
 use crate::{dead, place, store};
 
-/// Where a group is to begin again.
+/// New starting point of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResetTo {
-    /// At the first event that is kept.
+    /// First kept event.
     Earliest,
-    /// Behind the last event there is.
+    /// Behind the last event.
     Latest,
-    /// At this position, in each partition, as far as it is kept.
+    /// This position, in each partition, within the kept positions.
     Position(i64),
     /// At the first event appended at this time or later.
     Timestamp(Time),
 }
 
-/// Why a group was not reset.
+/// Refusal of a reset.
 #[derive(Debug, thiserror::Error)]
 pub enum ResetError {
     /// No group of this name is known.
@@ -30,24 +30,24 @@ pub enum ResetError {
     /// The group does not read this topic.
     #[error("the group does not read this topic")]
     NoSuchTopic,
-    /// A topic of others, of which this process has not heard from the bus.
+    /// An external topic that this process has not seen on the bus yet.
     #[error("the topic is not there, or was not seen yet")]
     NotSeen,
-    /// A topic of others: the log does not know when its events came.
+    /// An external topic: the log has no times of the events.
     #[error("a topic of others is reset to the earliest or the latest event, or to a position")]
     NoTimestamp,
     /// The group must not repeat, for this reason.
     #[error("{0}")]
     MustNotRepeat(&'static str),
-    /// A projection is built from all of the group's topics, so that one position cannot be meant for each.
+    /// A projection is built from all topics of the group, so a single position is ambiguous.
     #[error("a group that is rebuilt from several topics is reset to a time, the earliest or the latest event")]
     SeveralTopics,
     #[error(transparent)]
     Database(#[from] db::Error),
 }
 
-/// Sets the group back or forward, while its members run. A rebuildable group's projection is cleared in the same
-/// transaction, and all its topics begin again, for the projection comes from all of them.
+/// Sets the group back or forward, while the members run. The projection of a rebuildable group is cleared in the
+/// same transaction, and all topics of the group begin again, because the projection comes from all topics.
 ///
 /// # Errors
 /// As [`ResetError`] says.
@@ -87,7 +87,7 @@ pub fn reset(tx: &mut Tx<'_>, groups: &[Group], name: &str, topic: &str, to: Res
     Ok(())
 }
 
-/// The position to begin at: within what is kept.
+/// Returns the position to begin at, within the kept positions.
 fn begin_at(conn: &mut Conn, partition: &store::PartitionRow, to: ResetTo) -> db::Result<i64> {
     Ok(match to {
         ResetTo::Earliest => partition.floor,

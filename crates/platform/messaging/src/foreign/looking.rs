@@ -1,4 +1,4 @@
-//! Looks which foreign topics there are, and how much they hold.
+//! Polls the bus for external topics and their records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,23 +13,23 @@ use super::store::{self, Part};
 use super::{Foreign, ForeignBus, Held};
 use crate::bus::BusError;
 
-/// Between two looks.
+/// Interval of polls.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Of [`Uuid::new_v5`], for the sources that stand for clusters.
+/// Namespace of [`Uuid::new_v5`], for the sources of clusters.
 const CLUSTERS: Uuid = Uuid::from_u128(0x1e0c_6d9a_83b4_5f27_a6d1_0f5b_97e3_42cd);
 
-/// What one look keeps for the next.
+/// State kept from one poll to the next.
 #[derive(Default)]
 struct Looked {
-    /// Positions behind what there is. In two looks: the topic was made anew.
+    /// Positions beyond the end of the partition. In two polls: the topic was created anew.
     ahead: BTreeSet<(Part, i64)>,
-    /// Topics that were waited for, and told of.
+    /// Awaited topics with a log line already written.
     missing: BTreeSet<String>,
 }
 
 impl Foreign {
-    /// Keeps an eye on what is there, until `stop`. It must run where they are handled.
+    /// Polls the external topics until `stop`. Run this where the topics are handled.
     pub async fn keep(self, stop: CancellationToken) {
         let Some(bus) = self.shared.bus.clone().filter(|_| !self.shared.subscriptions.is_empty()) else { return };
         let mut looked = Looked::default();
@@ -87,7 +87,7 @@ impl Foreign {
         Ok(())
     }
 
-    /// The topics that any group reads, as they are there.
+    /// Returns the external topics that any group reads, with their offsets.
     async fn held(&self, bus: &Arc<dyn ForeignBus>) -> Result<BTreeMap<String, Held>, BusError> {
         let groups: Vec<_> = self.shared.subscriptions.iter().map(|subscription| subscription.group).collect();
         let mut all = BTreeMap::new();
@@ -127,7 +127,7 @@ impl Foreign {
     }
 }
 
-/// Whether more was handled than there is.
+/// Returns true if more was handled than there is.
 fn is_ahead(((_, topic, partition), position): &(Part, i64), held: &BTreeMap<String, Held>) -> bool {
     let range = held.get(topic).and_then(|held| held.get(usize::try_from(*partition).ok()?));
     range.is_some_and(|range| *position >= range.end)

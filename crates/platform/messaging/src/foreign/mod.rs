@@ -1,12 +1,13 @@
-//! Foreign topics: other programs write them to a bus that is elsewhere, so that the log neither numbers nor knows them.
+//! External topics: other programs write these topics to an external bus, so the log neither numbers nor knows the
+//! events.
 //!
-//! A group's position in one is the offset there, which means nothing on another cluster: the source of such positions is
-//! the cluster. Which topics and partitions there are is asked now and then; those that a group subscribes to get their
-//! rows in the database, and the members of the group share them like any other partition. What is not there any more,
-//! or not subscribed to, keeps its rows, and no member handles it.
+//! A group's position in an external topic is the offset there, meaningless on another cluster: the source of such
+//! positions is the cluster. A poll lists the topics and partitions. Subscribed partitions get rows in the database,
+//! and the members of the group share these partitions like any other. A missing or no longer subscribed partition
+//! keeps the rows, and no member handles it.
 //!
-//! What writes there may repeat itself, and number as it likes. So a record is handled at least once, in the order of its
-//! partition, and the event's id tells a repeat.
+//! The writer may repeat events, and number events freely. So a record is handled at least once, in the order of the
+//! partition, and the event's id identifies a repeat.
 
 mod looking;
 mod reading;
@@ -26,43 +27,44 @@ use crate::bus::{Bus, BusError};
 use crate::handler::{Group, Replay};
 use crate::log::Log;
 
-/// The offsets of what each partition of a topic holds: from the first to that which comes next.
+/// Offsets of each partition of a topic: from the first kept offset to the end offset.
 type Held = Vec<Range<i64>>;
 
-/// A bus that is elsewhere, with topics that others write.
+/// An external bus with external topics.
 #[async_trait]
 pub trait ForeignBus: Send + Sync + 'static {
-    /// What tells this cluster from any other.
+    /// Returns the id of the cluster.
     ///
     /// # Errors
     /// [`BusError::Unavailable`]
     async fn cluster(&self) -> Result<String, BusError>;
 
-    /// All topics that are there, each with its number of partitions.
+    /// Returns all topics on the bus, each with the number of partitions.
     ///
     /// # Errors
     /// [`BusError::Unavailable`]
     async fn topics(&self) -> Result<BTreeMap<String, i32>, BusError>;
 
-    /// Of each of the topic's partitions the offsets of what it holds: from the first to that which comes next.
+    /// Returns the offsets of each partition of the topic: from the first kept offset to the end offset.
     ///
     /// # Errors
     /// [`BusError::Unavailable`]
     async fn held(&self, topic: &str, partitions: i32) -> Result<Vec<Range<i64>>, BusError>;
 
-    /// Reads them. Positions are offsets; what is no event, or repeats one, comes as [`Event::skipped`].
+    /// Returns a bus of external topics. Positions are offsets; a record without an event, or a repeat, comes as
+    /// [`Event::skipped`].
     ///
     /// [`Event::skipped`]: crate::Event::skipped
     fn read(&self) -> Arc<dyn Bus>;
 }
 
-/// Which foreign topics a group reads.
+/// External topics of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
     pub group: &'static str,
-    /// By their names.
+    /// Names of topics.
     pub topics: Vec<String>,
-    /// And all whose names begin so.
+    /// Prefix: all topics under this prefix are read, too.
     pub prefix: Option<String>,
 }
 
@@ -74,7 +76,7 @@ impl Subscription {
     }
 }
 
-/// The foreign topics of a process; clones share what is known of them.
+/// The external topics of a process; clones share the state.
 #[derive(Clone)]
 pub struct Foreign {
     shared: Arc<Shared>,
@@ -85,23 +87,23 @@ struct Shared {
     log: Log,
     bus: Option<Arc<dyn ForeignBus>>,
     subscriptions: Vec<Subscription>,
-    /// Names on the bus that are not others'.
+    /// Names on the bus that belong to the log.
     own: Vec<String>,
     seen: Mutex<Seen>,
 }
 
-/// What the last look found.
+/// Result of the last poll.
 #[derive(Default)]
 struct Seen {
-    /// Of the cluster.
+    /// Source of the cluster.
     source: Option<Id>,
-    /// The topics that any group subscribes to.
+    /// Topics with a subscribed group.
     held: BTreeMap<String, Held>,
 }
 
 impl Foreign {
-    /// Over an open database and log. `bus` must be there when there are subscriptions. `own` are the names on it that are
-    /// the log's, whatever the subscriptions say.
+    /// Wraps an open database and log. `bus` is required with subscriptions. `own` are the log's names on the bus,
+    /// excluded from all subscriptions.
     pub fn new(
         db: Database,
         log: Log,
@@ -112,20 +114,20 @@ impl Foreign {
         Self { shared: Arc::new(Shared { db, log, bus, subscriptions, own, seen: Mutex::default() }) }
     }
 
-    /// A bus that reads them.
+    /// Returns a bus that reads the external topics.
     pub fn bus(&self) -> Arc<dyn Bus> {
         Arc::new(reading::ForeignReading { foreign: self.clone() })
     }
 
-    /// Whether a group of this name subscribes to any.
+    /// Returns true if a group of this name subscribes to any.
     pub fn is_read_by(&self, group: &str) -> bool {
         self.shared.subscriptions.iter().any(|subscription| subscription.group == group)
     }
 
-    /// How far each group is in those that are there, by group, topic and partition.
+    /// Returns the lag of each group in the existing topics, by group, topic and partition.
     ///
     /// # Errors
-    /// The database's.
+    /// Any error of the database.
     pub fn lags(&self, conn: &mut Conn) -> db::Result<Vec<ConsumerLag>> {
         let (source, held) = {
             let seen = self.seen();
@@ -177,14 +179,14 @@ impl Foreign {
         Ok(store::reset(tx, name, topic, source, &begins)?)
     }
 
-    /// Whether the topic is one of them, and the group subscribes to it.
+    /// Returns true for an external topic with a subscription of the group.
     fn reads(&self, group: &str, topic: &str) -> bool {
         let is_own = self.shared.log.partitions(topic) > 0 || self.shared.own.iter().any(|own| own == topic);
         let mut subscriptions = self.shared.subscriptions.iter();
         !is_own && subscriptions.any(|subscription| subscription.group == group && subscription.includes(topic))
     }
 
-    /// The cluster, if the topic is there and the group reads it.
+    /// Returns the cluster, if the topic exists and the group reads the topic.
     fn source(&self, group: &str, topic: &str) -> Option<Id> {
         let seen = self.seen();
         seen.source.filter(|_| seen.held.contains_key(topic) && self.reads(group, topic))
@@ -195,7 +197,7 @@ impl Foreign {
     }
 }
 
-/// Records behind `position` that the partition holds.
+/// Returns the number of records behind `position` in the partition.
 fn waiting(held: &Range<i64>, position: i64) -> i64 {
     (held.end - held.start.max(position + 1)).max(0)
 }

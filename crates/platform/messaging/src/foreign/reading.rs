@@ -1,4 +1,4 @@
-//! Reads foreign topics for the groups that subscribe to them.
+//! Reads external topics for subscribed groups.
 
 use std::sync::Arc;
 

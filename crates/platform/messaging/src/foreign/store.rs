@@ -1,4 +1,4 @@
-//! Where groups are in foreign topics.
+//! Positions of groups in external topics.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::{dead, place};
 /// Group, topic, partition.
 pub(super) type Part = (String, String, i32);
 
-/// The parts that are registered under `source`, with their positions.
+/// Returns the parts registered under `source`, with their positions.
 pub(super) fn positions(conn: &mut Conn, source: Id) -> db::Result<Vec<(Part, i64)>> {
     use group_position as place;
     let rows: Vec<(String, String, i32, i64)> = place::table
@@ -23,12 +23,12 @@ pub(super) fn positions(conn: &mut Conn, source: Id) -> db::Result<Vec<(Part, i6
     Ok(rows.into_iter().map(|(group, topic, partition, position)| ((group, topic, partition), position)).collect())
 }
 
-/// Has groups read parts from the first record that is kept.
+/// Registers groups for parts, from the first kept record on.
 pub(super) fn register(tx: &mut Tx<'_>, source: Id, parts: &BTreeSet<Part>) -> db::Result<()> {
     parts.iter().try_for_each(|(group, topic, partition)| place::begin_at(tx, source, group, topic, *partition, -1))
 }
 
-/// Sets groups back to the start, if they are still where they were seen.
+/// Sets groups back to the start, if the groups have not moved since the poll.
 pub(super) fn begin_again(tx: &mut Tx<'_>, source: Id, parts: &BTreeSet<(Part, i64)>) -> db::Result<()> {
     for ((group, topic, partition), position) in parts {
         let row = group_position::table.find((group, topic, *partition, source));
@@ -40,7 +40,7 @@ pub(super) fn begin_again(tx: &mut Tx<'_>, source: Id, parts: &BTreeSet<(Part, i
     Ok(())
 }
 
-/// Sets a group to begin in each partition where `begins` says, and forgets its dead letters in the topic.
+/// Sets a group to the offset `begins` in each partition, and deletes the group's dead letters in the topic.
 pub(super) fn reset(tx: &mut Tx<'_>, group: &str, topic: &str, source: Id, begins: &[i64]) -> db::Result<()> {
     for (partition, begin) in (0..).zip(begins) {
         diesel::update(group_position::table.find((group, topic, partition, source)))
@@ -50,7 +50,7 @@ pub(super) fn reset(tx: &mut Tx<'_>, group: &str, topic: &str, source: Id, begin
     dead::clear(tx, group, topic)
 }
 
-/// How far groups are; ends and lags are not known here.
+/// Returns the positions of groups; ends and lags are not known here.
 pub(super) fn lags(conn: &mut Conn, source: Id) -> db::Result<Vec<ConsumerLag>> {
     use group_position as place;
     let rows: Vec<(String, String, i32, i64, String)> = place::table

@@ -1,7 +1,7 @@
-//! Typed settings, with defaults that work without any file.
+//! Typed settings, with defaults for a start without any file.
 //!
-//! Later wins: defaults, then a file, then the environment as `PREFIX__SECTION__NAME`. An unknown name or a bad value
-//! is one line that names the setting.
+//! Later sources win: defaults, then a file, then the environment as `PREFIX__SECTION__NAME`. An unknown name or a
+//! bad value gives an error of one line with the setting's name.
 
 mod observe;
 mod tree;
@@ -23,57 +23,57 @@ use crate::{Secret, known_secret, password};
 pub use observe::{LogSettings, OtlpSettings, TelemetrySettings, observe, observe_with};
 pub use types::{Address, Bytes, DatabaseUrl, is_host};
 
-/// A setting that can't be used, in one line that names it.
+/// An unusable setting, in one line with the setting's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("setting {key}: {reason}")]
 pub struct SettingError {
-    /// As in the file: `order.expires_after`.
+    /// Name as in the file: `order.expires_after`.
     pub key: String,
     pub reason: String,
 }
 
 impl SettingError {
-    /// What is wrong with the setting `key`.
+    /// Returns the error `reason` for the setting `key`.
     pub fn new(key: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { key: key.into(), reason: reason.into() }
     }
 }
 
 /// # Errors
-/// That of the setting `key`, for this reason, unless it holds.
+/// [`SettingError`] of the setting `key`, with this reason, unless `holds`.
 pub fn expect(key: &str, holds: bool, reason: &str) -> Result<(), SettingError> {
     if holds { Ok(()) } else { Err(SettingError::new(key, reason)) }
 }
 
-/// Longest duration of a setting: a hundred years, so that an instant that much later can be written down.
+/// Longest duration of a setting: a hundred years, so that a later instant can be represented.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// # Errors
-/// That of the setting `key`, when it is 0 or longer than a hundred years.
+/// [`SettingError`] of the setting `key`, if the duration is 0 or longer than a hundred years.
 pub fn positive(key: &str, duration: Duration) -> Result<(), SettingError> {
     expect(key, !duration.is_zero(), "expected more than 0")?;
     expect(key, duration <= LONGEST, "expected at most 36500days")
 }
 
-/// Checks that files can be made in a folder, which may be missing. Nothing stays on disk.
+/// Checks that files can be created in a folder, or in a new folder of this name. Leaves nothing on disk.
 ///
 /// # Errors
-/// That of the setting `key`.
+/// [`SettingError`] of the setting `key`.
 pub fn writable_folder(key: &str, folder: &Path) -> Result<(), SettingError> {
     db::check_folder(folder).map_err(|error| SettingError::new(key, format!("{}: {error}", folder.display())))
 }
 
 /// # Errors
-/// That of the setting `key`, when it is set to a weak password.
+/// [`SettingError`] of the setting `key`, for a weak password.
 pub fn good_password(key: &str, set: &Secret) -> Result<(), SettingError> {
     let weakness = password::weakness(set.expose()).filter(|_| !set.is_empty());
     weakness.map_or(Ok(()), |reason| Err(SettingError::new(key, reason)))
 }
 
-/// Looks whether the kept secrets in `folder` can be read, as far as they are made.
+/// Checks that the existing secrets in `folder` can be read.
 ///
 /// # Errors
-/// That of the setting `data_dir`.
+/// [`SettingError`] of the setting `data_dir`.
 pub fn readable_secrets(folder: &Path, names: &[&str]) -> Result<(), SettingError> {
     names.iter().try_for_each(|name| match known_secret(folder, name) {
         Ok(_) => Ok(()),
@@ -93,27 +93,27 @@ macro_rules! defaults {
     };
 }
 
-/// Where the settings of a program come from.
+/// Sources of the settings of a program.
 #[derive(Debug, Clone, Copy)]
 pub struct Sources {
     /// Begins the name of a setting in the environment: `SHOP` of `SHOP__HTTP__ADDRESS`.
     pub prefix: &'static str,
-    /// Read from the working folder when it is there and no other is named.
+    /// File in the working folder, read if present and if no other file is named.
     pub file: &'static str,
 }
 
 impl Sources {
-    /// The file that is to be read: `named`, or the usual one if it is there.
+    /// Returns the file to read: `named`, or the usual file if present.
     pub fn file(&self, named: Option<&Path>) -> Option<PathBuf> {
         let usual = Path::new(self.file);
         named.map(Path::to_owned).or_else(|| usual.is_file().then(|| usual.to_owned()))
     }
 
-    /// The settings of `file` and of the variables given; all else is at its default. `adapt` is for names that a
-    /// variable can't have.
+    /// Returns the settings of `file` and of the given variables, with defaults for the rest. `adapt` handles names
+    /// that are impossible for variables.
     ///
     /// # Errors
-    /// The first setting that is unknown or bad; with the key `--config` when the file itself is.
+    /// The first unknown or bad setting; with the key `--config` for a bad file.
     pub fn read<T: DeserializeOwned>(
         &self,
         file: Option<PathBuf>,
@@ -133,7 +133,7 @@ impl Sources {
         TcpListener::bind(address.as_str()).map_err(|error| self.refused(key, address, &error))
     }
 
-    /// Checks that a process may listen on the address of the setting `key`. Nothing listens, and another process may.
+    /// Checks that a process may listen on the address of the setting `key`. Another process may listen there.
     ///
     /// # Errors
     /// As [`listen`](Self::listen).
@@ -172,7 +172,7 @@ impl Sources {
         })
     }
 
-    /// The variables that are settings, if their names are well-formed. One that is empty counts as not set.
+    /// Returns the variables of settings, if the names are well-formed. An empty variable counts as not set.
     fn ours(
         &self,
         variables: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
@@ -198,7 +198,7 @@ impl Sources {
     }
 }
 
-/// The names in `names` of `map` as `rename` has them. Those that it changes come from the environment, which wins.
+/// Renames the keys in `names` of `map`. A changed key comes from the environment and wins.
 pub fn renamed(map: &mut Map<String, Value>, names: &str, rename: impl Fn(&str) -> String) {
     let Some(Value::Object(entries)) = map.get_mut(names) else { return };
     let (as_is, changed): (Vec<_>, Vec<_>) =
@@ -207,7 +207,7 @@ pub fn renamed(map: &mut Map<String, Value>, names: &str, rename: impl Fn(&str) 
     entries.extend(changed.into_iter().map(|(name, value)| (rename(&name), value)));
 }
 
-/// The parser draws the line with a caret under it; its place and the reason are enough.
+/// Returns place and reason, without the parser's drawing of the line.
 fn one_line(error: &ConfigError) -> String {
     let text = match error {
         ConfigError::FileParse { cause, .. } => cause.to_string(),

@@ -1,4 +1,4 @@
-//! How a program is observed: log lines, and traces that are exported.
+//! Observation of a program: log lines, and exported traces.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -28,7 +28,7 @@ pub struct OtlpSettings {
     pub headers: BTreeMap<String, Secret>,
     /// The program's own name unless set.
     pub service_name: Option<String>,
-    /// The share of traces that are exported, from 0 to 1.
+    /// Share of exported traces, from 0 to 1.
     pub sample_ratio: f64,
 }
 defaults!(OtlpSettings { endpoint: None, headers: BTreeMap::new(), service_name: None, sample_ratio: 1.0 });
@@ -75,7 +75,8 @@ impl TelemetrySettings {
     }
 }
 
-/// Returns true for a URL of HTTP with a host and, if there is one, a port. The exporter takes others and sends nothing.
+/// Returns true for a URL of HTTP with a host and an optional port. The exporter would accept other URLs and send
+/// nothing.
 fn is_endpoint(url: &str) -> bool {
     let rest = ["http://", "https://"].iter().find_map(|scheme| url.strip_prefix(scheme));
     let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
@@ -85,7 +86,7 @@ fn is_endpoint(url: &str) -> bool {
 /// Sets up logs, metrics and traces for the process; keep the guard until the end.
 ///
 /// # Errors
-/// The setting that can't be used.
+/// The unusable setting.
 pub fn observe(
     process: Process<'_>,
     log: &LogSettings,
@@ -94,10 +95,10 @@ pub fn observe(
     observe_with(process, log, telemetry, None)
 }
 
-/// As [`observe`], and `more` has what is logged as well.
+/// Sets up logs, metrics and traces like [`observe`]; `more` receives all log events.
 ///
 /// # Errors
-/// The setting that can't be used.
+/// The unusable setting.
 pub fn observe_with(
     process: Process<'_>,
     log: &LogSettings,
@@ -118,8 +119,9 @@ pub fn observe_with(
     Ok(guard)
 }
 
-/// All that is made under the umask of [`process::run`](crate::process::run) is the owner's alone. A folder of an earlier
-/// version stays as its operator has it.
+/// Warns about a data folder open to other users. Folders made under the umask of
+/// [`process::run`](crate::process::run) belong to the owner alone; a folder of an earlier version keeps the
+/// operator's mode.
 fn warn_of_readers(data_dir: &Path) {
     let is_open = |folder: &Metadata| folder.permissions().mode() & 0o007 != 0;
     if data_dir.metadata().is_ok_and(|folder| is_open(&folder)) {

@@ -1,4 +1,4 @@
-//! Reads typed settings out of a tree of values, and tells a bad one by its full name.
+//! Reads typed settings out of a tree of values, and reports a bad value by the full name.
 //!
 //! Values come from files with their types and from the environment as text; text is taken for a number, a boolean or
 //! a list (with commas) where one is due, and nothing else is converted.
@@ -13,14 +13,14 @@ use serde_json::Value;
 use super::SettingError;
 
 /// # Errors
-/// The first setting that is unknown or bad.
+/// The first unknown or bad setting.
 pub(super) fn read<T: DeserializeOwned>(tree: Value) -> Result<T, SettingError> {
     T::deserialize(Node(tree)).map_err(|bad| SettingError { key: bad.key.clone(), reason: bad.reason() })
 }
 
 struct Node(Value);
 
-/// What is wrong, and where, as far as it is known: callers put the names of the sections before it.
+/// Error and place: callers prepend the names of the sections.
 #[derive(Debug)]
 struct Bad {
     key: String,
@@ -48,7 +48,7 @@ impl Bad {
     }
 }
 
-/// Whether the value of a setting must not be shown, as far as its name tells.
+/// Returns true if the value of a setting must not be shown, judged by the name.
 fn is_secret(key: &str) -> bool {
     ["password", "secret", "token", "key", "kafka.properties", "headers", "url"].iter().any(|word| key.contains(word))
 }
@@ -84,7 +84,7 @@ impl de::Error for Bad {
     }
 }
 
-/// What serde calls a type, as people do.
+/// Returns a plain description of serde's name of a type.
 fn in_words(expected: &str) -> &str {
     match expected {
         "a duration" => "a duration like 15m",

@@ -1,4 +1,4 @@
-//! Values that settings are made of.
+//! Types of values in settings.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,25 +8,25 @@ use serde::{Deserialize, Deserializer};
 
 use super::SettingError;
 
-/// Where the database is. Shown without its password.
+/// URL of the database. Shown without the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl(String);
 
 impl DatabaseUrl {
-    /// With the password, for the one who connects.
+    /// Returns the URL with the password, for connecting.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Checks that the URL can lead to a database. Nothing is connected, and nothing stays on disk.
+    /// Checks that the URL can lead to a database. Connects to nothing, and leaves nothing on disk.
     ///
     /// # Errors
-    /// That of the setting `key`.
+    /// [`SettingError`] of the setting `key`.
     pub fn check(&self, key: &str) -> Result<(), SettingError> {
         db::check_url(&self.0).map_err(|reason| SettingError::new(key, format!("{self}: {reason}")))
     }
 
-    /// Whether several processes can have the database open.
+    /// Returns true if several processes can have the database open.
     pub fn is_shared(&self) -> bool {
         !self.0.starts_with("sqlite:")
     }
@@ -111,12 +111,12 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-/// An address to listen on: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`. Port 0 takes any that is free.
+/// An address to listen on: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`. Port 0 means any free port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address(String);
 
 impl Address {
-    /// As it was written, which `bind` takes.
+    /// Returns the address as written, for `bind`.
     pub fn as_str(&self) -> &str {
         &self.0
     }

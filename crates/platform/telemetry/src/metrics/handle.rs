@@ -11,13 +11,13 @@ pub struct Metric {
     pub kind: Kind,
     pub labels: &'static [&'static str],
     pub unit: Unit,
-    /// Programs that can have the metric.
+    /// Programs with the metric.
     pub programs: &'static [Program],
     pub help: &'static str,
 }
 
 impl Metric {
-    /// Gives the metric its unit and its help text.
+    /// Registers unit and help text of the metric.
     pub(super) fn describe(&self) {
         match self.kind {
             Kind::Counter => describe_counter!(self.name, self.unit, self.help),

@@ -120,7 +120,7 @@ pub mod outcome {
     pub const HANDLED: &str = "handled";
     /// An attempt failed; the event is tried again.
     pub const FAILED: &str = "failed";
-    /// Put behind a dead letter of its key.
+    /// Event parked behind a dead letter of the key.
     pub const PARKED: &str = "parked";
     /// Became a dead letter.
     pub const DEAD: &str = "dead";

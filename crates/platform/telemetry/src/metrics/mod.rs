@@ -16,7 +16,7 @@ pub use metrics::Unit;
 
 static RECORDED: OnceLock<Recorded> = OnceLock::new();
 
-/// Interval in which recorded values are folded into buckets, so that they do not pile up without scrapes.
+/// Interval of folding recorded values into buckets, so that values do not pile up without scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Upper bounds of the buckets of durations, in seconds: from a read out of memory to what a client gives up on.
@@ -25,15 +25,15 @@ const SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0
 /// Upper bounds of the buckets of group sizes, in units of work.
 const UNITS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
-/// Commit that the program was built from, if the build sets it.
+/// Commit of the build, if set at build time.
 const COMMIT: Option<&str> = option_env!("BUILD_COMMIT");
 
-/// Process whose metrics are recorded.
+/// Process with recorded metrics.
 #[derive(Debug, Clone, Copy)]
 pub struct Process<'a> {
     /// Label `program` of [`BUILD_INFO`].
     pub name: &'a str,
-    /// Folder whose file system is watched; the folder may be missing.
+    /// Folder on the watched file system; the folder may be missing.
     pub data_dir: &'a Path,
 }
 

@@ -1,4 +1,4 @@
-//! Dead letters: what could not be handled, and what is to become of it.
+//! Dead letters: list, replay and discard.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::http::kinds;
 use crate::http::problem::{Answer, Problem};
 use crate::routes::at;
 
-/// Which dead letters.
+/// Filter of dead letters.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct DeadLetterFilter {
@@ -33,7 +33,7 @@ pub(crate) struct DeadLetterFilter {
     topic: Option<String>,
 }
 
-/// Dead letters, the newest first.
+/// Returns dead letters, the newest first.
 #[utoipa::path(operation_id = "listDeadLetters", tag = "admin", params(DeadLetterFilter, PageQuery),
                responses((status = 200, body = Page<DeadLetterView>)), security(("bearer" = ["admin"])))]
 #[get("/admin/dead-letters")]
@@ -49,7 +49,7 @@ pub(crate) async fn list(
     Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, DeadLetterView::from)))
 }
 
-/// A dead letter with its event, and how many events wait behind it.
+/// Returns a dead letter with the event and the number of parked events.
 #[utoipa::path(operation_id = "getDeadLetter", tag = "admin",
                params(("id" = uuid::Uuid, Path)), responses((status = 200, body = DeadLetterDetail)),
                security(("bearer" = ["admin"])))]
@@ -59,7 +59,7 @@ pub(crate) async fn one(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>) 
     Ok(reply::ok(&detail))
 }
 
-/// Has the group's worker handle the event again, and then what is parked behind it.
+/// Requests a replay: the group's worker handles the event again, and then the events parked behind.
 #[utoipa::path(operation_id = "replayDeadLetter", tag = "admin",
                params(("id" = uuid::Uuid, Path)), responses((status = 202, body = DeadLetterDetail)),
                security(("bearer" = ["admin"])))]
@@ -73,7 +73,7 @@ pub(crate) async fn replay(
     ask(&shop, id.0, admin::request_replay).await
 }
 
-/// Gives the event up: its effect will not be there, and what is parked behind it goes on.
+/// Discards the event: its effect is lost, and the group goes on with the events parked behind.
 #[utoipa::path(operation_id = "discardDeadLetter", tag = "admin",
                params(("id" = uuid::Uuid, Path)), responses((status = 202, body = DeadLetterDetail)),
                security(("bearer" = ["admin"])))]
@@ -87,7 +87,7 @@ pub(crate) async fn discard(
     ask(&shop, id.0, admin::discard).await
 }
 
-/// Has all dead letters of a group, or of one of its topics, handled again.
+/// Requests a replay of all dead letters of a group, or of a group and a topic.
 #[utoipa::path(operation_id = "replayDeadLetters", tag = "admin", request_body = ReplayRequest,
                responses((status = 202, body = Replayed)), security(("bearer" = ["admin"])))]
 #[post("/admin/dead-letters/replay")]
@@ -112,7 +112,7 @@ pub(crate) async fn replay_all(
     Ok(reply::accepted(location, Duration::from_secs(1), &Replayed { replayed: replayed as u64 }))
 }
 
-/// What is asked of a group's worker; false when the letter is not dead (any more).
+/// Request to a group's worker; returns false if the letter is not dead (any more).
 type Ask = fn(&mut Tx<'_>, Id) -> db::Result<bool>;
 
 async fn ask(shop: &Storefront, id: Id, what: Ask) -> Answer<HttpResponse> {

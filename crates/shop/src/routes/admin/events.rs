@@ -16,7 +16,7 @@ use crate::dto::events::{ConsumerView, LogEpochView, LoggedEventView, ResetReque
 use crate::http::kinds;
 use crate::http::problem::{Answer, Problem};
 
-/// Which events.
+/// Filter of events.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct EventFilter {
@@ -26,7 +26,7 @@ pub(crate) struct EventFilter {
     #[garde(length(bytes, max = 200))]
     #[param(max_length = 200)]
     key: Option<String>,
-    /// Only events older than this one.
+    /// Only events older than this event.
     #[garde(skip)]
     #[param(value_type = Option<uuid::Uuid>)]
     after: Option<Id>,
@@ -60,7 +60,7 @@ pub(crate) async fn one(shop: Data<Storefront>, _admin: Admin, id: Segment<Id>) 
     Ok(reply::ok(&TrackedEventView::from(event.ok_or_else(|| Problem::not_found("event"))?)))
 }
 
-/// How far every group is in every partition it reads.
+/// Returns the position of every group in every partition.
 #[utoipa::path(operation_id = "listConsumers", tag = "admin",
                responses((status = 200, body = Page<ConsumerView>)), security(("bearer" = ["admin"])))]
 #[get("/admin/consumers")]
@@ -68,7 +68,7 @@ pub(crate) async fn consumers(shop: Data<Storefront>, _admin: Admin) -> Answer<H
     Ok(reply::ok(&Page::<ConsumerView>::all(shop.runtime.lags().await?)))
 }
 
-/// The epochs of the log, the oldest first.
+/// Returns the epochs of the log, the oldest first.
 #[utoipa::path(operation_id = "listLogEpochs", tag = "admin",
                responses((status = 200, body = Page<LogEpochView>)), security(("bearer" = ["admin"])))]
 #[get("/admin/log-epochs")]
@@ -76,8 +76,8 @@ pub(crate) async fn log_epochs(shop: Data<Storefront>, _admin: Admin) -> Answer<
     Ok(reply::ok(&Page::<LogEpochView>::all(shop.db.read(messaging::log_epochs).await?)))
 }
 
-/// Has a group handle a topic anew from some point; 409 for a group that must not repeat. The answer is where the
-/// group is then.
+/// Resets a group: the group handles a topic anew from some point; 409 for a group with forbidden reset. Returns the
+/// new positions of the group.
 #[utoipa::path(operation_id = "resetConsumer", tag = "admin", request_body = ResetRequest,
                params(("group" = String, Path)), responses((status = 200, body = Page<ConsumerView>)),
                security(("bearer" = ["admin"])))]

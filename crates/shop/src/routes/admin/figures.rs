@@ -1,4 +1,4 @@
-//! Settlement, analytics, and whether coupons were issued as they should be.
+//! Settlement, analytics, and the reconciliation of coupons.
 
 use std::time::Duration;
 
@@ -21,12 +21,12 @@ use crate::dto::figures::{CouponFiguresView, SalesDayView, SettlementDay};
 use crate::http::kinds;
 use crate::http::problem::{Answer, Problem};
 
-/// Days of a settlement when none are named.
+/// Default number of days of a settlement.
 const LATELY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Days of a settlement at most.
 const MOST_DAYS: i64 = 3_660;
 
-/// Which days, both inclusive.
+/// Range of days, both inclusive.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Days {
@@ -40,7 +40,7 @@ pub(crate) struct Days {
     to: Option<NaiveDate>,
 }
 
-/// What each day brought, the newest first.
+/// Returns the figures of each day, the newest first.
 #[utoipa::path(operation_id = "listSettlements", tag = "admin",
                params(Days), responses((status = 200, body = Page<SettlementDay>)),
                security(("bearer" = ["admin"])))]
@@ -56,7 +56,7 @@ pub(crate) async fn settlements(shop: Data<Storefront>, _admin: Admin, days: Par
     Ok(reply::ok(&Page::<SettlementDay>::all(rows)))
 }
 
-/// How the coupons did, the newest first.
+/// Returns the figures of the coupons, the newest first.
 #[utoipa::path(operation_id = "listCouponFigures", tag = "admin",
                responses((status = 200, body = Page<CouponFiguresView>)), security(("bearer" = ["admin"])))]
 #[get("/admin/analytics/coupons")]
@@ -74,7 +74,7 @@ pub(crate) async fn sales(shop: Data<Storefront>, _admin: Admin) -> Answer<HttpR
     Ok(reply::ok(&Page::<SalesDayView>::all(rows)))
 }
 
-/// Proves from the data that a coupon went to those who came first.
+/// Proves from the data that a coupon went to the first requests.
 #[utoipa::path(operation_id = "reconcileCoupon", tag = "admin", params(("id" = uuid::Uuid, Path)),
                responses((status = 200, body = ReconciliationView)), security(("bearer" = ["admin"])))]
 #[get("/admin/coupons/{id}/reconciliation")]

@@ -21,7 +21,7 @@ use crate::dto::texts;
 use crate::http::problem::Answer;
 use crate::idempotency::{self, Done, OptionalKey};
 
-/// Which deliveries.
+/// Filter of deliveries.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct DeliveryFilter {
@@ -46,7 +46,7 @@ pub(crate) async fn deliveries(
     Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, DeliveryView::from)))
 }
 
-/// Notes that the goods have left; the order can no longer be refunded.
+/// Marks the goods as shipped; the order can no longer be refunded.
 #[utoipa::path(operation_id = "shipDelivery", tag = "admin",
                params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
                responses((status = 200, body = DeliveryView)), security(("bearer" = ["admin"])))]
@@ -61,7 +61,7 @@ pub(crate) async fn ship(
     step(&shop, admin, key, id.0, delivery::ship).await
 }
 
-/// Notes that the goods have arrived.
+/// Marks the goods as delivered.
 #[utoipa::path(operation_id = "completeDelivery", tag = "admin",
                params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
                responses((status = 200, body = DeliveryView)), security(("bearer" = ["admin"])))]
@@ -83,7 +83,7 @@ async fn step(shop: &Storefront, admin: Admin, key: OptionalKey, id: DeliveryId,
     idempotency::maybe_once(&shop.db, &admin.0, key, b"", work).await
 }
 
-/// Which purchase orders.
+/// Filter of purchase orders.
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PurchaseOrderFilter {
@@ -107,7 +107,7 @@ pub(crate) async fn purchase_orders(
     Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, PurchaseOrderView::from)))
 }
 
-/// Notes that the goods came in: they are added to the stock.
+/// Marks a purchase order as received, and adds the goods to the stock.
 #[utoipa::path(operation_id = "receivePurchaseOrder", tag = "admin",
                params(("id" = uuid::Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
                responses((status = 200, body = PurchaseOrderView)), security(("bearer" = ["admin"])))]

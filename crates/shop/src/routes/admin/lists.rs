@@ -15,7 +15,7 @@ use crate::dto::events::IncidentView;
 use crate::dto::members::Profile;
 use crate::http::problem::Answer;
 
-/// All orders, the newest first.
+/// Returns all orders, the newest first.
 #[utoipa::path(operation_id = "listAllOrders", tag = "admin",
                params(PageQuery), responses((status = 200, body = Page<OrderView>)),
                security(("bearer" = ["admin"])))]
@@ -26,7 +26,7 @@ pub(crate) async fn orders(shop: Data<Storefront>, _admin: Admin, page: Params<P
     Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, OrderView::from)))
 }
 
-/// All members, the newest first.
+/// Returns all members, the newest first.
 #[utoipa::path(operation_id = "listMembers", tag = "admin",
                params(PageQuery), responses((status = 200, body = Page<Profile>)),
                security(("bearer" = ["admin"])))]
@@ -37,7 +37,7 @@ pub(crate) async fn members(shop: Data<Storefront>, _admin: Admin, page: Params<
     Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, Profile::from)))
 }
 
-/// What services reported of their failures through an event proxy, the newest first. Each event opens one incident.
+/// Returns failures that services reported through an event proxy, the newest first. Each event opens one incident.
 #[utoipa::path(operation_id = "listIncidents", tag = "admin",
                params(PageQuery), responses((status = 200, body = Page<IncidentView>)),
                security(("bearer" = ["admin"])))]

@@ -7,13 +7,13 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 use testkit::Description;
 
-/// Each answer to a test is compared with the description.
+/// OpenAPI document, compared with each answer to a test.
 pub(crate) static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| {
     let document = shop::http::app::openapi();
     Description::new(serde_json::to_value(&document).expect("an OpenAPI document is JSON"))
 });
 
-/// Where a shop answers, and as whom it is asked.
+/// Address of a shop, and the token of the caller.
 #[derive(Clone)]
 pub struct Api {
     client: Client,
@@ -34,18 +34,18 @@ pub struct Reply {
     pub headers: reqwest::header::HeaderMap,
 }
 
-/// A key that nobody has used.
+/// Returns a new random key.
 pub(crate) fn random_key() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
 impl Api {
-    /// As nobody in particular.
+    /// Returns a client without a token.
     pub fn at(address: SocketAddr) -> Self {
         Self { client: Client::new(), base: format!("http://{address}"), token: None }
     }
 
-    /// With this access token.
+    /// Returns a client with this access token.
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self.clone() }
     }
@@ -70,7 +70,7 @@ impl Api {
         self.call(Method::DELETE, path)
     }
 
-    /// Under the prefix, or outside of it when `path` begins with two slashes.
+    /// Calls a path below the prefix; a path with two leading slashes is outside of the prefix.
     pub fn call(&self, method: Method, path: &str) -> Call {
         let url = match path.strip_prefix('/') {
             Some(outside) if outside.starts_with('/') => format!("{}{outside}", self.base),
@@ -83,7 +83,7 @@ impl Api {
         })
     }
 
-    /// All items of a list, page by page.
+    /// Returns all items of a list, page by page.
     pub async fn all(&self, path: &str) -> Vec<Value> {
         let (mut items, mut cursor) = (Vec::new(), None::<String>);
         let glue = if path.contains('?') { '&' } else { '?' };
@@ -100,12 +100,12 @@ impl Api {
 }
 
 impl Call {
-    /// With an Idempotency-Key of its own.
+    /// Adds a new Idempotency-Key.
     pub fn with_key(self) -> Self {
         self.key(&random_key())
     }
 
-    /// With this Idempotency-Key.
+    /// Sets this Idempotency-Key.
     pub fn key(self, key: &str) -> Self {
         self.header("Idempotency-Key", key)
     }
@@ -114,7 +114,7 @@ impl Call {
         Self(self.0.header(name, value))
     }
 
-    /// A body as it is.
+    /// Sets an unchanged body.
     pub fn raw(self, body: impl Into<reqwest::Body>) -> Self {
         Self(self.0.body(body))
     }
@@ -123,18 +123,18 @@ impl Call {
         Self(self.0.json(body))
     }
 
-    /// The answer with its body still to come.
+    /// Sends the request and returns the answer before the body.
     pub async fn open(self) -> reqwest::Response {
         self.0.send().await.expect("an answer")
     }
 
     /// # Panics
-    /// When no answer comes.
+    /// If no answer comes.
     pub async fn send(self) -> Reply {
         self.try_send().await.expect("an answer")
     }
 
-    /// As [`send`](Self::send), for a shop that may be gone.
+    /// Sends like [`send`](Self::send), to a shop that may be gone.
     pub async fn try_send(self) -> reqwest::Result<Reply> {
         let (client, request) = self.0.build_split();
         let request = request?;
@@ -149,14 +149,14 @@ impl Call {
 }
 
 impl Reply {
-    /// The same, if it has this status.
+    /// Returns the same answer after checking the status.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text);
         self
     }
 
-    /// A problem document of this code.
+    /// Checks for a problem document with this code.
     #[track_caller]
     pub fn expect_problem(self, status: u16, code: &str) -> Self {
         assert_eq!((self.status, self.body["code"].as_str()), (status, Some(code)), "{}", self.text);
@@ -166,18 +166,18 @@ impl Reply {
         self
     }
 
-    /// The code of a problem document.
+    /// Returns the code of a problem document.
     pub fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()
     }
 
-    /// The wrong fields that a problem document names.
+    /// Returns the wrong fields of a problem document.
     pub fn wrong_fields(&self) -> Vec<&str> {
         let errors = self.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
         errors.iter().filter_map(|error| error["field"].as_str()).collect()
     }
 
-    /// A member of the body that is text.
+    /// Returns a text member of the body.
     #[track_caller]
     pub fn text(&self, name: &str) -> String {
         self.body[name].as_str().unwrap_or_else(|| panic!("{name} in {}", self.text)).to_owned()

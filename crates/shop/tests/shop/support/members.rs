@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Api, Call, TestShop, all_at_once, random_key};
 
-/// A member who is signed in; what it asks of the API, it asks as itself.
+/// A signed-in member, who calls the API with the member's token.
 #[derive(Clone)]
 pub struct TestMember {
     pub id: String,
@@ -31,7 +31,7 @@ impl Deref for TestMember {
 static HASH: LazyLock<String> = LazyLock::new(|| "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$AAAA".to_owned());
 
 impl TestMember {
-    /// With e-mail address and password.
+    /// Signs in with e-mail address and password.
     pub async fn sign_in(api: &Api, email: &str, password: &str) -> Self {
         let tokens = api.post("/sessions", json!({ "email": email, "password": password })).send().await.expect(201);
         Self::with_token(api, &tokens.text("access_token")).await
@@ -52,7 +52,7 @@ impl TestMember {
         self.get("/wallet").send().await.expect(200).text("balance").parse().unwrap()
     }
 
-    /// So many of a product.
+    /// Orders a quantity of a product.
     pub fn order(&self, product: &str, quantity: i64) -> Call {
         self.order_with(json!({ "items": [{ "product_id": product, "quantity": quantity }] }))
     }
@@ -61,7 +61,7 @@ impl TestMember {
         self.post("/orders", body).with_key()
     }
 
-    /// An order that is there.
+    /// Places an order and returns the id.
     pub async fn has_ordered(&self, product: &str, quantity: i64) -> String {
         self.order(product, quantity).send().await.expect(201).text("id")
     }
@@ -92,13 +92,13 @@ impl TestMember {
 }
 
 impl TestShop {
-    /// A member with so much in the wallet.
+    /// Creates a member with `balance` in the wallet.
     pub(crate) async fn member(&self, balance: i64) -> TestMember {
         self.members(1, balance).await.remove(0)
     }
 
-    /// Many members, each with so much in the wallet. They skip the password: their sessions are made at the database,
-    /// and refreshed once over the API.
+    /// Creates members, each with `balance` in the wallet. The members skip the password: their sessions are inserted
+    /// into the database, and refreshed once over the API.
     pub(crate) async fn members(&self, count: usize, balance: i64) -> Vec<TestMember> {
         let refresh: Vec<String> = (0..count).map(|_| random_key()).collect();
         let tokens = refresh.clone();
@@ -128,7 +128,7 @@ impl TestShop {
     }
 }
 
-/// The id as the domain has it.
+/// Returns the id as the domain's type.
 impl From<&TestMember> for MemberId {
     fn from(member: &TestMember) -> Self {
         member.id.parse().unwrap()

@@ -1,4 +1,4 @@
-//! A shop to test, and those who use it.
+//! Shop and clients for tests.
 
 mod api;
 mod members;
@@ -22,15 +22,15 @@ pub(crate) use api::{Api, Call, DESCRIPTION, Reply, random_key};
 pub(crate) use members::TestMember;
 pub(crate) use proxy::TestProxy;
 
-/// Of the admin in every test.
+/// E-mail address and password of the admin in every test.
 pub(crate) const ADMIN: (&str, &str) = ("admin@shop.local", "correct-horse-battery");
 
-/// How long what must happen soon may take on a slow machine.
+/// Maximum wait on a slow machine for prompt effects.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The real server, in this process, on a free port. End a test with [`finish`](Self::finish).
 pub(crate) struct TestShop {
-    /// Of the database and the bus, for messages.
+    /// Name of the database and the bus, for messages.
     pub name: &'static str,
     pub runtime: runtime::Shop,
     api: Api,
@@ -47,17 +47,17 @@ impl fmt::Display for TestShop {
 }
 
 impl TestShop {
-    /// On SQLite.
+    /// Starts a shop on SQLite.
     pub(crate) async fn start() -> Self {
         Self::start_with(&[], vec![]).await
     }
 
-    /// On each kind of database and bus that is to be had.
+    /// Returns a shop on each available kind of database and bus.
     pub(crate) async fn everywhere() -> Vec<Self> {
         Self::everywhere_with(&[]).await
     }
 
-    /// On each kind of database and bus, with these settings.
+    /// Starts a shop on each kind of database and bus, with these settings.
     pub(crate) async fn everywhere_with(settings: &[(&str, &str)]) -> Vec<Self> {
         let mut shops = Vec::new();
         for place in testkit::combinations().await {
@@ -66,13 +66,13 @@ impl TestShop {
         shops
     }
 
-    /// On SQLite, with these settings, and these groups beside the shop's own.
+    /// Starts a shop on SQLite, with these settings, and these groups in addition to the shop's groups.
     pub(crate) async fn start_with(settings: &[(&str, &str)], groups: Vec<Group>) -> Self {
         let place = testkit::places().await.into_iter().next().expect("SQLite is always to be had");
         Self::open(place, settings, groups).await
     }
 
-    /// At a place of one's own choice.
+    /// Opens a shop at a chosen place.
     pub(crate) async fn open(place: Place, settings: &[(&str, &str)], more: Vec<Group>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let runtime = open_runtime(&place, &folder, settings, more).await;
@@ -83,8 +83,8 @@ impl TestShop {
         Self { name: place.name, runtime, api, admin, running: Some(running), folder, place }
     }
 
-    /// Ends the process in the middle of what it does, or lets it finish what it began; and starts another at the same
-    /// address, with these settings. What the bus left out before is an alarm that must not be.
+    /// Kills the process in mid-work, or stops gracefully; then starts another process at the same address with these
+    /// settings. Alarms about gaps fail the test.
     pub(crate) async fn restart(&mut self, kill: bool, settings: &[(&str, &str)]) {
         let (server, hosted) = self.running.take().expect("it runs");
         let address = server.address().to_string();
@@ -100,7 +100,7 @@ impl TestShop {
         self.running = Some(run(&self.runtime, &address).await);
     }
 
-    /// Over HTTP, as nobody in particular.
+    /// Returns a client without a token.
     pub(crate) fn api(&self) -> &Api {
         &self.api
     }
@@ -113,24 +113,24 @@ impl TestShop {
         &self.admin
     }
 
-    /// Where the shop writes files.
+    /// Returns the folder of the shop's files.
     pub(crate) fn data_dir(&self) -> &std::path::Path {
         self.folder.path()
     }
 
-    /// A product of this price and stock.
+    /// Creates a product with this price and stock.
     pub(crate) async fn product(&self, price: i64, stock: i64) -> String {
         let body = serde_json::json!({ "name": "Mug", "price": price.to_string(), "stock": stock });
         let product = self.admin.post("/products", body).with_key().send().await.expect(201);
         product.text("id")
     }
 
-    /// How many of a product can be bought.
+    /// Returns the units of a product on sale.
     pub(crate) async fn available(&self, product: &str) -> i64 {
         self.api.get(&format!("/products/{product}")).send().await.expect(200).body["available"].as_i64().unwrap()
     }
 
-    /// Waits until every group has handled every event, and makes sure that nothing is dead and the books agree.
+    /// Waits until every group has handled every event, and checks that nothing is dead and the books agree.
     pub(crate) async fn all_events_handled(&self) {
         self.no_lag().await;
         let dead = self.admin.get("/admin/dead-letters").send().await.expect(200).body;
@@ -139,7 +139,7 @@ impl TestShop {
         assert!(wrong.is_empty(), "{self}: {wrong:?}");
     }
 
-    /// Waits until no group is behind, several looks in a row: what one handles may make work for another.
+    /// Waits until no group has a lag, several times in a row: one group's handling may make work for another group.
     pub(crate) async fn no_lag(&self) {
         let deadline = Instant::now() + PATIENCE;
         let mut quiet = 0;
@@ -153,13 +153,13 @@ impl TestShop {
         }
     }
 
-    /// Ends the test: everything was handled, and the shop stops as it should.
+    /// Ends the test: all events are handled, and the shop stops in time.
     pub(crate) async fn finish(mut self) {
         self.all_events_handled().await;
         self.stop().await;
     }
 
-    /// Ends a test that leaves something behind on purpose.
+    /// Ends a test with unhandled events left on purpose.
     pub(crate) async fn stop(&mut self) {
         let (server, hosted) = self.running.take().expect("it runs");
         server.stop().await.unwrap();
@@ -217,7 +217,7 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, ask
     }
 }
 
-/// Runs all at the same time, `at_once` of them at any moment.
+/// Runs the task for all items, at most `at_once` at any moment.
 pub(crate) async fn all_at_once<I, T, F>(
     at_once: usize,
     items: impl IntoIterator<Item = I>,

@@ -9,7 +9,7 @@ use reqwest::Client;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A proxy that runs. End it with [`stop`](Self::stop).
+/// A running proxy. End the proxy with [`stop`](Self::stop).
 pub(crate) struct TestProxy {
     proxy: Proxy,
     server: Server,
@@ -17,7 +17,7 @@ pub(crate) struct TestProxy {
 }
 
 impl TestProxy {
-    /// On this cluster, in a log of its own.
+    /// Starts a proxy on this cluster, with a new log.
     pub(crate) async fn start((servers, prefix): &(String, String), name: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = [
@@ -37,7 +37,7 @@ impl TestProxy {
         format!("http://{}", self.server.address())
     }
 
-    /// As a service does that knows only HTTP.
+    /// Posts events like a service with plain HTTP.
     pub(crate) async fn post(&self, events: &Value) {
         let posted = Client::new().post(format!("{}/v1/events", self.url())).json(events).send().await.unwrap();
         assert!(posted.status().is_success(), "{}", posted.text().await.unwrap());
