@@ -70,7 +70,6 @@ class EventLog:
         return next((epoch for first, epoch in starts if first <= position), None)
 
 
-
 def audit_copy(topic: str, found: list[Record], log: EventLog, counts: Counter[str], wrong: Findings) -> None:
     """Checks that a topic holds each event of the log that was relayed, each key in order. Notes orphans."""
     seen: defaultdict[int, dict[int, str]] = defaultdict(dict)  # ids by partition and position

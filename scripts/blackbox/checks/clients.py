@@ -1,5 +1,5 @@
-"""Lints the OpenAPI documents of running servers, takes the tour of README with generated clients, and sends CloudEvents
-with the official SDKs.
+"""Lints the OpenAPI documents of running servers, takes the tour of README with generated clients, and sends
+CloudEvents with the official SDKs.
 
 Needs Node.js with npm, and Python 3.11 with venv. Generated clients and packages go to the target folder. The last line
 is `N passed, N failed`.
