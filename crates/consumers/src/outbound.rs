@@ -69,8 +69,11 @@ impl Target {
         let away = |error: reqwest::Error| HandlerError::Unavailable(chain(&error.without_url()));
         let answer = self.client.post(self.url.clone()).headers(headers).body(body).send().await.map_err(away)?;
         let status = answer.status();
-        let pause = if status.is_success() { None } else { retry_after(answer.headers()) };
-        *self.paused.lock() = pause.map(|pause| Instant::now() + pause);
+        if let Some(pause) = retry_after(answer.headers()).filter(|_| !status.is_success()) {
+            let end = Instant::now() + pause;
+            let mut paused = self.paused.lock();
+            *paused = Some(paused.map_or(end, |known| known.max(end)));
+        }
         let body = answer.bytes().await.map_err(away)?;
         if status.is_success() {
             return Ok(body.to_vec());
@@ -113,8 +116,8 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// balancer sends, would refuse every event alike: the events wait, and nothing is dead-lettered.
 pub(crate) fn refusal(status: StatusCode, text: &str) -> HandlerError {
     let words = text.trim_start();
-    let is_page =
-        words.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("<html") || start == "<!DOC" || start == "<!doc");
+    let begins = |with: &str| words.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
+    let is_page = begins("<html") || begins("<!doctype");
     let is_content = match status.as_u16() {
         413 => true,
         422 => !is_page,

@@ -38,7 +38,7 @@ impl Grouped {
     }
 
     /// As [`Database::write`], in one transaction with other units and in the order of the calls. A unit that fails is
-    /// left out, and the others are written. A unit whose caller leaves before its transaction begins is not written.
+    /// left out, and the others are written. A unit whose caller leaves before the group is taken is not written.
     ///
     /// # Errors
     /// As [`Database::write`].

@@ -52,7 +52,9 @@ pub(crate) fn headers(event: &Event) -> OwnedHeaders {
         (SEQUENCE, format!("{:019}", event.position)),
         ("content-type", "application/json".to_owned()),
     ];
-    let epoch = (event.epoch != FIRST_EPOCH).then(|| (EPOCH, event.epoch.to_string()));
+    // without ours an attribute of the same name would be taken for it
+    let has_epoch = event.epoch != FIRST_EPOCH || attributes.contains_key("logepoch");
+    let epoch = has_epoch.then(|| (EPOCH, event.epoch.to_string()));
     let traceparent = event.traceparent.iter().map(|traceparent| (TRACEPARENT, traceparent.clone()));
     let headers = OwnedHeaders::new_with_capacity(ours.len() + 2 + attributes.len());
     let headers = ours
@@ -63,6 +65,13 @@ pub(crate) fn headers(event: &Event) -> OwnedHeaders {
     attributes.iter().fold(headers, |headers, (name, value)| {
         headers.insert(Header { key: &format!("{PREFIX}{name}"), value: Some(value) })
     })
+}
+
+/// Returns the bytes of key, payload and headers of an event's record.
+pub(crate) fn size(event: &Event) -> usize {
+    let headers = headers(event);
+    let headers = headers.iter().map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len) + 8);
+    event.key.len() + event.payload.len() + headers.sum::<usize>()
 }
 
 /// Attributes of a CloudEvent with which the payload begins.
@@ -128,8 +137,7 @@ mod tests {
 
     #[test]
     fn attributes_of_a_cloud_event_are_headers_and_ours_of_the_same_name_move_aside() {
-        let payload =
-            r#"{"attributes":{"id":"7","source":"/a b","type":"com.example","sequence":"x","ext":"e"},"data":1}"#;
+        let payload = r#"{"attributes":{"id":"7","source":"/a b","type":"com.example","sequence":"x","logepoch":"y","ext":"e"},"data":1}"#;
         let mut event = Event {
             id: Id(Uuid::from_u128(1)),
             source: Id(Uuid::from_u128(2)),
@@ -150,11 +158,18 @@ mod tests {
             let values = headers.iter().filter(|header| header.key == name);
             values.map(|header| String::from_utf8(header.value.unwrap().to_vec()).unwrap()).collect::<Vec<_>>()
         };
-        for (name, value) in [("id", "7"), ("source", "/a b"), ("type", "com.example"), ("sequence", "x"), ("ext", "e")]
-        {
+        for (name, value) in [
+            ("id", "7"),
+            ("source", "/a b"),
+            ("type", "com.example"),
+            ("sequence", "x"),
+            ("logepoch", "y"),
+            ("ext", "e"),
+        ] {
             assert_eq!(find(&event, &format!("ce_{name}")), [value]);
         }
-        let ours = [event.id.to_string(), source(event.source), event.kind.clone(), "9".to_owned()];
+        assert_eq!(find(&event, "log_logepoch"), [FIRST_EPOCH.to_string()]);
+        let ours = [event.id.to_string(), source(event.source), event.kind.clone(), format!("{:019}", 9)];
         for (name, value) in ["id", "source", "type", "sequence"].into_iter().zip(&ours) {
             assert_eq!(find(&event, &format!("log_{name}")), std::slice::from_ref(value));
         }

@@ -98,8 +98,10 @@ struct State {
 }
 
 impl State {
+    /// Returns the time since the last answer; zero between two clients, while the owner needs none.
     fn silent_for(&self, now: Instant) -> Duration {
-        self.heard.map_or(Duration::ZERO, |heard| now.saturating_duration_since(heard))
+        let is_needed = self.client.as_ref().is_some_and(|client| client.strong_count() > 0);
+        self.heard.filter(|_| is_needed).map_or(Duration::ZERO, |heard| now.saturating_duration_since(heard))
     }
 
     fn heard(&mut self, now: Instant) {
@@ -195,10 +197,11 @@ impl Health {
         if !state.is_deaf(now) {
             return;
         }
-        client.give_up();
         metrics::KAFKA_CLIENTS_REPLACED.of([self.name.clone().into()]).increment(1);
         let (silent_seconds, why) = (state.silent_for(now).as_secs(), &state.why);
         tracing::warn!(client = self.name, silent_seconds, why, "deaf Kafka client is replaced");
+        client.give_up();
+        state.client = None;
     }
 
     fn line(&self) -> Option<String> {

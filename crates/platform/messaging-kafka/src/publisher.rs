@@ -47,8 +47,8 @@ const LONE_PRODUCER: &[(&str, &str)] = &[
     ("topic.metadata.refresh.interval.ms", "60000"),
 ];
 
-/// Bytes of a record beside key and payload: headers, and the batch around it.
-const AROUND_A_RECORD: usize = 600;
+/// Bytes of a record beside key, payload and headers, with its share of the batch.
+const AROUND_A_RECORD: usize = 100;
 
 /// Publishes to a cluster; a failed producer is replaced.
 pub struct KafkaPublisher {
@@ -194,7 +194,7 @@ fn fitting(events: &[Event], limit: Option<usize>) -> usize {
     let Some(limit) = limit else { return events.len() };
     let mut size = 0;
     let fits = |event: &&Event| {
-        size += event.payload.len() + event.key.len() + AROUND_A_RECORD;
+        size += codec::size(event) + AROUND_A_RECORD;
         size <= limit
     };
     events.iter().take_while(fits).count()

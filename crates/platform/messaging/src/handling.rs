@@ -168,8 +168,8 @@ impl Worker {
         })
     }
 
-    /// Returns true if the positions are the log's, with or without holes.
-    fn is_of_log(&self) -> bool {
+    /// Returns true if the log gave the positions; positions of an external topic may have holes.
+    pub(crate) fn is_of_log(&self) -> bool {
         self.place.source == self.context.log.source()
     }
 

@@ -258,7 +258,7 @@ impl Worker {
             fetched = self.pauses.idle(context.bus.fetch(&topic, partition, position, self.batch)) => fetched,
         };
         let events = fetched.map_err(|error| Stop::Away(error.to_string()))?;
-        let events = if self.has_holes() {
+        let events = if !self.is_of_log() {
             self.without_skipped(position, events).await?
         } else if events.is_empty() {
             self.left_out(position).await?
@@ -269,7 +269,7 @@ impl Worker {
         if events.is_empty() || !self.holds_lease().await {
             return Ok(());
         }
-        if !self.has_holes() && !self.has_log(&events).await? {
+        if self.is_of_log() && !self.has_log(&events).await? {
             return Ok(());
         }
         let events = self.before_fence(events);
@@ -286,11 +286,6 @@ impl Worker {
         if end.is_some_and(|end| *end.borrow() <= state.position + 1) {
             tokio::select! { () = self.stop.cancelled() => {}, () = handler.rest() => {} }
         }
-    }
-
-    /// Returns true if the log did not give the positions, so that they may have holes.
-    pub(crate) fn has_holes(&self) -> bool {
-        self.place.source != self.context.log.source()
     }
 
     /// Returns only events before the barrier. Drops the state if this process has learned of added partitions since:

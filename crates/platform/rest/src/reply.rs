@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::header;
 use actix_web::{HttpResponse, Responder};
 use serde::Serialize;
 
@@ -27,12 +27,6 @@ pub fn accepted(location: impl AsRef<str>, wait: Duration, body: &impl Serialize
 /// 204.
 pub fn nothing() -> HttpResponse {
     HttpResponse::NoContent().finish()
-}
-
-/// Forbids caches, for secret or short-lived answers.
-pub fn uncached(mut response: HttpResponse) -> HttpResponse {
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 /// Stored JSON: status and body of an earlier answer.

@@ -39,9 +39,9 @@ pub(super) async fn status(settings: Settings) -> Result<(), Failure> {
 
 /// Events that Kafka refused and that nobody has sent again or discarded.
 fn refused(conn: &mut db::Conn) -> db::Result<String> {
-    let query = DeadLetterQuery { group: Some(RELAY.into()), ..DeadLetterQuery::default() };
+    let query = DeadLetterQuery { group: Some(RELAY.into()), status: Some("dead"), ..DeadLetterQuery::default() };
     let letters = admin::dead_letters(conn, &query, SHOWN)?;
-    let lines = letters.iter().filter(|letter| letter.status == "dead").map(|letter| {
+    let lines = letters.iter().map(|letter| {
         let admin::DeadLetter { id, topic, partition, position, error, .. } = letter;
         format!("  {topic} {partition}, position {position}: {error} (dead letter {id})\n")
     });

@@ -316,7 +316,7 @@ pub async fn a_process_that_has_not_heard_of_an_epoch_handles_nothing_that_was_l
         until("the process knows of the epoch", async || *end.borrow() == 2).await;
         db.write(|tx| tick(tx, "key")).await.expect("a tick");
         until("all is handled", async || {
-            let lag = db.read(|conn| admin::consumers(conn)).await;
+            let lag = db.read(admin::consumers).await;
             lag.is_ok_and(|lag| lag.iter().all(|row| row.lag == 0 && row.position == 2))
         })
         .await;

@@ -1,5 +1,13 @@
 -- Requests for coupons are events of the log on either bus: direct topics and their epochs go.
 
+-- Programs of an older version read the tables that go.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM group_member WHERE expires_at > now()) THEN
+        RAISE EXCEPTION 'programs of an older version run on this database: stop them first (after a crash wait 10 seconds)';
+    END IF;
+END $$;
+
 -- Topics with positions that the log did not give, or that begin anew.
 CREATE TEMP TABLE uneven ON COMMIT DROP AS
 SELECT topic FROM topic_epoch WHERE number > 0

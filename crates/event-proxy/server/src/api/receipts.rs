@@ -54,7 +54,7 @@ enum Status {
 /// Returns the outcome of the receipt's event.
 #[utoipa::path(operation_id = "getReceipt", tag = "events",
                params(("receipt" = String, Path)), responses((status = 200, body = ReceiptView)),
-               security((), ("bearer" = [])))]
+               security((), ("bearer" = []), ("basic" = [])))]
 #[get("/receipts/{receipt}")]
 pub(crate) async fn one(
     proxy: Data<Proxy>,

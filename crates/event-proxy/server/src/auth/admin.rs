@@ -251,7 +251,7 @@ fn way(request: &HttpRequest) -> &'static str {
 
 /// Returns true for a request from another site: a browser with a remembered password sends it for any site's
 /// request.
-fn is_of_another_site(headers: &HeaderMap) -> bool {
+pub(super) fn is_of_another_site(headers: &HeaderMap) -> bool {
     headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
 }
 

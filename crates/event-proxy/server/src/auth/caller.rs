@@ -14,7 +14,7 @@ use actix_web::{Error, FromRequest, HttpMessage, HttpRequest};
 use rest::Problem;
 
 use crate::Proxy;
-use crate::auth::admin::{Admin, basic};
+use crate::auth::admin::{Admin, basic, is_of_another_site};
 use crate::auth::keys::Known;
 use crate::http::problems;
 use crate::ingest::event::{Entry, Refusal};
@@ -120,7 +120,7 @@ impl FromRequest for Reader {
 /// The key that a request shows: as Bearer, or as the password of Basic.
 fn sent(request: &HttpRequest) -> Option<String> {
     let headers = request.headers();
-    if let Some((name, password)) = basic(headers) {
+    if let Some((name, password)) = basic(headers).filter(|_| !is_of_another_site(headers)) {
         // `curl -u KEY:`
         return Some(if password.is_empty() { name } else { password });
     }

@@ -85,7 +85,7 @@ pub struct ApiKey {
 pub struct ShownKey {
     #[serde(flatten)]
     pub api_key: ApiKey,
-    /// Secret for `Authorization: Bearer …`.
+    /// Secret for `Authorization: Bearer …`, or the password of Basic.
     pub key: String,
 }
 

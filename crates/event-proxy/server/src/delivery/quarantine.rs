@@ -296,12 +296,12 @@ pub(crate) fn bytes(conn: &mut Conn) -> db::Result<i64> {
     Ok(rows.select(bytes).first(conn)?)
 }
 
-/// Returns the time of the first refusal of the oldest moving event.
+/// Returns the time of the first refusal of the oldest moving event, without the topics `at_rest`.
 ///
 /// # Errors
 /// Any error of the database.
-pub(crate) fn oldest(conn: &mut Conn) -> db::Result<Option<Time>> {
-    let moving = held::table.filter(held::state.eq_any(MOVING));
+pub(crate) fn oldest(conn: &mut Conn, at_rest: &HashSet<String>) -> db::Result<Option<Time>> {
+    let moving = held::table.filter(held::state.eq_any(MOVING)).filter(held::topic.ne_all(at_rest));
     Ok(moving.order(held::refused_at).select(held::refused_at).first(conn).optional()?)
 }
 

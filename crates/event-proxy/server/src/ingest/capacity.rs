@@ -183,7 +183,7 @@ impl Room {
 /// Returns the oldest undelivered event, without topics that need an action: other topics can go on.
 async fn oldest(db: &Database, at_rest: HashSet<String>) -> db::Result<Option<Time>> {
     db.read(move |conn: &mut Conn| -> db::Result<_> {
-        let (in_log, held) = (oldest_unrelayed(conn, &at_rest)?, quarantine::oldest(conn)?);
+        let (in_log, held) = (oldest_unrelayed(conn, &at_rest)?, quarantine::oldest(conn, &at_rest)?);
         Ok(in_log.into_iter().chain(held).min())
     })
     .await

@@ -11,14 +11,15 @@ use std::collections::BTreeMap;
 use actix_web::http::header::HeaderMap;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use chrono::{DateTime, Datelike, Utc};
+use chrono::{DateTime, Utc};
+use db::types::Time;
 use percent_encoding::percent_decode_str;
 use rest::Problem;
 use rest::kinds;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::ingest::event::{Data, Level, MAX_NAME, MAX_TEXT, Posted};
+use crate::ingest::event::{Data, Level, MAX_ATTRIBUTES, MAX_NAME, MAX_TEXT, Posted};
 use crate::ingest::same::Members;
 
 /// Media types of the structured and the batched mode.
@@ -73,7 +74,9 @@ pub(crate) fn binary<'a>(headers: &HeaderMap, media: Option<&str>, data: Data<'a
         let text = value.to_str().map_err(|_| wrong(header, "must be percent-encoded, as UTF-8"))?;
         let text = unquoted(text);
         let text = percent_decode_str(&text).decode_utf8().map_err(|_| wrong(header, "is not UTF-8"))?;
-        attributes.insert(name.to_owned(), text.into_owned());
+        if attributes.insert(name.to_owned(), text.into_owned()).is_some() {
+            return Err(wrong(header, "can be there once"));
+        }
     }
     attributes.extend(media.map(|media| ("datacontenttype".to_owned(), media.to_owned())));
     posted(attributes, data, PREFIX)
@@ -89,6 +92,9 @@ fn posted<'a>(mut attributes: Attributes, data: Data<'a>, prefix: &str) -> Resul
         if value.is_empty() || value.chars().any(char::is_control) {
             return Err(wrong(field(name), "must be a text without control characters"));
         }
+    }
+    if attributes.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MAX_ATTRIBUTES {
+        return Err(wrong("attributes", format_args!("must be at most {MAX_ATTRIBUTES} bytes together")));
     }
     let get = |name: &str| attributes.get(name).map(|value| Cow::Owned(value.clone()));
     let due = |name: &str| get(name).ok_or_else(|| wrong(field(name), "is missing"));
@@ -130,8 +136,7 @@ fn name(text: &str) -> Cow<'static, str> {
 }
 
 fn time(text: &str) -> Option<DateTime<Utc>> {
-    let time = DateTime::parse_from_rfc3339(text).ok().filter(|_| !text.contains(' '))?.to_utc();
-    (0..=9999).contains(&time.year()).then_some(time)
+    text.parse::<Time>().ok().map(Time::to_chrono)
 }
 
 /// An attribute as text; `None` for null, which is none.

@@ -21,6 +21,8 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6f2d_8a54_1b0e_5c77_9d3a_4e51_70c2_b8f
 pub(crate) const MAX_NAME: usize = 64;
 /// Bytes of a key or an id.
 pub(crate) const MAX_TEXT: usize = 255;
+/// Maximum bytes of the attributes of a CloudEvent, which are in the payload and in headers on Kafka.
+pub(crate) const MAX_ATTRIBUTES: usize = 32 * 1024;
 /// Memory of an event besides the payload: texts, allocations and the item of the answer.
 pub(crate) const MEMORY: usize = 512;
 

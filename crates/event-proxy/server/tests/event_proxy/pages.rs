@@ -13,7 +13,7 @@ const PAGES: [&str; 6] =
 /// No OpenAPI document has the routes of the pages, so this test compares them with the code.
 #[test]
 fn the_list_of_routes_has_every_page_with_its_methods() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/pages");
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ui");
     let sources = std::fs::read_dir(folder).unwrap().map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
     let mut served = vec![("/admin/".to_owned(), "GET".to_owned())]; // a redirect
     for source in sources {

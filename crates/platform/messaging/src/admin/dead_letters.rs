@@ -31,6 +31,8 @@ pub struct DeadLetter {
 pub struct DeadLetterQuery {
     pub group: Option<String>,
     pub topic: Option<String>,
+    /// Only dead letters with this status.
+    pub status: Option<&'static str>,
     /// Only dead letters older than this one.
     pub after: Option<Id>,
 }
@@ -46,6 +48,9 @@ pub fn dead_letters(conn: &mut Conn, query: &DeadLetterQuery, limit: i64) -> db:
     }
     if let Some(topic) = &query.topic {
         rows = rows.filter(dead_letter::topic.eq(topic));
+    }
+    if let Some(status) = query.status {
+        rows = rows.filter(dead_letter::status.eq(status));
     }
     if let Some(after) = query.after {
         rows = rows.filter(dead_letter::id.lt(after));

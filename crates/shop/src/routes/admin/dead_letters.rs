@@ -44,7 +44,7 @@ pub(crate) async fn list(
     page: Params<PageQuery>,
 ) -> Answer<HttpResponse> {
     let DeadLetterFilter { group, topic } = filter.0;
-    let (query, fetch) = (DeadLetterQuery { group, topic, after: page.0.after()? }, page.0.fetch());
+    let (query, fetch) = (DeadLetterQuery { group, topic, status: None, after: page.0.after()? }, page.0.fetch());
     let rows = shop.db.read(move |conn| admin::dead_letters(conn, &query, fetch)).await?;
     Ok(reply::ok(&Page::of(rows, &page.0, |row| row.id, DeadLetterView::from)))
 }
