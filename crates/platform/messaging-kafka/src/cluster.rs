@@ -213,9 +213,7 @@ impl Cluster {
                 self.kafka.check().await.map_err(reason)
             };
             (failures, is_due) = (if looked.is_ok() { 0 } else { failures + 1 }, false);
-            // a topic that cannot be made says nothing of the cluster
-            let is_there = looked.is_ok() || self.kafka.check().await.is_ok();
-            let is_deaf = self.kafka.see_to_clients(is_there).await;
+            let is_deaf = self.kafka.see_to_clients(looked.is_ok()).await;
             self.note(looked);
             let pause = match failures {
                 0 if is_deaf => FIRST,
