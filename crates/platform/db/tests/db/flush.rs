@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Barrier};
 
 use db::{Conn, Database, Error, Options, Tx};
 use diesel::connection::SimpleConnection;
@@ -333,6 +333,13 @@ async fn a_cut_connection_of_the_flusher_costs_nobody_an_error() {
     let Some(server) = server().await else { return };
     let options = Options { pool_size: 2, ..Options::new(server.url()) };
     let db = Database::open(options, &MIGRATIONS, Arc::new(Book::default())).await.expect("it opens");
+    // a connection that was opened behind a unit cannot tell of the unit
+    let both = Arc::new(Barrier::new(2));
+    let opened = (0..2).map(|_| {
+        let both = both.clone();
+        db.write(move |_| Ok::<_, Error>(drop(both.wait())))
+    });
+    join_all(opened).await.into_iter().for_each(|unit| unit.expect("a connection"));
     let ids = Arc::new(AtomicI64::new(0));
     let writers = join_all((0..8).map(|_| async {
         for _ in 0..200 {
