@@ -63,30 +63,28 @@ fn refused(currency: &Currency, reason: &str) -> SettingError {
     SettingError { key: "currency.code".into(), reason: format!("{reason}; got {}", text(currency)) }
 }
 
-/// Brings the names of products into the search form of this version, once.
+/// Brings the names of products into the search form of this version, unless they have this form.
 ///
 /// # Errors
 /// Any error of the database.
 pub(crate) async fn settle_search_form(db: &Database) -> db::Result<()> {
-    db.write(|tx| match keep_new(tx, SEARCH_FORM, FOLDED)? {
-        true => stock::renew_search_names(tx),
-        false => Ok(()),
+    db.write(|tx| {
+        if keep(tx, SEARCH_FORM, "")? == FOLDED {
+            return Ok(());
+        }
+        let kept = diesel::update(shop_setting::table.find(SEARCH_FORM));
+        kept.set(shop_setting::value.eq(FOLDED)).execute(&mut **tx)?;
+        stock::renew_search_names(tx)
     })
     .await
 }
 
-/// Keeps `value` under `name`; false when there is a value already.
-fn keep_new(tx: &mut Tx<'_>, name: &str, value: &str) -> db::Result<bool> {
-    let row = (shop_setting::name.eq(name), shop_setting::value.eq(value));
-    let rows = on_each!(&mut **tx, |conn| {
-        diesel::insert_into(shop_setting::table).values(row).on_conflict_do_nothing().execute(conn)
-    })?;
-    Ok(rows == 1)
-}
-
 /// Returns the value under `name`, after storing `value` if absent.
 fn keep(tx: &mut Tx<'_>, name: &str, value: &str) -> db::Result<String> {
-    keep_new(tx, name, value)?;
+    let row = (shop_setting::name.eq(name), shop_setting::value.eq(value));
+    on_each!(&mut **tx, |conn| {
+        diesel::insert_into(shop_setting::table).values(row).on_conflict_do_nothing().execute(conn)
+    })?;
     Ok(shop_setting::table.find(name).select(shop_setting::value).first(&mut **tx)?)
 }
 

@@ -156,9 +156,12 @@ pub(crate) struct Standing {
     pub(crate) file: i64,
 }
 
-/// SQL for the file of the table of epochs.
+/// SQL of PostgreSQL for the file of the table of epochs.
+pub(crate) const FILE: &str = "coalesce(pg_relation_filenode('log_epoch'), 0)::bigint";
+
+/// Returns SQL for the file of the table of epochs.
 pub(crate) fn file_column(conn: &Conn) -> &'static str {
-    if conn.is_pg() { "coalesce(pg_relation_filenode('log_epoch'), 0)::bigint" } else { "0" }
+    if conn.is_pg() { FILE } else { "0" }
 }
 
 /// Reads what the log is now.

@@ -235,7 +235,7 @@ pub(crate) fn append_events(
         all(events, |event| &*event.payload),
         epoch,
     );
-    let file = sql::<BigInt>("coalesce(pg_relation_filenode('log_epoch'), 0)::bigint");
+    let file = sql::<BigInt>(log_epochs::FILE);
     Ok(diesel::select((append, file)).get_result(conn)?)
 }
 
