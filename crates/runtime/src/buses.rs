@@ -112,7 +112,11 @@ impl Buses {
     /// The error of Kafka. A running shop retries.
     pub async fn ensure_topic(&self, topic: &str, log: &Log) -> Result<bool, String> {
         match self.cluster.as_ref().filter(|_| self.on_kafka.contains(&topic)) {
-            Some(cluster) => cluster.ensure(&wanted(&[topic], log)).await.map(|_| true),
+            Some(cluster) => {
+                let differs = cluster.ensure(&wanted(&[topic], log)).await?;
+                let fewer = differs.iter().find(|differs| differs.what == "partitions");
+                fewer.map_or(Ok(true), |fewer| Err(fewer.to_string()))
+            }
             None => Ok(false),
         }
     }

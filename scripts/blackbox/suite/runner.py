@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 LINES_SHOWN = 80  # of a failed check's log
+LIMIT = 30 * 60  # seconds for a command: what hangs must not take the report with it
 
 # Share of the machine that a section needs. A light section waits for the network or takes a moment.
 LIGHT, NORMAL, HEAVY = 0, 1, 2
@@ -32,6 +35,21 @@ class Missing(Exception):
 
 class Stopped(Exception):
     """The run ends early; no further command starts."""
+
+
+def signal_all(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Sends a signal to a process and to all that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def end(process: subprocess.Popen[bytes]) -> int:
+    signal_all(process, signal.SIGTERM)
+    try:
+        return process.wait(30)
+    except subprocess.TimeoutExpired:
+        signal_all(process, signal.SIGKILL)
+        return process.wait()
 
 
 @dataclass(frozen=True)
@@ -104,17 +122,18 @@ class Runner:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,
+                start_new_session=True,  # so that it ends with all that it started
             )
             self._running.add(process)
         return process
 
-    def wait(self, process: subprocess.Popen[bytes], seconds: float | None = None) -> int:
-        """Returns the exit code; kills a process that takes longer than `seconds`."""
+    def wait(self, process: subprocess.Popen[bytes], seconds: float = LIMIT) -> int:
+        """Returns the exit code; ends a process that takes longer than `seconds`, with all that it started."""
         try:
             return process.wait(seconds)
         except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait()
+            self.say(f"ended after {seconds:.0f} s: {process.args!r}")
+            return end(process)
         finally:
             with self._lock:
                 self._running.discard(process)
@@ -126,12 +145,7 @@ class Runner:
         return log
 
     def check(
-        self,
-        name: str,
-        *command: Word,
-        cwd: Path = ROOT,
-        env: Mapping[str, str] | None = None,
-        seconds: float | None = None,
+        self, name: str, *command: Word, cwd: Path = ROOT, env: Mapping[str, str] | None = None, seconds: float = LIMIT
     ) -> bool:
         """Runs a command as one check. Prints the end of its log if it fails."""
         began, log = time.monotonic(), self.log_of(name)
@@ -141,7 +155,7 @@ class Runner:
         self.record(name, int(status == 0), int(status != 0), began)
         return status == 0
 
-    def count(self, name: str, *command: Word, seconds: float | None = None) -> None:
+    def count(self, name: str, *command: Word, seconds: float = LIMIT) -> None:
         """Runs a command whose last line is `N passed, N failed`; each of them counts."""
         began, log = time.monotonic(), self.log_of(name)
         status = self.wait(self.start(command, log=log), seconds)
@@ -230,7 +244,7 @@ class Runner:
             self._stopped = True
             running = list(self._running)
         for process in running:
-            process.terminate()
+            signal_all(process, signal.SIGTERM)
 
     def close(self) -> None:
         self.stop()

@@ -98,7 +98,7 @@ def cargo_tests(runner: Runner, name: str, options: Sequence[str]) -> None:
     command: list[Word] = ["cargo", "test", "--locked", "--no-fail-fast", *options]
     # most tests wait for a server or a lease most of the time
     threads = os.environ.get("RUST_TEST_THREADS", str(2 * (os.cpu_count() or 1)))
-    status = runner.wait(runner.start(command, log=log, env={"RUST_TEST_THREADS": threads}))
+    status = runner.wait(runner.start(command, log=log, env={"RUST_TEST_THREADS": threads}), seconds=20 * 60)
     lines = log.read_text(errors="replace").splitlines()
     for line in sorted({line for line in lines if line.startswith("not run: ")}):
         runner.say(line)

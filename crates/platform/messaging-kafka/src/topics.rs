@@ -229,7 +229,7 @@ impl Kafka {
             altered.map(drop).map_err(|(_, code)| BusError::Unavailable(format!("kafka: {name}: {code}")))
         })?;
         // brokers hear of it some time after the controller
-        let resource = ResourceSpecifier::Topic(&name);
+        let (resource, end) = (ResourceSpecifier::Topic(&name), Instant::now() + PATIENCE);
         loop {
             let described = admin.describe_configs([&resource], &within()).await.map_err(|error| away(&error))?.pop();
             let described = described.and_then(Result::ok);
@@ -240,6 +240,9 @@ impl Kafka {
             };
             if properties.iter().all(has) {
                 return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(BusError::Unavailable(format!("kafka: {name}: the brokers do not hear of the change")));
             }
             tokio::time::sleep(HEARING).await;
         }

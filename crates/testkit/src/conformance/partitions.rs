@@ -37,9 +37,12 @@ impl Bed {
     async fn raise(&self, count: i32) {
         self.try_raise(TICKS, count).await.expect("more partitions");
         if let Some(cluster) = &self.grows {
-            let made = cluster.ensure_topics(&[(TICKS.into(), count)], &TopicOptions::default()).await;
-            let differs = made.expect("more partitions on Kafka");
-            assert!(differs.iter().all(|differs| differs.what != "partitions"), "{}: {differs:?}", self.name);
+            let (topic, options) = ([(TICKS.into(), count)], TopicOptions::default());
+            until(&format!("{}: Kafka has more partitions", self.name), async || {
+                let differs = cluster.ensure_topics(&topic, &options).await.expect("Kafka answers");
+                differs.iter().all(|differs| differs.what != "partitions")
+            })
+            .await;
         }
     }
 

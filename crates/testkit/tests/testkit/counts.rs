@@ -83,15 +83,16 @@ impl Process {
 /// An idle member renews the membership and the leases by one statement.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_at_rest_renews_by_one_statement() {
-    let Some(process) = Process::start(300).await else { return };
+    let Some(process) = Process::start(100).await else { return };
     let groups = GROUPS.map(|name| effecting(name, |_, _| async { Ok(()) })).to_vec();
     let members = process.host(groups, ConsumerOptions::default()).await;
     let is_renewal = |statement: &str| statement.contains("WITH me AS");
-    until("only renewals, and polls of ends", async || {
+    let polls = ["SELECT max(position)", "greatest(next,", "\"log_epoch\""];
+    until("only renewals, and polls of ends and epoch", async || {
         let statements = process.statements().await;
         let last: Vec<_> = statements.iter().rev().take(30).collect();
         let renewals = last.iter().filter(|(_, statement)| is_renewal(statement)).count();
-        let polls = last.iter().filter(|(_, statement)| statement.contains("SELECT max(position)")).count();
+        let polls = last.iter().filter(|(_, statement)| polls.iter().any(|words| statement.contains(words))).count();
         renewals >= 25 && renewals + polls == 30
     })
     .await;
