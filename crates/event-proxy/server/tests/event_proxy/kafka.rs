@@ -1,5 +1,7 @@
 //! Delivery to Kafka.
 
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
 use std::time::Duration;
 
 use messaging_kafka::{Kafka, KafkaOptions};
@@ -120,4 +122,52 @@ async fn without_kafka_nobody_waits_for_it() {
     let all = json!({ "accepted": 1, "delivered": 1, "queued": 0, "retrying": 0, "dead": 0, "discarded": 0 });
     assert_eq!(ledger["order.paid"], all);
     proxy.stop().await;
+}
+
+/// A reader that skips duplicates by log, epoch and position has every event, also of what the log has lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_copied_back_gives_positions_again_in_a_new_epoch() {
+    let Some((kafka, settings)) = place() else { return };
+    let mut proxy = start(&settings, &[]).await;
+    let data = proxy.proxy.settings.data_dir.clone();
+    let backup = tempfile::tempdir().unwrap();
+    for (round, (from, to)) in [(&*data, backup.path()), (backup.path(), &*data)].into_iter().enumerate() {
+        take(&proxy, round * 10..round * 10 + 10).await;
+        proxy.stop().await;
+        // the write-ahead log belongs to the file, and the stopped proxy still has both open
+        for name in ["log.db", "log.db-wal", "log.db-shm"] {
+            let _ = fs::remove_file(to.join(name));
+        }
+        for name in ["log.db", "log.db-wal"] {
+            fs::copy(from.join(name), to.join(name)).unwrap();
+        }
+        proxy.start_again().await;
+    }
+    take(&proxy, 20..30).await;
+    until("all that the log has is delivered", async || {
+        let ledger = proxy.get("/v1/ledger").await.expect(200);
+        ledger["order.paid"]["accepted"] == 20 && ledger["order.paid"]["delivered"] == 20
+    })
+    .await;
+    let (mut read, mut places) = (HashMap::new(), BTreeSet::new());
+    for partition in 0..3 {
+        for event in kafka.records("order.paid", partition).await.unwrap() {
+            let payload = event.payload.clone();
+            let known = read.entry((event.source, event.epoch, partition, event.position)).or_insert(event.payload);
+            assert_eq!(*known, payload, "a position of one epoch has one event");
+            places.insert((partition, event.position));
+        }
+    }
+    let number = |payload: &String| serde_json::from_str::<Value>(payload).unwrap()["data"].as_u64().unwrap();
+    let numbers: BTreeSet<u64> = read.values().map(number).collect();
+    assert_eq!((read.len(), numbers), (30, (0..30).collect()));
+    assert!(places.len() < 30, "positions were given again");
+    proxy.stop().await;
+}
+
+/// Posts events, and waits until Kafka has them.
+async fn take(proxy: &TestProxy, numbers: std::ops::Range<usize>) {
+    for n in numbers {
+        reply(proxy.post("?ack=kafka", "application/json", event(n).to_string())).await.expect(200);
+    }
 }

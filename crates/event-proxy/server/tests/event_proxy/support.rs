@@ -87,6 +87,11 @@ impl TestProxy {
     /// Stops the proxy, and starts the proxy again on the same log.
     pub(super) async fn restart(&mut self) {
         self.stop().await;
+        self.start_again().await;
+    }
+
+    /// Starts it after a stop.
+    pub(super) async fn start_again(&mut self) {
         let (proxy, server) = open(&self.settings).await;
         (self.proxy, self.server) = (proxy, Some(server));
     }

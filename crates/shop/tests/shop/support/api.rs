@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
@@ -132,6 +133,20 @@ impl Call {
     /// If no answer comes.
     pub async fn send(self) -> Reply {
         self.try_send().await.expect("an answer")
+    }
+
+    /// Sends like [`send`](Self::send), and again after a 503, as a client does: beside other tests the shop may have no
+    /// processor for seconds.
+    pub async fn send_again(self) -> Reply {
+        for _ in 0..30 {
+            let reply = Self(self.0.try_clone().expect("a body in memory")).send().await;
+            if reply.status != 503 {
+                return reply;
+            }
+            let seconds = reply.header("retry-after").parse().expect("seconds");
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+        }
+        self.send().await
     }
 
     /// Sends like [`send`](Self::send), to a shop that may be gone.
