@@ -207,13 +207,12 @@ impl Cluster {
         while !stop.is_cancelled() {
             looks = looks.wrapping_add(1);
             // after a failure again, for it may come back as another cluster; now and then for a topic that was deleted
-            let looked = if failures > 0 || is_due || looks.is_multiple_of(ENSURE_EVERY) {
-                topics.see_to(self).await
-            } else {
-                self.kafka.check().await.map_err(reason)
-            };
+            let sees_to = failures > 0 || is_due || looks.is_multiple_of(ENSURE_EVERY);
+            let looked = if sees_to { topics.see_to(self).await } else { self.kafka.check().await.map_err(reason) };
             (failures, is_due) = (if looked.is_ok() { 0 } else { failures + 1 }, false);
-            let is_deaf = self.kafka.see_to_clients(looked.is_ok()).await;
+            // a topic that cannot be made says nothing of the brokers
+            let is_there = looked.is_ok() || sees_to && self.kafka.check().await.is_ok();
+            let is_deaf = self.kafka.see_to_clients(is_there).await;
             self.note(looked);
             let pause = match failures {
                 0 if is_deaf => FIRST,

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use db::types::{Id, Time};
 use messaging::{Bus, Event, FIRST_EPOCH, ForeignBus, Publisher, Silence, Subscriber};
-use messaging_kafka::{Cluster, Door, Kafka, KafkaOptions, KafkaSettings, MockKafka, Way};
+use messaging_kafka::{Cluster, Door, Kafka, KafkaOptions, KafkaSettings, MockKafka, SeeToTopics, Way};
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -122,6 +124,38 @@ async fn a_reader_goes_on_after_brokers_were_fenced() {
     store(&mock, &sent[5..]).await;
     tokio::select! {
         () = cluster.watch(Vec::new, CancellationToken::new()) => unreachable!("it is not stopped"),
+        () = read_until(10, &mut read, &subscriber) => {}
+    }
+    assert_eq!(read, sent);
+}
+
+/// Topics that Kafka never makes.
+struct Refused;
+
+#[async_trait]
+impl SeeToTopics for Refused {
+    async fn see_to(&self, _: &Cluster) -> Result<(), String> {
+        Err("the topic is refused".into())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_cannot_be_made_hides_no_deaf_client() {
+    let (mock, other) = (MockKafka::new(&[(TOPIC, 1)]), MockKafka::new(&[(TOPIC, 1)]));
+    let door = Door::to(mock.broker());
+    let properties = [("metadata.recovery.strategy".to_owned(), "none".to_owned().into())].into();
+    let settings = KafkaSettings { bootstrap_servers: Some(door.address()), properties, ..KafkaSettings::default() };
+    let cluster = Cluster::new(&settings).expect("its settings");
+    let (source, mut read, more) = (Id::new(), Vec::new(), Notify::new());
+    let sent = events(source, 0..10);
+    store(&mock, &sent[..5]).await;
+    store(&other, &sent).await;
+    let subscriber = cluster.kafka().bus(source).subscribe("readers");
+    read_until(5, &mut read, &subscriber).await;
+    mock.set_up(false);
+    door.set(Way::To(other.broker()));
+    tokio::select! {
+        () = cluster.watch_by(&Refused, &more, CancellationToken::new()) => unreachable!("it is not stopped"),
         () = read_until(10, &mut read, &subscriber) => {}
     }
     assert_eq!(read, sent);

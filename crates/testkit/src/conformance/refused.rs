@@ -41,6 +41,13 @@ impl Bed {
         numbers
     }
 
+    /// For each event of the key, whether Kafka has the event.
+    async fn relayed(&self, key: &str) -> Vec<bool> {
+        let key = key.to_owned();
+        let views = self.database.db.read(move |conn| admin::events_of_key(conn, &key)).await.expect("the events");
+        views.iter().map(|view| view.relayed).collect()
+    }
+
     async fn parked(&self, id: Id) -> i64 {
         let read = move |conn: &mut db::Conn| admin::dead_letter(conn, id);
         self.database.db.read(read).await.expect("a look").expect("a dead letter").1
@@ -65,6 +72,7 @@ pub async fn a_refused_event_is_set_aside_and_its_key_waits(bed: Bed) {
     assert!(dead[0].error.contains("large"), "{}: {}", bed.name, dead[0].error);
     assert_eq!(bed.parked(dead[0].id).await, 9, "{}", bed.name);
     assert!(bed.on_cluster(&large).await.is_empty(), "{}", bed.name);
+    assert_eq!(bed.relayed(&large).await, [false; 10], "{}", bed.name);
     for n in 0..6 {
         assert_eq!(bed.on_cluster(&format!("key-{n}")).await, Vec::from_iter(0..10), "{}", bed.name);
     }
@@ -78,6 +86,7 @@ pub async fn a_refused_event_is_set_aside_and_its_key_waits(bed: Bed) {
     bed.replay(dead[0].id).await;
     until("all of the key are on Kafka", async || bed.on_cluster(&large).await.len() == 10).await;
     assert_eq!(bed.on_cluster(&large).await, Vec::from_iter(0..10), "{}", bed.name);
+    assert_eq!(bed.relayed(&large).await, [true; 10], "{}", bed.name);
     assert!(bed.dead_letters(RELAY).await.is_empty(), "{}", bed.name);
     bed.tick(&large).await;
     until("the key goes on", async || bed.on_cluster(&large).await.len() == 11).await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use db::Conn;
 use db::types::{Id, JsonText, Time};
+use diesel::dsl::{exists, select};
 use diesel::prelude::*;
 use serde::Serialize;
 
@@ -132,8 +133,16 @@ pub fn event(conn: &mut Conn, id: Id) -> db::Result<Option<EventView>> {
 
 fn view(conn: &mut Conn, stored: StoredEvent) -> db::Result<EventView> {
     let event = &stored.event;
-    let relayed = store::relayed(conn, &event.topic, event.partition, event.source)? >= event.position;
+    let is_passed = store::relayed(conn, &event.topic, event.partition, event.source)? >= event.position;
+    let relayed = is_passed && !is_set_aside(conn, event.id)?;
     Ok(EventView { relayed, groups: groups_of(conn, event)?, stored })
+}
+
+/// Returns true if Kafka refused the event, or an earlier one of the key.
+fn is_set_aside(conn: &mut Conn, id: Id) -> db::Result<bool> {
+    let refused = dead_letter::table.filter(dead_letter::event_id.eq(id)).filter(dead_letter::grp.eq(RELAY));
+    let parked = parked_event::table.filter(parked_event::event_id.eq(id)).filter(parked_event::grp.eq(RELAY));
+    Ok(select(exists(refused).or(exists(parked))).get_result(conn)?)
 }
 
 fn groups_of(conn: &mut Conn, event: &Event) -> db::Result<Vec<GroupView>> {
