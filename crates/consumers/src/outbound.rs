@@ -1,6 +1,6 @@
 //! Requests to external services: the client, the meaning of answers, and signatures.
 
-use program::settings::{SettingError, positive};
+use program::settings::{SettingError, expect, positive};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,7 @@ impl Target {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(SettingError::new(&key, "must not hold credentials, for it is shown in logs"));
         }
+        expect(&key, url.port() != Some(0), "must not have port 0")?;
         positive(&format!("{section}.timeout"), timeout)?;
         let client = client(&url, ca_file, timeout, section)?;
         Ok(Self { client, url, paused: Mutex::default() })
@@ -89,16 +90,24 @@ fn client(url: &Url, ca_file: Option<&Path>, timeout: Duration, section: &str) -
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(timeout)
         .user_agent(concat!("jangteo/", env!("CARGO_PKG_VERSION")));
-    let bad_ca = |reason: String| SettingError::new(format!("{section}.ca_file"), reason);
     if let Some(file) = ca_file {
-        let pem = std::fs::read(file).map_err(|error| bad_ca(format!("{}: {error}", file.display())))?;
-        let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| bad_ca(chain(&error)))?;
-        builder = builder.tls_certs_merge(certificates);
+        builder = builder.tls_certs_merge(certificates(section, file)?.1);
     } else if url.scheme() == "http" {
         // the system's certificates are not needed, and not every container has them
         builder = builder.tls_certs_only([]);
     }
     builder.build().map_err(|error| SettingError::new(format!("{section}.url"), chain(&error)))
+}
+
+/// Returns the content of a file, and the certificates in it.
+///
+/// # Errors
+/// [`SettingError`] for `<section>.ca_file`.
+pub(crate) fn certificates(section: &str, file: &Path) -> Result<(Vec<u8>, Vec<Certificate>), SettingError> {
+    let bad = |reason: &str| SettingError::new(format!("{section}.ca_file"), format!("{}: {reason}", file.display()));
+    let pem = std::fs::read(file).map_err(|error| bad(&error.to_string()))?;
+    let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| bad(&chain(&error)))?;
+    if certificates.is_empty() { Err(bad("holds no certificate")) } else { Ok((pem, certificates)) }
 }
 
 /// The pause that an answer asks for, in seconds or as a date (RFC 9110, 10.2.3).

@@ -24,7 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::model::{self, Audience, Notice};
 use super::settings::{EmailSettings, SmtpSecurity};
 use super::store::{self, Channel, Waiting};
-use crate::outbound::chain;
+use crate::outbound::{certificates, chain};
 use program::settings::{SettingError, expect, positive};
 
 /// Time after which a mail is given up whose mailbox takes none.
@@ -164,6 +164,9 @@ pub(super) fn way(
         .from
         .parse()
         .map_err(|error| SettingError::new("notification.email.from", format!("is no mailbox: {error}")))?;
+    let is_blank = |c: char| c.is_whitespace() || c.is_control();
+    let reason = format!("expected the name or address of a host, got {host:?}");
+    expect("notification.email.host", !host.contains(is_blank), &reason)?;
     positive("notification.email.timeout", settings.timeout)?;
     positive("notification.email.resend_after", settings.resend_after)?;
     expect("notification.email.port", settings.port != Some(0), "expected 1 to 65535")?;
@@ -185,9 +188,9 @@ pub(super) fn way(
 fn tls(host: &str, settings: &EmailSettings) -> Result<TlsParameters, SettingError> {
     let mut builder = TlsParameters::builder(host.to_owned());
     if let Some(file) = &settings.ca_file {
-        let bad = |reason: String| SettingError::new("notification.email.ca_file", reason);
-        let pem = std::fs::read(file).map_err(|error| bad(format!("{}: {error}", file.display())))?;
-        builder = builder.add_root_certificate(Certificate::from_pem(&pem).map_err(|error| bad(chain(&error)))?);
+        let (pem, _) = certificates("notification.email", file)?;
+        let bad = |error| SettingError::new("notification.email.ca_file", chain(&error));
+        builder = builder.add_root_certificate(Certificate::from_pem(&pem).map_err(bad)?);
     }
     builder.build().map_err(|error| SettingError::new("notification.email.host", chain(&error)))
 }

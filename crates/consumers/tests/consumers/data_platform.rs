@@ -37,6 +37,8 @@ fn sink(section: serde_json::Value, data_dir: &Path, db: &Database) -> Arc<dyn E
 async fn a_missing_or_wrong_setting_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let given = super::given::databases().await.remove(0);
+    let empty = folder.path().join("ca.pem");
+    std::fs::write(&empty, "no certificate").expect("a file");
     for (section, error) in [
         (json!({"sink": "http"}), "export.http.secret: is not set"),
         (json!({"sink": "http", "http": {"secret": "s"}}), "export.http.url: is not set"),
@@ -47,6 +49,14 @@ async fn a_missing_or_wrong_setting_is_named() {
         (
             json!({"sink": "elasticsearch", "elasticsearch": {"url": "http://me:pw@localhost"}}),
             "export.elasticsearch.url: must not hold credentials, for it is shown in logs",
+        ),
+        (
+            json!({"sink": "elasticsearch", "elasticsearch": {"url": "http://localhost:0"}}),
+            "export.elasticsearch.url: must not have port 0",
+        ),
+        (
+            json!({"sink": "elasticsearch", "elasticsearch": {"url": "https://localhost", "ca_file": empty}}),
+            &format!("export.elasticsearch.ca_file: {}: holds no certificate", empty.display()),
         ),
         (json!({"sink": "splunk", "splunk": {"url": "http://localhost"}}), "export.splunk.token: is not set"),
     ] {

@@ -252,6 +252,9 @@ impl Builder {
         if let Some(pem) = &self.ca_certificates {
             let certificates = Certificate::from_pem_bundle(pem);
             let certificates = certificates.map_err(|error| BuildError::setting("ca_certificates", chain(&error)))?;
+            if certificates.is_empty() {
+                return Err(BuildError::setting("ca_certificates", "holds no certificate"));
+            }
             builder = builder.tls_certs_merge(certificates);
         } else if urls.iter().all(|url| url.scheme() == "http") {
             // the system's certificates are not needed, and not every container has them
@@ -272,6 +275,9 @@ fn endpoint(url: &str, ack: Ack) -> Result<Url, BuildError> {
     }
     if !endpoint.username().is_empty() || endpoint.password().is_some() {
         return Err(bad("must not hold credentials, for it is shown in logs"));
+    }
+    if endpoint.port() == Some(0) {
+        return Err(bad("must not have port 0"));
     }
     if let Ok(mut path) = endpoint.path_segments_mut() {
         path.pop_if_empty().extend(["v1", "events"]);

@@ -48,6 +48,10 @@ impl Settings {
         self.shop.zone()?;
         self.currency.currency()?;
         positive("order.expires_after", self.order.expires_after)?;
+        // with fewer, a client that waits as told comes back too late for its old token
+        let refreshes = self.rate_limit.refreshes_per_minute.get();
+        let reason = format!("expected 3 or more, got {refreshes}");
+        expect("rate_limit.refreshes_per_minute", refreshes >= 3, &reason)?;
         self.event_proxy.check()?;
         self.telemetry.check()?;
         self.log.check()

@@ -167,6 +167,8 @@ fn a_bad_variable_is_one_line_that_names_the_setting() {
             r#"incident.topic: expected names of letters, digits, dots, dashes and underscores, got "a b""#,
         ),
         ("SHOP__EVENT_PROXY__URL", "proxy:8090", "event_proxy.url: \"proxy:8090\" must begin with http:// or https://"),
+        ("SHOP__EVENT_PROXY__URL", "http://proxy:0", "event_proxy.url: \"http://proxy:0\" must not have port 0"),
+        ("SHOP__RATE_LIMIT__REFRESHES_PER_MINUTE", "2", "rate_limit.refreshes_per_minute: expected 3 or more, got 2"),
         ("SHOP__WORKER__EVENTS_PER_SECOND", "0", "worker.events_per_second: expected a whole number from 1, got 0"),
         (
             "SHOP__HOST__CONSUMERS",
@@ -193,6 +195,16 @@ fn a_bad_variable_is_one_line_that_names_the_setting() {
         ("SHOP__ADMIN__PASSWORD", "Sunshine", "admin.password: is one of the most common passwords"),
         ("SHOP__ADMIN__EMAIL", "root", r#"admin.email: expected an e-mail address, got "root""#),
         ("SHOP__ADMIN__EMAIL", "a@[::1]", r#"admin.email: expected an e-mail address, got "a@[::1]""#),
+        (
+            "SHOP__TELEMETRY__OTLP__ENDPOINT",
+            "http://localhost:0",
+            "telemetry.otlp.endpoint: expected a URL like http://localhost:4318",
+        ),
+        (
+            "SHOP__TELEMETRY__OTLP__HEADERS__AUTHORIZATION",
+            "Bearer\nx",
+            "telemetry.otlp.headers.authorization: expected a value of one line",
+        ),
         ("SHOP__TELEMETRY__OTLP__SAMPLE_RATIO", "2", "telemetry.otlp.sample_ratio: expected 0 to 1, got 2"),
         (
             "SHOP__NOTIFICATION__EMAIL__PORT",

@@ -57,6 +57,14 @@ async fn a_channel_exists_once_it_is_configured() {
     );
     for (section, error) in [
         (json!({"email": {"host": "localhost", "from": "nobody"}}), "notification.email.from"),
+        (
+            json!({"email": {"host": "mail host", "from": "a@example.com"}}),
+            "notification.email.host: expected the name",
+        ),
+        (
+            json!({"email": {"host": "localhost", "from": "a@example.com", "security": "tls", "ca_file": "/dev/null"}}),
+            "notification.email.ca_file: /dev/null: holds no certificate",
+        ),
         (json!({"webhook": {"url": "http://localhost"}}), "notification.webhook.secret: is not set"),
         (
             json!({"webhook": {"url": "http://localhost", "secret": "hush"}}),

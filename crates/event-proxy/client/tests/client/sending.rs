@@ -150,12 +150,14 @@ fn settings_that_cannot_be_used_are_named() {
         ("url", EventProxy::builder()),
         ("url", one().url("127.0.0.1")),
         ("url", one().url("ftp://127.0.0.1")),
+        ("url", one().url("http://127.0.0.1:0")),
         ("url", one().url("http://me:secret@127.0.0.1")),
         ("url", one().url("http://me:secret@127.0.0.1:rubbish")),
         ("api_key", one().api_key("two\nlines")),
         ("service", one().service("or.der")),
         ("max_events", one().max_events(0)),
         ("batch_events", one().batch_events(10_001)),
+        ("ca_certificates", one().ca_certificates("no certificate")),
         ("ca_certificates", one().ca_certificates("-----BEGIN CERTIFICATE-----\nrubbish\n-----END CERTIFICATE-----\n")),
     ];
     for (wrong, builder) in cases {

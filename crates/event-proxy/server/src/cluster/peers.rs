@@ -119,7 +119,8 @@ pub(crate) fn is_of_peer(request: &HttpRequest) -> bool {
 /// # Errors
 /// `node.peers`
 pub(crate) fn parse(url: &str) -> Result<Url, SettingError> {
-    let is_one = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none();
+    let is_place = |url: &Url| url.has_host() && url.port() != Some(0);
+    let is_one = |url: &Url| matches!(url.scheme(), "http" | "https") && is_place(url) && url.query().is_none();
     let expected = || SettingError::new("node.peers", format!("expected URLs like http://host:8090, got {url:?}"));
     Url::parse(url).ok().filter(is_one).ok_or_else(expected)
 }

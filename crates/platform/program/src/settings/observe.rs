@@ -53,13 +53,20 @@ impl LogSettings {
 
 impl TelemetrySettings {
     /// # Errors
-    /// `telemetry.otlp.sample_ratio`, `telemetry.otlp.endpoint`
+    /// `telemetry.otlp.sample_ratio`, `telemetry.otlp.endpoint`, `telemetry.otlp.headers`
     pub fn check(&self) -> Result<(), SettingError> {
         let ratio = self.otlp.sample_ratio;
         let reason = format!("expected 0 to 1, got {ratio}");
         super::expect("telemetry.otlp.sample_ratio", (0.0..=1.0).contains(&ratio), &reason)?;
         let is_good = self.otlp.endpoint.as_deref().is_none_or(is_endpoint);
         super::expect("telemetry.otlp.endpoint", is_good, "expected a URL like http://localhost:4318")?;
+        for (name, value) in &self.otlp.headers {
+            let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            let is_name = !name.is_empty() && name.bytes().all(is_token);
+            super::expect("telemetry.otlp.headers", is_name, &format!("expected names of headers, got {name:?}"))?;
+            let is_line = !value.expose().chars().any(char::is_control);
+            super::expect(&format!("telemetry.otlp.headers.{name}"), is_line, "expected a value of one line")?;
+        }
         let checked = self.export("check").map_or(Ok(()), |export| telemetry::check_otlp(&export));
         checked.map_err(|reason| SettingError::new("telemetry.otlp.endpoint", reason))
     }

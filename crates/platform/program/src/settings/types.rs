@@ -141,9 +141,11 @@ impl FromStr for Address {
     }
 }
 
-/// Returns true for the host of a URL, with or without a port: `localhost`, `10.0.0.1:80`, `[::1]`.
+/// Returns true for the host of a URL, with or without a port: `localhost`, `10.0.0.1:80`, `[::1]`. Nobody can connect
+/// to port 0.
 pub fn is_host(text: &str) -> bool {
-    [text.to_owned(), format!("{text}:1")].iter().any(|place| place.parse::<Address>().is_ok())
+    let port = text.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    port != Some(0) && [text.to_owned(), format!("{text}:1")].iter().any(|place| place.parse::<Address>().is_ok())
 }
 
 impl<'de> Deserialize<'de> for Address {
