@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{BadProperty, Kafka, KafkaOptions};
+use crate::connection::{BadProperty, Kafka, KafkaOptions};
 use crate::topics::{Difference, TopicOptions};
 
 /// Interval of checks for Kafka.

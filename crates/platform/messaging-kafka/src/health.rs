@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use program::process::one_line;
 use telemetry::metrics;
 
-use crate::client::{Connects, Kafka, blocking};
+use crate::connection::{Connects, Kafka, blocking};
 
 /// Time in which a client must answer a probe.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -284,8 +284,9 @@ impl<C: Connects> Deref for Kept<C> {
 impl<C: Connects> Probe for Inner<C> {
     fn ask(&self, topic: Option<&str>) -> Result<(), BusError> {
         let Some(client) = &self.client else { return Ok(()) };
-        let metadata = client.inner().fetch_metadata(topic, PATIENCE).map_err(|error| crate::client::away(&error))?;
-        crate::client::names_brokers(&metadata)
+        let metadata =
+            client.inner().fetch_metadata(topic, PATIENCE).map_err(|error| crate::connection::away(&error))?;
+        crate::connection::names_brokers(&metadata)
     }
 
     fn give_up(&self) {

@@ -3,26 +3,25 @@
 //! Records are CloudEvents in binary mode: any Kafka client reads them. A record is in the partition that the log gave
 //! its event, with the event's position as `ce_sequence`. Offsets mean nothing, but for topics that other programs write.
 
-mod client;
+mod auth;
+mod browse;
 mod cluster;
 mod codec;
+mod connection;
+mod consumer;
+mod dedup;
 mod door;
-mod foreign;
+mod external;
 mod health;
 mod mock;
-mod peek;
-mod publisher;
-mod repeats;
-mod sign_in;
-mod subscriber;
-mod tokens;
+mod producer;
 mod topics;
 
-pub use client::{BadProperty, Kafka, KafkaOptions};
 pub use cluster::{Backend, Cluster, KafkaSettings, SeeToTopics};
+pub use connection::{BadProperty, Kafka, KafkaOptions};
+pub use consumer::KafkaBus;
 pub use door::{Door, Way};
-pub use foreign::KafkaForeign;
+pub use external::KafkaForeign;
 pub use mock::{MockKafka, Refusal};
-pub use publisher::KafkaPublisher;
-pub use subscriber::KafkaBus;
+pub use producer::KafkaPublisher;
 pub use topics::{Difference, TopicOptions};

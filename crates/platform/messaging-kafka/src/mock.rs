@@ -8,7 +8,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use crate::client::{BadProperty, Kafka, KafkaOptions};
+use crate::connection::{BadProperty, Kafka, KafkaOptions};
 
 const BROKERS: i32 = 3;
 

@@ -11,7 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::client::{Heard, Kafka, away};
+use crate::connection::{Heard, Kafka, away};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Interval of checks for a change that a broker does not know yet.

@@ -7,7 +7,7 @@ use db::{Staged, Tx};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::handler::HandlerError;
+use crate::consumer::group::HandlerError;
 
 /// Something that happened, of interest to other parts of the shop. A plain struct in `contracts`.
 pub trait DomainEvent: Serialize + DeserializeOwned + Send + Sync + 'static {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use db::types::{Id, Time};
 use db::{Conn, Tx};
 use diesel::prelude::*;
-use messaging::moved::{self, MOVED};
+use messaging::tombstone::{self, TOMBSTONE};
 use messaging::{Log, admin};
 
 use crate::Proxy;
@@ -175,15 +175,15 @@ impl Proxy {
 /// Gives up the first events of a topic that wait in a partition of the log; returns their count and bytes.
 fn discard_queued(tx: &mut Tx<'_>, log: &Log, part: &Part) -> db::Result<(usize, usize)> {
     let (topic, partition) = (&part.0, part.1);
-    let mut after = moved::relayed(tx, log, topic, partition)?;
+    let mut after = tombstone::relayed(tx, log, topic, partition)?;
     let (mut count, mut bytes) = (0, 0);
     // places that events left are passed
     while count == 0 {
         let events = admin::behind(tx, topic, partition, after, CHUNK)?;
         let Some(last) = events.last() else { break };
         after = last.event.position;
-        for stored in events.into_iter().filter(|stored| stored.event.kind != MOVED) {
-            if moved::take_out(tx, &stored.event)? {
+        for stored in events.into_iter().filter(|stored| stored.event.kind != TOMBSTONE) {
+            if tombstone::replace(tx, &stored.event)? {
                 quarantine::discard(tx, &stored.event, TOPIC_DELETED)?;
                 (count, bytes) = (count + 1, bytes + stored.event.payload.len());
             }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use db::{Conn, Tx, on_each};
 use diesel::dsl::count_star;
 use diesel::prelude::*;
-use messaging::{admin, moved};
+use messaging::{admin, tombstone};
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::quarantine::State;
@@ -74,7 +74,7 @@ pub(crate) fn count(conn: &mut Conn, to_kafka: bool) -> db::Result<BTreeMap<Stri
     let mut topics = BTreeMap::<String, TopicLedger>::new();
     for place in admin::partitions(conn)? {
         let (end, mark) = (place.end + 1, place.relayed + 1);
-        let ahead = moved::left(conn, &place.topic, place.partition, mark..=i64::MAX)?.len() as i64;
+        let ahead = tombstone::positions(conn, &place.topic, place.partition, mark..=i64::MAX)?.len() as i64;
         let topic = topics.entry(place.topic).or_default();
         topic.accepted += end;
         topic.delivered += mark;

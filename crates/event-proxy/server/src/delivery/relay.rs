@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use db::types::Id;
 use db::{Conn, Database, Tx};
-use messaging::moved::{self, MOVED};
+use messaging::tombstone::{self, TOMBSTONE};
 use messaging::{BusError, EffectHandler, Event, HandlerError, Lease, Published, Publisher};
 use parking_lot::Mutex;
 use tokio::time::sleep;
@@ -65,7 +65,7 @@ impl EffectHandler for Relay {
     async fn handle(&self, lease: &Lease, events: &[Event]) -> Result<(), HandlerError> {
         let part = (lease.topic.clone(), lease.partition);
         let batch = match self.refusals.of(&part) {
-            None if events.iter().all(|event| event.kind != MOVED) => {
+            None if events.iter().all(|event| event.kind != TOMBSTONE) => {
                 let (places, refused) = self.publish(&part, events).await?;
                 let rest = &events[places.len()..];
                 let batch = Batch { spans: Span::all(places), ..Batch::default() };
@@ -141,7 +141,7 @@ impl EffectHandler for Relay {
 
 /// Puts an event into quarantine, unless the event was appended again meanwhile, behind the events it waited for.
 fn hold(tx: &mut Tx<'_>, event: &Event, cause: &Cause) -> db::Result<()> {
-    if moved::take_out(tx, event)? { quarantine::hold(tx, event, cause) } else { Ok(()) }
+    if tombstone::replace(tx, event)? { quarantine::hold(tx, event, cause) } else { Ok(()) }
 }
 
 impl Batch {
@@ -168,7 +168,7 @@ impl Relay {
     /// Delivers all events to Kafka, except refused events and the later events of their keys.
     async fn bring_what_can_be(&self, part: &Part, events: &[Event], known: Known) -> Result<Batch, HandlerError> {
         let Known { blocked, left, attempts } = known;
-        let there = |event: &&Event| event.kind != MOVED && !left.contains(&event.position);
+        let there = |event: &&Event| event.kind != TOMBSTONE && !left.contains(&event.position);
         let (mut behind, mut queue): (Vec<Event>, Vec<Event>) =
             events.iter().filter(there).cloned().partition(|event| blocked.contains(&event.key));
         let (mut places, mut at_last, mut refused) = (Vec::new(), Vec::new(), Vec::new());
@@ -207,7 +207,7 @@ impl Relay {
         let ids: Vec<Id> = events.iter().map(|event| event.id).collect();
         let (topic, partition) = part.clone();
         let of_batch = move |conn: &mut Conn| -> db::Result<_> {
-            let left = moved::left(conn, &topic, partition, first..=i64::MAX)?;
+            let left = tombstone::positions(conn, &topic, partition, first..=i64::MAX)?;
             let is_over = left.is_empty() && !quarantine::is_any_moving(conn, &topic, partition)?;
             let left = left.into_iter().filter(|position| *position <= last).collect();
             let (blocked, attempts) =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use db::{Conn, Database, Tx};
-use messaging::{Log, admin, moved};
+use messaging::{Log, admin, tombstone};
 use parking_lot::Mutex;
 use rand::RngExt;
 use telemetry::metrics;
@@ -69,7 +69,7 @@ impl Refusals {
         let concerned = db.read(|conn: &mut Conn| -> db::Result<Vec<Part>> {
             let mut concerned = Vec::new();
             for place in admin::partitions(conn)? {
-                let left = moved::left(conn, &place.topic, place.partition, place.relayed + 1..=i64::MAX)?;
+                let left = tombstone::positions(conn, &place.topic, place.partition, place.relayed + 1..=i64::MAX)?;
                 if !left.is_empty() || quarantine::is_any_moving(conn, &place.topic, place.partition)? {
                     concerned.push((place.topic.into(), place.partition));
                 }
@@ -153,7 +153,7 @@ impl Refusals {
 
 /// Resends a due event, or marks the event as dead; the later events of the key follow behind.
 fn act_on(tx: &mut Tx<'_>, log: &Log, held: &Held, max_resends: i32) -> db::Result<()> {
-    let mark = moved::relayed(tx, log, &held.topic.as_str().into(), held.partition)?;
+    let mark = tombstone::relayed(tx, log, &held.topic.as_str().into(), held.partition)?;
     if log.end(&held.topic, held.partition).is_some_and(|end| *end.borrow() - mark > BACKLOG) {
         let later = tx.now()? + AWAY;
         return quarantine::postpone(tx, held.id, later);
@@ -187,8 +187,8 @@ fn release(tx: &mut Tx<'_>, held: &Held, mark: i64) -> db::Result<()> {
     quarantine::delete_behind(tx, &held.topic, held.partition, &held.key)?;
     let mut again = behind.len() as i64;
     let topic: Arc<str> = held.topic.as_str().into();
-    for event in moved::events_of_key(tx, &topic, held.partition, &held.key, mark)? {
-        if moved::take_out(tx, &event)? {
+    for event in tombstone::events_of_key(tx, &topic, held.partition, &held.key, mark)? {
+        if tombstone::replace(tx, &event)? {
             tx.stage(event.staged());
             again += 1;
         }

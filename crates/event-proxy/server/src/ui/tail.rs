@@ -15,7 +15,7 @@ use futures::future::select_all;
 use futures::{Stream, stream};
 use garde::Validate;
 use messaging::admin::{self, StoredEvent};
-use messaging::moved::MOVED;
+use messaging::tombstone::TOMBSTONE;
 use rest::Problem;
 use rest::input::{Params, Segment};
 use serde::{Deserialize, Serialize};
@@ -245,7 +245,7 @@ fn between(
 impl TailQuery {
     fn has(&self, stored: &StoredEvent) -> bool {
         let event = &stored.event;
-        event.kind != MOVED
+        event.kind != TOMBSTONE
             && self.key.as_ref().is_none_or(|key| *key == event.key)
             && self.text.as_ref().is_none_or(|text| search_form(&event.payload).contains(text.as_str()))
     }

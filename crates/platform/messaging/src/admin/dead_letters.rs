@@ -4,7 +4,7 @@ use db::types::{Id, JsonText, Time};
 use db::{Conn, Tx};
 use diesel::prelude::*;
 
-use crate::dead::{DEAD, DISCARDED, REPLAY};
+use crate::consumer::dead_letters::{DEAD, DISCARDED, REPLAY};
 use crate::schema::{dead_letter, parked_event};
 
 /// A dead letter.

@@ -9,9 +9,9 @@ use diesel::prelude::*;
 use serde::Serialize;
 
 use crate::event::Event;
+use crate::log::rows::{self, LogRow};
 use crate::relay::RELAY;
 use crate::schema::{dead_letter, event_log, group_position, handling_attempt, parked_event};
-use crate::store::{self, LogRow};
 
 /// An event with the time of the append to the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,8 +68,8 @@ pub struct EventView {
 /// # Errors
 /// Any error of the database.
 pub fn events(conn: &mut Conn, query: &EventQuery, limit: i64) -> db::Result<Vec<StoredEvent>> {
-    let source = store::source_of(conn)?;
-    let mut rows = event_log::table.select(store::log_row()).into_boxed();
+    let source = rows::source_of(conn)?;
+    let mut rows = event_log::table.select(rows::log_row()).into_boxed();
     if let Some(topic) = &query.topic {
         rows = rows.filter(event_log::topic.eq(topic));
     }
@@ -84,15 +84,15 @@ pub fn events(conn: &mut Conn, query: &EventQuery, limit: i64) -> db::Result<Vec
 }
 
 /// Returns at most `limit` events of a partition behind the position `after`, in order, including
-/// [tombstones](crate::moved).
+/// [tombstones](crate::log::tombstone).
 ///
 /// # Errors
 /// Any error of the database.
 pub fn behind(conn: &mut Conn, topic: &str, partition: i32, after: i64, limit: i64) -> db::Result<Vec<StoredEvent>> {
-    let source = store::source_of(conn)?;
+    let source = rows::source_of(conn)?;
     let rows = event_log::table.filter(event_log::topic.eq(topic)).filter(event_log::partition.eq(partition));
     let rows = rows.filter(event_log::position.gt(after)).order(event_log::position).limit(limit);
-    let rows: Vec<LogRow> = rows.select(store::log_row()).load(conn)?;
+    let rows: Vec<LogRow> = rows.select(rows::log_row()).load(conn)?;
     Ok(rows.into_iter().map(|row| row.into_stored(source)).collect())
 }
 
@@ -101,9 +101,9 @@ pub fn behind(conn: &mut Conn, topic: &str, partition: i32, after: i64, limit: i
 /// # Errors
 /// Any error of the database.
 pub fn events_of_key(conn: &mut Conn, key: &str) -> db::Result<Vec<EventView>> {
-    let source = store::source_of(conn)?;
+    let source = rows::source_of(conn)?;
     let rows: Vec<LogRow> =
-        event_log::table.filter(event_log::key.eq(key)).order(event_log::id).select(store::log_row()).load(conn)?;
+        event_log::table.filter(event_log::key.eq(key)).order(event_log::id).select(rows::log_row()).load(conn)?;
     rows.into_iter().map(|row| view(conn, row.into_stored(source))).collect()
 }
 
@@ -125,15 +125,15 @@ pub fn payloads(conn: &mut Conn, ids: &[Id]) -> db::Result<Vec<(Id, String)>> {
 /// # Errors
 /// Any error of the database.
 pub fn event(conn: &mut Conn, id: Id) -> db::Result<Option<EventView>> {
-    let source = store::source_of(conn)?;
+    let source = rows::source_of(conn)?;
     let row: Option<LogRow> =
-        event_log::table.filter(event_log::id.eq(id)).select(store::log_row()).first(conn).optional()?;
+        event_log::table.filter(event_log::id.eq(id)).select(rows::log_row()).first(conn).optional()?;
     row.map(|row| view(conn, row.into_stored(source))).transpose()
 }
 
 fn view(conn: &mut Conn, stored: StoredEvent) -> db::Result<EventView> {
     let event = &stored.event;
-    let is_passed = store::relayed(conn, &event.topic, event.partition, event.source)? >= event.position;
+    let is_passed = rows::relayed(conn, &event.topic, event.partition, event.source)? >= event.position;
     let relayed = is_passed && !is_set_aside(conn, event.id)?;
     Ok(EventView { relayed, groups: groups_of(conn, event)?, stored })
 }
@@ -146,7 +146,7 @@ fn is_set_aside(conn: &mut Conn, id: Id) -> db::Result<bool> {
 }
 
 fn groups_of(conn: &mut Conn, event: &Event) -> db::Result<Vec<GroupView>> {
-    let source = store::source_of(conn)?;
+    let source = rows::source_of(conn)?;
     let positions: Vec<(String, i64)> = group_position::table
         .filter(group_position::topic.eq(&*event.topic))
         .filter(group_position::partition.eq(event.partition))

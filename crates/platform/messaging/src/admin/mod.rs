@@ -15,9 +15,10 @@ pub use self::events::{
     EventQuery, EventStatus, EventView, GroupView, StoredEvent, behind, event, events, events_of_key, payloads,
 };
 pub use self::reset::{ResetError, ResetTo, reset};
+use crate::consumer::offsets;
+use crate::log::rows;
 use crate::relay::RELAY;
 use crate::schema::{consumer_group, group_position};
-use crate::{place, store};
 
 /// Lag of a group in a partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Queryable)]
@@ -52,7 +53,7 @@ pub struct PartitionStatus {
 /// # Errors
 /// Any error of the database.
 pub fn consumers(conn: &mut Conn) -> db::Result<Vec<ConsumerLag>> {
-    let (source, ends) = (store::source_of(conn)?, store::partitions(conn)?);
+    let (source, ends) = (rows::source_of(conn)?, rows::partitions(conn)?);
     let rows: Vec<(String, String, i32, i64, String)> = group_position::table
         .inner_join(consumer_group::table.on(consumer_group::name.eq(group_position::grp)))
         .filter(group_position::source.eq(source))
@@ -78,9 +79,9 @@ pub fn consumers(conn: &mut Conn) -> db::Result<Vec<ConsumerLag>> {
 /// # Errors
 /// Any error of the database.
 pub fn partitions(conn: &mut Conn) -> db::Result<Vec<PartitionStatus>> {
-    let source = store::source_of(conn)?;
-    let relay = place::positions(conn, RELAY, source)?;
-    let status = |row: store::PartitionRow| {
+    let source = rows::source_of(conn)?;
+    let relay = offsets::positions(conn, RELAY, source)?;
+    let status = |row: rows::PartitionRow| {
         let copied = relay.iter().find(|at| at.topic == row.topic && at.partition == row.partition);
         PartitionStatus {
             end: row.next - 1,
@@ -90,5 +91,5 @@ pub fn partitions(conn: &mut Conn) -> db::Result<Vec<PartitionStatus>> {
             partition: row.partition,
         }
     };
-    Ok(store::partitions(conn)?.into_iter().map(status).collect())
+    Ok(rows::partitions(conn)?.into_iter().map(status).collect())
 }

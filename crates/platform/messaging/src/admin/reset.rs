@@ -4,9 +4,11 @@ use db::types::Time;
 use db::{Conn, Tx};
 use diesel::prelude::*;
 
-use crate::handler::{Group, Replay};
+use crate::consumer::dead_letters;
+use crate::consumer::group::{Group, Replay};
+use crate::consumer::offsets;
+use crate::log::rows;
 use crate::schema::{event_log, group_position};
-use crate::{dead, place, store};
 
 /// New starting point of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,10 +67,10 @@ pub fn reset(tx: &mut Tx<'_>, groups: &[Group], name: &str, topic: &str, to: Res
         Replay::Rebuildable(_) => group.topics.clone(),
     };
     topics.sort_unstable();
-    place::lock(tx, name, &topics)?;
-    let source = store::source_of(tx)?;
+    offsets::lock(tx, name, &topics)?;
+    let source = rows::source_of(tx)?;
     for topic in &topics {
-        for partition in store::lock_partitions(tx, topic)? {
+        for partition in rows::lock_partitions(tx, topic)? {
             let begin = begin_at(tx, &partition, to)?;
             diesel::update(group_position::table)
                 .filter(group_position::grp.eq(name))
@@ -79,7 +81,7 @@ pub fn reset(tx: &mut Tx<'_>, groups: &[Group], name: &str, topic: &str, to: Res
                 .execute(&mut **tx)
                 .map_err(db::Error::from)?;
         }
-        dead::clear(tx, name, topic)?;
+        dead_letters::clear(tx, name, topic)?;
     }
     if let Replay::Rebuildable(clear) = group.replay {
         clear(tx)?;
@@ -88,7 +90,7 @@ pub fn reset(tx: &mut Tx<'_>, groups: &[Group], name: &str, topic: &str, to: Res
 }
 
 /// Returns the position to begin at, within the kept positions.
-fn begin_at(conn: &mut Conn, partition: &store::PartitionRow, to: ResetTo) -> db::Result<i64> {
+fn begin_at(conn: &mut Conn, partition: &rows::PartitionRow, to: ResetTo) -> db::Result<i64> {
     Ok(match to {
         ResetTo::Earliest => partition.floor,
         ResetTo::Latest => partition.next,
