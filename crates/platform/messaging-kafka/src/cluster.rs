@@ -210,10 +210,10 @@ impl Cluster {
             let sees_to = failures > 0 || is_due || looks.is_multiple_of(ENSURE_EVERY);
             let looked = if sees_to { topics.see_to(self).await } else { self.kafka.check().await.map_err(reason) };
             (failures, is_due) = (if looked.is_ok() { 0 } else { failures + 1 }, false);
-            // a topic that cannot be made says nothing of the brokers
-            let is_there = looked.is_ok() || sees_to && self.kafka.check().await.is_ok();
-            let is_deaf = self.kafka.see_to_clients(is_there).await;
             self.note(looked);
+            // a topic that cannot be made says nothing of the brokers
+            let is_there = failures == 0 || sees_to && self.kafka.check().await.is_ok();
+            let is_deaf = self.kafka.see_to_clients(is_there).await;
             let pause = match failures {
                 0 if is_deaf => FIRST,
                 0 => LOOK_EVERY,
