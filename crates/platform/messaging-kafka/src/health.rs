@@ -7,8 +7,9 @@
 //! 2. The owner tells the health of each answer and of each error.
 //! 3. While a new client reaches Kafka, [`Clients::look`] probes each client that has heard nothing since the last look.
 //!    While Kafka is away, nothing is probed.
-//! 4. Probes without an answer, or errors, in a row mark the client as deaf; then [`Kept::works`] is false, and the owner
-//!    makes another client. Between two replacements is a pause, which doubles until a client lasts.
+//! 4. Probes without an answer in a row, or errors in a row for some seconds, mark the client as deaf; then
+//!    [`Kept::works`] is false, and the owner makes another client. Between two replacements is a pause, which doubles
+//!    until a client lasts.
 
 use std::fmt;
 use std::ops::Deref;
@@ -29,7 +30,8 @@ use crate::connection::{Connects, Kafka, blocking};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Probes without an answer that make a client deaf: one of them may have gone to a slow broker.
 const PROBES: u32 = 2;
-/// Errors without an answer in between that make a client deaf.
+/// Errors without an answer in between that make a client deaf, if they go on for [`PATIENCE`]: a client may hear of a new
+/// topic, or of a new leader, later than it asks.
 const ERRORS: u32 = 3;
 /// The shortest and the longest pause between two replacements.
 const SHORTEST: Duration = Duration::from_secs(5);
@@ -90,6 +92,8 @@ struct State {
     /// In a row.
     probes: u32,
     errors: u32,
+    /// Time of the first of these errors.
+    failing_since: Option<Instant>,
     replaced: u32,
     /// Time before which no client is replaced.
     rest_until: Option<Instant>,
@@ -106,6 +110,7 @@ impl State {
 
     fn heard(&mut self, now: Instant) {
         (self.heard, self.heard_since_look, self.probes, self.errors) = (Some(now), true, 0, 0);
+        self.failing_since = None;
         // not earlier: others of its partitions may be heard while one of them never is
         if self.rest_until.is_some_and(|rest| rest + LONGEST <= now) {
             (self.replaced, self.rest_until) = (0, None);
@@ -114,12 +119,13 @@ impl State {
 
     /// Returns true if the failures so far make the client deaf, and begins a pause.
     fn is_deaf(&mut self, now: Instant) -> bool {
-        let failed = self.probes >= PROBES || self.errors >= ERRORS;
+        let is_failing = self.failing_since.is_some_and(|since| since + PATIENCE <= now);
+        let failed = self.probes >= PROBES || self.errors >= ERRORS && is_failing;
         if !failed || self.rest_until.is_some_and(|rest| rest > now) {
             return false;
         }
         let pause = SHORTEST.saturating_mul(1 << self.replaced.min(8)).min(LONGEST);
-        (self.probes, self.errors, self.rest_until) = (0, 0, Some(now + pause));
+        (self.probes, self.errors, self.failing_since, self.rest_until) = (0, 0, None, Some(now + pause));
         self.replaced += 1;
         true
     }
@@ -191,9 +197,10 @@ impl Health {
             return;
         }
         count(&mut state);
+        let now = Instant::now();
+        state.failing_since.get_or_insert(now);
         let (BusError::Unavailable(reason) | BusError::Refused(reason)) = why;
         state.why = one_line(reason.strip_prefix("kafka: ").unwrap_or(reason));
-        let now = Instant::now();
         if !state.is_deaf(now) {
             return;
         }
@@ -260,7 +267,7 @@ impl<C: Connects> Kept<C> {
 
     /// Notes that the client does not deliver, though it answers.
     pub(crate) fn stuck(&self, why: &BusError) {
-        self.0.health.failed(&*self.0, why, |state| state.errors = ERRORS);
+        self.0.health.failed(&*self.0, why, |state| state.probes = PROBES);
     }
 
     pub(crate) fn is(&self, other: &Self) -> bool {
@@ -398,18 +405,22 @@ mod tests {
             let deaf = (0..seconds).filter(|_| {
                 now += Duration::from_secs(1);
                 state.errors += 1;
+                state.failing_since.get_or_insert(now);
                 state.is_deaf(now)
             });
             deaf.count()
         };
-        assert_eq!(fail(&mut state, ERRORS - 1), 0);
-        assert_eq!(fail(&mut state, 1), 1);
-        assert_eq!([4, 1].map(|seconds| fail(&mut state, seconds)), [0, 1]);
+        assert_eq!(
+            [5, 1].map(|seconds| fail(&mut state, seconds)),
+            [0, 1],
+            "errors of a moment are none of the client"
+        );
+        assert_eq!([5, 1].map(|seconds| fail(&mut state, seconds)), [0, 1]);
         state.heard(begun);
         assert_eq!([9, 1].map(|seconds| fail(&mut state, seconds)), [0, 1]);
         assert_eq!([19, 1].map(|seconds| fail(&mut state, seconds)), [0, 1]);
         assert_eq!(fail(&mut state, 40 + 600), 11, "once a minute in the end");
         state.heard(begun + Duration::from_secs(3600));
-        assert_eq!([ERRORS, 4, 1].map(|seconds| fail(&mut state, seconds)), [1, 0, 1]);
+        assert_eq!([5, 1, 5, 1].map(|seconds| fail(&mut state, seconds)), [0, 1, 0, 1]);
     }
 }
