@@ -208,6 +208,7 @@ async fn answers_that_nobody_reads_count_for_the_memory_of_their_address() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_does_not_wait_for_all_lines_of_another_address() {
     const BODIES: usize = 20;
+    const ASKED: usize = 5;
     let mut proxy = TestProxy::start(&[("EVENT_PROXY__HTTP__WORKERS", "1")]).await;
     let bad = packed("1\n".repeat(1_000_000).as_bytes());
     let head = format!("content-type: {LINES}\r\ncontent-encoding: gzip\r\ncontent-length: {}", bad.len());
@@ -216,14 +217,14 @@ async fn a_client_does_not_wait_for_all_lines_of_another_address() {
         let mut stream = begun_from(ELSEWHERE, &proxy, &head, &bad).await;
         refused.spawn(async move { answer(&mut stream).await.0 });
     }
-    for _ in 0..BODIES / 4 {
+    for _ in 0..ASKED {
         proxy.get("/livez").await;
     }
     let mut done = 0;
     while refused.try_join_next().is_some() {
         done += 1;
     }
-    assert!(done < BODIES, "all bodies of others were read before the requests of this client");
+    assert!(done < BODIES / 2, "{done} bodies of others were read before {ASKED} requests of this client");
     assert!(refused.join_all().await.iter().all(|status| *status == 422));
     proxy.stop().await;
 }

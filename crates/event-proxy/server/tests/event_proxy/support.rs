@@ -90,7 +90,7 @@ impl TestProxy {
         self.start_again().await;
     }
 
-    /// Starts it after a stop.
+    /// Starts the proxy again after a stop.
     pub(super) async fn start_again(&mut self) {
         let (proxy, server) = open(&self.settings).await;
         (self.proxy, self.server) = (proxy, Some(server));

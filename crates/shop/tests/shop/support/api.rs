@@ -135,8 +135,8 @@ impl Call {
         self.try_send().await.expect("an answer")
     }
 
-    /// Sends like [`send`](Self::send), and again after 408 and 503, as a client does: beside other tests client and shop
-    /// may have no processor for seconds.
+    /// Sends like [`send`](Self::send), and again after 408 and 503, as a client does. Only for steps that prepare a test:
+    /// beside other tests client and shop may have no processor for seconds.
     pub async fn send_again(self) -> Reply {
         for _ in 0..30 {
             let reply = Self(self.0.try_clone().expect("a body in memory")).send().await;

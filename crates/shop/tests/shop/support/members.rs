@@ -50,7 +50,7 @@ impl TestMember {
     }
 
     pub async fn balance(&self) -> i64 {
-        self.get("/wallet").send_again().await.expect(200).text("balance").parse().unwrap()
+        self.get("/wallet").send().await.expect(200).text("balance").parse().unwrap()
     }
 
     /// Orders a quantity of a product.
@@ -64,7 +64,7 @@ impl TestMember {
 
     /// Places an order and returns the id.
     pub async fn has_ordered(&self, product: &str, quantity: i64) -> String {
-        self.order(product, quantity).send_again().await.expect(201).text("id")
+        self.order(product, quantity).send().await.expect(201).text("id")
     }
 
     pub fn pay(&self, order: &str) -> Call {
@@ -76,19 +76,19 @@ impl TestMember {
     }
 
     pub async fn order_status(&self, order: &str) -> String {
-        self.get(&format!("/orders/{order}")).send_again().await.expect(200).text("status")
+        self.get(&format!("/orders/{order}")).send().await.expect(200).text("status")
     }
 
     /// Asks for a coupon.
     pub async fn ask_for(&self, coupon: &str) -> super::Reply {
-        self.post(&format!("/coupons/{coupon}/issue-requests"), json!({})).send_again().await
+        self.post(&format!("/coupons/{coupon}/issue-requests"), json!({})).send().await
     }
 
     /// Asks for a coupon and waits for the result.
     pub async fn win(&self, coupon: &str) -> super::Reply {
         let asked = self.ask_for(coupon).await.expect(202);
         let request = asked.text("request_id");
-        self.get(&format!("/issue-requests/{request}?wait=30")).send_again().await.expect(200)
+        self.get(&format!("/issue-requests/{request}?wait=30")).send().await.expect(200)
     }
 }
 
